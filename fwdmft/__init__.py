@@ -1,0 +1,57 @@
+"""Infinite-width theory of training, its finite-width fluctuations and bias, and ensembles to compare with.
+
+    import fwdmft
+    experiment = fwdmft.load_experiment("examples/digits_two_layer.yaml")
+    result = fwdmft.run(experiment)          # an xarray.DataTree
+    fwdmft.plot(result, "figures")
+
+Importing this package loads neither JAX nor matplotlib and changes no setting of either: names are looked up
+when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from fwdmft.errors import ComputationError, InputError
+from fwdmft.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from fwdmft.plotting import plot
+    from fwdmft.registry import Architecture
+    from fwdmft.results.write import open_result
+    from fwdmft.running import run
+    from fwdmft.spec.experiment import load_experiment
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "fwdmft.registry",
+    "load_experiment": "fwdmft.spec.experiment",
+    "open_result": "fwdmft.results.write",
+    "plot": "fwdmft.plotting",
+    "run": "fwdmft.running",
+}
+
+__all__ = [
+    "Architecture",
+    "ComputationError",
+    "InputError",
+    "__version__",
+    "hookimpl",
+    "load_experiment",
+    "open_result",
+    "plot",
+    "run",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fwdmft' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,208 @@
+"""The command line: run, validate, show, plot, plugins, schema.
+
+Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted. Messages go to standard error; a
+traceback is shown only when the environment variable FWDMFT_DEBUG is set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import fwdmft
+from fwdmft.errors import FwdmftError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="fwdmft",
+    help="Infinite-width theory of training, its finite-width fluctuations and bias, beside ensembles.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML or JSON).")]
+ResultFile = Annotated[Path, typer.Argument(help="Result file (netCDF).")]
+
+
+def main() -> None:
+    """The `fwdmft` command."""
+    app()
+
+
+def reported(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn exceptions into a message on standard error and an exit code."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (typer.Exit, typer.Abort):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if os.environ.get("FWDMFT_DEBUG"):
+                raise
+            message, code = _explained(error)
+            typer.echo(message, err=True)
+            raise typer.Exit(code) from None
+
+    return guarded
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """What to tell the user about an exception, and the exit code."""
+    if isinstance(error, FwdmftError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; no result was written", INTERRUPTED
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}", 1
+    hint = "set FWDMFT_DEBUG=1 to see where"
+    return f"unexpected {type(error).__name__}: {error} ({hint})", 1
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"fwdmft {fwdmft.__version__}")
+        raise typer.Exit()
+
+
+@app.command()
+@reported
+def run(
+    experiment: ExperimentFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Result file to write (netCDF).")],
+    force: Annotated[
+        bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")
+    ] = False,
+) -> None:
+    """Compute an experiment and write its result."""
+    from fwdmft.results.write import check_output, write_result
+
+    loaded = fwdmft.load_experiment(experiment)
+    check_output(output)
+    with live_progress() as progress:
+        result = fwdmft.run(loaded, progress=progress, force=force)
+    write_result(result, output)
+    _print_summary(result)
+
+
+@app.command()
+@reported
+def validate(experiment: ExperimentFile) -> None:
+    """Check an experiment and its data without computing anything."""
+    from fwdmft.datasets import check_targets
+
+    loaded = fwdmft.load_experiment(experiment)
+    data = loaded.data.load(loaded.base).validate()
+    check_targets(loaded.loss, data.y)
+    loaded.optimizer.plan(data.n_train)
+    points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
+    typer.echo(
+        f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, "
+        f"{data.y.shape[1]} outputs"
+    )
+
+
+@app.command()
+@reported
+def show(result: ResultFile) -> None:
+    """Print the losses of a result and how well theory and ensembles agree."""
+    _print_summary(fwdmft.open_result(result))
+
+
+@app.command()
+@reported
+def plot(
+    result: ResultFile,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the figures.")],
+) -> None:
+    """Draw the figures of a result."""
+    for path in fwdmft.plot(fwdmft.open_result(result), output):
+        typer.echo(path)
+
+
+@app.command()
+@reported
+def plugins() -> None:
+    """List installed plugins, what they register, and which are broken."""
+    from fwdmft.registry import plugins as reports
+
+    table = Table("plugin", "version", "distribution", "registers", "failure")
+    for report in reports():
+        table.add_row(
+            report.name,
+            report.version,
+            report.distribution,
+            "\n".join(report.registers),
+            report.failure or "",
+        )
+    _stdout().print(table)
+
+
+@app.command()
+@reported
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write every schema into this directory.")
+    ] = None,
+    check: Annotated[Path | None, typer.Option(help="Compare with the schemas in this directory.")] = None,
+) -> None:
+    """Print the JSON Schema of an experiment, or write or compare the schema files."""
+    from fwdmft.spec import json_schema
+
+    if output is not None:
+        for path in json_schema.write_schemas(output):
+            typer.echo(path)
+    if check is not None:
+        _refuse_drift(check, json_schema.drifted(check))
+    if output is None and check is None:
+        typer.echo(json_schema.as_text(json_schema.experiment_schema()), nl=False)
+
+
+def _refuse_drift(directory: Path, drift: list[str]) -> None:
+    if drift:
+        typer.echo(f"{directory} is not what the code describes: {', '.join(drift)}", err=True)
+        typer.echo(f"Run `fwdmft schema -o {directory}` and commit the result.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{directory} is up to date")
+
+
+def _print_summary(result: Any) -> None:
+    from fwdmft.results.report import summary_table
+
+    _stdout().print(summary_table(result))
+
+
+def _stdout() -> Console:
+    """A console that wraps tables for people but never cuts them when the output goes to a file or pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+@contextmanager
+def live_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """One progress bar per stage on standard error, moved by the yielded function (stage, done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        stages: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=total)
+            bars.update(stages[stage], completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,61 @@
+"""The two ways a run can go wrong, each with its exit code and a message written for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_LONGEST_VALUE = 120
+
+
+class _Nothing:
+    """Stands for a value that was not given at all, which differs from a given `None`."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+NOTHING = _Nothing()
+
+
+class FwdmftError(Exception):
+    """An error whose text is meant for the user; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(FwdmftError, ValueError):
+    """Input that cannot be used: names the field, the value found and what was expected there.
+
+    It is a `ValueError`, so a pydantic validator may raise it; its `field` is then relative to the place that
+    validator guards (an empty field means that very place).
+    """
+
+    exit_code = 2
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        self.field = field
+        self.value = value
+        self.expected = expected
+        self.problems: tuple[InputError, ...] = (self,)
+        super().__init__(f"{field}: got {shortened(value)}; expected {expected}")
+
+    @classmethod
+    def of(cls, problems: Iterable[InputError]) -> InputError:
+        """One error reporting several problems, a line each (a single problem is returned as it is)."""
+        found = tuple(problems)
+        if len(found) == 1:
+            return found[0]
+        error = cls(found[0].field, found[0].value, found[0].expected)
+        error.problems = found
+        error.args = ("\n".join(str(problem) for problem in found),)
+        return error
+
+
+class ComputationError(FwdmftError):
+    """A computation that was well posed but failed, for example training that diverged."""
+
+
+def shortened(value: object) -> str:
+    """`repr(value)` cut to a length that keeps a message on about one line."""
+    text = repr(str(value)) if hasattr(value, "__fspath__") else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."

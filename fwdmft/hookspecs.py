@@ -1,0 +1,42 @@
+"""Everything a plugin can provide: one function per kind of thing.
+
+A plugin is a module named by an entry point in the group `fwdmft`. It implements any of these functions,
+marked with `@fwdmft.hookimpl`. Each returns a list; the `kind` of every item must be new among all installed
+plugins. Keep the module light: import JAX inside the callables, so that listing and validating stay fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from fwdmft.registry import Architecture
+    from fwdmft.spec.data import DatasetSpec
+    from fwdmft.spec.optimizer import OptimizerSpec
+    from fwdmft.spec.parameterization import ParameterizationSpec
+
+PROJECT = "fwdmft"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def fwdmft_architectures() -> list[Architecture]:  # type: ignore[empty-body]
+    """Architectures: schema, field equations and finite-width model of each."""
+
+
+@hookspec
+def fwdmft_parameterizations() -> list[type[ParameterizationSpec]]:  # type: ignore[empty-body]
+    """Parameterizations: how initial weights and feature learning scale with width."""
+
+
+@hookspec
+def fwdmft_optimizers() -> list[type[OptimizerSpec]]:  # type: ignore[empty-body]
+    """Optimizers: a schema each, whose `plan` turns it into a sequence of update rules."""
+
+
+@hookspec
+def fwdmft_datasets() -> list[type[DatasetSpec]]:  # type: ignore[empty-body]
+    """Data sets: a schema each, whose `load` returns a `fwdmft.datasets.Dataset`."""

@@ -1,0 +1,75 @@
+"""Losses ell(f, y) of one point, and what training needs of them.
+
+`f` and `y` have shape (..., point, output). The loss of a set of points is the sum or the mean of ell over them
+(`reduction`). The residual Delta = -d loss / d f is the only thing the theory ever sees of a loss; networks
+differentiate the loss itself.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fwdmft.spec.loss import LossSpec
+
+PointLoss = Callable[[Array, Array], Array]
+
+
+def _squared_error(f: Array, y: Array) -> Array:
+    return 0.5 * jnp.sum((f - y) ** 2, axis=-1)
+
+
+def _logistic(f: Array, y: Array) -> Array:
+    return jnp.sum(jax.nn.softplus(-y * f), axis=-1)
+
+
+def _softmax_cross_entropy(f: Array, y: Array) -> Array:
+    return -jnp.sum(y * jax.nn.log_softmax(f, axis=-1), axis=-1)
+
+
+POINT_LOSSES: dict[str, PointLoss] = {
+    "squared_error": _squared_error,
+    "logistic": _logistic,
+    "softmax_cross_entropy": _softmax_cross_entropy,
+}
+
+
+def total(
+    loss: LossSpec, f: Float[Array, "*batch point output"], y: Float[Array, "point output"]
+) -> Float[Array, "*batch"]:
+    """Loss of the given points, summed or averaged over them as `loss.reduction` says."""
+    reduce = jnp.sum if loss.reduction == "sum" else jnp.mean
+    return reduce(POINT_LOSSES[loss.kind](f, y), axis=-1)
+
+
+def residual(
+    loss: LossSpec, f: Float[Array, "point output"], y: Float[Array, "point output"]
+) -> Float[Array, "point output"]:
+    """Delta = -d loss / d f, so y - f for the summed squared error."""
+    return -jax.grad(lambda f: total(loss, f, y))(f)
+
+
+def at_width(
+    loss: LossSpec,
+    f: Float[Array, "time point output"],
+    y: Float[Array, "point output"],
+    covariance: Float[Array, "time point output output"],
+    bias: Float[Array, "time point output"],
+    width: int,
+) -> Float[Array, " time"]:
+    """Expected loss of a network of width N to order 1/N.
+
+    E ell(f_N) = ell(f) + (grad ell . b + tr(hess ell Sigma) / 2) / N, by expanding ell around the infinite-width f
+    with E(f_N - f) = b / N and Cov f_N = Sigma / N (`covariance`: Sigma among the outputs of one point).
+    """
+    point_loss = POINT_LOSSES[loss.kind]
+
+    def shift(f: Array, y: Array, sigma: Array, b: Array) -> Array:
+        slope, curvature = jax.grad(point_loss)(f, y), jax.hessian(point_loss)(f, y)
+        return slope @ b + 0.5 * jnp.sum(curvature * sigma)
+
+    over_points = jax.vmap(shift, in_axes=(0, 0, 0, 0))
+    shifts = jax.vmap(over_points, in_axes=(0, None, 0, 0))(f, y, covariance, bias)
+    reduce = jnp.sum if loss.reduction == "sum" else jnp.mean
+    return total(loss, f, y) + reduce(shifts, axis=-1) / width

@@ -1,0 +1,164 @@
+"""One causal pass of the mean-field dynamics, as a differentiable function of the neurons' weights.
+
+Two sets of weights enter a pass: `p_dynamics`, with which neurons interact while they train, and `p_observed`, with
+which the saved quantities are averaged. They are the same p; keeping them apart lets the fluctuation code tell the
+direct influence of a neuron (it is one term of an average) from the indirect one (it changed how all others trained).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from fwdmft import losses
+from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables, Sites, State, Update
+from fwdmft.optimization import Plan, Rung
+from fwdmft.spec.loss import LossSpec
+
+
+class Drive(eqx.Module):
+    """What training imposes on the neurons: targets, loss, and the optimizer's plan.
+
+    targets: (training point, output). train: positions of the training points among all points.
+    rates: (saved, step) learning rates of the steps after each saved time. batches: (saved, step, batch size)
+    positions among the training points, or None for all. See `Plan.intervals`.
+    """
+
+    targets: Float[Array, "train output"]
+    train: Int[Array, " train"]
+    rates: Float[Array, "saved step"]
+    batches: Int[Array, "saved step batch"] | None
+    momentum: float = eqx.field(static=True)
+    weight_decay: float = eqx.field(static=True)
+    loss: LossSpec = eqx.field(static=True)
+    ladder: tuple[Rung, ...] = eqx.field(static=True)
+
+    def residual(
+        self, f: Float[Array, "point output"], batch: Int[Array, " batch"] | None
+    ) -> Float[Array, "point output"]:
+        """Delta at every point, zero where the step does not train."""
+        chosen = slice(None) if batch is None else batch
+        points = self.train[chosen]
+        return jnp.zeros_like(f).at[points].set(losses.residual(self.loss, f[points], self.targets[chosen]))
+
+
+def make_drive(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, save_every: int) -> Drive:
+    """The drive of a plan for targets y (point, output) and a mask of training points."""
+    positions = np.flatnonzero(train)
+    rates, batches = plan.intervals(save_every)
+    return Drive(
+        targets=jnp.asarray(y[positions]),
+        train=jnp.asarray(positions),
+        rates=jnp.asarray(rates),
+        batches=None if batches is None else jnp.asarray(batches),
+        momentum=plan.momentum,
+        weight_decay=plan.weight_decay,
+        loss=loss,
+        ladder=plan.ladder,
+    )
+
+
+def observables(
+    equations: FieldEquations,
+    noise: dict[str, Array],
+    drive: Drive,
+    p_dynamics: NeuronWeights,
+    p_observed: NeuronWeights,
+) -> Observables:
+    """Order parameters (time, ...) at the saved steps."""
+    return trajectory(equations, noise, drive, p_dynamics, lambda sites: equations.observe(sites, p_observed))
+
+
+def trajectory(
+    equations: FieldEquations,
+    noise: dict[str, Array],
+    drive: Drive,
+    p: NeuronWeights,
+    observe: Callable[[Sites], Any],
+) -> Any:
+    """Train the neurons once and collect `observe(sites)` before the update of every saved step (time axis first).
+
+    With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
+    """
+    passes = [
+        (rung.coefficient, _one_pass(equations, noise, drive, p, observe, rung.substeps)) for rung in drive.ladder
+    ]
+    if len(passes) == 1:
+        return passes[0][1]
+    return jax.tree.map(
+        lambda *leaves: sum(c * leaf for (c, _), leaf in zip(passes, leaves, strict=True)),
+        *[leaves for _, leaves in passes],
+    )
+
+
+def _one_pass(
+    equations: FieldEquations,
+    noise: dict[str, Array],
+    drive: Drive,
+    p: NeuronWeights,
+    observe: Callable[[Sites], Any],
+    substeps: int,
+) -> Any:
+    Step = tuple[Array, Array | None]
+
+    def train(state: State, step: Step) -> State:
+        rate, batch = step
+        f, activity = equations.forward(state, p)
+        update = Update(rate / substeps, drive.momentum, drive.weight_decay)
+        return equations.step(state, activity, drive.residual(f, batch), update, p)
+
+    def train_substeps(state: State, step: Step) -> tuple[State, None]:
+        if substeps == 1:
+            return train(state, step), None
+        return jax.lax.fori_loop(0, substeps, lambda _, s: train(s, step), state), None
+
+    def look(state: State) -> Any:
+        _, activity = equations.forward(state, p)
+        return observe(equations.sites(state, activity, p))
+
+    def interval(state: State, steps: Step) -> tuple[State, Any]:
+        seen = look(state)
+        if steps[0].shape[0] == 1:
+            return train_substeps(state, jax.tree.map(lambda a: a[0], steps))[0], seen
+        return jax.lax.scan(train_substeps, state, steps)[0], seen
+
+    saved = drive.rates.shape[0]
+    blocks = _blocks(saved)
+    schedule = jax.tree.map(lambda a: _padded(a, blocks[0] * blocks[1]), (drive.rates, drive.batches))
+    state = equations.initial(noise, p, momentum=drive.momentum != 0)
+    _, seen = checkpointed_scan(interval, state, schedule, blocks)
+    return jax.tree.map(lambda a: a[:saved], seen)
+
+
+def _padded(a: Array, length: int) -> Array:
+    return jnp.concatenate([a, jnp.zeros((length - a.shape[0], *a.shape[1:]), a.dtype)])
+
+
+def _blocks(length: int) -> tuple[int, int]:
+    """(outer, inner) with outer * inner >= length, both about sqrt(length), with the least padding."""
+    root = math.isqrt(length)
+    inner = min(range(max(1, root // 2), 2 * root + 1), key=lambda m: (-(-length // m) * m, abs(m - root)))
+    return -(-length // inner), inner
+
+
+def checkpointed_scan(
+    body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, blocks: tuple[int, int]
+) -> tuple[Any, Any]:
+    """`jax.lax.scan` over outer * inner steps whose reverse pass stores about outer + inner carries.
+
+    It keeps the carry at block boundaries and, for the block at hand, at step boundaries, and recomputes everything
+    else (one extra forward pass per level).
+    """
+    step = jax.checkpoint(body, prevent_cse=False)
+
+    def block(carry: Any, xs: Any) -> tuple[Any, Any]:
+        return jax.lax.scan(step, carry, xs)
+
+    xs = jax.tree.map(lambda a: a.reshape(*blocks, *a.shape[1:]), xs)
+    carry, ys = jax.lax.scan(jax.checkpoint(block, prevent_cse=False), carry, xs)
+    return carry, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), ys)

@@ -1,0 +1,246 @@
+"""The theory half of an experiment: infinite width, Sigma, b, and the Monte-Carlo error of each.
+
+Infinite width comes from one pass with all S neurons. Sigma and b come from R independent samplings of S/R neurons
+(replicates): their mean is reported and their spread gives the standard errors. Independent neurons would leave the
+infinite width itself with the Monte-Carlo error sqrt(Sigma / S). Sobol points do better: the spread of the infinite
+width over replicates says by which factor, one number per observable (`sobol_gain`), at most 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from fwdmft.errors import ComputationError
+from fwdmft.meanfield import neurons
+from fwdmft.meanfield.dynamics import Drive, make_drive
+from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables
+from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
+from fwdmft.meanfield.influences import BLOCK, Problem
+from fwdmft.meanfield.lazy import LazyEquations, richness_shift
+from fwdmft.optimization import Plan, Rung, ladders
+from fwdmft.spec.halves import TheorySpec
+from fwdmft.spec.loss import LossSpec
+
+MEMORY = 1 << 29
+"""Bytes that the directions travelling together through the dynamics may take, about."""
+
+DERIVATIVE_TOLERANCE = 1e-4
+"""Relative accuracy of the gradient-flow limit asked of fluctuations and networks, whose own errors are larger."""
+
+Arrays = dict[str, np.ndarray]
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class TheoryTask:
+    """What the theory is asked.
+
+    equations: at infinite width; their richness is taken to zero if `lazy_scale` is not None.
+    lazy_scale: None for richness of order one; else lim N gamma0(N)^2, what a network of a parameterization whose
+        richness vanishes learns at order 1/N.
+    y: (point, output). train: (point,) mask. save_every: spacing of the saved steps.
+    """
+
+    equations: FieldEquations
+    lazy_scale: float | None
+    y: np.ndarray
+    train: np.ndarray
+    loss: LossSpec
+    plan: Plan
+    spec: TheorySpec
+    times: np.ndarray
+
+
+@dataclass(frozen=True)
+class TheoryResult:
+    """Arrays have time first, then the dimensions named in `dims`.
+
+    mean: at infinite width, with Monte-Carlo `standard_error`. variance: N Var. bias: N (E q_N - q). Those that were
+    not asked for are empty. prediction_covariance: (time, point, output, time, point, output) or None.
+    equal_time_covariance: N Cov among the outputs of one point (time, point, output, output) or None.
+    """
+
+    times: np.ndarray
+    dims: dict[str, tuple[str, ...]]
+    mean: Arrays
+    standard_error: Arrays = field(default_factory=dict)
+    variance: Arrays = field(default_factory=dict)
+    variance_standard_error: Arrays = field(default_factory=dict)
+    bias: Arrays = field(default_factory=dict)
+    bias_standard_error: Arrays = field(default_factory=dict)
+    prediction_covariance: np.ndarray | None = None
+    equal_time_covariance: np.ndarray | None = None
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+
+
+def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) -> TheoryResult:
+    """Run the theory. Call it where JAX computes in float64.
+
+    Raises ComputationError when training diverges at infinite width or gradient flow does not converge.
+    """
+    spec = task.spec
+    report("infinite width", 0, 1)
+    fine, coarse = gradient_flow_ladders(task)
+    mean = _numpy(_observe(*_problem(task, spec.neurons, 0, fine)))
+    check_finite(mean["prediction"], task.times)
+    report("infinite width", 1, 1)
+    result: dict[str, Any] = {"times": task.times, "dims": task.equations.dims, "mean": mean}
+    result["diagnostics"] = {"neurons": spec.neurons, "substeps": fine[-1].substeps}
+    if spec.fluctuations or spec.bias:
+        samples = _replicates(task, coarse, report)
+        result |= _summary(task, samples, coarse)
+        result["diagnostics"] |= _diagnostics(samples)
+    return TheoryResult(**result)
+
+
+def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Rung, ...]]:
+    """Step-halving ladders that reach the plan's tolerance, and a cruder one for derivatives and networks.
+
+    Plain gradient descent needs one rung. Raises ComputationError when the longest ladder does not suffice.
+    """
+    if task.plan.tolerance is None:
+        return task.plan.ladder, task.plan.ladder
+    coarse, before, change = None, None, np.inf
+    for ladder in ladders():
+        f = _numpy(_observe(*_problem(task, min(task.spec.neurons, 1024), 0, ladder)))["prediction"]
+        if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
+            change = float(np.max(np.abs(f - before)) / max(np.max(np.abs(f)), np.finfo(float).tiny))
+            coarse = ladder if coarse is None and change < DERIVATIVE_TOLERANCE else coarse
+            if change < task.plan.tolerance:
+                return ladder, coarse or ladder
+        before = f
+    raise ComputationError(
+        f"gradient flow: halving the step {len(ladder)} times left a relative change of {change:.1e}; expected "
+        f"optimizer.tolerance {task.plan.tolerance:g}: raise it, or take a smaller optimizer.learning_rate"
+    )
+
+
+def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
+    """Raise ComputationError naming the first saved step with predictions that are not finite."""
+    finite = np.isfinite(prediction).all(axis=(1, 2))
+    if not finite.all():
+        raise ComputationError(
+            f"training diverged at infinite width: predictions are not finite at step {times[np.argmin(finite)]}; "
+            "expected finite predictions: lower optimizer.learning_rate or parameterization.gamma0"
+        )
+
+
+def _problem(
+    task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]
+) -> tuple[Problem, NeuronWeights]:
+    drive = _drive(task, ladder)
+    equations = task.equations if task.lazy_scale is None else LazyEquations(task.equations)
+    noise = neurons.sample(equations.populations, count, task.spec.seed, replicate)
+    as_arrays = jax.tree.map(jnp.asarray, noise)
+    return Problem(equations, as_arrays, drive), jax.tree.map(jnp.asarray, neurons.uniform_weights(noise))
+
+
+def _drive(task: TheoryTask, ladder: tuple[Rung, ...]) -> Drive:
+    return make_drive(task.plan.on_ladder(ladder), task.loss, task.y, task.train, task.spec.save_every)
+
+
+@eqx.filter_jit
+def _observe(problem: Problem, p: NeuronWeights) -> Observables:
+    return problem.observables(p, p)
+
+
+def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> list[Fluctuations]:
+    """Fluctuations from each independent sampling. Replicate 0 is the sampling of the infinite-width pass."""
+    spec = task.spec
+    parts = 100 * spec.replicates
+
+    def one(replicate: int) -> Fluctuations:
+        problem, p = _problem(task, spec.neurons // spec.replicates, replicate + 1, ladder)
+        return fluctuations(
+            problem,
+            p,
+            bias=spec.bias,
+            covariance=spec.covariance and spec.fluctuations,
+            max_rank=spec.rank,
+            tolerance=spec.tolerance,
+            seed=spec.seed + replicate,
+            block=direction_block(task),
+            progress=lambda share: report("fluctuations", round(100 * (replicate + share)), parts),
+        )
+
+    return [one(replicate) for replicate in range(spec.replicates)]
+
+
+def direction_block(task: TheoryTask) -> int:
+    """Directions that travel together, so that they fit into `MEMORY`."""
+    return int(np.clip(MEMORY // direction_bytes(task), 1, BLOCK))
+
+
+def direction_bytes(task: TheoryTask) -> int:
+    """Estimated bytes of one direction: derivatives of the neurons' fields, and of every observable."""
+    points, outputs = task.y.shape
+    fields = 12 * (task.spec.neurons // task.spec.replicates) * (points * (1 + outputs) + outputs)
+    observables = 4 * len(task.times) * (points * outputs + points**2 * (1 + 2 * outputs**2))
+    return 8 * (fields + observables)
+
+
+def _summary(task: TheoryTask, samples: list[Fluctuations], ladder: tuple[Rung, ...]) -> dict[str, Any]:
+    """Means over replicates and standard errors from their spread."""
+    variance, variance_error = _mean_and_error([s.variance for s in samples])
+    _, spread = _mean_and_error([s.mean for s in samples])
+    summary: dict[str, Any] = {
+        "standard_error": {
+            name: sobol_gain(spread[name], v / task.spec.neurons) * np.sqrt(v / task.spec.neurons)
+            for name, v in variance.items()
+        },
+        "equal_time_covariance": np.mean([s.equal_time_covariance for s in samples], axis=0),
+    }
+    if task.spec.fluctuations:
+        summary |= {"variance": variance, "variance_standard_error": variance_error}
+        if task.spec.covariance:
+            size = samples[0].equal_time_covariance.shape[:3]
+            full = sum(s.prediction_covariance for s in samples if s.prediction_covariance is not None)
+            summary["prediction_covariance"] = (np.asarray(full) / len(samples)).reshape(*size, *size)
+    if task.spec.bias:
+        bias, bias_error = _mean_and_error([s.bias for s in samples])
+        for name, shift in _lazy_bias(task, ladder).items():
+            bias[name] = bias[name] + shift
+        summary |= {"bias": bias, "bias_standard_error": bias_error}
+    return summary
+
+
+def sobol_gain(spread: np.ndarray, independent: np.ndarray) -> float:
+    """Ratio of the error of R averaged replicates (`spread`) to that of as many independent neurons, pooled.
+
+    independent: variance expected of independent neurons. The result is at most 1.
+    """
+    expected = float(np.sum(independent))
+    return min(1.0, float(np.sqrt(np.sum(spread**2) / expected))) if expected > 0 else 1.0
+
+
+def _lazy_bias(task: TheoryTask, ladder: tuple[Rung, ...]) -> Arrays:
+    """What networks whose richness vanishes like sqrt(lazy_scale / N) learn at order 1/N."""
+    if task.lazy_scale is None:
+        return {}
+    problem, p = _problem(task, task.spec.neurons, 0, ladder)
+    shift = richness_shift(task.equations, problem.noise, problem.drive, p)
+    return {name: task.lazy_scale * value for name, value in _numpy(shift).items()}
+
+
+def _mean_and_error(samples: list[Arrays]) -> tuple[Arrays, Arrays]:
+    stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
+    error = {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in stacked.items()}
+    return {name: a.mean(axis=0) for name, a in stacked.items()}, error
+
+
+def _diagnostics(samples: list[Fluctuations]) -> dict[str, Any]:
+    return {
+        "influence_rank": max(s.rank for s in samples),
+        "influence_remainder": max(s.remainder for s in samples),
+        "neglected_variance": max(s.neglected for s in samples),
+    }
+
+
+def _numpy(tree: dict[str, Array]) -> Arrays:
+    return {name: np.asarray(value) for name, value in tree.items()}

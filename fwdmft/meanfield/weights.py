@@ -1,0 +1,73 @@
+"""Input weights and readout of a population: their random initial values, their action, their training.
+
+Both are linear, so momentum and weight decay act on initial part and learned part alike, and it is enough to follow
+the *action* of the weights on the data: preactivations h for the input weights, w itself for the readout.
+Factors of eta, gamma0, D follow `fwdmft.meanfield`.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fwdmft.meanfield.field_equations import Update
+from fwdmft.meanfield.products import mix
+
+
+class Trained(NamedTuple):
+    """A trained quantity and its velocity (None where the optimizer has no momentum)."""
+
+    value: Array
+    velocity: Array | None
+
+
+def at_rest(value: Array, momentum: bool) -> Trained:
+    """A quantity before training."""
+    return Trained(value, jnp.zeros_like(value) if momentum else None)
+
+
+def heavy_ball(trained: Trained, direction: Array, update: Update) -> Trained:
+    """v <- momentum v + direction - weight_decay theta, theta <- theta + learning_rate v."""
+    velocity = direction
+    if update.weight_decay:
+        velocity = velocity - update.weight_decay * trained.value
+    if trained.velocity is not None:
+        velocity = velocity + update.momentum * trained.velocity
+    value = trained.value + update.learning_rate * velocity
+    return Trained(value, None if trained.velocity is None else velocity)
+
+
+class InputWeights(eqx.Module):
+    """h = W x / sqrt(D) + sigma_b b on all points, W_ij ~ N(0, sigma_w^2), b_i ~ N(0, 1).
+
+    gram: (point, point) Phi^0 = x.x / D + sigma_b^2, through which training acts on h: a step with backward signal
+        s = sum_c Delta_c g_c adds eta gamma0 s Phi^0 (the bias is one more, constant input).
+    factor: (point, rank) with factor factor^T = sigma_w^2 x.x / D + sigma_b^2, columns by decreasing variance.
+    """
+
+    gram: Float[Array, "point point"]
+    factor: Float[Array, "point rank"]
+
+    def __init__(self, x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float):
+        overlaps = x @ x.T / x.shape[1]
+        self.gram = jnp.asarray(overlaps + sigma_b**2)
+        self.factor = jnp.asarray(_factor(sigma_w**2 * overlaps + sigma_b**2))
+
+    @property
+    def rank(self) -> int:
+        return self.factor.shape[1]
+
+    def initial(self, noise: Float[Array, "rank neuron"]) -> Float[Array, "point neuron"]:
+        return self.factor @ noise
+
+    def direction(self, signal: Float[Array, "point neuron"], gamma0: Array) -> Float[Array, "point neuron"]:
+        return gamma0 * mix(self.gram, signal)
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """Square root of a positive semi-definite matrix without its null space (repeated or dependent points)."""
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    keep = eigenvalues > 1e-13 * eigenvalues[-1]
+    return (vectors[:, keep] * np.sqrt(eigenvalues[keep]))[:, ::-1]

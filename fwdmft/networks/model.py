@@ -1,0 +1,25 @@
+"""What the engine asks of a finite network."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+
+class Network(eqx.Module):
+    """One network of width N, an ordinary Equinox module whose inexact arrays are trained.
+
+    Laws: `__call__(x)` equals `trace(x, shifts())[0]`; entries of every initial weight matrix are independent normal.
+    """
+
+    @abstractmethod
+    def __call__(self, x: Array) -> Float[Array, " output"]:
+        """Raw prediction f (not centred) for one point."""
+
+    @abstractmethod
+    def shifts(self) -> tuple[Array, ...]:
+        """Zeros in the shape of the preactivations h^l of each hidden layer, for `trace`."""
+
+    @abstractmethod
+    def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Float[Array, " output"], tuple[Array, ...]]:
+        """Prediction and features phi(h^l) when each h^l is shifted; derivatives in the shifts give d f / d h^l."""

@@ -1,0 +1,56 @@
+"""Streaming mean and variance over ensemble members, with standard errors of both, in float64.
+
+Power sums up to the fourth are taken about a reference (the mean of the first chunk), which keeps them free of
+cancellation; memory does not grow with the number of members.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Moments:
+    """Moments of one array-valued statistic over members."""
+
+    count: int = 0
+    reference: np.ndarray | None = None
+    sums: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, members: np.ndarray) -> None:
+        """Take in more members, along the first axis."""
+        members = np.asarray(members, dtype=np.float64)
+        if len(members) == 0:
+            return
+        if self.reference is None:
+            self.reference = members.mean(axis=0)
+            self.sums = [np.zeros(members.shape[1:]) for _ in range(4)]
+        deviation = members - self.reference
+        power = np.ones_like(deviation)
+        for total in self.sums:
+            power *= deviation
+            total += power.sum(axis=0)
+        self.count += len(members)
+
+    @property
+    def mean(self) -> np.ndarray:
+        assert self.reference is not None
+        return self.reference + self.sums[0] / self.count
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Unbiased sample variance."""
+        n, (s1, s2, _, _) = self.count, self.sums
+        return np.maximum(s2 - s1**2 / n, 0.0) / (n - 1)
+
+    @property
+    def mean_standard_error(self) -> np.ndarray:
+        return np.sqrt(self.variance / self.count)
+
+    @property
+    def variance_standard_error(self) -> np.ndarray:
+        """sqrt[(m4 - m2^2 (n - 3) / (n - 1)) / n] with central moments m2, m4: exact for any distribution."""
+        n = self.count
+        d, e2, e3, e4 = (s / n for s in self.sums)
+        m4 = e4 - 4 * d * e3 + 6 * d**2 * e2 - 3 * d**4
+        return np.sqrt(np.maximum(m4 - self.variance**2 * (n - 3) / (n - 1), 0.0) / n)

@@ -1,0 +1,75 @@
+"""Training schedules: what happens at each step, as plain data shared by theory and networks.
+
+One step of a parameter theta, with the scaled gradient G = gamma0^2 N d loss / d theta (see `fwdmft.meanfield`):
+
+    v <- momentum v - (G + weight_decay theta)          theta <- theta + learning_rate v
+
+This is heavy-ball momentum as in `torch.optim.SGD` (the learning rate multiplies the velocity, there is no dampening),
+and weight decay is the L2 kind, in units of the scaled gradient: without momentum a step multiplies every weight by
+1 - learning_rate weight_decay.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One member of a step-halving ladder: `substeps` per step, entering the extrapolation with `coefficient`."""
+
+    substeps: int
+    coefficient: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything an optimizer decides before training starts.
+
+    learning_rates: (steps,) eta at each step.
+    batches: (steps, batch size) positions in the list of training points, or None for all of them at every step.
+    tolerance: None for discrete gradient descent; a number asks for its small-step limit to that relative accuracy.
+    ladder: results are the combination sum_j coefficient_j q(substeps_j); one rung of one substep is plain descent.
+    """
+
+    learning_rates: np.ndarray
+    batches: np.ndarray | None = None
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    tolerance: float | None = None
+    ladder: tuple[Rung, ...] = (Rung(1, 1.0),)
+
+    @property
+    def steps(self) -> int:
+        return len(self.learning_rates)
+
+    def intervals(self, save_every: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Learning rates (saved, save_every) and batches (saved, save_every, batch size) after each saved step.
+
+        The last step's update is never seen. Its place, and the rest of a shorter last interval, is taken by zeros:
+        a learning rate of zero leaves everything that is observed alone, so one program serves every interval.
+        """
+        saved = -(-(self.steps - 1) // save_every) + 1
+
+        def grouped(entries: np.ndarray) -> np.ndarray:
+            padding = np.zeros((saved * save_every - (self.steps - 1), *entries.shape[1:]), entries.dtype)
+            return np.concatenate([entries[:-1], padding]).reshape(saved, save_every, *entries.shape[1:])
+
+        return grouped(self.learning_rates), None if self.batches is None else grouped(self.batches)
+
+    def on_ladder(self, ladder: tuple[Rung, ...]) -> "Plan":
+        return replace(self, ladder=ladder)
+
+
+def ladders(longest: int = 9, rungs: int = 5) -> Iterator[tuple[Rung, ...]]:
+    """Ever finer step-halving ladders: 1; 1, 2; 1, 2, 4; ... of at most `rungs` rungs, up to 2^(longest - 1) substeps."""
+    for count in range(1, longest + 1):
+        substeps = [2**j for j in range(max(0, count - rungs), count)]
+        yield tuple(Rung(m, c) for m, c in zip(substeps, _extrapolation(substeps), strict=True))
+
+
+def _extrapolation(substeps: list[int]) -> list[float]:
+    """Weights of the polynomial through the points h = 1/m, evaluated at h = 0 (Richardson, Neville)."""
+    h = 1.0 / np.array(substeps)
+    return [float(np.prod([h[i] / (h[i] - h[j]) for i in range(len(h)) if i != j])) for j in range(len(h))]

@@ -1,0 +1,65 @@
+"""The figures a theorist looks at first: `plot(result, directory)` writes them all as png files.
+
+Each module draws one figure from a result tree and returns a matplotlib Figure, or None when the result lacks
+what it shows (a run without theory, without bias, ...). Figures are built without pyplot: no global state, no
+display.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from fwdmft.errors import InputError
+from fwdmft.plotting.bias import bias_figure
+from fwdmft.plotting.kernels import kernels_figure
+from fwdmft.plotting.loss import loss_figure
+from fwdmft.plotting.predictions import predictions_figure
+from fwdmft.plotting.scaling import scaling_figure
+from fwdmft.plotting.variance import variance_figure
+from fwdmft.results.write import open_result
+
+FIGURES: dict[str, Callable[[xr.DataTree], Figure | None]] = {
+    "loss": loss_figure,
+    "predictions": predictions_figure,
+    "variance": variance_figure,
+    "bias": bias_figure,
+    "kernels": kernels_figure,
+    "scaling": scaling_figure,
+}
+
+__all__ = ["FIGURES", "plot"]
+
+
+def plot(result: xr.DataTree | str | os.PathLike[str], directory: str | os.PathLike[str]) -> list[Path]:
+    """Draw every figure the result has data for into `directory` (made if missing); returns the files
+    written.
+
+    `result` is a tree or the path of a result file. Raises InputError for a path that is not a result, or a
+    directory that cannot be written to.
+    """
+    tree = result if isinstance(result, xr.DataTree) else open_result(result)
+    place = _directory(directory)
+    drawn = {place / f"{name}.png": draw(tree) for name, draw in FIGURES.items()}
+    return [_save(figure, path) for path, figure in drawn.items() if figure is not None]
+
+
+def _directory(directory: str | os.PathLike[str]) -> Path:
+    place = Path(directory)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError("output", str(directory), f"a writable directory ({problem.strerror})") from problem
+    return place
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    try:
+        figure.savefig(path, metadata={"Software": None})  # no version stamp: equal results give equal files
+    except OSError as problem:
+        raise InputError("output", str(path), f"a writable file ({problem.strerror})") from problem
+    return path

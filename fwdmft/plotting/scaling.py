@@ -1,0 +1,70 @@
+"""The 1/N law: mean squared deviation E|q_N - q|^2 against N, the theory's Sigma/N, and the fitted slope."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from fwdmft.plotting import style
+from fwdmft.plotting.grid import SYMBOLS
+from fwdmft.results.comparison import Estimate, group, predicted_deviation, squared_deviation
+
+
+@style.styled
+def scaling_figure(tree: xr.DataTree) -> Figure | None:
+    """A log-log panel for f and one for K; needs the theory's mean and an ensemble."""
+    theory, ensemble = group(tree, "theory"), group(tree, "ensemble")
+    if theory is None or ensemble is None:
+        return None
+    names = [name for name in SYMBOLS if name in theory and f"{name}_mean" in ensemble]
+    if not names:
+        return None
+    figure, axes = style.panels(1, len(names), size=(4.2, 3.6))
+    for panel, name in zip(axes[0], names, strict=True):
+        _panel(panel, theory, ensemble, name)
+    return figure
+
+
+def _panel(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> None:
+    measured = squared_deviation(theory, ensemble, name)
+    _networks(panel, measured)
+    if f"{name}_variance" in theory:
+        predicted = predicted_deviation(theory, ensemble, name)
+        panel.plot(predicted.width, predicted, **style.THEORY, label=r"theory $\Sigma / N$")
+    symbol = SYMBOLS[name]
+    panel.set(xscale="log", yscale="log", xlabel="width $N$", title="mean over times and points")
+    panel.set_ylabel(rf"$\mathrm{{E}}\,|{symbol}_N - {symbol}|^2$")
+    panel.set_xticks(measured.value.width.values, [str(width) for width in measured.value.width.values])
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.margins(x=0.1, y=0.12)
+    panel.legend(loc="best")
+
+
+def _networks(panel: Axes, measured: Estimate) -> None:
+    """A point a width, coloured by width, and the fitted power law through them."""
+    slope, slope_error, offset = fitted_power(measured)
+    for width, color in style.width_colors(measured.value.width.values).items():
+        value, error = (float(part.sel(width=width)) for part in measured)
+        panel.errorbar(width, value, error, fmt="o", color=color, capsize=2, zorder=6)
+    if not np.isnan(slope):
+        widths = measured.value.width.values
+        label = rf"networks, fitted slope ${slope:.2f} \pm {slope_error:.2f}$"
+        panel.plot(widths, np.exp(offset) * widths**slope, color="#D55E00", linewidth=1.2, label=label)
+
+
+def fitted_power(measured: Estimate) -> tuple[float, float, float]:
+    """(slope, its standard error, log offset) of log value against log N; NaN with fewer than two widths.
+
+    Widths are weighted equally: members are usually as many at each, so relative errors are alike.
+    """
+    kept = measured.value.values > 0
+    if kept.sum() < 2:
+        return float("nan"), float("nan"), float("nan")
+    x, value = np.log(measured.value.width.values[kept]), measured.value.values[kept]
+    lever = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    slope = float(lever @ np.log(value))
+    error = float(np.sqrt(np.sum((lever * measured.error.values[kept] / value) ** 2)))
+    return slope, error, float(np.mean(np.log(value)) - slope * x.mean())

@@ -1,0 +1,279 @@
+"""The installed plugins: found through entry points, loaded one by one, checked, and asked by kind.
+
+A plugin that cannot be used never takes the others down. Its failure is kept, shown by `fwdmft plugins`, and
+raised when something under its name is asked for.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import pluggy
+
+from fwdmft import hookspecs
+from fwdmft.errors import NOTHING, InputError
+from fwdmft.spec.architecture import ArchitectureSpec
+from fwdmft.spec.base import Spec
+from fwdmft.spec.data import DatasetSpec
+from fwdmft.spec.optimizer import OptimizerSpec
+from fwdmft.spec.parameterization import ParameterizationSpec
+
+if TYPE_CHECKING:
+    import equinox as eqx
+
+    from fwdmft.meanfield.field_equations import FieldEquations
+
+GROUP = "fwdmft"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a plugin supplies for one architecture.
+
+    spec: its schema.
+    field_equations(spec, parameterization, x, outputs): the infinite-width side; x is (points, ...).
+    model(spec, parameterization, x, outputs, width, key): one network of that width, an Equinox module.
+    """
+
+    spec: type[ArchitectureSpec]
+    field_equations: Callable[..., FieldEquations]
+    model: Callable[..., eqx.Module]
+
+
+@dataclass
+class PluginReport:
+    """An installed plugin: where it is from, what it registers ("architecture: mlp"), why it failed."""
+
+    name: str
+    version: str
+    distribution: str
+    registers: list[str] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def origin(self) -> str:
+        return f"{self.distribution} {self.version}".strip()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of an experiment that is open to plugins: its hook and the base of its schemas."""
+
+    name: str
+    hook: str
+    base: type[Spec]
+
+
+SECTIONS = {
+    section.name: section
+    for section in (
+        Section("architecture", "fwdmft_architectures", ArchitectureSpec),
+        Section("parameterization", "fwdmft_parameterizations", ParameterizationSpec),
+        Section("optimizer", "fwdmft_optimizers", OptimizerSpec),
+        Section("data", "fwdmft_datasets", DatasetSpec),
+    )
+}
+
+
+class Registry:
+    """Everything the given entry points register, and fwdmft's own schemas."""
+
+    def __init__(self, points: Iterable[EntryPoint]) -> None:
+        self.reports: list[PluginReport] = []
+        self._items: dict[str, dict[str, tuple[Any, PluginReport]]] = {name: {} for name in SECTIONS}
+        self._owners: dict[tuple[str, str], PluginReport] = {}
+        self._refused: dict[str, str] = {}
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._add_builtin()
+        by_name = sorted(points, key=lambda point: point.name)
+        for name, group in groupby(by_name, key=lambda point: point.name):
+            self._add(name, list(group))
+
+    def kinds(self, section: str) -> list[str]:
+        """The kinds that can be used in this section of an experiment, sorted."""
+        return sorted(self._items[section])
+
+    def schemas(self, section: str) -> list[type[Spec]]:
+        """The schemas of those kinds, in the same order."""
+        return [_schema_of(self._items[section][kind][0]) for kind in self.kinds(section)]
+
+    def get(self, section: str, kind: object) -> Any:
+        """What is registered under a kind: an `Architecture`, or the schema class in the other sections.
+
+        Raises InputError (field "kind") with the plugin's failure, or with the installed kinds.
+        """
+        return self._find(section, kind)[0]
+
+    def provider(self, section: str, kind: str) -> PluginReport:
+        """The plugin that registers this kind."""
+        return self._find(section, kind)[1]
+
+    def _find(self, section: str, kind: object) -> tuple[Any, PluginReport]:
+        if isinstance(kind, str) and kind in self._items[section]:
+            return self._items[section][kind]
+        if isinstance(kind, str) and kind in self._refused:
+            raise InputError("kind", kind, f"a working plugin, but {self._refused[kind]}")
+        raise InputError("kind", kind, self._choices(section, kind))
+
+    def _choices(self, section: str, kind: object) -> str:
+        kinds = self.kinds(section)
+        if not kinds:
+            return f"an installed {section} kind, but none is installed (see `fwdmft plugins`)"
+        close = get_close_matches(kind, kinds, n=1) if isinstance(kind, str) else []
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        return f"one of the installed kinds {', '.join(kinds)}{hint}"
+
+    def _add_builtin(self) -> None:
+        from fwdmft import __version__
+        from fwdmft.spec import builtin
+
+        report = PluginReport("fwdmft", __version__, "fwdmft")
+        self.reports.append(report)
+        self._register(builtin, report)
+
+    def _add(self, name: str, points: list[EntryPoint]) -> None:
+        report = _report_on(points[0])
+        self.reports.append(report)
+        if len(points) > 1:
+            origins = [_report_on(point).origin for point in points]
+            report.distribution, report.version = ", ".join(origins), ""
+            self._fail(
+                report, f"entry point {name!r} is provided by {' and by '.join(origins)}; uninstall one"
+            )
+            return
+        try:
+            self._register(points[0].load(), report)
+        except Exception as error:
+            self._fail(report, f"{report.origin} failed to load: {type(error).__name__}: {error}")
+
+    def _register(self, plugin: object, report: PluginReport) -> None:
+        for problem in _misspelt_hooks(plugin):
+            self._fail(report, problem)
+        self._manager.register(plugin, report.name)
+        others = [other for other in self._manager.get_plugins() if other is not plugin]
+        for section in SECTIONS.values():
+            for items in self._manager.subset_hook_caller(section.hook, others)():
+                self._accept_all(section, items, report)
+        if not report.registers and report.failure is None:
+            self._fail(report, f"it registers nothing; it should implement {', '.join(_hook_names())}")
+
+    def _accept_all(self, section: Section, items: object, report: PluginReport) -> None:
+        if not isinstance(items, list | tuple):
+            self._fail(report, f"{section.hook}() returned {items!r}; expected a list")
+            return
+        for item in items:
+            problem = _problem_with(section, item)
+            if problem is not None:
+                self._fail(report, f"{section.hook}() returned {item!r}; expected {problem}")
+            else:
+                self._accept(section, item, report)
+
+    def _accept(self, section: Section, item: Any, report: PluginReport) -> None:
+        kind = _literal_kind(_schema_of(item))
+        assert kind is not None, "checked by _problem_with"
+        first = self._owners.setdefault((section.name, kind), report)
+        if first is report and kind not in self._items[section.name]:
+            self._items[section.name][kind] = (item, report)
+            report.registers.append(f"{section.name}: {kind}")
+            return
+        self._items[section.name].pop(kind, None)
+        first.registers = [name for name in first.registers if name != f"{section.name}: {kind}"]
+        self._refused[kind] = (
+            f"{section.name} kind {kind!r} is registered by plugin {first.name!r} ({first.origin}) and by "
+            f"plugin {report.name!r} ({report.origin}); uninstall one"
+        )
+        self._fail(first, self._refused[kind])
+        self._fail(report, self._refused[kind])
+
+    def _fail(self, report: PluginReport, problem: str) -> None:
+        known = [] if report.failure is None else report.failure.split("\n")
+        report.failure = "\n".join(dict.fromkeys([*known, problem]))
+        self._refused[report.name] = f"plugin {report.name!r} is broken: {report.failure}"
+
+
+@cache
+def registry() -> Registry:
+    """The registry of everything installed, loaded once per process."""
+    return Registry(entry_points(group=GROUP))
+
+
+def plugins() -> list[PluginReport]:
+    """All installed plugins, broken ones included; fwdmft itself comes first."""
+    return list(registry().reports)
+
+
+def check_kind(section: str, value: object) -> object:
+    """Validator for one open section of an experiment: its `kind` must be installed and working."""
+    if isinstance(value, dict):
+        registry().get(section, value.get("kind", NOTHING))
+    return value
+
+
+def _report_on(point: EntryPoint) -> PluginReport:
+    if point.dist is None:
+        return PluginReport(point.name, "", point.value)
+    return PluginReport(point.name, point.dist.version, point.dist.name)
+
+
+def _schema_of(item: Any) -> type[Spec]:
+    return item.spec if isinstance(item, Architecture) else item
+
+
+def _hook_names() -> list[str]:
+    return [section.hook for section in SECTIONS.values()]
+
+
+def _misspelt_hooks(plugin: object) -> list[str]:
+    """Functions that were meant to be hooks but would silently never be called."""
+    problems = []
+    for name, function in inspect.getmembers(plugin, inspect.isroutine):
+        marked = hasattr(function, f"{hookspecs.PROJECT}_impl")
+        if name not in _hook_names() and (marked or name.startswith(f"{hookspecs.PROJECT}_")):
+            close = get_close_matches(name, _hook_names(), n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            problems.append(f"{name} is not a hook{hint}; the hooks are {', '.join(_hook_names())}")
+        elif name in _hook_names() and not marked:
+            problems.append(f"{name} is not marked with @fwdmft.hookimpl, so it would never be called")
+    return problems
+
+
+def _problem_with(section: Section, item: object) -> str | None:
+    """What was expected instead of `item`, or None when it is valid."""
+    if section.name == "architecture":
+        if not isinstance(item, Architecture):
+            return "an fwdmft.Architecture"
+        if not (callable(item.field_equations) and callable(item.model)):
+            return "field_equations and model to be callable"
+    schema = item.spec if isinstance(item, Architecture) else item
+    if not (isinstance(schema, type) and issubclass(schema, section.base)):
+        return f"a schema class derived from {section.base.__name__}"
+    return _problem_with_schema(schema)
+
+
+def _problem_with_schema(schema: type[Spec]) -> str | None:
+    if getattr(schema, "__abstractmethods__", None):
+        return f"{schema.__name__} to define {', '.join(sorted(schema.__abstractmethods__))}"
+    if _literal_kind(schema) is None:
+        return f'{schema.__name__} to have a field `kind: Literal["name"] = "name"`'
+    if schema.model_config.get("extra") != "forbid":
+        return f'{schema.__name__} to keep extra="forbid"'
+    bare = [name for name, info in schema.model_fields.items() if not info.description and name != "kind"]
+    return f"{schema.__name__} to describe its fields {', '.join(bare)}" if bare else None
+
+
+def _literal_kind(schema: type[Spec]) -> str | None:
+    """The one name a schema's `kind` may have, when it is declared as a Literal with that default."""
+    info = schema.model_fields.get("kind")
+    if info is None or get_origin(info.annotation) is not Literal:
+        return None
+    names = get_args(info.annotation)
+    valid = len(names) == 1 and isinstance(names[0], str) and info.default == names[0]
+    return names[0] if valid else None

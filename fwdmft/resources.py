@@ -1,0 +1,50 @@
+"""Foreseeing memory: an estimate before a run, compared with what the machine has."""
+
+import psutil
+
+from fwdmft.errors import InputError
+from fwdmft.meanfield.theory import TheoryTask, direction_block, direction_bytes
+from fwdmft.networks.ensemble import chunk_size, member_bytes
+from fwdmft.networks.training import Task
+
+BASE = 400 << 20
+"""Bytes of the interpreter with its libraries, and of compiled programs."""
+
+
+def theory_bytes(task: TheoryTask) -> int:
+    """Estimated peak memory of the theory: neurons, travelling directions, checkpoints, saved results."""
+    points, outputs = task.y.shape
+    saved, spec = len(task.times), task.spec
+    per_neuron = points * (3 + 4 * outputs) + 2 * outputs
+    observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
+    total = 6 * spec.neurons * per_neuron + 8 * observables
+    if spec.fluctuations or spec.bias:
+        samples = spec.neurons // spec.replicates
+        checkpoints = 2 * saved**0.5 * samples * per_neuron
+        predictions = 2 * samples * saved * points * outputs
+        total += int(checkpoints + predictions) + 4 * spec.replicates * observables
+        if spec.fluctuations and spec.covariance:
+            total += (spec.replicates + 2) * (saved * points * outputs) ** 2
+        return 8 * total + direction_block(task) * direction_bytes(task)
+    return 8 * total
+
+
+def ensemble_bytes(task: Task, width: int, members: int) -> int:
+    """Estimated peak memory of training one width."""
+    return chunk_size(task, width, members) * member_bytes(task, width)
+
+
+def check_memory(needed: int, force: bool) -> None:
+    """Refuse a run that needs more than is available, unless forced. Raises InputError."""
+    available = psutil.virtual_memory().available
+    if needed + BASE > available and not force:
+        raise InputError(
+            "memory",
+            f"an estimated {_gigabytes(needed + BASE)}",
+            f"at most the {_gigabytes(available)} that are available: raise theory.save_every, lower theory.neurons, "
+            "set theory.covariance to false, or force the run (--force)",
+        )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,319 @@
+"""Assemble the result tree from the engine's plain arrays.
+
+Coordinates live in the group that uses them and never at the root: theory and ensemble may keep different
+times and widths, and the `width` of an image in /data is pixels, not neurons. The name `split` belongs to the
+points in /data and to the axis of the losses elsewhere, so the points of /theory and /ensemble carry theirs
+as `point_split`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from fwdmft.results import describe
+from fwdmft.results.describe import OBSERVABLES, attributes
+
+if TYPE_CHECKING:
+    from fwdmft.datasets import Dataset
+    from fwdmft.meanfield.theory import TheoryResult
+    from fwdmft.networks.ensemble import WidthStatistics
+    from fwdmft.spec.experiment import Experiment
+
+Dims = Mapping[str, tuple[str, ...]]
+SPLITS = ("train", "test")
+_IMAGE_DIMS = ("point", "height", "width", "channel")
+_COVARIANCE_DIMS = ("time", "point", "output", "time_prime", "point_prime", "output_prime")
+
+
+def result_tree(
+    experiment: Experiment,
+    dataset: Dataset,
+    theory: TheoryResult | None,
+    theory_loss: np.ndarray | None,
+    loss_at_width: np.ndarray | None,
+    loss_widths: Sequence[int],
+    ensemble: Sequence[WidthStatistics],
+    ensembled_loss: np.ndarray | None,
+    diagnostics: Mapping[str, Any],
+    plugin: str,
+    plugin_version: str,
+) -> xr.DataTree:
+    """The result as a DataTree with groups /data, /theory, /ensemble and /diagnostics.
+
+    theory_loss: (T, 2) over (train, test) at infinite width; loss_at_width: (W, T, 2) for `loss_widths`.
+    ensembled_loss: (W', T', 2), loss of the averaged predictor, for the widths of `ensemble` in their order.
+    diagnostics: scalars, strings, arrays, or (dims, array) for named dimensions; theory.diagnostics are
+    added. A half that did not run (theory None, ensemble empty) has no group. Raises ValueError when arrays
+    do not have the shapes stated here, as that is a mistake of the caller.
+    """
+    groups = {"/data": _data(dataset)}
+    if theory is not None:
+        groups["/theory"] = _theory(theory, dataset, theory_loss, loss_at_width, loss_widths)
+    if ensemble:
+        dims = theory.dims if theory is not None else {}
+        groups["/ensemble"] = _ensemble(ensemble, dims, dataset, ensembled_loss)
+    groups["/diagnostics"] = _diagnostics(theory.diagnostics if theory is not None else {}, diagnostics)
+    root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version))
+    return xr.DataTree.from_dict({"/": root, **groups})
+
+
+def _root_attributes(experiment: Experiment, plugin: str, plugin_version: str) -> dict[str, str]:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    own = _version("fwdmft")
+    return {
+        "title": experiment.title or experiment.name,
+        "Conventions": describe.CONVENTIONS,
+        "history": f"{created} fwdmft {own}: run of experiment {experiment.name}",
+        "created_at": created,
+        "creation_library": "fwdmft",
+        "creation_library_version": own,
+        "schema_version": describe.SCHEMA_VERSION,
+        "experiment": experiment.model_dump_json(),
+        "plugin": plugin,
+        "plugin_version": plugin_version,
+        "jax_version": _version("jax"),
+        "numpy_version": _version("numpy"),
+        "source": describe.SOURCE,
+        "model_conventions": describe.MODEL_CONVENTIONS,
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+# --- data ---
+
+
+def _data(dataset: Dataset) -> xr.Dataset:
+    x_dims = _IMAGE_DIMS if dataset.x.ndim == 4 else ("point", "feature")
+    words = "input images" if dataset.x.ndim == 4 else "inputs"
+    split = attributes("whether the point was trained on (train) or only predicted (test)")
+    return xr.Dataset(
+        {
+            "x": (x_dims, np.asarray(dataset.x, np.float64), attributes(words, "x")),
+            "y": (("point", "output"), np.asarray(dataset.y, np.float64), attributes("targets", "y")),
+        },
+        coords={"split": ("point", _splits(dataset), split)},
+        attrs={"description": dataset.description, **_plain(dataset.attributes)},
+    )
+
+
+def _splits(dataset: Dataset) -> np.ndarray:
+    return np.where(np.asarray(dataset.train, bool), *SPLITS)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as netCDF can hold them: numbers and strings as they are, anything else as JSON."""
+    keep = (str, int, float, np.number)
+    return {
+        key: value
+        if isinstance(value, keep) and not isinstance(value, bool)
+        else json.dumps(value, default=str)
+        for key, value in values.items()
+    }
+
+
+# --- theory ---
+
+
+def _theory(
+    theory: TheoryResult,
+    dataset: Dataset,
+    loss: np.ndarray | None,
+    loss_at_width: np.ndarray | None,
+    loss_widths: Sequence[int],
+) -> xr.Dataset:
+    variables = dict(_theory_observables(theory))
+    variables |= _theory_covariances(theory)
+    if loss is not None:
+        words = "loss at infinite width"
+        variables["loss"] = xr.Variable(("time", "split"), loss, attributes(words, r"\mathcal{L}"))
+    if loss_at_width is not None:
+        words = "expected loss at width N, to order 1/N"
+        dims = ("width", "time", "split")
+        variables["loss_at_width"] = xr.Variable(dims, loss_at_width, attributes(words, r"\mathcal{L}_N"))
+    widths = loss_widths if loss_at_width is not None else None
+    return _with_coordinates(variables, theory.times, dataset, widths)
+
+
+def _theory_observables(theory: TheoryResult) -> Iterator[tuple[str, xr.Variable]]:
+    roles = {
+        "": theory.mean,
+        "standard_error": theory.standard_error,
+        "variance": theory.variance,
+        "variance_standard_error": theory.variance_standard_error,
+        "bias": theory.bias,
+        "bias_standard_error": theory.bias_standard_error,
+    }
+    for role, arrays in roles.items():
+        for name, array in arrays.items():
+            variable = _observable(array, theory.dims[name], describe.theory_attributes(name, role))
+            yield f"{name}_{role}" if role else name, variable
+
+
+def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
+    found = {}
+    if theory.prediction_covariance is not None:
+        words = "width times covariance of the network predictions over initialisations"
+        named = attributes(words, r"N\,\mathrm{Cov}\,f")
+        found["prediction_covariance"] = xr.Variable(_COVARIANCE_DIMS, theory.prediction_covariance, named)
+    if theory.equal_time_covariance is not None:
+        words = "width times covariance of the outputs at one point and time over initialisations"
+        named = attributes(words, r"N\,\mathrm{Cov}_{cc'}\,f")
+        dims = ("time", "point", "output", "output_prime")
+        found["prediction_output_covariance"] = xr.Variable(dims, theory.equal_time_covariance, named)
+    return found
+
+
+def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str]) -> xr.Variable:
+    """(T, *dims) as a variable, the layer axis first if there is one, then time."""
+    variable = xr.Variable(("time", *dims), np.asarray(array, np.float64), named)
+    return variable.transpose("layer", "time", ...) if "layer" in dims else variable
+
+
+# --- ensemble ---
+
+
+def _ensemble(
+    ensemble: Sequence[WidthStatistics], dims: Dims, dataset: Dataset, ensembled_loss: np.ndarray | None
+) -> xr.Dataset:
+    times = ensemble[0].times
+    if any(not np.array_equal(one.times, times) for one in ensemble):
+        raise ValueError("ensembles of different widths must keep the same times")
+    variables = dict(_ensemble_observables(ensemble, {**_default_dims(), **dims}))
+    variables |= _ensemble_losses(ensemble, ensembled_loss)
+    variables |= _ensemble_members(ensemble)
+    return _with_coordinates(variables, times, dataset, [one.width for one in ensemble])
+
+
+def _default_dims() -> Dims:
+    return {name: observable.dims for name, observable in OBSERVABLES.items()}
+
+
+def _ensemble_observables(
+    ensemble: Sequence[WidthStatistics], dims: Dims
+) -> Iterator[tuple[str, xr.Variable]]:
+    for role in ("mean", "mean_standard_error", "variance", "variance_standard_error"):
+        for name in getattr(ensemble[0], role):
+            if name != "loss":
+                named = describe.ensemble_attributes(name, role)
+                each = [_observable(getattr(one, role)[name], dims[name], named) for one in ensemble]
+                yield f"{name}_{role}", _stack_widths(each)
+
+
+def _stack_widths(each: Sequence[xr.Variable]) -> xr.Variable:
+    return xr.Variable(("width", *each[0].dims), np.stack([one.values for one in each]), each[0].attrs)
+
+
+def _ensemble_losses(
+    ensemble: Sequence[WidthStatistics], ensembled: np.ndarray | None
+) -> dict[str, xr.Variable]:
+    dims = ("width", "time", "split")
+    named = {
+        "mean": attributes("mean over trained networks of the loss", r"\mathrm{E}\,\mathcal{L}_N"),
+        "mean_standard_error": attributes(
+            "standard error of the mean loss", r"\mathrm{s.e.}\,\mathrm{E}\,\mathcal{L}_N"
+        ),
+        "variance": attributes("variance over trained networks of the loss", r"\mathrm{Var}\,\mathcal{L}_N"),
+        "variance_standard_error": attributes(
+            "standard error of the variance of the loss", r"\mathrm{s.e.}\,\mathrm{Var}\,\mathcal{L}_N"
+        ),
+    }
+    found = {
+        f"loss_{role}": xr.Variable(dims, np.stack([getattr(one, role)["loss"] for one in ensemble]), text)
+        for role, text in named.items()
+        if "loss" in getattr(ensemble[0], role)
+    }
+    if ensembled is not None:
+        text = attributes(
+            "loss of the prediction averaged over trained networks", r"\mathcal{L}[\mathrm{E}\,f_N]"
+        )
+        found["ensembled_loss"] = xr.Variable(dims, ensembled, text)
+    return found
+
+
+def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Variable]:
+    def per_width(field: str, text: dict[str, str]) -> xr.Variable:
+        return xr.Variable(("width",), np.array([getattr(one, field) for one in ensemble]), text)
+
+    dims = ("width", "sample", "time", "point", "output")
+    text = attributes("prediction of single trained networks; NaN where a width has fewer samples", "f_N")
+    return {
+        "sample_prediction": xr.Variable(dims, _padded([one.sample_prediction for one in ensemble]), text),
+        "members": per_width("members", attributes("number of trained networks")),
+        "diverged_members": per_width(
+            "diverged", attributes("number of networks that diverged and are left out")
+        ),
+        "seconds": per_width("seconds", attributes("time spent training the networks", units="s")),
+    }
+
+
+def _padded(samples: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack (samples, ...) arrays whose first length differs, filling with NaN."""
+    most = max(len(one) for one in samples)
+    shape = (len(samples), most, *samples[0].shape[1:])
+    stacked = np.full(shape, np.nan, np.result_type(*samples))
+    for row, one in zip(stacked, samples, strict=True):
+        row[: len(one)] = one
+    return stacked
+
+
+# --- coordinates and diagnostics ---
+
+
+def _with_coordinates(
+    variables: Mapping[str, xr.Variable], times: np.ndarray, dataset: Dataset, widths: Sequence[int] | None
+) -> xr.Dataset:
+    group = xr.Dataset(dict(variables))
+    time = attributes("training step, quantities measured before its update", "t")
+    labels = {
+        "time": ("time", np.asarray(times), time),
+        "time_prime": ("time_prime", np.asarray(times), time),
+        "split": ("split", np.array(SPLITS), attributes("points the loss is taken over")),
+        "point_split": (
+            "point",
+            _splits(dataset),
+            attributes("whether the point was trained on (train) or not (test)"),
+        ),
+        "layer": (
+            "layer",
+            np.arange(1, group.sizes.get("layer", 0) + 1),
+            attributes("hidden layer", r"\ell"),
+        ),
+        "width": ("width", np.asarray(widths if widths is not None else [], int), attributes("width", "N")),
+    }
+    return group.assign_coords({name: label for name, label in labels.items() if label[0] in group.dims})
+
+
+def _diagnostics(of_theory: Mapping[str, Any], of_run: Mapping[str, Any]) -> xr.Dataset:
+    """All diagnostics in one group; a name used by both keeps both, the theory's with the prefix theory_."""
+    theirs = {f"theory_{name}" if name in of_run else name: value for name, value in of_theory.items()}
+    merged = {**theirs, **of_run}
+    return xr.Dataset({_safe(name): _diagnostic(_safe(name), value) for name, value in merged.items()})
+
+
+def _safe(name: str) -> str:
+    return name.replace("/", "_").replace(" ", "_")
+
+
+def _diagnostic(name: str, value: Any) -> xr.Variable:
+    named = describe.diagnostic_attributes(name)
+    if isinstance(value, tuple) and len(value) == 2 and not np.isscalar(value[1]):
+        dims, array = value
+        return xr.Variable(dims, np.asarray(array), named)
+    array = np.asarray(value)
+    dims = (
+        (f"{name}_index",) if array.ndim == 1 else tuple(f"{name}_index_{axis}" for axis in range(array.ndim))
+    )
+    return xr.Variable(dims, array, named)

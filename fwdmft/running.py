@@ -1,0 +1,214 @@
+"""Run an experiment: theory and ensembles on the same task, assembled into one result."""
+
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+import xarray as xr
+
+from fwdmft import losses, registry
+from fwdmft.datasets import Dataset, check_targets
+from fwdmft.errors import InputError
+from fwdmft.meanfield.theory import TheoryResult, TheoryTask, gradient_flow_ladders, solve
+from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
+from fwdmft.networks.training import Task, split_losses
+from fwdmft.optimization import Rung
+from fwdmft.resources import check_memory, ensemble_bytes, theory_bytes
+from fwdmft.results.build import result_tree
+from fwdmft.spec.experiment import Experiment
+from fwdmft.spec.halves import TheorySpec
+
+Progress = Callable[[str, int, int], None]
+"""(stage, done, total), called as work proceeds."""
+
+DEFAULT_WIDTHS = (64, 256, 1024)
+"""Widths of the predicted loss when no ensemble names any."""
+
+
+def run(experiment: Experiment, progress: Progress | None = None, force: bool = False) -> xr.DataTree:
+    """Compute an experiment and return its result (see the documentation of the result file).
+
+    progress: called with (stage, done, total). force: run even if the memory estimate exceeds what is available.
+    The theory runs in float64 and networks in the precision asked for, whatever JAX is set to elsewhere.
+    Raises InputError for data or settings that do not fit, ComputationError when training diverges.
+    """
+    report = progress or (lambda stage, done, total: None)
+    start = time.perf_counter()
+    dataset = experiment.data.load(experiment.base).validate()
+    check_targets(experiment.loss, dataset.y)
+    _check_lazy(experiment)
+    with jax.enable_x64(True):
+        theory_task = _theory_task(experiment, dataset)
+        check_memory(_peak_bytes(experiment, dataset, theory_task), force)
+        theory = solve(theory_task, report) if experiment.theory else None
+        theory_seconds = time.perf_counter() - start
+        ladder = gradient_flow_ladders(theory_task)[1]
+    ensemble = _ensembles(experiment, dataset, ladder, report)
+    with jax.enable_x64(True):
+        theory_loss, at_width, widths = _theory_losses(experiment, dataset, theory)
+        ensembled = _ensembled_loss(experiment, dataset, ensemble)
+    kind = experiment.architecture.kind
+    provider = registry.registry().provider("architecture", kind)
+    diagnostics = {
+        "seconds": time.perf_counter() - start,
+        "theory_seconds": theory_seconds,
+        "peak_memory_bytes": float(_peak_memory()),
+        "device": jax.devices()[0].device_kind,
+    }
+    return result_tree(
+        experiment,
+        dataset,
+        theory,
+        theory_loss,
+        at_width,
+        widths,
+        ensemble,
+        ensembled,
+        diagnostics,
+        provider.name,
+        provider.version or _version(provider.distribution),
+    )
+
+
+def _check_lazy(experiment: Experiment) -> None:
+    decay = getattr(experiment.optimizer, "weight_decay", 0.0)
+    if experiment.parameterization.richness(None) == 0 and decay:
+        raise InputError(
+            "optimizer.weight_decay", decay, "0 in the lazy limit, whose kernels would not stay static otherwise"
+        )
+
+
+def _theory_task(experiment: Experiment, dataset: Dataset) -> TheoryTask:
+    """The theory of the experiment; with a modest one where only ensembles are asked for (it finds their step)."""
+    parameterization = experiment.parameterization
+    limit = parameterization.richness(None)
+    many = 1 << 24
+    architecture = registry.registry().get("architecture", experiment.architecture.kind)
+    spec = experiment.theory or TheorySpec(neurons=512)
+    return TheoryTask(
+        equations=architecture.field_equations(
+            experiment.architecture, parameterization, dataset.x, dataset.y.shape[1]
+        ),
+        lazy_scale=many * parameterization.richness(many) ** 2 if limit == 0 else None,
+        y=dataset.y,
+        train=dataset.train,
+        loss=experiment.loss,
+        plan=experiment.optimizer.plan(int(dataset.train.sum())),
+        spec=spec,
+        times=experiment.save_times()[0],
+    )
+
+
+def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung, ...]) -> Task:
+    assert experiment.ensemble is not None
+    architecture = registry.registry().get("architecture", experiment.architecture.kind)
+    parameterization, spec = experiment.parameterization, experiment.ensemble
+    theory_every = experiment.theory.save_every if experiment.theory else 1
+    return Task(
+        build=lambda width, key: architecture.model(
+            experiment.architecture, parameterization, dataset.x, dataset.y.shape[1], width, key
+        ),
+        gamma0=parameterization.richness,
+        x=dataset.x,
+        y=dataset.y,
+        train=dataset.train,
+        loss=experiment.loss,
+        plan=experiment.optimizer.plan(int(dataset.train.sum())).on_ladder(ladder),
+        save_every=spec.save_every or theory_every,
+        center=parameterization.center,
+        kernels=spec.kernels,
+        dtype=np.dtype(spec.precision),
+    )
+
+
+def _ensembles(
+    experiment: Experiment, dataset: Dataset, ladder: tuple[Rung, ...], report: Progress
+) -> list[WidthStatistics]:
+    spec = experiment.ensemble
+    if spec is None:
+        return []
+    task = _ensemble_task(experiment, dataset, ladder)
+
+    def one(width: int, members: int) -> WidthStatistics:
+        stage = f"width {width}"
+        report(stage, 0, members)
+        with jax.enable_x64(spec.precision == "float64"):
+            return train_ensemble(
+                task,
+                width,
+                members,
+                spec.seed,
+                experiment.save_times()[1],
+                spec.samples,
+                lambda done: report(stage, done, members),
+            )
+
+    return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]
+
+
+def _theory_losses(
+    experiment: Experiment, dataset: Dataset, theory: TheoryResult | None
+) -> tuple[np.ndarray | None, np.ndarray | None, list[int]]:
+    """Losses (time, split) at infinite width and (width, time, split) to order 1/N."""
+    if theory is None:
+        return None, None, []
+    f = jnp.asarray(theory.mean["prediction"])
+    infinite = np.asarray(split_losses(experiment.loss, f, dataset.y, dataset.train))
+    if theory.equal_time_covariance is None or not theory.variance or not theory.bias:
+        return infinite, None, []
+    widths = list(experiment.ensemble.widths if experiment.ensemble else DEFAULT_WIDTHS)
+    corrections = f, theory.equal_time_covariance, theory.bias["prediction"]
+    at_width = [_loss_at_width(experiment, dataset, *corrections, width) for width in widths]
+    return infinite, np.stack(at_width), widths
+
+
+def _loss_at_width(
+    experiment: Experiment,
+    dataset: Dataset,
+    f: jax.Array,
+    covariance: np.ndarray,
+    bias: np.ndarray,
+    width: int,
+) -> np.ndarray:
+    splits = []
+    for chosen in (dataset.train, ~dataset.train):
+        points = np.flatnonzero(chosen)
+        if len(points) == 0:
+            splits.append(np.full(len(f), np.nan))
+            continue
+        parts = f[:, points], jnp.asarray(dataset.y[points]), covariance[:, points], bias[:, points]
+        splits.append(np.asarray(losses.at_width(experiment.loss, *map(jnp.asarray, parts), width)))
+    return np.stack(splits, axis=-1)
+
+
+def _ensembled_loss(
+    experiment: Experiment, dataset: Dataset, ensemble: list[WidthStatistics]
+) -> np.ndarray | None:
+    if not ensemble:
+        return None
+    means = jnp.asarray(np.stack([each.mean["prediction"] for each in ensemble]))
+    return np.asarray(split_losses(experiment.loss, means, dataset.y, dataset.train))
+
+
+def _peak_bytes(experiment: Experiment, dataset: Dataset, theory: TheoryTask) -> int:
+    needed = theory_bytes(theory) if experiment.theory else 0
+    if experiment.ensemble:
+        task = _ensemble_task(experiment, dataset, theory.plan.ladder)
+        pairs = zip(experiment.ensemble.widths, experiment.ensemble.members_per_width(), strict=True)
+        needed = max(needed, *(ensemble_bytes(task, width, members) for width, members in pairs))
+    return needed
+
+
+def _peak_memory() -> int:
+    return psutil.Process().memory_info().rss
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,23 @@
+"""What fwdmft itself registers, through the same hooks as any plugin."""
+
+from __future__ import annotations
+
+from fwdmft.hookspecs import hookimpl
+from fwdmft.spec.data import DatasetSpec, DigitsData, FileData
+from fwdmft.spec.optimizer import GradientDescent, GradientFlow, OptimizerSpec
+from fwdmft.spec.parameterization import MeanField, NeuralTangent, ParameterizationSpec
+
+
+@hookimpl
+def fwdmft_parameterizations() -> list[type[ParameterizationSpec]]:
+    return [MeanField, NeuralTangent]
+
+
+@hookimpl
+def fwdmft_optimizers() -> list[type[OptimizerSpec]]:
+    return [GradientDescent, GradientFlow]
+
+
+@hookimpl
+def fwdmft_datasets() -> list[type[DatasetSpec]]:
+    return [FileData, DigitsData]

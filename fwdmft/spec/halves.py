@@ -1,0 +1,71 @@
+"""The two halves of an experiment: the theory and the ensembles it is compared with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fwdmft.errors import InputError
+from fwdmft.spec.base import Count, PositiveReal, Seed, Spec, Whole
+
+_Members = Annotated[Whole, Field(ge=2)]
+
+
+class TheorySpec(Spec):
+    """How finely the infinite-width theory is sampled, and which finite-width corrections are computed."""
+
+    neurons: Whole = Field(16384, ge=16, description="Number S of sample neurons per population (neurons).")
+    save_every: Count = Field(1, description="Keep every n-th time and the last (steps).")
+    fluctuations: bool = Field(
+        True, description="Compute the fluctuations Sigma = lim N Cov (leading order in 1/N)."
+    )
+    bias: bool = Field(True, description="Compute the bias b = lim N (E q_N - q) (leading order in 1/N).")
+    seed: Seed = Field(0, description="Seed of the sample neurons.")
+    replicates: Whole = Field(
+        4,
+        ge=2,
+        description="Number of independent samplings of neurons/replicates neurons each, from which Sigma, b "
+        "and their standard errors are computed.",
+    )
+    rank: Count = Field(
+        256, description="Largest number of directions in which Sigma is resolved (directions)."
+    )
+    tolerance: PositiveReal = Field(
+        1e-2, description="Relative error of Sigma at which the search for directions stops (dimensionless)."
+    )
+    covariance: bool = Field(True, description="Store N Cov of the predictions between all pairs of times.")
+
+
+class EnsembleSpec(Spec):
+    """Ensembles of finite networks trained with the same steps from independent random weights."""
+
+    widths: tuple[Count, ...] = Field(min_length=1, description="Distinct widths N (neurons per layer).")
+    members: _Members | tuple[_Members, ...] = Field(
+        1000,
+        description="Networks per width: one number for all widths, or a list with one per width (networks).",
+    )
+    seed: Seed = Field(0, description="Seed of the initial weights.")
+    save_every: Count | None = Field(
+        None, description="Keep every n-th time and the last (steps); left out: as in theory, else 1."
+    )
+    precision: Literal["float32", "float64"] = Field(
+        "float32", description="Floating-point type of the networks."
+    )
+    kernels: bool = Field(True, description="Measure tangent, feature and gradient kernels as well.")
+    samples: Whole = Field(
+        16, ge=0, description="Number of members whose predictions are kept one by one (networks)."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EnsembleSpec:
+        if len(set(self.widths)) != len(self.widths):
+            raise InputError("widths", list(self.widths), "distinct widths")
+        if isinstance(self.members, tuple) and len(self.members) != len(self.widths):
+            expected = f"one number, or one per width ({len(self.widths)})"
+            raise InputError("members", list(self.members), expected)
+        return self
+
+    def members_per_width(self) -> tuple[int, ...]:
+        """Number of networks at each of `widths`."""
+        return self.members if isinstance(self.members, tuple) else (self.members,) * len(self.widths)

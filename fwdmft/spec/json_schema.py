@@ -1,0 +1,71 @@
+"""JSON Schemas (2020-12) of an experiment and its parts, for editors and other tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from fwdmft.registry import registry
+from fwdmft.spec.experiment import experiment_model
+from fwdmft.spec.halves import EnsembleSpec, TheorySpec
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SUFFIX = ".schema.json"
+_PARTS = ("parameterization", "optimizer", "loss", "data")
+
+
+def experiment_schema() -> dict[str, Any]:
+    """The schema of a whole experiment, with every installed kind."""
+    return _schema(experiment_model())
+
+
+def schema_texts() -> dict[str, str]:
+    """The text of every schema file by file name: the experiment, and its parts one by one."""
+    schemas = {
+        "experiment": experiment_schema(),
+        "theory": _schema(TheorySpec),
+        "ensemble": _schema(EnsembleSpec),
+    }
+    fields = experiment_model().model_fields
+    for part in _PARTS:
+        schemas[part] = _schema(fields[part].rebuild_annotation())
+    for kind, schema in zip(
+        registry().kinds("architecture"), registry().schemas("architecture"), strict=True
+    ):
+        schemas[f"architecture.{kind}"] = _schema(schema)
+    return {name + _SUFFIX: as_text(schema) for name, schema in schemas.items()}
+
+
+def as_text(schema: Mapping[str, Any]) -> str:
+    """A schema as it is written to files and printed."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_schemas(directory: Path) -> list[Path]:
+    """Write every schema file into a directory, which is made if it does not exist."""
+    directory.mkdir(parents=True, exist_ok=True)
+    texts = schema_texts()
+    for name, text in texts.items():
+        (directory / name).write_text(text, encoding="utf-8")
+    return [directory / name for name in texts]
+
+
+def drifted(directory: Path) -> list[str]:
+    """Where the schema files of a directory differ from the schemas of the code, one phrase per file."""
+    texts = schema_texts()
+    present = {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.glob(f"*{_SUFFIX}"))}
+    missing = [f"{name} is missing" for name in texts if name not in present]
+    stale = [f"{name} belongs to nothing installed" for name in present if name not in texts]
+    return (
+        missing
+        + stale
+        + [f"{name} differs" for name in texts if name in present and present[name] != texts[name]]
+    )
+
+
+def _schema(model: Any) -> dict[str, Any]:
+    return {"$schema": DIALECT, **TypeAdapter(model).json_schema()}

@@ -1,0 +1,98 @@
+"""Learning-rate schedules (factors on eta, step by step) and the fixed order of minibatches."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from fwdmft.errors import InputError
+from fwdmft.spec.base import Count, NonNegativeReal, Real, Seed, Spec, Whole
+
+
+class Constant(Spec):
+    """The learning rate stays eta."""
+
+    kind: Literal["constant"] = Field("constant", description="The learning rate stays eta.")
+
+    def multipliers(self, steps: int) -> np.ndarray:
+        """(steps,) factors on eta."""
+        return np.ones(steps)
+
+
+class Cosine(Spec):
+    """A linear rise over the first steps, then half a cosine down to `final`."""
+
+    kind: Literal["cosine"] = Field(
+        "cosine", description="Linear warm-up, then half a cosine down to `final`."
+    )
+    final: NonNegativeReal = Field(0.0, description="Factor on eta reached at the last step (dimensionless).")
+    warmup: Whole = Field(
+        0, ge=0, description="Number of steps over which the factor rises linearly to 1 (steps)."
+    )
+
+    def multipliers(self, steps: int) -> np.ndarray:
+        """(steps,) factors on eta: (t + 1)/(warmup + 1) at t < warmup, then from 1 to `final` at the end."""
+        t = np.arange(steps)
+        progress = np.clip((t - self.warmup) / max(1, steps - 1 - self.warmup), 0.0, 1.0)
+        decay = self.final + (1 - self.final) * (1 + np.cos(np.pi * progress)) / 2
+        return np.where(t < self.warmup, (t + 1) / (self.warmup + 1), decay)
+
+
+class Exponential(Spec):
+    """The learning rate shrinks by the same factor every step."""
+
+    kind: Literal["exponential"] = Field("exponential", description="The same shrinking factor every step.")
+    rate: Real = Field(gt=0, le=1, description="Factor r per step, eta r^t (dimensionless, at most 1).")
+
+    def multipliers(self, steps: int) -> np.ndarray:
+        """(steps,) factors on eta."""
+        return self.rate ** np.arange(steps)
+
+
+class Piecewise(Spec):
+    """eta times factors[i] from step boundaries[i] on (factors are not cumulative)."""
+
+    kind: Literal["piecewise"] = Field("piecewise", description="eta times factors[i] from boundaries[i] on.")
+    boundaries: tuple[Count, ...] = Field(description="Increasing steps at which the factor changes (steps).")
+    factors: tuple[NonNegativeReal, ...] = Field(
+        description="Factor on eta from each boundary on (dimensionless, not cumulative), 1 before.",
+    )
+
+    @model_validator(mode="after")
+    def _matching(self) -> Piecewise:
+        if any(later <= earlier for earlier, later in pairwise(self.boundaries)):
+            raise InputError("boundaries", list(self.boundaries), "increasing steps")
+        if len(self.factors) != len(self.boundaries):
+            expected = f"one factor per boundary ({len(self.boundaries)})"
+            raise InputError("factors", list(self.factors), expected)
+        return self
+
+    def multipliers(self, steps: int) -> np.ndarray:
+        """(steps,) factors on eta."""
+        stages = np.array([1.0, *self.factors])
+        return stages[np.searchsorted(self.boundaries, np.arange(steps), side="right")]
+
+
+Schedule = Annotated[Constant | Cosine | Exponential | Piecewise, Field(discriminator="kind")]
+
+
+class Minibatches(Spec):
+    """Minibatches in a fixed order: each epoch is a seeded permutation, a last partial batch is dropped."""
+
+    size: Count = Field(description="Number of training points per step (points).")
+    seed: Seed = Field(0, description="Seed of the permutations; theory and networks see the same batches.")
+
+    def order(self, n_train: int, steps: int) -> np.ndarray:
+        """(steps, size) positions in the list of training points. Raises InputError when size > n_train."""
+        if self.size > n_train:
+            raise InputError("optimizer.batch.size", self.size, f"at most the {n_train} training points")
+        per_epoch = n_train // self.size
+        rng = np.random.default_rng(self.seed)
+        epochs = [
+            rng.permutation(n_train)[: per_epoch * self.size].reshape(per_epoch, self.size)
+            for _ in range(-(-steps // per_epoch))
+        ]
+        return np.concatenate(epochs)[:steps]

@@ -1,0 +1,26 @@
+"""Two-layer networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fwdmft import hookimpl
+from fwdmft.registry import Architecture
+from fwdmft_mlp.schema import MLP
+
+
+def _field_equations(*arguments: Any) -> Any:
+    from fwdmft_mlp.equations import field_equations
+
+    return field_equations(*arguments)
+
+
+def _model(*arguments: Any) -> Any:
+    from fwdmft_mlp.model import model
+
+    return model(*arguments)
+
+
+@hookimpl
+def fwdmft_architectures() -> list[Architecture]:
+    return [Architecture(MLP, _field_equations, _model)]

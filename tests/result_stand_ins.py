@@ -1,0 +1,183 @@
+"""Stand-ins for what the engine returns, with the shapes of a real run and an ensemble drawn from the theory.
+
+The theory is made up of smooth curves; the ensemble's statistics are the theory's plus Gaussian noise of
+exactly the standard errors they are given, so agreement tests have a known answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fwdmft.results.build import result_tree
+from fwdmft.results.describe import OBSERVABLES
+
+Arrays = dict[str, np.ndarray]
+POINTS, TRAINED, DEPTH, STEPS = 6, 4, 2, 21
+WIDTHS = (64, 256, 1024)
+DIMS = {name: observable.dims for name, observable in OBSERVABLES.items()}
+
+
+@dataclass(frozen=True)
+class Theory:
+    times: np.ndarray
+    dims: dict[str, tuple[str, ...]]
+    mean: Arrays
+    standard_error: Arrays
+    variance: Arrays
+    variance_standard_error: Arrays
+    bias: Arrays
+    bias_standard_error: Arrays
+    prediction_covariance: np.ndarray | None = None
+    equal_time_covariance: np.ndarray | None = None
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    width: int
+    members: int
+    diverged: int
+    times: np.ndarray
+    mean: Arrays
+    variance: Arrays
+    mean_standard_error: Arrays
+    variance_standard_error: Arrays
+    sample_prediction: np.ndarray
+    seconds: float
+
+
+def experiment(title: str = "Stand-in of a result") -> SimpleNamespace:
+    dump = '{"name":"stand-in","theory":{"neurons":4096},"ensemble":{"widths":[64,256,1024]}}'
+    return SimpleNamespace(name="stand-in", title=title, model_dump_json=lambda: dump)
+
+
+def dataset(outputs: int = 1, images: bool = False) -> SimpleNamespace:
+    random = np.random.default_rng(5)
+    x = random.normal(size=(POINTS, 4, 4, 1) if images else (POINTS, 5))
+    classes = np.arange(POINTS) % max(outputs, 2)
+    y = 2.0 * classes[:, None] - 1 if outputs == 1 else np.eye(outputs)[classes] - 1 / outputs
+    origin = {"origin": "made up", "classes": [0, 1]}
+    train = np.arange(POINTS) < TRAINED
+    return SimpleNamespace(x=x, y=y, train=train, description="six made-up points", attributes=origin)
+
+
+def theory(outputs: int = 1, fluctuations: bool = True, bias: bool = True) -> Theory:
+    curves = {name: _curves(name, outputs) for name in DIMS}
+    mean, sigma, shift = ({name: curves[name][part] for name in DIMS} for part in range(3))
+    covariance = sigma["prediction"][:, :, :, None] * np.eye(outputs)
+    return Theory(
+        times=np.arange(STEPS),
+        dims=DIMS,
+        mean=mean,
+        standard_error={name: np.sqrt(value / 16384) for name, value in sigma.items()}
+        if fluctuations
+        else {},
+        variance=sigma if fluctuations else {},
+        variance_standard_error={name: 0.005 * value for name, value in sigma.items()}
+        if fluctuations
+        else {},
+        bias=shift if bias else {},
+        bias_standard_error={name: 0.02 * np.sqrt(sigma[name]) for name in DIMS} if bias else {},
+        prediction_covariance=_full_covariance(sigma["prediction"]) if fluctuations else None,
+        equal_time_covariance=covariance if fluctuations else None,
+        diagnostics={
+            "neurons": 16384,
+            "seconds": 3.5,
+            "basis_rank": np.array([40, 55]),
+            "trace": ("time", np.arange(STEPS)),
+        },
+    )
+
+
+def _curves(name: str, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, N Var, bias) of one observable, each (T, *dims)."""
+    t = np.linspace(0, 1, STEPS)
+    y = dataset(outputs).y
+    if name == "prediction":
+        learned = np.where(np.arange(POINTS) < TRAINED, 0.95, 0.7)[:, None] * y
+        grow = (1 - np.exp(-3 * t)).reshape(-1, 1, 1)
+        sigma = 0.6 * (t * np.exp(-2 * t)).reshape(-1, 1, 1) * (0.5 + abs(learned))
+        return grow * learned, sigma, -0.4 * sigma * np.sign(learned)
+    gram = 0.3 + 0.7 * np.eye(POINTS) + 0.2 * np.sign(y @ y.T)
+    grow = 1 + 0.8 * t
+    kernel = np.multiply.outer(grow, _expand(gram, name, outputs))
+    sigma = np.multiply.outer(0.1 + np.exp(-2 * t), 0.4 + 0.2 * abs(_expand(gram, name, outputs)))
+    return kernel, sigma, np.multiply.outer(0.3 * t, np.ones(kernel.shape[1:]))
+
+
+def _expand(gram: np.ndarray, name: str, outputs: int) -> np.ndarray:
+    """(P, P) to the dims of kernel `name`: identity over outputs, layers in proportion 1 : 0.6."""
+    over_outputs = np.eye(outputs) + 0.1
+    joint = gram if name == "feature_kernel" else np.einsum("ij,cd->icjd", gram, over_outputs)
+    return joint if name == "tangent_kernel" else np.multiply.outer(np.array([1.0, 0.6]), joint)
+
+
+def _full_covariance(sigma: np.ndarray) -> np.ndarray:
+    root = np.sqrt(sigma)
+    return np.multiply.outer(root, root)
+
+
+def ensemble(outputs: int = 1, shift: float = 0.0) -> list[Statistics]:
+    """One Statistics a width, drawn from the theory: mean ~ q + b/N, variance ~ Sigma/N, both with errors.
+
+    `shift` moves every mean by that many standard deviations of a single network.
+    """
+    truth = theory(outputs)
+    return [_one_width(truth, width, shift, np.random.default_rng(width)) for width in WIDTHS]
+
+
+def _one_width(truth: Theory, width: int, shift: float, random: np.random.Generator) -> Statistics:
+    members = 1000
+    mean, variance, mean_error, variance_error = {}, {}, {}, {}
+    for name in DIMS:
+        sigma = truth.variance[name] / width
+        mean_error[name] = np.sqrt(sigma / members)
+        variance_error[name] = sigma * np.sqrt(2 / (members - 1))
+        spread = np.hypot(
+            mean_error[name], np.hypot(truth.standard_error[name], truth.bias_standard_error[name] / width)
+        )
+        noisy = random.normal(size=sigma.shape) * spread
+        mean[name] = truth.mean[name] + truth.bias[name] / width + noisy + shift * np.sqrt(sigma)
+        wide = np.hypot(variance_error[name], truth.variance_standard_error[name] / width)
+        variance[name] = sigma + random.normal(size=sigma.shape) * wide
+    loss = loss_curves() * (1 + 40 / width)
+    mean["loss"], variance["loss"] = loss, (0.3 * loss) ** 2
+    mean_error["loss"] = 0.3 * loss / np.sqrt(members)
+    sigma = truth.variance["prediction"] / width
+    wiggle = np.sqrt(sigma) * random.normal(size=(16, 1, *sigma.shape[1:]))
+    samples = (truth.mean["prediction"] + wiggle).astype(np.float32)
+    return Statistics(
+        width, members, 0, truth.times, mean, variance, mean_error, variance_error, samples, 1.5
+    )
+
+
+def loss_curves() -> np.ndarray:
+    """(T, 2) losses on the training and test points."""
+    t = np.linspace(0, 1, STEPS)[:, None]
+    return np.array([2.0, 1.0]) * (np.exp(-6 * t) + np.array([0.001, 0.08]))
+
+
+def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
+    """A whole result; of=Theory or None and networks=[Statistics] or [] replace or leave out a half."""
+    of = parts.get("of", theory(outputs))
+    networks = parts.get("networks", ensemble(outputs))
+    averaged = np.array([loss_curves() * (1 + 4 / one.width) for one in networks])
+    at_width = np.stack([loss_curves() * (1 + 40 / width) for width in WIDTHS])
+    return result_tree(
+        experiment(),
+        dataset(outputs, images),
+        of,
+        None if of is None else loss_curves()[of.times],
+        at_width[:, of.times] if of is not None and of.variance else None,
+        WIDTHS,
+        networks,
+        averaged if networks else None,
+        {"seconds": 12.0, "device": "cpu", "peak_memory_bytes": 10**9},
+        "fwdmft_mlp",
+        "0.1.0",
+    )

@@ -1,0 +1,47 @@
+"""Everything that must pass, in one command: `python3 tests/run.py`.
+
+Makes a virtual environment in .venv-test (kept for the next time), installs the package with its test extra,
+then runs the linters, the type checker, the schema comparison and the tests. Stops at the first failure.
+"""
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv-test"
+BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / "python"
+
+CHECKS = (
+    (BIN / "ruff", "check", "."),
+    (BIN / "ruff", "format", "--check", "."),
+    (BIN / "mypy",),
+    (BIN / "fwdmft", "schema", "--check", "schemas"),
+    (PYTHON, "-m", "pytest", "-q"),
+)
+
+
+def call(*command: object) -> None:
+    """Run a command from the root of the repository; leave with its exit code if it fails."""
+    words = [str(word) for word in command]
+    print("+", " ".join(words), flush=True)
+    code = subprocess.run(words, cwd=ROOT, check=False).returncode
+    if code != 0:
+        sys.exit(code)
+
+
+def main() -> None:
+    if sys.version_info < (3, 11):  # noqa: UP036 (whatever Python the user has starts this script)
+        sys.exit(f"fwdmft needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})")
+    if not PYTHON.exists():
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)
+    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[test]")
+    for command in CHECKS:
+        call(*command)
+
+
+if __name__ == "__main__":
+    main()

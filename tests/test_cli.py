@@ -1,0 +1,218 @@
+"""The commands: what they print, where messages go, and their exit codes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from experiments import experiment
+from jsonschema import Draft202012Validator
+from result_stand_ins import tree
+from typer.testing import CliRunner, Result
+
+import fwdmft
+from fwdmft.cli import app
+
+SCHEMAS = Path(__file__).parent.parent / "schemas"
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(experiment()))
+    return path
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Put a function in the place of the computation."""
+    return lambda function: monkeypatch.setitem(vars(fwdmft), "run", function)
+
+
+def finished(_: Any, progress: Callable[[str, int, int], None], force: bool) -> Any:
+    for stage in ("theory", "width 16"):
+        progress(stage, 1, 2)
+        progress(stage, 2, 2)
+    return tree()
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def run(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return run
+
+
+def test_run_writes_a_result_and_prints_its_table(file: Path, engine: Any) -> None:
+    engine(finished)
+    output = file.parent / "result.nc"
+    result = call("run", file, "-o", output)
+    assert result.exit_code == 0, result.stderr
+    assert "theory" in result.stderr and "width 16" in result.stderr and "2/2" in result.stderr
+    assert result.stdout.strip()
+    assert "prediction" in fwdmft.open_result(output)["theory"]
+    assert call("show", output).stdout == result.stdout
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_run_passes_force_on(file: Path, engine: Any, force: bool) -> None:
+    seen: list[bool] = []
+    engine(lambda _, progress, force: seen.append(force) or tree())
+    result = call("run", file, "-o", file.parent / "result.nc", *(["--force"] if force else []))
+    assert (result.exit_code, seen) == (0, [force])
+
+
+def test_unwritable_output_is_refused_before_computing(file: Path, engine: Any) -> None:
+    engine(raising(AssertionError("computed")))
+    for output in (file.parent / "none" / "result.nc", file.parent):
+        result = call("run", file, "-o", output)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"output: got '{output}'; expected ")
+        assert "computed" not in result.stderr
+
+
+def test_bad_experiment_exits_with_2_and_one_line_per_problem(file: Path) -> None:
+    file.write_text(yaml.safe_dump(experiment(optimizer={"kind": "gradient_descent", "learning_rte": 1})))
+    result = call("run", file, "-o", file.parent / "result.nc")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    starts = [line.split(":")[0] for line in result.stderr.splitlines()]
+    assert starts == ["optimizer.steps", "optimizer.learning_rate", "optimizer.learning_rte"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (fwdmft.ComputationError("training diverged at step 3"), 1, "training diverged at step 3"),
+        (fwdmft.InputError("theory.neurons", 9, "fewer"), 2, "theory.neurons: got 9; expected fewer"),
+        (KeyboardInterrupt(), 130, "interrupted; no result was written"),
+        (MemoryError("3 GB"), 1, "out of memory: 3 GB"),
+        (RuntimeError("a bug"), 1, "unexpected RuntimeError: a bug (set FWDMFT_DEBUG=1 to see where)"),
+    ],
+)
+def test_failures_give_a_message_and_no_file(
+    file: Path, engine: Any, error: BaseException, code: int, expected: str
+) -> None:
+    engine(raising(error))
+    output = file.parent / "result.nc"
+    result = call("run", file, "-o", output)
+    assert result.exit_code == code
+    assert result.stderr.strip() == expected
+    assert not output.exists()
+
+
+def test_debug_shows_the_traceback(file: Path, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FWDMFT_DEBUG", "1")
+    engine(raising(RuntimeError("a bug")))
+    result = call("run", file, "-o", file.parent / "result.nc")
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_validate(file: Path) -> None:
+    result = call("validate", file)
+    assert result.exit_code == 0, result.stderr
+    assert "is valid: test, mlp, 4 training and 2 test points, 1 outputs" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"data": {"kind": "file", "path": "none.nc"}}, "data.path: got '"),
+        ({"loss": {"kind": "softmax_cross_entropy"}}, "data.y: got '1 output'"),
+        (
+            {"optimizer": experiment()["optimizer"] | {"batch": {"size": 9}}},
+            "optimizer.batch.size: got 9; expected at most the 4 training points",
+        ),
+    ],
+)
+def test_validate_looks_at_the_data(file: Path, changes: dict[str, Any], expected: str) -> None:
+    file.write_text(yaml.safe_dump(experiment(**changes)))
+    result = call("validate", file)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(expected)
+
+
+def test_show_and_plot_refuse_what_is_no_result(tmp_path: Path) -> None:
+    for command in (("show", tmp_path / "none.nc"), ("plot", tmp_path / "none.nc", "-o", tmp_path)):
+        result = call(*command)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("result: got ")
+
+
+def test_plot_lists_the_files_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, Path]] = []
+    monkeypatch.setitem(vars(fwdmft), "open_result", lambda path: path)
+    monkeypatch.setitem(vars(fwdmft), "plot", lambda *both: calls.append(both) or [tmp_path / "a.png"])
+    result = call("plot", "result.nc", "-o", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert calls == [(Path("result.nc"), tmp_path)]
+    assert result.stdout.strip() == str(tmp_path / "a.png")
+
+
+def test_plugins_lists_everything_installed() -> None:
+    output = call("plugins").stdout
+    for text in (
+        "fwdmft",
+        "mlp",
+        fwdmft.__version__,
+        "architecture: mlp",
+        "optimizer: gradient_flow",
+        "failure",
+    ):
+        assert text in output
+
+
+def test_schema_is_2020_12_and_accepts_what_loads() -> None:
+    schema = json.loads(call("schema").stdout)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    assert validator.is_valid(experiment())
+    for wrong in ({"architecture": {}}, {"theroy": {}}, {"optimizer": {"kind": "gradient_descent"}}):
+        assert not validator.is_valid(experiment(**wrong))
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    schema = json.loads(call("schema").stdout)
+    for model in (schema, *schema["$defs"].values()):
+        for name, field in model["properties"].items():
+            assert field.get("description"), f"{model['title']}.{name}"
+
+
+def test_schema_files_are_written_and_compared(tmp_path: Path) -> None:
+    assert call("schema", "-o", tmp_path).exit_code == 0
+    names = {path.name.removesuffix(".schema.json") for path in tmp_path.iterdir()}
+    parts = {"parameterization", "optimizer", "loss", "data", "theory", "ensemble", "architecture.mlp"}
+    assert names >= parts | {"experiment"}
+    assert call("schema", "--check", tmp_path).exit_code == 0
+    (tmp_path / "loss.schema.json").write_text("{}")
+    (tmp_path / "data.schema.json").unlink()
+    (tmp_path / "architecture.gone.schema.json").write_text("{}")
+    result = call("schema", "--check", tmp_path)
+    assert result.exit_code == 1
+    for text in (
+        "loss.schema.json differs",
+        "data.schema.json is missing",
+        "architecture.gone.schema.json belongs to nothing installed",
+    ):
+        assert text in result.stderr
+
+
+def test_version_and_usage() -> None:
+    assert call("--version").stdout == f"fwdmft {fwdmft.__version__}\n"
+    assert call("run").exit_code == 2
+    assert call("nonsense").exit_code == 2
+
+
+def test_public_names_are_all_there() -> None:
+    for name in fwdmft.__all__:
+        value = getattr(fwdmft, name)
+        assert callable(value) or isinstance(value, str), name
+    with pytest.raises(AttributeError):
+        fwdmft.nonsense  # noqa: B018

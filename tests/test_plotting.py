@@ -1,0 +1,188 @@
+"""The figures: which are drawn, that their lines are the data, and that files appear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import result_stand_ins as stand_ins
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from result_stand_ins import WIDTHS
+
+from fwdmft.errors import InputError
+from fwdmft.plotting import FIGURES, plot
+from fwdmft.plotting.entries import some_times
+from fwdmft.plotting.scaling import fitted_power
+from fwdmft.results import write_result
+from fwdmft.results.comparison import Estimate, measured_bias, squared_deviation
+
+
+@pytest.fixture(scope="module")
+def tree() -> xr.DataTree:
+    return stand_ins.tree()
+
+
+def _draw(name: str, tree: xr.DataTree) -> Figure:
+    figure = FIGURES[name](tree)
+    assert figure is not None
+    return figure
+
+
+def _curves(axes: Axes) -> list[np.ndarray]:
+    return [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
+
+
+def _has_curve(axes: Axes, values: xr.DataArray | np.ndarray) -> bool:
+    wanted = np.asarray(values)
+    return any(curve.shape == wanted.shape and np.allclose(curve, wanted) for curve in _curves(axes))
+
+
+def test_every_figure_is_written(tree: xr.DataTree, tmp_path: Path) -> None:
+    result = write_result(tree, tmp_path / "result.nc")
+    written = plot(result, tmp_path / "new" / "figures")
+    assert [path.name for path in written] == [f"{name}.png" for name in FIGURES]
+    for path in written:
+        image = matplotlib.image.imread(path)
+        assert path.stat().st_size > 10_000 and image[..., :3].std() > 0.05
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tree: xr.DataTree) -> None:
+    before = dict(matplotlib.rcParams)
+    _draw("loss", tree)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_loss_lines_are_the_data(tree: xr.DataTree) -> None:
+    theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
+    for axes, split in zip(_draw("loss", tree).axes, ("train", "test"), strict=True):
+        assert axes.get_title() == f"{split} points"
+        assert _has_curve(axes, theory["loss"].sel(split=split))
+        for width in WIDTHS:
+            chosen = {"split": split, "width": width}
+            assert _has_curve(axes, theory["loss_at_width"].sel(chosen))
+            assert _has_curve(axes, ensemble["loss_mean"].sel(chosen))
+            assert _has_curve(axes, ensemble["ensembled_loss"].sel(chosen))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_predictions_show_theory_bands_and_members(outputs: int) -> None:
+    tree = stand_ins.tree(outputs)
+    theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
+    axes = _draw("predictions", tree).axes
+    assert len(axes) == 2 * 4  # the smallest and the middle width; two training and two test points
+    at = {"point": 0, "output": outputs - 1}
+    middle = theory["prediction"].isel(at) + theory["prediction_bias"].isel(at) / 64
+    edge = middle + 2 * np.sqrt(theory["prediction_variance"].isel(at) / 64)
+    assert _has_curve(axes[0], middle) and _has_curve(axes[0], edge)
+    assert _has_curve(axes[0], ensemble["sample_prediction"].sel(width=64).isel(sample=7, **at))
+    assert "N = 256" in axes[4].get_ylabel()
+
+
+def test_variance_lines_are_the_data(tree: xr.DataTree) -> None:
+    axes = _draw("variance", tree).axes
+    theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
+    assert _has_curve(axes[0], theory["prediction_variance"].isel(point=0, output=0))
+    pair = {"point": 0, "output": 0, "point_prime": 4, "output_prime": 0}
+    assert _has_curve(axes[5], theory["tangent_kernel_variance"].isel(pair))
+    narrowest = 64 * ensemble["tangent_kernel_variance"].sel(width=64).isel(pair)
+    assert _has_curve(axes[5], narrowest.isel(time=some_times(len(narrowest))))
+    assert axes[5].get_title() == "$K$: train 0, test 4"
+
+
+def test_bias_lines_are_the_data(tree: xr.DataTree) -> None:
+    axes = _draw("bias", tree).axes
+    theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
+    pair = {"point": 0, "output": 0, "point_prime": 0, "output_prime": 0}
+    assert _has_curve(axes[3], theory["tangent_kernel_bias"].isel(pair))
+    measured = measured_bias(theory, ensemble, "tangent_kernel").value.sel(width=64).isel(pair)
+    assert _has_curve(axes[3], measured.isel(time=some_times(len(measured))))
+
+
+def test_bias_axis_is_not_ruled_by_the_noisiest_width(tree: xr.DataTree) -> None:
+    low, high = _draw("bias", tree).axes[0].get_ylim()
+    errors = measured_bias(tree["theory"].to_dataset(), tree["ensemble"].to_dataset(), "prediction").error
+    assert high - low < 8 * float(errors.sel(width=64).isel(point=0).max())
+
+
+def test_kernels_are_ordered_by_split_then_target_on_one_scale() -> None:
+    tree = stand_ins.tree(3)
+    axes = [panel for panel in _draw("kernels", tree).axes if panel.get_images()]
+    assert len(axes) == 8  # theory at three times and the widest networks, for K and Phi
+    order = np.array([0, 3, 1, 2, 4, 5])  # training targets 0 0 1 2, then test targets 1 2
+    end = tree["theory/feature_kernel"].isel(layer=-1, time=-1).values[np.ix_(order, order)]
+    np.testing.assert_allclose(axes[6].get_images()[0].get_array(), end)
+    k = tree["theory/tangent_kernel"].isel(time=0).values
+    mean_over_outputs = np.mean([k[:, c, :, c] for c in range(3)], axis=0)
+    np.testing.assert_allclose(axes[0].get_images()[0].get_array(), mean_over_outputs[np.ix_(order, order)])
+    assert len({axes[column].get_images()[0].get_clim() for column in range(4)}) == 1
+
+
+def test_kernels_with_negative_entries_are_centred_on_zero(tree: xr.DataTree) -> None:
+    signed = tree.copy(deep=True)
+    signed["theory/tangent_kernel"][...] *= -1
+    low, high = _draw("kernels", signed).axes[0].get_images()[0].get_clim()
+    assert low == -high
+
+
+def test_scaling_shows_points_theory_and_slope(tree: xr.DataTree) -> None:
+    axes = _draw("scaling", tree).axes
+    theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
+    for panel, name in zip(axes, ("prediction", "tangent_kernel"), strict=True):
+        measured = squared_deviation(theory, ensemble, name)
+        for width in WIDTHS:
+            assert _has_curve(panel, measured.value.sel(width=[width]))
+        assert _has_curve(panel, float(theory[f"{name}_variance"].mean()) / np.array(WIDTHS))
+        slope, error, _ = fitted_power(measured)
+        assert -1.1 < slope < -0.9
+        assert rf"${slope:.2f} \pm {error:.2f}$" in panel.get_legend().get_texts()[0].get_text()
+
+
+def test_fitted_power_by_hand() -> None:
+    width = xr.DataArray([1.0, 10.0], dims="width", coords={"width": [1, 10]})
+    slope, error, offset = fitted_power(Estimate(3 / width**2, 0.3 / width**2))
+    assert slope == pytest.approx(-2) and np.exp(offset) == pytest.approx(3)
+    assert error == pytest.approx(0.1 * np.sqrt(2) / np.log(10))
+    assert all(np.isnan(fitted_power(Estimate(width[:1], width[:1]))))
+
+
+_DRAWN = {
+    "ensemble only": ({"of": None}, ["loss", "predictions", "variance", "kernels"]),
+    "theory only": ({"networks": []}, ["loss", "predictions", "variance", "bias", "kernels"]),
+    "no variance, no bias": ({"of": stand_ins.theory(1, False, False)}, list(FIGURES)),
+    "no bias": ({"of": stand_ins.theory(1, True, False)}, list(FIGURES)),
+    "mean only": (
+        {"of": stand_ins.theory(1, False, False), "networks": []},
+        ["loss", "predictions", "kernels"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", _DRAWN)
+def test_partial_results_are_drawn_as_far_as_they_go(case: str) -> None:
+    parts, expected = _DRAWN[case]
+    partial = stand_ins.tree(**parts)
+    assert [name for name, draw in FIGURES.items() if draw(partial) is not None] == expected
+
+
+def test_no_test_points_and_one_width() -> None:
+    tree = stand_ins.tree(networks=stand_ins.ensemble()[:1])
+    tree["data"]["split"][:] = "train"
+    figures = {name: _draw(name, tree) for name in FIGURES}
+    assert len(figures["loss"].axes) == 1
+    assert len(figures["predictions"].axes) == 2  # one width, two training points
+
+
+def test_an_unusable_directory_is_bad_input(tree: xr.DataTree, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="output: got .*a writable directory"):
+        plot(tree, tmp_path / "file" / "figures")
+
+
+def test_times_are_thinned_evenly() -> None:
+    assert some_times(5).tolist() == [0, 1, 2, 3, 4]
+    assert some_times(101, most=6).tolist() == [0, 20, 40, 60, 80, 100]
+    assert some_times(101, most=6, shift=0.5).tolist() == [10, 30, 50, 70, 90, 100]

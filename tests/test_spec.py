@@ -1,0 +1,242 @@
+"""Experiments: what is read, what is refused, and with which message."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from experiments import experiment, message
+
+import fwdmft
+from fwdmft.errors import InputError
+from fwdmft.registry import registry
+from fwdmft.spec.data import DigitsData
+from fwdmft.spec.experiment import Experiment
+from fwdmft.spec.halves import EnsembleSpec, TheorySpec
+from fwdmft.spec.parameterization import MeanField, NeuralTangent
+
+YAML = """\
+# yaml-language-server: $schema=../schemas/experiment.schema.json
+name: two-layer-tanh
+architecture: {kind: mlp, activation: tanh}
+parameterization: {kind: mean_field, gamma0: 1.0}
+optimizer: {kind: gradient_descent, learning_rate: 5e-2, steps: 60}
+loss: {kind: squared_error, reduction: sum}
+data: {kind: file, path: points.nc}
+theory: {neurons: 16384, save_every: 1, fluctuations: true, bias: true, seed: 0}
+ensemble: {widths: [64, 256], members: 1000, seed: 0}
+"""
+
+
+def load(**changes: Any) -> Experiment:
+    return fwdmft.load_experiment(experiment(**changes))
+
+
+def optimizer(**changes: Any) -> dict[str, Any]:
+    return {"kind": "gradient_descent", "learning_rate": 0.1, "steps": 6} | changes
+
+
+def test_yaml_file_with_schema_comment(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(YAML)
+    loaded = fwdmft.load_experiment(path)
+    assert loaded.name == "two-layer-tanh"
+    assert loaded.optimizer.plan(1).learning_rates[0] == 0.05
+    assert loaded.ensemble is not None and loaded.ensemble.widths == (64, 256)
+    assert loaded.base == tmp_path.resolve()
+
+
+def test_json_file_and_round_trip(tmp_path: Path) -> None:
+    first = load(optimizer=optimizer(schedule={"kind": "piecewise", "boundaries": [3], "factors": [0.5]}))
+    path = tmp_path / "experiment.json"
+    path.write_text(first.model_dump_json())
+    again = fwdmft.load_experiment(path, base=first.base)
+    assert again == first
+    assert again.model_dump_json() == first.model_dump_json()
+    assert again.model_copy(update={"name": "other"}) != first
+
+
+def test_base_is_where_relative_data_start(tmp_path: Path) -> None:
+    np.savez(tmp_path / "points.npz", x=np.eye(3), y=np.ones(3), train=2)
+    loaded = fwdmft.load_experiment(experiment(data={"kind": "file", "path": "points.npz"}), base=tmp_path)
+    assert loaded.data.load(loaded.base).n_train == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: [1\n", "valid YAML or JSON (line 2, column 1"),
+        ("- 1\n", "a mapping of fields"),
+        ("name: a\nname: b\n", "(line 2, column 1: 'name' is given twice)"),
+    ],
+)
+def test_unusable_file(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        fwdmft.load_experiment(path)
+    assert expected in str(error.value)
+    assert "broken.yaml" in str(error.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"experiment: got .*none.yaml'; expected a readable YAML or JSON file"
+    ):
+        fwdmft.load_experiment(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"optimizer": optimizer(learning_rate=-0.1)},
+            "optimizer.learning_rate: got -0.1; expected a number greater than 0",
+        ),
+        (
+            {"optimizer": optimizer(learning_rate=float("nan"))},
+            "optimizer.learning_rate: got nan; expected a finite number",
+        ),
+        (
+            {"optimizer": optimizer(learning_rate="fast")},
+            "optimizer.learning_rate: got 'fast'; expected a number",
+        ),
+        ({"optimizer": optimizer(steps=2.5)}, "optimizer.steps: got 2.5; expected a whole number"),
+        (
+            {"optimizer": optimizer(steps=True)},
+            "optimizer.steps: got True; expected a number, not true or false",
+        ),
+        ({"optimizer": optimizer(momentum=1)}, "optimizer.momentum: got 1; expected a number less than 1"),
+        (
+            {"optimizer": {"kind": "gradient_descent", "learning_rate": 1}},
+            "optimizer.steps: got nothing; expected number of steps (steps); results are taken before each "
+            "step's update",
+        ),
+        (
+            {"optimizer": {"kind": "gradient_decent"}},
+            "optimizer.kind: got 'gradient_decent'; expected one of the installed kinds gradient_descent, "
+            "gradient_flow (did you mean gradient_descent?)",
+        ),
+        (
+            {"optimizer": optimizer(schedule={"kind": "step"})},
+            "optimizer.schedule.kind: got 'step'; expected one of 'constant', 'cosine', 'exponential', "
+            "'piecewise'",
+        ),
+        (
+            {"optimizer": optimizer(schedule={})},
+            "optimizer.schedule.kind: got nothing; expected one of 'constant', 'cosine', 'exponential', "
+            "'piecewise'",
+        ),
+        (
+            {"optimizer": optimizer(schedule={"kind": "piecewise", "boundaries": [5, 5], "factors": [1, 1]})},
+            "optimizer.schedule.boundaries: got [5, 5]; expected increasing steps",
+        ),
+        (
+            {"optimizer": optimizer(schedule={"kind": "piecewise", "boundaries": [5], "factors": [1, 1]})},
+            "optimizer.schedule.factors: got [1.0, 1.0]; expected one factor per boundary (1)",
+        ),
+        (
+            {"architecture": None},
+            "architecture: got nothing; expected the network; `kind` chooses the plugin",
+        ),
+        ({"architecture": "mlp"}, "architecture: got 'mlp'; expected a mapping of fields"),
+        (
+            {"architecture": {"kind": "mlp", "activation": "sigmoid"}},
+            "architecture.activation: got 'sigmoid'; expected 'linear', 'tanh', 'erf', 'relu', 'softplus' or "
+            "'gelu'",
+        ),
+        (
+            {"parameterization": {"kind": "mean_field", "sigma_w": -1}},
+            "parameterization.sigma_w: got -1; expected a number greater than 0 or a list",
+        ),
+        (
+            {"parameterization": {"kind": "mean_field", "sigma_w": [1, -1]}},
+            "parameterization.sigma_w.1: got -1; expected a number greater than 0",
+        ),
+        (
+            {"parameterization": {"kind": "neural_tangent", "center": False}},
+            "parameterization.center: got False; expected True",
+        ),
+        (
+            {"loss": {"kind": "hinge"}},
+            "loss.kind: got 'hinge'; expected one of 'squared_error', 'logistic', 'softmax_cross_entropy'",
+        ),
+        (
+            {"data": {"kind": "digits", "classes": [1, 1]}},
+            "data.classes: got [1, 1]; expected distinct digits",
+        ),
+        (
+            {"data": {"kind": "digits", "classes": [1, 2, 3], "targets": "sign"}},
+            "data.targets: got 'sign'; expected one_hot or centered for more than two classes",
+        ),
+        ({"theory": {"neurons": 8}}, "theory.neurons: got 8; expected a number of at least 16"),
+        ({"ensemble": {"widths": []}}, "ensemble.widths: got []; expected a list of at least 1 entries"),
+        ({"ensemble": {"widths": [8, 8]}}, "ensemble.widths: got [8, 8]; expected distinct widths"),
+        (
+            {"ensemble": {"widths": [8, 9], "members": [5]}},
+            "ensemble.members: got [5]; expected one number, or one per width (2)",
+        ),
+        (
+            {"theory": None, "ensemble": None},
+            "theory: got nothing; expected theory or ensemble (or both) to be given",
+        ),
+    ],
+)
+def test_bad_value_names_field_value_and_expectation(changes: dict[str, Any], expected: str) -> None:
+    assert message(**changes) == expected
+
+
+def test_unknown_architecture_lists_what_is_installed() -> None:
+    kinds = ", ".join(registry().kinds("architecture"))
+    expected = f"expected one of the installed kinds {kinds}"
+    assert message(architecture={}) == f"architecture.kind: got nothing; {expected}"
+    text = message(architecture={"kind": "mpl"})
+    assert text == f"architecture.kind: got 'mpl'; {expected} (did you mean mlp?)"
+
+
+def test_misspelt_fields_suggest_the_closest() -> None:
+    assert "(did you mean widths?)" in message(ensemble={"widhts": [8], "widths": [8]})
+    assert "theroy: got {}; expected one of the fields name, title" in message(theroy={})
+    text = message(architecture={"kind": "mlp", "activaton": "tanh"})
+    assert text.startswith("architecture.activaton: got 'tanh'; expected one of the fields kind, activation")
+    assert text.endswith("(did you mean activation?)")
+
+
+def test_every_problem_has_its_line() -> None:
+    text = message(optimizer=optimizer(steps=0), theory={"neurons": 1, "seed": -1})
+    fields = [line.split(":")[0] for line in text.splitlines()]
+    assert fields == ["optimizer.steps", "theory.neurons", "theory.seed"]
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    loaded = load(parameterization=None, theory={}, ensemble={"widths": [4]})
+    assert loaded.parameterization == MeanField(gamma0=1.0, center=True, sigma_w=1.0)
+    assert loaded.theory == TheorySpec(neurons=16384, save_every=1, fluctuations=True, bias=True, seed=0)
+    assert loaded.ensemble == EnsembleSpec(widths=(4,), members=1000, precision="float32")
+    assert DigitsData().classes == (0, 1)
+
+
+def test_richness_and_weight_scales() -> None:
+    assert MeanField(gamma0=2.0).richness(64) == MeanField(gamma0=2.0).richness(None) == 2.0
+    assert NeuralTangent().richness(64) == 0.125
+    assert NeuralTangent().richness(None) == 0.0
+    assert MeanField(sigma_w=2.0).weight_scales(3) == (2.0,) * 4
+    assert MeanField(sigma_w=(1.0, 2.0)).weight_scales(1) == (1.0, 2.0)
+    with pytest.raises(InputError, match=r"parameterization.sigma_w: got \[1.0, 2.0\]; .* a list of 3"):
+        MeanField(sigma_w=(1.0, 2.0)).weight_scales(2)
+
+
+def test_save_times_end_with_the_last_step() -> None:
+    loaded = load(theory={"save_every": 4}, ensemble={"widths": [8], "save_every": 5})
+    theory, ensemble = loaded.save_times()
+    assert theory.tolist() == [0, 4, 8, 9]
+    assert ensemble.tolist() == [0, 5, 9]
+    assert load(theory={"save_every": 4}).save_times()[1].tolist() == [0, 4, 8, 9]
+    assert load(theory=None).save_times()[1].tolist() == list(range(10))
+
+
+def test_json_round_trip_is_plain_json() -> None:
+    dumped = json.loads(load().model_dump_json())
+    assert dumped["architecture"]["kind"] == "mlp"
+    assert fwdmft.load_experiment(dumped) == load()
