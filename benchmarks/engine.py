@@ -15,25 +15,14 @@ import numpy as np
 from finite_networks import two_points
 
 
-def experiment(
-    x: np.ndarray,
-    y: np.ndarray,
-    train: int,
-    folder: Path,
-    *,
-    scale: float,
-    gamma0: float,
-    eta: float,
-    steps: int,
-    theory: dict[str, Any],
-) -> dict[str, Any]:
-    """The experiment as a mapping; its data (the first `train` rows are the training set) go to a file in `folder`."""
-    np.savez(folder / "points.npz", x=x, y=y, train=train)
+def experiment(setting: dict[str, float], steps: int, theory: dict[str, Any]) -> dict[str, Any]:
+    """A two-layer tanh experiment as a mapping; `setting` has phi_scale, gamma0 and eta, data are
+    points.npz."""
     return {
         "name": "benchmark",
-        "architecture": {"kind": "mlp", "activation": "tanh", "scale": scale},
-        "parameterization": {"kind": "mean_field", "gamma0": gamma0},
-        "optimizer": {"kind": "gradient_descent", "learning_rate": eta, "steps": steps},
+        "architecture": {"kind": "mlp", "activation": "tanh", "scale": setting["phi_scale"]},
+        "parameterization": {"kind": "mean_field", "gamma0": setting["gamma0"]},
+        "optimizer": {"kind": "gradient_descent", "learning_rate": setting["eta"], "steps": steps},
         "loss": {"kind": "squared_error", "reduction": "sum"},
         "data": {"kind": "file", "path": "points.npz"},
         "theory": theory,
@@ -41,38 +30,37 @@ def experiment(
 
 
 def curves(theory: Any) -> dict[str, np.ndarray]:
-    """f, f_test, kernel, their N Var and their bias, each (T,), from the result's `theory` group."""
-    point = {"output": 0, "output_prime": 0}
+    """f, f_test and kernel with their N Var (variance_*) and bias (bias_*), each (T,), of the `theory`
+    group."""
     found: dict[str, np.ndarray] = {}
     for suffix, prefix in (("", ""), ("_variance", "variance_"), ("_bias", "bias_")):
         f = theory[f"prediction{suffix}"].isel(output=0)
-        found[f"{prefix}f"], found[f"{prefix}f_test"] = f.isel(point=0).values, f.isel(point=1).values
-        kernel = theory[f"tangent_kernel{suffix}"].isel(point=0, point_prime=0, **point)
+        kernel = theory[f"tangent_kernel{suffix}"].isel(point=0, output=0, point_prime=0, output_prime=0)
+        found[f"{prefix}f"] = f.isel(point=0).values
+        found[f"{prefix}f_test"] = f.isel(point=1).values
         found[f"{prefix}kernel"] = kernel.values
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="fwdmft on the benchmark's two-layer setting.")
-    parser.add_argument("save", type=Path, help="the .npz file to write")
     for name in ("phi-scale", "gamma0", "eta", "phi0", "y"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--neurons", type=int, default=16_384)
     parser.add_argument("--seed", type=int, default=0)
-    a = parser.parse_args()
+    parser.add_argument("--save", required=True, help="the .npz file to write")
+    options = parser.parse_args()
 
     import fwdmft
 
-    x, y = two_points(a.phi0), np.array([[a.y], [a.y]])
-    theory = {"neurons": a.neurons, "seed": a.seed}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        mapping = experiment(
-            x, y, 1, folder, scale=a.phi_scale, gamma0=a.gamma0, eta=a.eta, steps=a.steps, theory=theory
-        )
+    mapping = experiment(vars(options), options.steps, {"neurons": options.neurons, "seed": options.seed})
+    with tempfile.TemporaryDirectory() as folder:
+        y = np.full((2, 1), options.y)
+        np.savez(Path(folder) / "points.npz", x=two_points(options.phi0), y=y, train=1)
         result = fwdmft.run(fwdmft.load_experiment(mapping, base=folder))
-    np.savez(a.save, **curves(result["theory"]))
+    found: dict[str, Any] = curves(result["theory"])
+    np.savez(options.save, **found)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The common reference: an ensemble of finite two-layer networks trained with `jax.grad`.
 
-Independent of fwdmft and of the baseline: the model is written down as a function of its weights, the gradient comes
-from automatic differentiation, and statistics over random initialisations carry standard errors. Training runs in
-float32 (its rounding error is far below the sampling error); statistics are accumulated in float64.
+Independent of fwdmft and of the baseline: the model is written down as a function of its weights, the
+gradient comes from automatic differentiation, and statistics over random initialisations carry standard
+errors. Training runs in float32 (its rounding is far below the sampling error); statistics are accumulated in
+float64.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ def output(weights: Weights, x: Array, scale: float, gamma0: float) -> Array:
     return readout @ jnp.tanh(scale * h) / (scale * gamma0 * readout.size)
 
 
-@partial(jax.jit, static_argnames=("width", "steps"))
 def train(
     key: Array, x: Array, y: float, scale: float, gamma0: float, eta: float, width: int, steps: int
 ) -> tuple[Array, Array]:
@@ -43,40 +43,36 @@ def train(
 
     def step(weights: Weights, _: None) -> tuple[Weights, tuple[Array, Array]]:
         f, gradient = jax.value_and_grad(model)(weights, x[0])
-        error = y - f + initial[0]
-        kernel = gamma0**2 * width * sum(jnp.sum(g**2) for g in gradient)
+        rate = eta * gamma0**2 * width * (y - f + initial[0])
+        kernel = gamma0**2 * width * sum((jnp.sum(g**2) for g in gradient), jnp.zeros(()))
         centred = jnp.stack([f, model(weights, x[1])]) - initial
-        rate = eta * gamma0**2 * width * error
         return jax.tree.map(lambda w, g: w + rate * g, weights, gradient), (centred, kernel)
 
     return jax.lax.scan(step, start, None, length=steps)[1]
 
 
 def ensemble(
-    scale: float,
-    gamma0: float,
-    eta: float,
-    steps: int,
-    overlap: float,
-    y: float,
-    width: int,
-    members: int,
-    seed: int,
-    chunk: int = 250,
+    setting: dict[str, float], steps: int, width: int, members: int, seed: int, chunk: int = 250
 ) -> dict[str, Any]:
-    """Mean and N Var over `members` networks of f, f_test and kernel, each (T,), with standard errors
-    (`*_error`).""" began = time.perf_counter() x = jnp.asarray(two_points(overlap), jnp.float32) run =
-    jax.jit(jax.vmap(partial(train, width=width, steps=steps), (0, None, None, None, None, None))) keys =
-    jax.random.split(jax.random.key(seed), members) parts = [run(keys[i : i + chunk], x, y, scale, gamma0,
-    eta) for i in range(0, members, chunk)] f = np.concatenate([np.asarray(part[0], np.float64) for part in
-    parts]) kernel = np.concatenate([np.asarray(part[1], np.float64) for part in parts]) result: dict[str,
-    Any] = {} for name, values in {"f": f[:, :, 0], "f_test": f[:, :, 1], "kernel": kernel}.items():
+    """Statistics of f, f_test and kernel over `members` networks, `chunk` trained at once.
+
+    `setting` has phi_scale, gamma0, eta, phi0 and y. Keys as in `moments`, arrays (T,), and seconds.
+    """
+    began = time.perf_counter()
+    x = jnp.asarray(two_points(setting["phi0"]), jnp.float32)
+    y, scale, gamma0, eta = (setting[name] for name in ("y", "phi_scale", "gamma0", "eta"))
+    many = jax.jit(jax.vmap(lambda key: train(key, x, y, scale, gamma0, eta, width, steps)))
+    keys = jax.random.split(jax.random.key(seed), members)
+    parts = [many(keys[i : i + chunk]) for i in range(0, members, chunk)]
+    f, kernel = (np.concatenate([np.asarray(part[i], np.float64) for part in parts]) for i in (0, 1))
+    result: dict[str, Any] = {}
+    for name, values in {"f": f[:, :, 0], "f_test": f[:, :, 1], "kernel": kernel}.items():
         result |= moments(name, values, width)
     return {**result, "seconds": time.perf_counter() - began}
 
 
 def moments(name: str, values: np.ndarray, width: int) -> dict[str, np.ndarray]:
-    """Mean and N Var over axis 0, with standard errors (that of the variance from the fourth moment)."""
+    """Mean `name` and N Var `variance_name` over axis 0, and their standard errors (`..._error`)."""
     members = values.shape[0]
     squares = (values - values.mean(axis=0)) ** 2
     variance = squares.sum(axis=0) / (members - 1)

@@ -1,9 +1,9 @@
 """The published solver against the engine, with trained networks as judge: `python benchmarks/two_layer.py`.
 
 Each side runs in its own process: its seconds are wall time from start to end of that process, imports and
-compilation included, and its memory is that process's peak. Errors are root mean squares over all steps against one
-ensemble of finite networks; the last column is the root mean square standard error of that ensemble, below which no
-difference means anything.
+compilation included (processor seconds add up all cores), and its memory is that process's peak. Errors are
+root mean squares over all steps against one ensemble of finite networks, relative to the rms of the quantity;
+the last column is the ensemble's own rms standard error, below which no difference means anything.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,28 +31,37 @@ ROWS = {
 }
 
 
-def options(settings: dict[str, float]) -> list[str]:
-    """Command-line options, underscores turned into hyphens."""
-    return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+class Side(NamedTuple):
+    """One solver's wall and processor seconds, peak memory in GB and curves (T,)."""
+
+    seconds: float
+    processor: float
+    memory: float
+    curves: dict[str, np.ndarray]
 
 
-def timed(command: list[str]) -> tuple[float, float]:
-    """Run a command; wall seconds and peak memory in GB of that process. Its output is shown only if it
-    fails.""" began = time.perf_counter() with tempfile.TemporaryFile() as log:
+def timed(command: list[str]) -> tuple[float, float, float]:
+    """Run a Python script: its process's wall and processor seconds and peak GB. Output is shown on
+    failure."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=subprocess.STDOUT)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             log.seek(0)
             sys.exit(f"{Path(command[0]).name} failed:\n{log.read().decode(errors='replace')}")
-    return time.perf_counter() - began, usage.ru_maxrss / 2**20
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
 
 
-def measure(script: str, arguments: list[str], path: Path) -> tuple[float, float, dict[str, np.ndarray]]:
-    """Seconds, peak GB and the curves of one side."""
-    seconds, memory = timed([str(HERE / script), *arguments])
-    with np.load(path) as file:
-        return seconds, memory, dict(file)
+def measure(script: str, options: dict[str, float]) -> Side:
+    """Run a script of this directory with the given options and read back the curves it saves."""
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "curves.npz"
+        cost = timed([str(HERE / script), *words, "--save", str(saved)])
+        with np.load(saved) as file:
+            return Side(*cost, dict(file))
 
 
 def rms(a: np.ndarray) -> float:
@@ -59,51 +69,52 @@ def rms(a: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(a))))
 
 
-def row(label: str, values: list[float], form: str, note: str = "") -> str:
+def line(label: str, baseline: float, engine: float, form: str, note: str = "") -> str:
     """One line of the table: both sides, baseline over engine, and a note."""
-    cells = "".join(f"{format(value, form):>13s}" for value in values)
-    return f"{label:27s}{cells}{values[0] / values[1]:>13.2f}{note:>14s}"
+    return f"{label:26s}{baseline:>12{form}}{engine:>12{form}}{baseline / engine:>10.2f}{note:>13s}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def report(baseline: Side, engine: Side, reference: dict[str, np.ndarray]) -> list[str]:
+    """The lines of the table."""
+    lines = [f"{'':26s}{'baseline':>12s}{'engine':>12s}{'ratio':>10s}{'resolution':>13s}"]
+    lines.append(line("seconds", baseline.seconds, engine.seconds, ".1f"))
+    lines.append(line("processor seconds", baseline.processor, engine.processor, ".1f"))
+    lines.append(line("peak memory, GB", baseline.memory, engine.memory, ".2f"))
+    for key, label in ROWS.items():
+        size = rms(reference[key])
+        first, second = (rms(side.curves[key] - reference[key]) / size for side in (baseline, engine))
+        lines.append(line(label, first, second, ".3%", f"{rms(reference[f'{key}_error']) / size:.3%}"))
+    return lines
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="The published solver against the engine.")
     parser.add_argument("--steps", type=int, default=250, help="number of times T")
     parser.add_argument("--samples", type=int, default=10_000, help="baseline: Monte-Carlo neurons")
-    parser.add_argument(
-        "--derivative-samples", type=int, default=1_000, help="baseline: neurons of its tensors"
-    )
+    parser.add_argument("--derivative-samples", type=int, default=1_000, help="baseline: neurons of its tensors")
     parser.add_argument("--neurons", type=int, default=16_384, help="engine: sample neurons")
     parser.add_argument("--width", type=int, default=1_024, help="reference: width N")
     parser.add_argument("--members", type=int, default=8_000, help="reference: trained networks")
     parser.add_argument("--seed", type=int, default=0)
-    a = parser.parse_args()
-    setting = {**SETTING, "steps": a.steps}
-    baseline_options = {"samples": a.samples, "derivative_samples": a.derivative_samples, "seed": a.seed}
-    with tempfile.TemporaryDirectory() as name:
-        # The processes come first: a child's peak memory on Linux is never less than its parent's at the
-        start. saved = Path(name) / "baseline.npz" arguments = [*options({**setting, **baseline_options}),
-        "--save", str(saved)] baseline = measure("published_solver.py", arguments, saved) saved = Path(name) /
-        "engine.npz" arguments = [str(saved), *options({**setting, "neurons": a.neurons, "seed": a.seed})]
-        engine = measure("engine.py", arguments, saved)
+    return parser.parse_args()
+
+
+def main() -> None:
+    a = arguments()
+    common = {**SETTING, "steps": a.steps, "seed": a.seed}
+    # The processes come first: on Linux a child's peak memory is never less than its parent's when it starts.
+    baseline_options = {"samples": a.samples, "derivative_samples": a.derivative_samples}
+    baseline = measure("published_solver.py", {**common, **baseline_options})
+    engine = measure("engine.py", {**common, "neurons": a.neurons})
 
     from finite_networks import ensemble
 
-    scale, gamma0, eta, overlap, y = SETTING.values()
-    reference = ensemble(scale, gamma0, eta, a.steps, overlap, y, a.width, a.members, seed=a.seed + 1)
-    print(f"T = {a.steps}; reference: {a.members} networks of width {a.width}, {reference['seconds']:.0f} s")
-    print(f"{'':27s}{'baseline':>13s}{'engine':>13s}{'ratio':>13s}{'resolution':>14s}")
-    print(row("seconds", [baseline[0], engine[0]], ".1f"))
-    print(row("peak memory, GB", [baseline[1], engine[1]], ".2f"))
-    for key, label in ROWS.items():
-        size = rms(reference[key])
-        errors = [rms(side[2][key] - reference[key]) / size for side in (baseline, engine)]
-        print(row(f"{label}", errors, ".3%", f"{rms(reference[f'{key}_error']) / size:.3%}"))
-    print(
-        "Errors are relative to the rms of the quantity. The engine also gives the bias, which the baseline
-        lacks:"
-    )
-    for key in ("f", "f_test", "kernel"):
-        print(f"  b of {key:8s} at the last step {engine[2][f'bias_{key}'][-1]:+.4f}")
+    reference = ensemble(SETTING, a.steps, a.width, a.members, seed=a.seed + 1)
+    print(f"T = {a.steps}; reference: {a.members} networks of width {a.width} ({reference['seconds']:.0f} s)")
+    print("\n".join(report(baseline, engine, reference)))
+    print("The engine also gives the bias, which the baseline lacks; N (E q_N - q) at the last step:")
+    print("   ".join(f"{key} {engine.curves[f'bias_{key}'][-1]:+.4f}" for key in ("f", "f_test", "kernel")))
 
 
 if __name__ == "__main__":

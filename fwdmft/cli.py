@@ -85,9 +85,7 @@ def _version(
 def run(
     experiment: ExperimentFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Result file to write (netCDF).")],
-    force: Annotated[
-        bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")
-    ] = False,
+    force: Annotated[bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")] = False,
 ) -> None:
     """Compute an experiment and write its result."""
     from fwdmft.results.write import check_output, write_result
@@ -111,10 +109,7 @@ def validate(experiment: ExperimentFile) -> None:
     check_targets(loaded.loss, data.y)
     loaded.optimizer.plan(data.n_train)
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
-    typer.echo(
-        f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, "
-        f"{data.y.shape[1]} outputs"
-    )
+    typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")
 
 
 @app.command()

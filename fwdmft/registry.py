@@ -145,9 +145,7 @@ class Registry:
         if len(points) > 1:
             origins = [_report_on(point).origin for point in points]
             report.distribution, report.version = ", ".join(origins), ""
-            self._fail(
-                report, f"entry point {name!r} is provided by {' and by '.join(origins)}; uninstall one"
-            )
+            self._fail(report, f"entry point {name!r} is provided by {' and by '.join(origins)}; uninstall one")
             return
         try:
             self._register(points[0].load(), report)

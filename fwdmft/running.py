@@ -185,9 +185,7 @@ def _loss_at_width(
     return np.stack(splits, axis=-1)
 
 
-def _ensembled_loss(
-    experiment: Experiment, dataset: Dataset, ensemble: list[WidthStatistics]
-) -> np.ndarray | None:
+def _ensembled_loss(experiment: Experiment, dataset: Dataset, ensemble: list[WidthStatistics]) -> np.ndarray | None:
     if not ensemble:
         return None
     means = jnp.asarray(np.stack([each.mean["prediction"] for each in ensemble]))

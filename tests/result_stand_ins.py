@@ -74,13 +74,9 @@ def theory(outputs: int = 1, fluctuations: bool = True, bias: bool = True) -> Th
         times=np.arange(STEPS),
         dims=DIMS,
         mean=mean,
-        standard_error={name: np.sqrt(value / 16384) for name, value in sigma.items()}
-        if fluctuations
-        else {},
+        standard_error={name: np.sqrt(value / 16384) for name, value in sigma.items()} if fluctuations else {},
         variance=sigma if fluctuations else {},
-        variance_standard_error={name: 0.005 * value for name, value in sigma.items()}
-        if fluctuations
-        else {},
+        variance_standard_error={name: 0.005 * value for name, value in sigma.items()} if fluctuations else {},
         bias=shift if bias else {},
         bias_standard_error={name: 0.02 * np.sqrt(sigma[name]) for name in DIMS} if bias else {},
         prediction_covariance=_full_covariance(sigma["prediction"]) if fluctuations else None,
@@ -151,9 +147,7 @@ def _one_width(truth: Theory, width: int, shift: float, random: np.random.Genera
     sigma = truth.variance["prediction"] / width
     wiggle = np.sqrt(sigma) * random.normal(size=(16, 1, *sigma.shape[1:]))
     samples = (truth.mean["prediction"] + wiggle).astype(np.float32)
-    return Statistics(
-        width, members, 0, truth.times, mean, variance, mean_error, variance_error, samples, 1.5
-    )
+    return Statistics(width, members, 0, truth.times, mean, variance, mean_error, variance_error, samples, 1.5)
 
 
 def loss_curves() -> np.ndarray:

@@ -104,9 +104,7 @@ def test_bad_npz(tmp_path: Path) -> None:
     assert "data.y: got (3, 1, 1); expected one or two" in refusal(npz(tmp_path, x=X, y=Y[:, None]))
     y = Y.copy()
     y[1, 0] = np.nan
-    assert "data.y: got 1 of 3 numbers not finite, the first (nan) at [1, 0]" in refusal(
-        npz(tmp_path, x=X, y=y)
-    )
+    assert "data.y: got 1 of 3 numbers not finite, the first (nan) at [1, 0]" in refusal(npz(tmp_path, x=X, y=y))
 
 
 def test_bad_netcdf(tmp_path: Path) -> None:
@@ -162,9 +160,7 @@ def test_targets_must_suit_the_loss() -> None:
     check_targets(SquaredError(), Y)
     check_targets(Logistic(), np.array([[1.0], [-1.0]]))
     check_targets(SoftmaxCrossEntropy(), np.array([[0.25, 0.75], [1.0, 0.0]]))
-    with pytest.raises(
-        InputError, match=r"data.y: got \[0.5\] at point 2 \(1 such points\); expected \+1 or -1"
-    ):
+    with pytest.raises(InputError, match=r"data.y: got \[0.5\] at point 2 \(1 such points\); expected \+1 or -1"):
         check_targets(Logistic(), Y)
     with pytest.raises(InputError, match="data.y: got '1 output'; expected two or more outputs"):
         check_targets(SoftmaxCrossEntropy(), Y)

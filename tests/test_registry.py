@@ -168,9 +168,7 @@ def fwdmft_optimizers():
 def test_unknown_kind_lists_what_is_installed(site: Path) -> None:
     install(site, "one-dist", {"resnet": good("resnet"), "cnn": good("cnn")})
     text = refusal(registry_of(site), "resnot")
-    assert (
-        text == "kind: got 'resnot'; expected one of the installed kinds cnn, resnet (did you mean resnet?)"
-    )
+    assert text == "kind: got 'resnot'; expected one of the installed kinds cnn, resnet (did you mean resnet?)"
 
 
 def test_nothing_installed_says_so(site: Path) -> None:

@@ -47,9 +47,7 @@ def test_minibatches_are_seeded_permutations_without_partial_batches() -> None:
 
 
 def test_minibatch_larger_than_training_set() -> None:
-    with pytest.raises(
-        InputError, match="optimizer.batch.size: got 6; expected at most the 5 training points"
-    ):
+    with pytest.raises(InputError, match="optimizer.batch.size: got 6; expected at most the 5 training points"):
         plan(batch={"size": 6})
 
 

@@ -81,9 +81,7 @@ def test_unusable_file(tmp_path: Path, text: str, expected: str) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"experiment: got .*none.yaml'; expected a readable YAML or JSON file"
-    ):
+    with pytest.raises(InputError, match=r"experiment: got .*none.yaml'; expected a readable YAML or JSON file"):
         fwdmft.load_experiment(tmp_path / "none.yaml")
 
 
@@ -120,13 +118,11 @@ def test_missing_file(tmp_path: Path) -> None:
         ),
         (
             {"optimizer": optimizer(schedule={"kind": "step"})},
-            "optimizer.schedule.kind: got 'step'; expected one of 'constant', 'cosine', 'exponential', "
-            "'piecewise'",
+            "optimizer.schedule.kind: got 'step'; expected one of 'constant', 'cosine', 'exponential', 'piecewise'",
         ),
         (
             {"optimizer": optimizer(schedule={})},
-            "optimizer.schedule.kind: got nothing; expected one of 'constant', 'cosine', 'exponential', "
-            "'piecewise'",
+            "optimizer.schedule.kind: got nothing; expected one of 'constant', 'cosine', 'exponential', 'piecewise'",
         ),
         (
             {"optimizer": optimizer(schedule={"kind": "piecewise", "boundaries": [5, 5], "factors": [1, 1]})},
@@ -143,8 +139,7 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"architecture": "mlp"}, "architecture: got 'mlp'; expected a mapping of fields"),
         (
             {"architecture": {"kind": "mlp", "activation": "sigmoid"}},
-            "architecture.activation: got 'sigmoid'; expected 'linear', 'tanh', 'erf', 'relu', 'softplus' or "
-            "'gelu'",
+            "architecture.activation: got 'sigmoid'; expected 'linear', 'tanh', 'erf', 'relu', 'softplus' or 'gelu'",
         ),
         (
             {"parameterization": {"kind": "mean_field", "sigma_w": -1}},

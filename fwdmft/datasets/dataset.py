@@ -51,13 +51,9 @@ def check_targets(loss: LossSpec, y: np.ndarray) -> None:
         _check_rows(np.abs(y) == 1, y, "+1 or -1 everywhere for the logistic loss")
     if loss.kind == "softmax_cross_entropy":
         if y.shape[1] < 2:
-            raise InputError(
-                "data.y", f"{y.shape[1]} output", "two or more outputs for softmax cross-entropy"
-            )
+            raise InputError("data.y", f"{y.shape[1]} output", "two or more outputs for softmax cross-entropy")
         probabilities = (y >= 0).all(axis=1) & np.isclose(y.sum(axis=1), 1.0, rtol=0, atol=1e-6)
-        _check_rows(
-            probabilities[:, None], y, "rows of nonnegative numbers that sum to 1 for softmax cross-entropy"
-        )
+        _check_rows(probabilities[:, None], y, "rows of nonnegative numbers that sum to 1 for softmax cross-entropy")
 
 
 def _check_rows(valid: np.ndarray, y: np.ndarray, expected: str) -> None:
@@ -75,9 +71,7 @@ def _check_shapes(data: Dataset) -> None:
         raise InputError("data.y", data.y.shape, "one or two dimensions (point, output)")
     for name, array in (("y", data.y), ("train", data.train)):
         if len(array) != len(data.x):
-            raise InputError(
-                f"data.{name}", _Plain(f"{len(array)} rows"), f"as many as x has ({len(data.x)})"
-            )
+            raise InputError(f"data.{name}", _Plain(f"{len(array)} rows"), f"as many as x has ({len(data.x)})")
     for name, array in (("x", data.x), ("y", data.y)):
         if array.size == 0:
             raise InputError(f"data.{name}", array.shape, "at least one number")

@@ -37,9 +37,7 @@ def _read_netcdf(path: Path) -> Dataset:
     with xr.open_dataset(path, engine="netcdf4") as file:
         for name in ("x", "y"):
             if name not in file.variables:
-                raise InputError(
-                    _FIELD, path, f"a variable {name}; it has {', '.join(map(str, file.variables))}"
-                )
+                raise InputError(_FIELD, path, f"a variable {name}; it has {', '.join(map(str, file.variables))}")
             if "point" not in file[name].dims:
                 raise InputError(f"data.{name}", file[name].dims, "a dimension called point")
         x = file["x"].transpose("point", *_order(file["x"].dims)).values
@@ -83,12 +81,10 @@ def _columns(path: Path, header: list[str], rows: list[dict[str, str]], letter: 
     found = {name for name in header if re.fullmatch(rf"{letter}\d+", name)}
     names = [f"{letter}{i}" for i in range(len(found))]
     if not names or found != set(names):
-        raise InputError(
-            _FIELD, path, f"columns {letter}0, {letter}1, ... without gaps; it has {', '.join(header)}"
-        )
-    return np.array(
-        [[_number(row, name, line) for name in names] for line, row in enumerate(rows, 2)]
-    ).reshape(len(rows), len(names))
+        raise InputError(_FIELD, path, f"columns {letter}0, {letter}1, ... without gaps; it has {', '.join(header)}")
+    return np.array([[_number(row, name, line) for name in names] for line, row in enumerate(rows, 2)]).reshape(
+        len(rows), len(names)
+    )
 
 
 def _number(row: dict[str, str], name: str, line: int) -> float:

@@ -5,9 +5,10 @@ With Q an orthonormal basis of the indirect influences (`influences.indirect_sub
     Sigma = A^T A = (Q^T A)^T (Q^T A) + A_direct^T (1 - Q Q^T) A_direct            as  (1 - Q Q^T) A_indirect = 0
     b     = 1/2 tr D^2 q = 1/2 sum_k D^2 q[Q_k, Q_k] + 1/2 tr over the complement
 
-Rows of Q^T A are forward derivatives along the basis; A_direct^T A_direct is a fourth moment of the neurons. The
-complement's share of the trace is estimated by random directions orthogonal to Q; for a single population it vanishes
-(a reweighting that leaves the predictions alone leaves the dynamics linear in p), for several it is small.
+Rows of Q^T A are forward derivatives along the basis; A_direct^T A_direct is a fourth moment of the neurons. Second
+derivatives are dearer and decay faster along the basis, so only its strongest directions enter the sum over k. The
+complement's share of the trace is estimated, without bias, by random directions orthogonal to those: it is small,
+since a reweighting without indirect influence leaves the dynamics linear in p.
 """
 
 from collections.abc import Callable
@@ -25,14 +26,13 @@ from fwdmft.meanfield.field_equations import NeuronWeights, Observables
 from fwdmft.meanfield.influences import (
     BLOCK,
     Problem,
-    Subspace,
     indirect_subspace,
     random_directions,
     reweighting,
 )
 
-PROBES = 4
-"""Random directions that estimate what the basis leaves out."""
+PROBES = BLOCK
+"""Random directions that estimate what the strongest directions leave out of b."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Fluctuations:
 
     mean: the observables themselves. variance: N Var. bias: b, {} if not asked for. prediction_covariance: (time point output, the same) or None.
     equal_time_covariance: N Cov among the outputs of one point, (time, point, output, output).
-    neglected: share of the summed N Var of the predictions that the basis leaves out, estimated by the probes.
+    rank: size of the basis. remainder: see `Subspace`. probe_variance: share of the summed N Var of the predictions
+    that the probes find beyond the directions used for b.
     """
 
     mean: dict[str, np.ndarray]
@@ -51,7 +52,7 @@ class Fluctuations:
     equal_time_covariance: np.ndarray
     rank: int
     remainder: float
-    neglected: float
+    probe_variance: float
 
 
 class Response(NamedTuple):
@@ -70,6 +71,14 @@ class _Sums:
     bias: dict[str, np.ndarray]
     total: list[np.ndarray]
     direct: list[np.ndarray]
+
+    def joined(self, other: "_Sums") -> "_Sums":
+        return _Sums(
+            {n: self.variance.get(n, 0.0) + v for n, v in other.variance.items()} or self.variance,
+            self.bias or other.bias,
+            self.total + other.total,
+            self.direct + other.direct,
+        )
 
 
 def fluctuations(
@@ -91,23 +100,27 @@ def fluctuations(
     direct = _numpy(_direct_variance(problem, p))
     progress(0.05)
     subspace = indirect_subspace(problem, p, _scales(direct), max_rank, tolerance, seed, block)
-    progress(0.5)
-    along_basis = _sum_over(problem, p, subspace.basis.T, bias, block, lambda s: progress(0.5 + 0.4 * s))
-    probes = _orthogonal_probes(p, subspace, seed)
-    beyond = _sum_over(problem, p, probes, bias, block, lambda s: progress(0.9 + 0.05 * s))
+    progress(0.4)
+    strong = subspace.leading(tolerance) if bias else subspace.basis[:, :0]
+    weak = subspace.basis[:, strong.shape[1] :]
+    along_strong = _sum_over(problem, p, strong.T, bias, block, lambda s: progress(0.4 + 0.3 * s))
+    along_weak = _sum_over(problem, p, weak.T, False, block, lambda s: progress(0.7 + 0.1 * s))
+    probes = _orthogonal_probes(p, strong if bias else subspace.basis, seed)
+    beyond = _sum_over(problem, p, probes, bias, block, lambda s: progress(0.8 + 0.15 * s))
+    along_basis = along_strong.joined(along_weak)
 
-    variance = {name: direct[name] + along_basis.variance[name] for name in direct}
+    variance = {name: direct[name] + along_basis.variance.get(name, 0.0) for name in direct}
     full = _prediction_covariance(problem, p, along_basis, direct["prediction"].shape, everything=covariance)
     progress(1.0)
     return Fluctuations(
         mean=_numpy(_mean(problem, p)),
         variance={name: _without_rounding(value) for name, value in variance.items()},
-        bias={name: along_basis.bias[name] + beyond.bias[name] / len(probes) for name in along_basis.bias},
+        bias={name: along_strong.bias.get(name, 0.0) + beyond.bias[name] / PROBES for name in beyond.bias},
         prediction_covariance=full.everything,
         equal_time_covariance=full.equal_time,
         rank=subspace.basis.shape[1],
         remainder=subspace.remainder,
-        neglected=_neglected(beyond, variance["prediction"]),
+        probe_variance=_probe_variance(beyond, variance["prediction"]),
     )
 
 
@@ -125,7 +138,7 @@ def _mean(problem: Problem, p: NeuronWeights) -> Observables:
     return problem.observables(p, p)
 
 
-def _neglected(beyond: _Sums, variance: np.ndarray) -> float:
+def _probe_variance(beyond: _Sums, variance: np.ndarray) -> float:
     indirect = np.array(beyond.total) - np.array(beyond.direct)
     total = float(np.sum(variance))
     return float(np.mean(np.sum(indirect**2, axis=1))) / total if total > 0 else 0.0
@@ -134,14 +147,13 @@ def _neglected(beyond: _Sums, variance: np.ndarray) -> float:
 def _scales(direct: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Give every observable, whatever its units and number of entries, the same say in the random combinations."""
     return {
-        name: np.full(v.shape, 1.0 / np.sqrt(max(float(np.sum(v)), np.finfo(float).tiny)))
-        for name, v in direct.items()
+        name: np.full(v.shape, 1.0 / np.sqrt(max(float(np.sum(v)), np.finfo(float).tiny))) for name, v in direct.items()
     }
 
 
-def _orthogonal_probes(p: NeuronWeights, subspace: Subspace, seed: int) -> np.ndarray:
+def _orthogonal_probes(p: NeuronWeights, basis: np.ndarray, seed: int) -> np.ndarray:
     probes = random_directions(p, PROBES, (seed, 1))
-    return probes - (probes @ subspace.basis) @ subspace.basis.T
+    return probes - (probes @ basis) @ basis.T
 
 
 def _sum_over(

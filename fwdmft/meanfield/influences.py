@@ -10,7 +10,6 @@ which passes through few smooth order parameters. `indirect_subspace` finds an o
 by reverse passes on random combinations of observables (randomised range finder, Halko, Martinsson & Tropp 2011).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -23,7 +22,7 @@ from fwdmft.meanfield import dynamics
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables
 
-BLOCK = 16
+BLOCK = 8
 """Reverse passes (or reweightings) that travel together through the dynamics."""
 
 
@@ -40,10 +39,20 @@ class Problem(eqx.Module):
 
 @dataclass(frozen=True)
 class Subspace:
-    """basis: (stacked neurons, rank) orthonormal. remainder: share of the last block's norm that was new to it."""
+    """basis: (stacked neurons, rank) orthonormal, the strongest directions first, with their `strengths`.
+
+    remainder: share of the squared norm of the last block of influences that was new to it, which bounds the share of
+    indirect fluctuations left out.
+    """
 
     basis: np.ndarray
+    strengths: np.ndarray
     remainder: float
+
+    def leading(self, share: float) -> np.ndarray:
+        """The fewest directions that leave out at most this share of the squared norm."""
+        left_out = np.cumsum(self.strengths[::-1] ** 2)[::-1]
+        return self.basis[:, left_out > share * left_out[:1].sum()]
 
 
 def reweighting(p: NeuronWeights, z: Float[Array, " stacked"]) -> NeuronWeights:
@@ -80,31 +89,27 @@ def indirect_subspace(
     tolerance: float,
     seed: int,
     block: int = BLOCK,
-    progress: Callable[[int], None] = lambda rank: None,
 ) -> Subspace:
-    """Basis of the indirect influences, grown by blocks until a fresh block adds less than `tolerance` of its norm.
+    """Basis of the indirect influences, grown by blocks until at most a share `tolerance` of a fresh block's squared
+    norm is new.
 
     scales: weight of each observable entry in the random combinations, shaped like the observables.
     """
     size = sum(len(weights) for weights in p.values())
     limit = min(max_rank, size - len(p))
-    basis, remainder = np.zeros((size, 0)), 1.0
-    while remainder > tolerance and basis.shape[1] < limit:
-        combinations = _random_combinations(scales, block, (seed, basis.shape[1]))
-        found = centred(p, np.asarray(_influences(problem, p, combinations))).T
-        new = found - basis @ (basis.T @ found)
-        new -= basis @ (basis.T @ new)
-        total = np.linalg.norm(found)
-        remainder = float(np.linalg.norm(new) / total) if total > 0 else 0.0
-        basis = np.concatenate([basis, _orthonormal(new, 1e-9 * total)], axis=1)
-        progress(basis.shape[1])
-    return Subspace(basis[:, :limit], remainder)
-
-
-def _orthonormal(vectors: np.ndarray, floor: float) -> np.ndarray:
-    """Orthonormal basis of the columns, leaving out singular values below `floor` (rounding noise)."""
-    left, values, _ = np.linalg.svd(vectors, full_matrices=False)
-    return left[:, values > max(floor, np.finfo(float).tiny)]
+    found, basis, remainder = np.zeros((size, 0)), np.zeros((size, 0)), 1.0
+    while remainder > tolerance and found.shape[1] < limit:
+        combinations = _random_combinations(scales, block, (seed, found.shape[1]))
+        fresh = centred(p, np.asarray(_influences(problem, p, combinations))).T
+        new = fresh - basis @ (basis.T @ fresh)
+        total = float(np.sum(fresh**2))
+        remainder = float(np.sum(new**2)) / total if total > 0 else 0.0
+        found = np.concatenate([found, fresh], axis=1)
+        basis, strengths, _ = np.linalg.svd(found, full_matrices=False)
+    # Singular values at the level of rounding belong to no direction.
+    kept = strengths > 1e-12 * max(float(strengths[0]), np.finfo(float).tiny)
+    kept[limit:] = False
+    return Subspace(basis[:, kept], strengths[kept], remainder)
 
 
 def _random_combinations(scales: dict[str, np.ndarray], count: int, seed: tuple[int, ...]) -> Observables:

@@ -131,9 +131,7 @@ def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
         )
 
 
-def _problem(
-    task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]
-) -> tuple[Problem, NeuronWeights]:
+def _problem(task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]) -> tuple[Problem, NeuronWeights]:
     drive = _drive(task, ladder)
     equations = task.equations if task.lazy_scale is None else LazyEquations(task.equations)
     noise = neurons.sample(equations.populations, count, task.spec.seed, replicate)
@@ -238,7 +236,7 @@ def _diagnostics(samples: list[Fluctuations]) -> dict[str, Any]:
     return {
         "influence_rank": max(s.rank for s in samples),
         "influence_remainder": max(s.remainder for s in samples),
-        "neglected_variance": max(s.neglected for s in samples),
+        "probe_variance": max(s.probe_variance for s in samples),
     }
 
 

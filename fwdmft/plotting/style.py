@@ -52,9 +52,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
-def panels(
-    rows: int, columns: int, size: tuple[float, float] = (3.0, 2.5), **share: Any
-) -> tuple[Figure, np.ndarray]:
+def panels(rows: int, columns: int, size: tuple[float, float] = (3.0, 2.5), **share: Any) -> tuple[Figure, np.ndarray]:
     """A figure with a (rows, columns) array of axes, `size` inches each, and room for a legend below."""
     figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.5), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **share)

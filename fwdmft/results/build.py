@@ -117,9 +117,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes as netCDF can hold them: numbers and strings as they are, anything else as JSON."""
     keep = (str, int, float, np.number)
     return {
-        key: value
-        if isinstance(value, keep) and not isinstance(value, bool)
-        else json.dumps(value, default=str)
+        key: value if isinstance(value, keep) and not isinstance(value, bool) else json.dumps(value, default=str)
         for key, value in values.items()
     }
 
@@ -201,9 +199,7 @@ def _default_dims() -> Dims:
     return {name: observable.dims for name, observable in OBSERVABLES.items()}
 
 
-def _ensemble_observables(
-    ensemble: Sequence[WidthStatistics], dims: Dims
-) -> Iterator[tuple[str, xr.Variable]]:
+def _ensemble_observables(ensemble: Sequence[WidthStatistics], dims: Dims) -> Iterator[tuple[str, xr.Variable]]:
     for role in ("mean", "mean_standard_error", "variance", "variance_standard_error"):
         for name in getattr(ensemble[0], role):
             if name != "loss":
@@ -216,9 +212,7 @@ def _stack_widths(each: Sequence[xr.Variable]) -> xr.Variable:
     return xr.Variable(("width", *each[0].dims), np.stack([one.values for one in each]), each[0].attrs)
 
 
-def _ensemble_losses(
-    ensemble: Sequence[WidthStatistics], ensembled: np.ndarray | None
-) -> dict[str, xr.Variable]:
+def _ensemble_losses(ensemble: Sequence[WidthStatistics], ensembled: np.ndarray | None) -> dict[str, xr.Variable]:
     dims = ("width", "time", "split")
     named = {
         "mean": attributes("mean over trained networks of the loss", r"\mathrm{E}\,\mathcal{L}_N"),
@@ -236,9 +230,7 @@ def _ensemble_losses(
         if "loss" in getattr(ensemble[0], role)
     }
     if ensembled is not None:
-        text = attributes(
-            "loss of the prediction averaged over trained networks", r"\mathcal{L}[\mathrm{E}\,f_N]"
-        )
+        text = attributes("loss of the prediction averaged over trained networks", r"\mathcal{L}[\mathrm{E}\,f_N]")
         found["ensembled_loss"] = xr.Variable(dims, ensembled, text)
     return found
 
@@ -252,9 +244,7 @@ def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Varia
     return {
         "sample_prediction": xr.Variable(dims, _padded([one.sample_prediction for one in ensemble]), text),
         "members": per_width("members", attributes("number of trained networks")),
-        "diverged_members": per_width(
-            "diverged", attributes("number of networks that diverged and are left out")
-        ),
+        "diverged_members": per_width("diverged", attributes("number of networks that diverged and are left out")),
         "seconds": per_width("seconds", attributes("time spent training the networks", units="s")),
     }
 
@@ -313,7 +303,5 @@ def _diagnostic(name: str, value: Any) -> xr.Variable:
         dims, array = value
         return xr.Variable(dims, np.asarray(array), named)
     array = np.asarray(value)
-    dims = (
-        (f"{name}_index",) if array.ndim == 1 else tuple(f"{name}_index_{axis}" for axis in range(array.ndim))
-    )
+    dims = (f"{name}_index",) if array.ndim == 1 else tuple(f"{name}_index_{axis}" for axis in range(array.ndim))
     return xr.Variable(dims, array, named)

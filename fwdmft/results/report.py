@@ -119,8 +119,7 @@ def _ensemble_loss_rows(ensemble: xr.Dataset, width: str, splits: list[str]) -> 
         if "loss_mean_standard_error" in ensemble:
             errors = ensemble["loss_mean_standard_error"].isel(time=-1)
             values = [
-                f"{value} ± {errors.sel(split=split).item():.1g}"
-                for value, split in zip(values, splits, strict=True)
+                f"{value} ± {errors.sel(split=split).item():.1g}" for value, split in zip(values, splits, strict=True)
             ]
         yield [width, _networks(ensemble), *values]
     if "ensembled_loss" in ensemble:

@@ -41,13 +41,9 @@ def check_output(path: str | os.PathLike[str]) -> Path:
     if target.is_dir():
         raise InputError("output", str(path), "the name of a file, but this is a directory")
     if not target.parent.is_dir():
-        raise InputError(
-            "output", str(path), f"a file in an existing directory; {target.parent} does not exist"
-        )
+        raise InputError("output", str(path), f"a file in an existing directory; {target.parent} does not exist")
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise InputError(
-            "output", str(path), f"a file in a writable directory; {target.parent} is not writable"
-        )
+        raise InputError("output", str(path), f"a file in a writable directory; {target.parent} is not writable")
     return target
 
 
@@ -61,9 +57,7 @@ def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
         raise InputError("result", str(path), "an existing result file (netCDF, written by `fwdmft run`)")
     tree = _read(source)
     if tree.attrs.get("creation_library") != "fwdmft" or "data" not in tree.children:
-        raise InputError(
-            "result", str(path), "a result written by `fwdmft run`; this netCDF file is something else"
-        )
+        raise InputError("result", str(path), "a result written by `fwdmft run`; this netCDF file is something else")
     return tree
 
 

@@ -21,9 +21,7 @@ class ActivatedArchitecture(ArchitectureSpec):
     """An architecture with one activation function, c phi(a h)/a."""
 
     activation: ActivationName = Field("tanh", description="Activation function phi.")
-    scale: PositiveReal = Field(
-        1.0, description="Input scale a of the activation, phi(a h)/a (dimensionless)."
-    )
+    scale: PositiveReal = Field(1.0, description="Input scale a of the activation, phi(a h)/a (dimensionless).")
     gain: Real = Field(
         1.0, description="Factor c of the activation, c phi(h) (dimensionless; sqrt(2) is usual for relu)."
     )

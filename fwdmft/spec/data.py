@@ -48,15 +48,9 @@ class DigitsData(DatasetSpec):
     """Handwritten digits: the 8x8 images bundled with scikit-learn (D = 64 features)."""
 
     kind: Literal["digits"] = Field("digits", description="Handwritten digits, 8x8 images (64 features).")
-    classes: tuple[_Digit, ...] = Field(
-        (0, 1), min_length=2, description="Two or more distinct digits to tell apart."
-    )
-    train: Count = Field(
-        40, description="Number of training points, spread evenly over the classes (points)."
-    )
-    test: Whole = Field(
-        8, ge=0, description="Number of test points, spread evenly over the classes (points)."
-    )
+    classes: tuple[_Digit, ...] = Field((0, 1), min_length=2, description="Two or more distinct digits to tell apart.")
+    train: Count = Field(40, description="Number of training points, spread evenly over the classes (points).")
+    test: Whole = Field(8, ge=0, description="Number of test points, spread evenly over the classes (points).")
     seed: Seed = Field(0, description="Seed of the choice of images.")
     standardize: bool = Field(
         True,

@@ -17,9 +17,7 @@ class TheorySpec(Spec):
 
     neurons: Whole = Field(16384, ge=16, description="Number S of sample neurons per population (neurons).")
     save_every: Count = Field(1, description="Keep every n-th time and the last (steps).")
-    fluctuations: bool = Field(
-        True, description="Compute the fluctuations Sigma = lim N Cov (leading order in 1/N)."
-    )
+    fluctuations: bool = Field(True, description="Compute the fluctuations Sigma = lim N Cov (leading order in 1/N).")
     bias: bool = Field(True, description="Compute the bias b = lim N (E q_N - q) (leading order in 1/N).")
     seed: Seed = Field(0, description="Seed of the sample neurons.")
     replicates: Whole = Field(
@@ -28,11 +26,9 @@ class TheorySpec(Spec):
         description="Number of independent samplings of neurons/replicates neurons each, from which Sigma, b "
         "and their standard errors are computed.",
     )
-    rank: Count = Field(
-        256, description="Largest number of directions in which Sigma is resolved (directions)."
-    )
+    rank: Count = Field(256, description="Largest number of directions in which Sigma is resolved (directions).")
     tolerance: PositiveReal = Field(
-        1e-2, description="Relative error of Sigma at which the search for directions stops (dimensionless)."
+        1e-3, description="Share of the indirect fluctuations that may be left out of Sigma (dimensionless)."
     )
     covariance: bool = Field(True, description="Store N Cov of the predictions between all pairs of times.")
 
@@ -49,13 +45,9 @@ class EnsembleSpec(Spec):
     save_every: Count | None = Field(
         None, description="Keep every n-th time and the last (steps); left out: as in theory, else 1."
     )
-    precision: Literal["float32", "float64"] = Field(
-        "float32", description="Floating-point type of the networks."
-    )
+    precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the networks.")
     kernels: bool = Field(True, description="Measure tangent, feature and gradient kernels as well.")
-    samples: Whole = Field(
-        16, ge=0, description="Number of members whose predictions are kept one by one (networks)."
-    )
+    samples: Whole = Field(16, ge=0, description="Number of members whose predictions are kept one by one (networks).")
 
     @model_validator(mode="after")
     def _consistent(self) -> EnsembleSpec:

@@ -33,9 +33,7 @@ def schema_texts() -> dict[str, str]:
     fields = experiment_model().model_fields
     for part in _PARTS:
         schemas[part] = _schema(fields[part].rebuild_annotation())
-    for kind, schema in zip(
-        registry().kinds("architecture"), registry().schemas("architecture"), strict=True
-    ):
+    for kind, schema in zip(registry().kinds("architecture"), registry().schemas("architecture"), strict=True):
         schemas[f"architecture.{kind}"] = _schema(schema)
     return {name + _SUFFIX: as_text(schema) for name, schema in schemas.items()}
 
@@ -60,11 +58,7 @@ def drifted(directory: Path) -> list[str]:
     present = {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.glob(f"*{_SUFFIX}"))}
     missing = [f"{name} is missing" for name in texts if name not in present]
     stale = [f"{name} belongs to nothing installed" for name in present if name not in texts]
-    return (
-        missing
-        + stale
-        + [f"{name} differs" for name in texts if name in present and present[name] != texts[name]]
-    )
+    return missing + stale + [f"{name} differs" for name in texts if name in present and present[name] != texts[name]]
 
 
 def _schema(model: Any) -> dict[str, Any]:

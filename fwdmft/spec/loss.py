@@ -25,9 +25,7 @@ class SquaredError(LossSpec):
 class Logistic(LossSpec):
     """The logistic loss of labels +1 and -1."""
 
-    kind: Literal["logistic"] = Field(
-        "logistic", description="ell = log(1 + exp(-y f)), every y is +1 or -1."
-    )
+    kind: Literal["logistic"] = Field("logistic", description="ell = log(1 + exp(-y f)), every y is +1 or -1.")
 
 
 class SoftmaxCrossEntropy(LossSpec):

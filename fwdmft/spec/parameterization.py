@@ -47,9 +47,7 @@ class MeanField(ParameterizationSpec):
     """Feature learning of the same strength at every width."""
 
     kind: Literal["mean_field"] = Field("mean_field", description="Mean-field parameterization.")
-    gamma0: PositiveReal = Field(
-        1.0, description="Feature-learning strength gamma0 (dimensionless; to 0 is lazy)."
-    )
+    gamma0: PositiveReal = Field(1.0, description="Feature-learning strength gamma0 (dimensionless; to 0 is lazy).")
 
     def richness(self, width: int | None) -> float:
         return self.gamma0

@@ -19,9 +19,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key!r} is given twice", problem_mark=key_node.start_mark
-                )
+                raise yaml.MarkedYAMLError(problem=f"{key!r} is given twice", problem_mark=key_node.start_mark)
             seen.append(key)
         return super().construct_mapping(node, deep)
 
@@ -38,9 +36,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError("experiment", path, f"valid YAML or JSON ({_located(error)})") from None
     if not isinstance(values, dict):
-        raise InputError(
-            "experiment", path, "a file that holds a mapping of fields, such as `name: my-experiment`"
-        )
+        raise InputError("experiment", path, "a file that holds a mapping of fields, such as `name: my-experiment`")
     return values
 
 

@@ -25,13 +25,9 @@ class Constant(Spec):
 class Cosine(Spec):
     """A linear rise over the first steps, then half a cosine down to `final`."""
 
-    kind: Literal["cosine"] = Field(
-        "cosine", description="Linear warm-up, then half a cosine down to `final`."
-    )
+    kind: Literal["cosine"] = Field("cosine", description="Linear warm-up, then half a cosine down to `final`.")
     final: NonNegativeReal = Field(0.0, description="Factor on eta reached at the last step (dimensionless).")
-    warmup: Whole = Field(
-        0, ge=0, description="Number of steps over which the factor rises linearly to 1 (steps)."
-    )
+    warmup: Whole = Field(0, ge=0, description="Number of steps over which the factor rises linearly to 1 (steps).")
 
     def multipliers(self, steps: int) -> np.ndarray:
         """(steps,) factors on eta: (t + 1)/(warmup + 1) at t < warmup, then from 1 to `final` at the end."""

@@ -1,0 +1,143 @@
+"""A case: one architecture with its settings and data, and what the laws compute from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from fwdmft.meanfield import neurons
+from fwdmft.meanfield.dynamics import make_drive
+from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables
+from fwdmft.meanfield.influences import Problem
+from fwdmft.meanfield.lazy import LazyEquations, with_richness
+from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
+from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
+from fwdmft.networks.training import Task
+from fwdmft.optimization import Plan
+from fwdmft.registry import Architecture
+from fwdmft.spec.architecture import ArchitectureSpec
+from fwdmft.spec.halves import TheorySpec
+from fwdmft.spec.loss import LossSpec, SquaredError
+from fwdmft.spec.optimizer import GradientDescent, OptimizerSpec
+from fwdmft.spec.parameterization import MeanField, ParameterizationSpec
+
+SEED = 1
+REPLICATES = 8
+"""Independent samplings behind the theory's standard errors."""
+
+_LARGE = 1 << 24
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One row of a test table.
+
+    name: shown by pytest. spec: of the architecture, as in an experiment file. x: (point, ...), y: (point, output),
+    train: (point,) mask. save_every: must leave at least three saved times. few: neurons for laws that hold to
+    rounding (field equations with Gaussian matrices need several times as many as their bases have vectors).
+    neurons: for the comparison with networks. widths, members: of the two ensembles; the next order in 1/N is
+    removed by extrapolation, what is left is of order 1/(N_1 N_2) relative to b and N Var.
+    """
+
+    name: str
+    architecture: Architecture
+    spec: Mapping[str, Any]
+    x: np.ndarray
+    y: np.ndarray
+    train: np.ndarray
+    parameterization: ParameterizationSpec = MeanField()
+    optimizer: OptimizerSpec = GradientDescent(learning_rate=0.1, steps=13)
+    loss: LossSpec = SquaredError()
+    save_every: int = 4
+    few: int = 128
+    neurons: int = 1 << 15
+    widths: tuple[int, int] = (16, 64)
+    members: tuple[int, int] = (16000, 8000)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @cached_property
+    def schema(self) -> ArchitectureSpec:
+        return self.architecture.spec.model_validate(dict(self.spec))
+
+    @cached_property
+    def plan(self) -> Plan:
+        return self.optimizer.plan(int(np.sum(self.train)))
+
+    @cached_property
+    def equations(self) -> FieldEquations:
+        """At the case's richness, or at richness 1 where the parameterization's vanishes with width."""
+        return self._equations if self.lazy_scale is None else with_richness(self._equations, 1.0)
+
+    @property
+    def centred_equations(self) -> FieldEquations:
+        """Only centred predictions have a lazy limit (f(0) / gamma0 does not)."""
+        if self.parameterization.center:
+            return self.equations
+        return replace(self, parameterization=self.parameterization.model_copy(update={"center": True})).equations
+
+    @cached_property
+    def _equations(self) -> FieldEquations:
+        return self.architecture.field_equations(self.schema, self.parameterization, self.x, self.y.shape[1])
+
+    @property
+    def lazy_scale(self) -> float | None:
+        """lim N gamma0(N)^2 where richness vanishes with width, else None."""
+        return None if self.parameterization.richness(None) else _LARGE * self.parameterization.richness(_LARGE) ** 2
+
+    def problem(self, count: int, replicate: int = 0, plan: Plan | None = None) -> Problem:
+        """A pass with `count` neurons; replicates are independent samplings."""
+        noise = neurons.sample(self.equations.populations, count, SEED, replicate)
+        drive = make_drive(plan or self.plan, self.loss, self.y, self.train, self.save_every)
+        return Problem(self.equations, jax.tree.map(jnp.asarray, noise), drive)
+
+    @cached_property
+    def theory(self) -> TheoryResult:
+        """Infinite width, fluctuations and bias."""
+        spec = TheorySpec(
+            neurons=self.neurons, save_every=self.save_every, seed=SEED, replicates=REPLICATES, covariance=False
+        )
+        steps = self.plan.steps
+        times = np.union1d(np.arange(0, steps, self.save_every), [steps - 1])
+        return solve(
+            TheoryTask(
+                self._equations, self.lazy_scale, self.y, self.train, self.loss, self.plan, spec=spec, times=times
+            )
+        )
+
+    @cached_property
+    def ensembles(self) -> tuple[WidthStatistics, ...]:
+        """Statistics at each of `widths`, and a few members one by one."""
+        task, times = self.task(), self.theory.times
+        pairs = zip(self.widths, self.members, strict=True)
+        return tuple(train_ensemble(task, width, members, SEED, times, samples=4) for width, members in pairs)
+
+    def task(self) -> Task:
+        """Training of float64 networks."""
+        return Task(
+            build=self.build,
+            gamma0=self.parameterization.richness,
+            x=self.x,
+            y=self.y,
+            train=self.train,
+            loss=self.loss,
+            plan=self.plan,
+            save_every=self.save_every,
+            center=self.parameterization.center,
+            kernels=True,
+            dtype=np.float64,
+        )
+
+    def build(self, width: int, key: Array) -> Any:
+        return self.architecture.model(self.schema, self.parameterization, self.x, self.y.shape[1], width, key)
+
+    def relabelled(self, order: np.ndarray) -> "Case":
+        """The same task with the points in another order; each step trains on the same ones."""
+        return _Relabelled(**{**vars_of(self), "x": self.x[order], "y": self.y[order], "train": self.train[order]})

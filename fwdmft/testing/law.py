@@ -1,0 +1,22 @@
+"""What a law is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+
+from fwdmft.testing.case import Case
+
+
+@dataclass(frozen=True)
+class Law:
+    """A statement about an architecture, called with a case; float64 whatever JAX is set to elsewhere."""
+
+    check: Callable[[Case], None]
+
+    def __call__(self, case: Case) -> None:
+        with jax.enable_x64(True):
+            self.check(case)
+
+    def __str__(self) -> str:
+        return self.check.__name__
