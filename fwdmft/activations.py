@@ -11,6 +11,7 @@ KINK_BANDWIDTH^2 / 2 relative for unit-variance h). Values and first derivatives
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -59,8 +60,12 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+@cache
 def activation(name: str, scale: float = 1.0, gain: float = 1.0) -> Activation:
-    """phi(h) = gain * base(scale * h) / scale for the base activation `name` (a key of `ACTIVATIONS`)."""
+    """phi(h) = gain * base(scale * h) / scale for the base activation `name` (a key of `ACTIVATIONS`).
+
+    The same arguments give the same function object, so that programs compiled for it are found again.
+    """
     base = ACTIVATIONS[name]
     if scale == 1.0 and gain == 1.0:
         return base

@@ -6,6 +6,7 @@ differentiate the loss itself.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -50,13 +51,14 @@ def residual(
     return -jax.grad(lambda f: total(loss, f, y))(f)
 
 
+@partial(jax.jit, static_argnums=0)
 def at_width(
     loss: LossSpec,
     f: Float[Array, "time point output"],
     y: Float[Array, "point output"],
     covariance: Float[Array, "time point output output"],
     bias: Float[Array, "time point output"],
-    width: int,
+    width: float,
 ) -> Float[Array, " time"]:
     """Expected loss of a network of width N to order 1/N.
 

@@ -63,7 +63,7 @@ class Plan:
 
 
 def ladders(longest: int = 9, rungs: int = 5) -> Iterator[tuple[Rung, ...]]:
-    """Ever finer step-halving ladders: 1; 1, 2; 1, 2, 4; ... of at most `rungs` rungs, up to 2^(longest - 1) substeps."""
+    """Ever finer step-halving ladders 1; 1, 2; 1, 2, 4; ... of at most `rungs` rungs, to 2^(longest - 1) substeps."""
     for count in range(1, longest + 1):
         substeps = [2**j for j in range(max(0, count - rungs), count)]
         yield tuple(Rung(m, c) for m, c in zip(substeps, _extrapolation(substeps), strict=True))

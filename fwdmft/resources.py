@@ -3,7 +3,7 @@
 import psutil
 
 from fwdmft.errors import InputError
-from fwdmft.meanfield.theory import TheoryTask, direction_block, direction_bytes
+from fwdmft.meanfield.theory import TheoryTask, concurrent_replicates, direction_block, direction_bytes
 from fwdmft.networks.ensemble import chunk_size, member_bytes
 from fwdmft.networks.training import Task
 
@@ -19,13 +19,13 @@ def theory_bytes(task: TheoryTask) -> int:
     observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
     total = 6 * spec.neurons * per_neuron + 8 * observables
     if spec.fluctuations or spec.bias:
-        samples = spec.neurons // spec.replicates
+        samples = (spec.fluctuation_neurons or spec.neurons) // spec.replicates * concurrent_replicates(spec)
         checkpoints = 2 * saved**0.5 * samples * per_neuron
         predictions = 2 * samples * saved * points * outputs
         total += int(checkpoints + predictions) + 4 * spec.replicates * observables
         if spec.fluctuations and spec.covariance:
             total += (spec.replicates + 2) * (saved * points * outputs) ** 2
-        return 8 * total + direction_block(task) * direction_bytes(task)
+        return 8 * total + concurrent_replicates(spec) * direction_block(task) * direction_bytes(task)
     return 8 * total
 
 

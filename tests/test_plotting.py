@@ -59,7 +59,7 @@ def test_drawing_leaves_matplotlib_as_it_was(tree: xr.DataTree) -> None:
 
 def test_loss_lines_are_the_data(tree: xr.DataTree) -> None:
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
-    for axes, split in zip(_draw("loss", tree).axes, ("train", "test"), strict=True):
+    for axes, split in zip(_draw("loss", tree).axes[:2], ("train", "test"), strict=True):
         assert axes.get_title() == f"{split} points"
         assert _has_curve(axes, theory["loss"].sel(split=split))
         for width in WIDTHS:
@@ -67,6 +67,54 @@ def test_loss_lines_are_the_data(tree: xr.DataTree) -> None:
             assert _has_curve(axes, theory["loss_at_width"].sel(chosen))
             assert _has_curve(axes, ensemble["loss_mean"].sel(chosen))
             assert _has_curve(axes, ensemble["ensembled_loss"].sel(chosen))
+
+
+def test_loss_excess_is_relative_to_infinite_width(tree: xr.DataTree) -> None:
+    theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
+    for axes, split in zip(_draw("loss", tree).axes[2:], ("train", "test"), strict=True):
+        infinite = theory["loss"].sel(split=split)
+        for position, width in enumerate(WIDTHS):
+            chosen = {"split": split, "width": width}
+            assert _has_curve(axes, theory["loss_at_width"].sel(chosen) / infinite - 1)
+            assert _has_curve(axes, ensemble["ensembled_loss"].sel(chosen) / infinite - 1)
+            single = ensemble["loss_mean"].sel(chosen) / infinite - 1
+            assert _has_curve(axes, single.isel(time=some_times(len(single), shift=position / len(WIDTHS))))
+        assert [text.get_text() for text in axes.texts] == [f"$N = {width}$" for width in WIDTHS]
+
+
+def test_loss_excess_compares_equal_times(tree: xr.DataTree) -> None:
+    rare = xr.DataTree.from_dict({"/": tree.to_dataset(), **{name: tree[name].to_dataset() for name in tree}})
+    rare["theory"] = xr.DataTree(tree["theory"].to_dataset().isel(time=[0, 10, 20], time_prime=[0, 10, 20]))
+    axes = _draw("loss", rare).axes[2]
+    at_common = tree["ensemble/ensembled_loss"].sel(split="train", width=64).isel(time=[0, 10, 20])
+    assert _has_curve(axes, at_common / rare["theory/loss"].sel(split="train") - 1)
+
+
+def test_width_labels_stand_beside_their_lines_but_apart(tree: xr.DataTree) -> None:
+    close = tree.copy(deep=True)
+    at_width = close["theory/loss_at_width"]
+    at_width.loc[{"width": 1024}] = at_width.sel(width=256).values
+    axes = _draw("loss", close).axes[2]
+    places = [text.get_position()[1] for text in axes.texts]
+    ends = [close["theory/loss_at_width"].sel(split="train", width=n).values[-1] for n in (64, 256)]
+    infinite = float(close["theory/loss"].sel(split="train")[-1])
+    low, high = axes.get_ylim()
+    np.testing.assert_allclose(places[:2], [(end / infinite - 1 - low) / (high - low) for end in ends])
+    assert 0.05 < places[1] - places[2] < 0.1
+
+
+def test_loss_excess_over_a_vanishing_loss(tree: xr.DataTree) -> None:
+    vanishing = tree.copy(deep=True)
+    vanishing["theory/loss"][-2:] = [[1e-9, 1e-9], [0.0, 0.0]]
+    axes = _draw("loss", vanishing).axes[2]
+    assert axes.get_yscale() == "symlog"
+    assert not axes.texts  # the lines do not reach the end
+
+
+def test_loss_excess_needs_infinite_and_finite_width() -> None:
+    assert len(_draw("loss", stand_ins.tree(networks=[])).axes) == 4
+    assert len(_draw("loss", stand_ins.tree(of=None)).axes) == 2
+    assert len(_draw("loss", stand_ins.tree(of=stand_ins.theory(1, False, False), networks=[])).axes) == 2
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -173,7 +221,7 @@ def test_no_test_points_and_one_width() -> None:
     tree = stand_ins.tree(networks=stand_ins.ensemble()[:1])
     tree["data"]["split"][:] = "train"
     figures = {name: _draw(name, tree) for name in FIGURES}
-    assert len(figures["loss"].axes) == 1
+    assert len(figures["loss"].axes) == 2  # the loss and its excess
     assert len(figures["predictions"].axes) == 2  # one width, two training points
 
 

@@ -106,26 +106,26 @@ def _one_pass(
 ) -> Any:
     Step = tuple[Array, Array | None]
 
-    def train(state: State, step: Step) -> State:
+    def train(state: State, forward: tuple[Array, Any], step: Step) -> State:
         rate, batch = step
-        f, activity = equations.forward(state, p)
+        f, activity = forward
         update = Update(rate / substeps, drive.momentum, drive.weight_decay)
         return equations.step(state, activity, drive.residual(f, batch), update, p)
 
-    def train_substeps(state: State, step: Step) -> tuple[State, None]:
+    def train_step(state: State, forward: tuple[Array, Any], step: Step) -> State:
+        state = train(state, forward, step)
         if substeps == 1:
-            return train(state, step), None
-        return jax.lax.fori_loop(0, substeps, lambda _, s: train(s, step), state), None
-
-    def look(state: State) -> Any:
-        _, activity = equations.forward(state, p)
-        return observe(equations.sites(state, activity, p))
+            return state
+        return jax.lax.fori_loop(1, substeps, lambda _, s: train(s, equations.forward(s, p), step), state)
 
     def interval(state: State, steps: Step) -> tuple[State, Any]:
-        seen = look(state)
-        if steps[0].shape[0] == 1:
-            return train_substeps(state, jax.tree.map(lambda a: a[0], steps))[0], seen
-        return jax.lax.scan(train_substeps, state, steps)[0], seen
+        forward = equations.forward(state, p)
+        seen = observe(equations.sites(state, forward[1], p))
+        state = train_step(state, forward, jax.tree.map(lambda a: a[0], steps))
+        if steps[0].shape[0] > 1:
+            later = jax.tree.map(lambda a: a[1:], steps)
+            state, _ = jax.lax.scan(lambda s, step: (train_step(s, equations.forward(s, p), step), None), state, later)
+        return state, seen
 
     saved = drive.rates.shape[0]
     blocks = _blocks(saved)

@@ -6,7 +6,9 @@ infinite width itself with the Monte-Carlo error sqrt(Sigma / S). Sobol points d
 width over replicates says by which factor, one number per observable (`sobol_gain`), at most 1.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +23,14 @@ from fwdmft.meanfield import neurons
 from fwdmft.meanfield.dynamics import Drive, make_drive
 from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
-from fwdmft.meanfield.influences import BLOCK, Problem
 from fwdmft.meanfield.lazy import LazyEquations, richness_shift
+from fwdmft.meanfield.passes import Passes, Problem
 from fwdmft.optimization import Plan, Rung, ladders
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec
+
+BLOCK = 8
+"""Directions that travel together through the dynamics, at most."""
 
 MEMORY = 1 << 29
 """Bytes that the directions travelling together through the dynamics may take, about."""
@@ -149,25 +154,42 @@ def _observe(problem: Problem, p: NeuronWeights) -> Observables:
 
 
 def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> list[Fluctuations]:
-    """Fluctuations from each independent sampling. Replicate 0 is the sampling of the infinite-width pass."""
+    """Fluctuations from each independent sampling (numbered from 1; 0 is that of the infinite-width pass).
+
+    Samplings run in threads of their own, as many as there are processors: a pass over few points keeps one busy.
+    """
     spec = task.spec
-    parts = 100 * spec.replicates
+    count = (spec.fluctuation_neurons or spec.neurons) // spec.replicates
+    passes = Passes(*_problem(task, count, 1, ladder), direction_block(task), spec.bias)
+    shares = [0.0] * spec.replicates
 
     def one(replicate: int) -> Fluctuations:
-        problem, p = _problem(task, spec.neurons // spec.replicates, replicate + 1, ladder)
-        return fluctuations(
-            problem,
-            p,
-            bias=spec.bias,
-            covariance=spec.covariance and spec.fluctuations,
-            max_rank=spec.rank,
-            tolerance=spec.tolerance,
-            seed=spec.seed + replicate,
-            block=direction_block(task),
-            progress=lambda share: report("fluctuations", round(100 * (replicate + share)), parts),
-        )
+        def progress(share: float) -> None:
+            shares[replicate] = share
+            report("fluctuations", round(100 * sum(shares)), 100 * spec.replicates)
 
-    return [one(replicate) for replicate in range(spec.replicates)]
+        # JAX keeps its precision setting per thread.
+        with jax.enable_x64(True):
+            problem, p = _problem(task, count, replicate + 1, ladder)
+            return fluctuations(
+                passes,
+                problem,
+                p,
+                covariance=spec.covariance and spec.fluctuations,
+                max_rank=spec.rank,
+                tolerance=spec.tolerance,
+                seed=spec.seed + replicate,
+                progress=progress,
+            )
+
+    report("fluctuations", 0, 100 * spec.replicates)
+    with ThreadPoolExecutor(max_workers=concurrent_replicates(spec)) as pool:
+        return list(pool.map(one, range(spec.replicates)))
+
+
+def concurrent_replicates(spec: TheorySpec) -> int:
+    """How many samplings run at once."""
+    return min(spec.replicates, os.cpu_count() or 1)
 
 
 def direction_block(task: TheoryTask) -> int:
@@ -178,7 +200,8 @@ def direction_block(task: TheoryTask) -> int:
 def direction_bytes(task: TheoryTask) -> int:
     """Estimated bytes of one direction: derivatives of the neurons' fields, and of every observable."""
     points, outputs = task.y.shape
-    fields = 12 * (task.spec.neurons // task.spec.replicates) * (points * (1 + outputs) + outputs)
+    count = (task.spec.fluctuation_neurons or task.spec.neurons) // task.spec.replicates
+    fields = 12 * count * (points * (1 + outputs) + outputs)
     observables = 4 * len(task.times) * (points * outputs + points**2 * (1 + 2 * outputs**2))
     return 8 * (fields + observables)
 

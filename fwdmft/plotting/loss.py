@@ -1,4 +1,9 @@
-"""Loss against time: theory at infinite width and at each N, single networks, and the averaged predictor."""
+"""Loss against time, and what finite width adds to it.
+
+Above: theory at infinite width and at each N, single networks, and the averaged predictor. Those curves nearly
+coincide, so below is their relative excess over infinite width, (L_N - L_inf) / L_inf. Error bars are those of the
+networks; the Monte-Carlo error of L_inf moves all networks of a panel against the theory by the same amount.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +15,50 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from fwdmft.plotting import style
-from fwdmft.plotting.entries import splits_present
-from fwdmft.results.comparison import group
+from fwdmft.plotting.entries import some_times, splits_present
+from fwdmft.results.comparison import at_common_times, group
 
 _LOG_FROM = 10.0  # ratio of largest to smallest loss from which the axis is logarithmic
+_FEW_DECADES = 300.0  # ratio up to which a logarithmic axis has room for labels at 1, 2 and 5 of each decade
+_LABELS_APART = 0.075  # least distance of two width labels, as a share of the panel's height
 _INFINITE: dict[str, Any] = {"color": "black", "linewidth": 0.9, "zorder": 4}
 _AVERAGED: dict[str, Any] = {"linestyle": ":", "linewidth": 1.6, "zorder": 3}
 
 
 @style.styled
 def loss_figure(tree: xr.DataTree) -> Figure | None:
-    """A panel for the training and one for the test points (as far as there are any)."""
-    theory, ensemble = group(tree, "theory"), group(tree, "ensemble")
-    theory = theory if theory is not None and "loss" in theory else None
-    ensemble = ensemble if ensemble is not None and "loss_mean" in ensemble else None
+    """A column for the training and one for the test points (as far as there are any).
+
+    The row of excesses needs the loss at infinite width and something at finite width.
+    """
+    theory, ensemble = _with(group(tree, "theory"), "loss"), _with(group(tree, "ensemble"), "loss_mean")
     if theory is None and ensemble is None:
         return None
     splits = splits_present(tree)
-    figure, axes = style.panels(1, len(splits), size=(4.6, 3.6))
-    for panel, split in zip(axes[0], splits, strict=True):
-        handles = _theory(panel, theory, split, dark=ensemble is not None) + _ensemble(panel, ensemble, split)
-        panel.set(title=f"{split} points", ylabel=r"loss $\mathcal{L}$")
-        style.time_axis(panel)
-        _scale(panel)
+    excess = theory is not None and (ensemble is not None or "loss_at_width" in theory)
+    figure, axes = style.panels(1 + excess, len(splits), size=(4.6, 3.0 if excess else 3.6), sharex=True)
+    handles: list[Artist] = []
+    for column, split in zip(axes.T, splits, strict=True):
+        handles = _loss_panel(column[0], theory, ensemble, split)
+        if excess and theory is not None:
+            _excess_panel(column[1], theory, ensemble, split)
+        style.time_axis(column[-1])
     style.legend_below(figure, handles, columns=3)
     return figure
+
+
+def _with(half: xr.Dataset | None, name: str) -> xr.Dataset | None:
+    return half if half is not None and name in half else None
+
+
+def _loss_panel(panel: Axes, theory: xr.Dataset | None, ensemble: xr.Dataset | None, split: str) -> list[Artist]:
+    handles = _theory(panel, theory, split, dark=ensemble is not None) + _ensemble(panel, ensemble, split)
+    panel.set(title=f"{split} points", ylabel=r"loss $\mathcal{L}$")
+    _scale(panel)
+    return handles
 
 
 def _theory(panel: Axes, theory: xr.Dataset | None, split: str, dark: bool) -> list[Artist]:
@@ -48,13 +70,17 @@ def _theory(panel: Axes, theory: xr.Dataset | None, split: str, dark: bool) -> l
     if "loss_at_width" not in theory:
         return handles
     at_width = theory["loss_at_width"].sel(split=split)
-    for width, color in style.width_colors(theory.width.values).items():
-        look = style.THEORY if dark else {**style.THEORY, "color": color}
+    for width, look in _theory_looks(theory, dark).items():
         panel.plot(theory.time, at_width.sel(width=width), **look)
     if dark:
         return [*handles, style.theory_handle("theory at each $N$")]
     dashed = style.THEORY["linestyle"]
     return handles + style.width_handles(theory.width.values, "theory, $N = {}$", linestyle=dashed)
+
+
+def _theory_looks(theory: xr.Dataset, dark: bool) -> dict[int, dict[str, Any]]:
+    colors = style.width_colors(theory.width.values)
+    return {width: style.THEORY if dark else {**style.THEORY, "color": color} for width, color in colors.items()}
 
 
 def _ensemble(panel: Axes, ensemble: xr.Dataset | None, split: str) -> list[Artist]:
@@ -64,9 +90,8 @@ def _ensemble(panel: Axes, ensemble: xr.Dataset | None, split: str) -> list[Arti
     for width, color in style.width_colors(ensemble.width.values).items():
         one = chosen.sel(width=width)
         panel.plot(one.time, one["loss_mean"], color=color, linewidth=3, alpha=0.6)
-        if "loss_mean_standard_error" in one:
-            low, high = _around(one["loss_mean"].values, one["loss_mean_standard_error"].values)
-            panel.fill_between(one.time, low, high, color=color, alpha=0.3, linewidth=0)
+        low, high = _around(one["loss_mean"].values, one["loss_mean_standard_error"].values)
+        panel.fill_between(one.time, low, high, color=color, alpha=0.3, linewidth=0)
         if "ensembled_loss" in one:
             panel.plot(one.time, one["ensembled_loss"], color=color, **_AVERAGED)
     handles = style.width_handles(ensemble.width.values, r"networks, $N = {}$ (mean $\pm$ s.e.)")
@@ -80,9 +105,74 @@ def _around(value: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _scale(panel: Axes) -> None:
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in panel.get_lines()])
-    finite = values[np.isfinite(values)]
-    if finite.size and finite.min() > 0 and finite.max() / finite.min() > _LOG_FROM:
-        panel.set_yscale("log")
-    else:
+    values = _drawn(panel)
+    if not values.size or values.min() <= 0 or values.max() / values.min() <= _LOG_FROM:
         panel.set_ylim(bottom=0)
+        return
+    panel.set_yscale("log")
+    if values.max() / values.min() < _FEW_DECADES:
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _drawn(panel: Axes) -> np.ndarray:
+    """All finite numbers drawn as lines."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in panel.get_lines()])
+    return values[np.isfinite(values)]
+
+
+def _excess_panel(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset | None, split: str) -> None:
+    panel.axhline(0, **_INFINITE)
+    if ensemble is not None:
+        _excess_of_networks(panel, theory, ensemble, split)
+    panel.set_ylabel(r"excess $(\mathcal{L}_N - \mathcal{L}_\infty)\,/\,\mathcal{L}_\infty$")
+    if "loss_at_width" in theory:
+        infinite = _positive(theory["loss"].sel(split=split))
+        excess = (theory["loss_at_width"].sel(split=split) - infinite) / infinite
+        for width, look in _theory_looks(theory, dark=ensemble is not None).items():
+            panel.plot(theory.time, excess.sel(width=width), **look)
+    if _drawn(panel).max() > _LOG_FROM:
+        # Where training ends, the loss at infinite width can be orders of magnitude below that at finite width.
+        panel.set_yscale("symlog", linthresh=1.0)
+    panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+    if "loss_at_width" in theory:
+        _label_widths(panel, excess.isel(time=-1))
+
+
+def _excess_of_networks(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, split: str) -> None:
+    """Means of networks as points with error bars (one standard error) at a few times; averaged predictors dotted."""
+    theory, ensemble = (half.sel(split=split) for half in at_common_times(theory, ensemble))
+    infinite = _positive(theory["loss"])
+    colors = style.width_colors(ensemble.width.values)
+    for position, (width, color) in enumerate(colors.items()):
+        one = ensemble.sel(width=width)
+        kept = some_times(one.sizes["time"], shift=position / len(colors))
+        mean = ((one["loss_mean"] - infinite) / infinite).isel(time=kept)
+        error = (one["loss_mean_standard_error"] / infinite).isel(time=kept)
+        look: dict[str, Any] = {"fmt": "o", "markersize": 3, "elinewidth": 1, "capsize": 1.5, "zorder": 4}
+        panel.errorbar(mean.time, mean, error, color=color, **look)
+        if "ensembled_loss" in one:
+            panel.plot(one.time, (one["ensembled_loss"] - infinite) / infinite, color=color, **_AVERAGED)
+
+
+def _positive(loss: xr.DataArray) -> xr.DataArray:
+    """The loss where it can be divided by."""
+    return loss.where(loss > 0)
+
+
+def _label_widths(panel: Axes, last: xr.DataArray) -> None:
+    """Write N beside the end of each theory line, no two labels over each other."""
+    colors = style.width_colors(last.width.values)
+    ends = {width: _share_of_height(panel, float(last.sel(width=width))) for width in colors}
+    place = np.inf
+    for width in sorted((width for width in ends if np.isfinite(ends[width])), key=lambda width: -ends[width]):
+        place = min(ends[width], place - _LABELS_APART)
+        look: dict[str, Any] = {"fontsize": 8, "color": colors[width], "va": "center", "transform": panel.transAxes}
+        panel.text(1.01, place, f"$N = {width}$", **look)
+
+
+def _share_of_height(panel: Axes, value: float) -> float:
+    """Where a value lies on the vertical axis, 0 at its bottom and 1 at its top."""
+    low, high, at = panel.transScale.transform([(0.0, y) for y in (*panel.get_ylim(), value)])[:, 1]
+    return float((at - low) / (high - low))

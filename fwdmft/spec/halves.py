@@ -16,6 +16,9 @@ class TheorySpec(Spec):
     """How finely the infinite-width theory is sampled, and which finite-width corrections are computed."""
 
     neurons: Whole = Field(16384, ge=16, description="Number S of sample neurons per population (neurons).")
+    fluctuation_neurons: Whole | None = Field(
+        None, ge=16, description="Number of sample neurons for Sigma and b, over all replicates; left out: S (neurons)."
+    )
     save_every: Count = Field(1, description="Keep every n-th time and the last (steps).")
     fluctuations: bool = Field(True, description="Compute the fluctuations Sigma = lim N Cov (leading order in 1/N).")
     bias: bool = Field(True, description="Compute the bias b = lim N (E q_N - q) (leading order in 1/N).")
@@ -23,8 +26,8 @@ class TheorySpec(Spec):
     replicates: Whole = Field(
         4,
         ge=2,
-        description="Number of independent samplings of neurons/replicates neurons each, from which Sigma, b "
-        "and their standard errors are computed.",
+        description="Number of independent samplings that share those neurons, from which Sigma, b and their "
+        "standard errors are computed.",
     )
     rank: Count = Field(256, description="Largest number of directions in which Sigma is resolved (directions).")
     tolerance: PositiveReal = Field(

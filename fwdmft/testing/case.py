@@ -18,6 +18,7 @@ from fwdmft.meanfield.influences import Problem
 from fwdmft.meanfield.lazy import LazyEquations, with_richness
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
+from fwdmft.networks.model import Network
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
 from fwdmft.registry import Architecture
@@ -39,7 +40,7 @@ class Case:
     """One row of a test table.
 
     name: shown by pytest. spec: of the architecture, as in an experiment file. x: (point, ...), y: (point, output),
-    train: (point,) mask. save_every: must leave at least three saved times. few: neurons for laws that hold to
+    train: (point,) mask. save_every: must leave at least three saved times. smooth: False where the activation has a kink. few: neurons for laws that hold to
     rounding (field equations with Gaussian matrices need several times as many as their bases have vectors).
     neurons: for the comparison with networks. widths, members: of the two ensembles; the next order in 1/N is
     removed by extrapolation, what is left is of order 1/(N_1 N_2) relative to b and N Var.
@@ -55,10 +56,11 @@ class Case:
     optimizer: OptimizerSpec = GradientDescent(learning_rate=0.1, steps=13)
     loss: LossSpec = SquaredError()
     save_every: int = 4
+    smooth: bool = True
     few: int = 128
-    neurons: int = 1 << 15
+    neurons: int = 1 << 13
     widths: tuple[int, int] = (16, 64)
-    members: tuple[int, int] = (16000, 8000)
+    members: tuple[int, int] = (8000, 8000)
 
     def __str__(self) -> str:
         return self.name
@@ -92,11 +94,16 @@ class Case:
         """lim N gamma0(N)^2 where richness vanishes with width, else None."""
         return None if self.parameterization.richness(None) else _LARGE * self.parameterization.richness(_LARGE) ** 2
 
-    def problem(self, count: int, replicate: int = 0, plan: Plan | None = None) -> Problem:
-        """A pass with `count` neurons; replicates are independent samplings."""
+    def problem(self, count: int, replicate: int = 0, plan: Plan | None = None, limit: bool = False) -> Problem:
+        """A pass with `count` neurons. Replicates are independent samplings.
+
+        limit: at the richness of infinite width, even where that is the lazy limit.
+        """
+        lazy = limit and self.lazy_scale is not None
         noise = neurons.sample(self.equations.populations, count, SEED, replicate)
         drive = make_drive(plan or self.plan, self.loss, self.y, self.train, self.save_every)
-        return Problem(self.equations, jax.tree.map(jnp.asarray, noise), drive)
+        equations = LazyEquations(self.equations) if lazy else self.equations
+        return Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
 
     @cached_property
     def theory(self) -> TheoryResult:
@@ -119,7 +126,7 @@ class Case:
         pairs = zip(self.widths, self.members, strict=True)
         return tuple(train_ensemble(task, width, members, SEED, times, samples=4) for width, members in pairs)
 
-    def task(self) -> Task:
+    def task(self, plan: Plan | None = None, kernels: bool = True) -> Task:
         """Training of float64 networks."""
         return Task(
             build=self.build,
@@ -128,16 +135,32 @@ class Case:
             y=self.y,
             train=self.train,
             loss=self.loss,
-            plan=self.plan,
+            plan=plan or self.plan,
             save_every=self.save_every,
             center=self.parameterization.center,
-            kernels=True,
+            kernels=kernels,
             dtype=np.float64,
         )
 
-    def build(self, width: int, key: Array) -> Any:
+    def build(self, width: int, key: Array) -> Network:
+        """An untrained network."""
         return self.architecture.model(self.schema, self.parameterization, self.x, self.y.shape[1], width, key)
 
-    def relabelled(self, order: np.ndarray) -> "Case":
-        """The same task with the points in another order; each step trains on the same ones."""
-        return _Relabelled(**{**vars_of(self), "x": self.x[order], "y": self.y[order], "train": self.train[order]})
+
+@eqx.filter_jit
+def observe(problem: Problem, p: NeuronWeights) -> Observables:
+    """Order parameters (time, ...) at infinite width."""
+    return problem.observables(p, p)
+
+
+def points(
+    count: int, features: int, outputs: int = 1, test: int = 1, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random data x (point, feature) with |x|^2 = feature, y = +-1 (point, output) and the mask of training points.
+
+    The last `test` points are not trained on.
+    """
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((count, features))
+    x *= np.sqrt(features) / np.linalg.norm(x, axis=1, keepdims=True)
+    return x, rng.choice([-1.0, 1.0], (count, outputs)), np.arange(count) < count - test

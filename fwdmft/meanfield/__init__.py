@@ -1,0 +1,88 @@
+"""Infinite-width theory of training, and its leading finite-width corrections.
+
+Definitions
+-----------
+population        Neurons that are independent, identically distributed at infinite width: those of one hidden layer.
+                  It is represented by S sample neurons with weights p_i (sum 1) and their own random numbers.
+average           <o> = sum_i p_i o_i. Neurons interact only through averages, so one causal forward pass solves the
+                  self-consistency: there is no fixed-point iteration.
+order parameters  q: the deterministic averages, here per step t the predictions f and the kernels
+                  Phi^l = <phi(h^l) phi(h^l)>, G^l = <g^l g^l>, K = sum_l G^(l+1) Phi^l (Phi^0 = x.x/D, G^(L+1) = 1).
+finite width      Over random initialisations of networks of width N, q_N = q + N^(-1/2) delta + N^(-1) b + ...
+influence         psi_i = d/d epsilon q[(1 - epsilon) p + epsilon delta_i] at 0: what one more neuron like i would do.
+Sigma             lim N Cov(q_N) = sum over populations of sum_i p_i psi_i psi_i^T ("*_variance" in results).
+b                 lim N (E q_N - q) = 1/2 sum over populations of sum_i p_i d^2/d epsilon^2 of the same ("*_bias").
+
+The last two follow from one observation: a network of width N is N neurons drawn independently per population, so
+q_N = q[mu_N] with mu_N their empirical measure, and Sigma and b are the first two orders of the expansion of q[.]
+around its limit (the delta method). They hold at any strength of feature learning.
+
+Conventions
+-----------
+    h^1 = W^0 x / sqrt(D)      h^(l+1) = W^l phi(h^l) / sqrt(N)      f_c = w_c . phi(h^L) / (gamma0 N)
+    W, w ~ N(0, sigma_w^2)     Delta = - d loss / d f                g_c^l = gamma0 N d f_c / d h^l
+    one step   theta <- theta - eta gamma0^2 N d loss / d theta, which adds with s^l = sum_c Delta_c g_c^l
+        to W^l  eta gamma0 / sqrt(N) sum_mu s_mu^(l+1) phi(h_mu^l)^T     (x_mu / sqrt(D) in place of the latter for W^0)
+        to w_c  eta gamma0 sum_mu Delta_mu,c phi(h_mu^L)
+    so that d f / d t = eta K Delta to first order in eta.
+
+Where the literature has more than one habit, the choice made here:
+
+- gamma0 is of order one at every width. Bordelon & Pehlevan 2022 (arXiv 2205.09653) also write gamma = gamma0 sqrt(N),
+  f = h^(L+1) / gamma, learning rate gamma^2 and g^l = sqrt(N) d h^(L+1) / d h^l: the same network and the same g^l.
+- sigma_w is the standard deviation of the *initial* weights. It stands neither in front of the weights nor in the
+  learning rate, so neither a step nor K has an explicit factor of it. Both papers have sigma_w = 1.
+- A bias b of a hidden layer enters as sigma_b b with b ~ N(0, 1) trained at the common rate: one more constant input,
+  so it adds sigma_b^2 to x.x/D.
+- The loss is a sum over training points (`reduction: mean` divides it, and hence Delta, by their number P: the same
+  trajectory as `sum` at eta / P).
+- `center` (the default) trains and reports f(t) - f(0). Uncentred, f(0) is random; N Var f(0) = Phi^L / gamma0^2 at
+  sigma_w = 1.
+- Neural tangent parameterization is gamma0 = N^(-1/2): f = w . phi / sqrt(N), theta <- theta - eta d loss / d theta.
+  Learning at that richness shifts the mean by another 1/N, which b includes (`lazy`).
+- Time is the step index, eta is explicit, and q(t) is measured before the update of step t. In gradient flow, with
+  eta absorbed into time, t counts intervals of length eta.
+- Sigma is N times a covariance; an N Var of 1 at N = 100 is a standard deviation of 0.1.
+
+Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
+------------------------------------------------------------------------------
+- Discrete time is exact: weights and fields are stepped as in the network, not integrated with d f = eta K Delta. Large
+  learning rates (catapults, the edge of stability) need nothing special; `gradient_flow` is the limit of small steps.
+- Instead of alternating between sampled fields and two-time kernels until they agree, all sample neurons are stepped
+  forward together (`dynamics`). The cost is linear in the number of steps.
+- Sigma comes from derivatives of this pass in the weights p (`influences`, `fluctuations`), not from the inverse of the
+  Hessian of the action over all pairs of times: no response functions are derived by hand, and no (P T)^3 inversion.
+- The influence has two parts, and each is treated as suits it. The *direct* one, psi_i of the average in which neuron
+  i is a term, has a closed form and its covariance is a fourth moment. The *indirect* one, through the training of all
+  other neurons, passes through few smooth order parameters; a randomised range finder captures it in a few tens of
+  directions.
+- b is computed as well, by second derivatives along the same directions; what they leave out is estimated by random
+  ones. (In the field theory it is the one-loop shift of the mean, from the third derivatives of the action.)
+- Sample neurons come from scrambled Sobol sequences (`neurons`): errors fall faster than S^(-1/2). Independent
+  scramblings give the standard errors of everything reported.
+- A step function's derivative matters when neurons are reweighted: see `fwdmft.activations` for ReLU.
+
+A worked case
+-------------
+Two layers, phi(h) = h, one training point with |x|^2 = D, squared error. A neuron carries (w, h), at first independent
+N(0, 1). With a = eta gamma0 Delta and Delta = y - f:
+
+    f = <w h> / gamma0,   K = <h h> + <w w>                         one output, one point, Phi^0 = 1
+    w' = w + a h,   h' = h + a w                                    one step; s = Delta g, g = w
+    w' h' = w h + a (h h + w w) + a^2 w h                           multiply ...
+    f' = f + eta K Delta + eta^2 gamma0^2 f Delta^2                 ... average, divide by gamma0
+    h' h' + w' w' = (1 + a^2) (h h + w w) + 4 a w h                 likewise
+    K' = K + 4 eta gamma0^2 f Delta + eta^2 gamma0^2 Delta^2 K      from f(0) = 0, K(0) = 2
+
+The last term of each is what first order in eta leaves out. Neurons enter only through A = <w h> and K at t = 0, so
+any later q is a function q(A, K) and its finite-width corrections are derivatives of the recursion. Per neuron, w h has
+variance 1, h h + w w has variance 4, and they are uncorrelated:
+
+    psi_i = q_A w_i h_i + q_K (h_i^2 + w_i^2 - 2)        Sigma = q_A^2 + 4 q_K^2        b = (q_AA + 4 q_KK) / 2
+
+Centred, the prediction is (<w h> - A) / gamma0. After one step it is eta y K + eta^2 gamma0 y^2 A, hence
+Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in p. From the second step on it is not.
+
+Modules, in reading order: `field_equations` (what an architecture supplies), `chain` (architectures without hidden
+matrices), `weights`, `products`, `neurons`, `dynamics`, `influences`, `fluctuations`, `lazy`, `theory`.
+"""

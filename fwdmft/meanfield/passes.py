@@ -1,0 +1,168 @@
+"""The passes through the dynamics from which fluctuations are made, compiled side by side.
+
+`look` is a plain pass, `influences` reverse passes on combinations of observables, `responses` forward passes along
+reweightings of the neurons. Directions travel in blocks of a fixed number, so that each program is compiled once.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fwdmft.meanfield import dynamics
+from fwdmft.meanfield.dynamics import Drive
+from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables, Sites
+
+
+class Problem(eqx.Module):
+    """Everything a pass needs apart from the weights it is differentiated in."""
+
+    equations: FieldEquations
+    noise: dict[str, Array]
+    drive: Drive
+
+    def trajectory(self, p: NeuronWeights, observe: Callable[[Sites], Any]) -> Any:
+        """See `dynamics.trajectory`."""
+        return dynamics.trajectory(self.equations, self.noise, self.drive, p, observe)
+
+    def observables(self, p_dynamics: NeuronWeights, p_observed: NeuronWeights) -> Observables:
+        """Order parameters (time, ...), with separate weights for the dynamics and for what is averaged at last."""
+        return self.trajectory(p_dynamics, lambda sites: self.equations.observe(sites, p_observed))
+
+
+class Look(NamedTuple):
+    """Observables, their direct variance, and the contributions of neurons to predictions."""
+
+    mean: Observables
+    direct_variance: Observables
+    prediction_sites: dict[str, Array]
+
+
+class Responses(NamedTuple):
+    """Weighted sums over a block of directions, and the predictions' response to each of them.
+
+    variance: of squared derivatives, total minus direct. half_second: of half second derivatives ({} if not asked
+    for). total, direct: (direction, time, point, output).
+    """
+
+    variance: Observables
+    half_second: Observables
+    total: Array
+    direct: Array
+
+
+@eqx.filter_jit
+def look(problem: Problem, p: NeuronWeights) -> Look:
+    """One plain pass."""
+    equations = problem.equations
+    return problem.trajectory(
+        p,
+        lambda sites: Look(
+            equations.observe(sites, p), equations.direct_variance(sites, p), equations.prediction_sites(sites)
+        ),
+    )
+
+
+@eqx.filter_jit
+def influences(problem: Problem, p: NeuronWeights, combinations: Observables) -> Float[Array, "count stacked"]:
+    """Indirect influences sqrt(p_i) d q / d p_i of the neurons on linear combinations of observables (count, ...).
+
+    Populations are stacked in alphabetical order. Not centred.
+    """
+    _, pull_back = jax.vjp(lambda p_dynamics: problem.observables(p_dynamics, p), p)
+
+    def influence(combination: Observables) -> Array:
+        (gradient,) = pull_back(combination)
+        return jnp.concatenate([jnp.sqrt(p[name]) * gradient[name] for name in sorted(p)])
+
+    return jax.vmap(influence)(combinations)
+
+
+@eqx.filter_jit
+def responses(
+    problem: Problem,
+    p: NeuronWeights,
+    directions: Float[Array, "count stacked"],
+    weights: Float[Array, "2 count"],
+    bias: bool,
+) -> Responses:
+    """Derivatives of the observables along scaled directions; second derivatives too if `bias`.
+
+    weights: of the directions in the sums of squared first and of second derivatives.
+    """
+    equations = problem.equations
+
+    def along(z: Array) -> tuple[tuple[Observables, Observables], Observables]:
+        dp = reweighting(p, z)
+
+        def total_and_direct(p: NeuronWeights) -> tuple[Observables, Observables]:
+            return problem.trajectory(
+                p, lambda sites: (equations.observe(sites, p), equations.observe(jax.lax.stop_gradient(sites), p))
+            )
+
+        def slope(p: NeuronWeights) -> tuple[Observables, Observables]:
+            return jax.jvp(total_and_direct, (p,), (dp,))[1]
+
+        if not bias:
+            return slope(p), {}
+        first, (second, _) = jax.jvp(slope, (p,), (dp,))
+        return first, second
+
+    (total, direct), second = jax.vmap(along)(directions)
+    return Responses(
+        {name: jnp.tensordot(weights[0], total[name] ** 2 - direct[name] ** 2, axes=1) for name in total},
+        {name: jnp.tensordot(weights[1], value, axes=1) / 2 for name, value in second.items()},
+        total["prediction"],
+        direct["prediction"],
+    )
+
+
+def reweighting(p: NeuronWeights, z: Float[Array, " stacked"]) -> NeuronWeights:
+    """The change of p along a scaled direction: sqrt(p_i) z_i for each population."""
+    ends = np.cumsum([p[name].shape[0] for name in sorted(p)])
+    parts = jnp.split(z, ends[:-1])
+    return {name: jnp.sqrt(p[name]) * part for name, part in zip(sorted(p), parts, strict=True)}
+
+
+class Passes:
+    """The passes compiled for problems that differ from a first one only in the values of their arrays.
+
+    Compilation takes longer than many runs, so the programs are compiled at once, in threads.
+    """
+
+    def __init__(self, problem: Problem, p: NeuronWeights, block: int, bias: bool):
+        self.block = block
+        shapes = jax.eval_shape(problem.observables, p, p)
+        combinations = {name: np.zeros((block, *a.shape)) for name, a in shapes.items()}
+        directions = np.zeros((block, sum(len(weights) for weights in p.values())))
+        programs: dict[Callable, tuple] = {
+            responses: (problem, p, directions, np.zeros((2, block)), bias),
+            influences: (problem, p, combinations),
+            look: (problem, p),
+        }
+        pool = ThreadPoolExecutor(max_workers=2)
+        self._programs: dict[Callable, Future] = {
+            function: pool.submit(_compiled, function, arguments) for function, arguments in programs.items()
+        }
+        self._bias = bias
+        pool.shutdown(wait=False)
+
+    def look(self, problem: Problem, p: NeuronWeights) -> Look:
+        return self._programs[look].result()(problem, p)
+
+    def influences(self, problem: Problem, p: NeuronWeights, combinations: Observables) -> Array:
+        return self._programs[influences].result()(problem, p, combinations)
+
+    def responses(self, problem: Problem, p: NeuronWeights, directions: np.ndarray, weights: np.ndarray) -> Responses:
+        return self._programs[responses].result()(problem, p, directions, weights, self._bias)
+
+
+def _compiled(function: Callable, arguments: tuple) -> Callable:
+    # JAX keeps its precision setting per thread.
+    with jax.enable_x64(True):
+        return function.lower(*arguments).compile()

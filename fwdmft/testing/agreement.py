@@ -1,0 +1,76 @@
+"""When two estimates agree: within four standard errors, and what that means when the errors are estimates too.
+
+A standard error from few samples is itself uncertain, so differences in units of it follow Student's distribution,
+not the normal one. The bound is the quantile of that distribution that is exceeded as rarely as four standard errors
+of a normal variable (6e-5, both sides), with Welch's degrees of freedom for a sum of several errors.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+RARE = float(stats.norm.sf(4.0))
+"""One-sided probability of four standard errors."""
+
+ROUNDING = 1e-9
+"""Differences below this fraction of the largest entry are rounding (float64, some thousand operations)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, its squared standard errors by independent source, and the degrees of freedom of each source."""
+
+    value: np.ndarray
+    squared_errors: tuple[np.ndarray, ...]
+    freedom: tuple[float, ...]
+
+    @classmethod
+    def of(cls, value: np.ndarray, standard_error: np.ndarray, samples: int) -> "Estimate":
+        return cls(np.asarray(value), (np.asarray(standard_error) ** 2,), (samples - 1.0,))
+
+    def __mul__(self, factor: float) -> "Estimate":
+        return Estimate(self.value * factor, tuple(e * factor**2 for e in self.squared_errors), self.freedom)
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        return Estimate(
+            self.value + other.value, self.squared_errors + other.squared_errors, self.freedom + other.freedom
+        )
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        return self + other * -1.0
+
+    def __getitem__(self, index: object) -> "Estimate":
+        return Estimate(self.value[index], tuple(e[index] for e in self.squared_errors), self.freedom)
+
+    @property
+    def bound(self) -> np.ndarray:
+        """Half-width of the interval that holds zero unless the estimate differs from it (module docstring)."""
+        total = sum(self.squared_errors, np.zeros_like(self.value))
+        weighted = sum((e**2 / n for e, n in zip(self.squared_errors, self.freedom, strict=True)), 0 * total)
+        freedom = total**2 / np.maximum(weighted, np.finfo(float).tiny)
+        return stats.t.isf(RARE, np.maximum(freedom, min(self.freedom))) * np.sqrt(total)
+
+
+def assert_zero(name: str, difference: Estimate, scale: float) -> None:
+    """Raise AssertionError unless the estimated difference is zero. scale: size of what was subtracted."""
+    excess = np.abs(difference.value) - difference.bound - ROUNDING * scale
+    if not (excess <= 0).all():
+        worst = np.unravel_index(np.argmax(np.where(np.isnan(excess), math.inf, excess)), excess.shape)
+        where = ", ".join(map(str, worst))
+        raise AssertionError(
+            f"{name}: difference {difference.value[worst]:.4g} at [{where}], bound {difference.bound[worst]:.4g}; "
+            f"{np.sum(~(excess <= 0))} of {excess.size} entries exceed their bound"
+        )
+
+
+def assert_equal(name: str, actual: np.ndarray, expected: np.ndarray, tolerance: float = ROUNDING) -> None:
+    """Raise AssertionError unless equal up to `tolerance` of the largest entry, and not NaN."""
+    scale = float(np.max(np.abs(expected), initial=0.0))
+    np.testing.assert_allclose(actual, expected, rtol=0.0, atol=tolerance * max(scale, 1e-300), err_msg=name)
+
+
+def rarely_exceeded(freedom: int) -> float:
+    """Ratio of two equal variances, each estimated with `freedom`, that is exceeded as rarely as four errors."""
+    return float(stats.f.isf(RARE, freedom, freedom))

@@ -1,0 +1,151 @@
+"""Laws of whole trajectories: causality, relabelling, the lazy limit, Monte-Carlo errors."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fwdmft.meanfield import neurons
+from fwdmft.meanfield.field_equations import FieldEquations, Observables
+from fwdmft.meanfield.influences import Problem
+from fwdmft.meanfield.lazy import LazyEquations, with_richness
+from fwdmft.networks.ensemble import train_ensemble
+from fwdmft.optimization import Plan
+from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero, rarely_exceeded
+from fwdmft.testing.case import REPLICATES, SEED, Case, observe
+from fwdmft.testing.equations import assert_same, weights
+from fwdmft.testing.law import Law
+
+SAMPLINGS = 64
+"""Independent samplings whose spread is the Monte-Carlo error."""
+
+MORE = 16
+"""Factor between the two numbers of neurons whose Monte-Carlo errors are compared."""
+
+NEARLY_LAZY = 0.02
+"""gamma0 that is compared with the lazy limit, as is eight times as much."""
+
+
+def a_shorter_run_is_the_beginning_of_a_longer_one(case: Case) -> None:
+    """At infinite width and in single networks."""
+    saved = len(case.theory.times) // 2 + 1
+    steps = int(case.theory.times[saved - 1]) + 1
+    shorter = replace(case.plan, learning_rates=case.plan.learning_rates[:steps], batches=_first(case.plan, steps))
+    p = weights(case)
+    whole = observe(case.problem(case.few), p)
+    assert_same(observe(case.problem(case.few, plan=shorter), p), {name: a[:saved] for name, a in whole.items()})
+    assert_equal("networks", _members(case, shorter), case.ensembles[0].sample_prediction[:, :saved])
+
+
+def relabelling_points_relabels_results(case: Case) -> None:
+    """Exactly in networks; at infinite width within standard errors, since neurons carry other noise."""
+    order = np.roll(np.arange(len(case.x))[::-1], 1)
+    other = replace(case, x=case.x[order], y=case.y[order], train=case.train[order])
+    plan = _relabelled(case, order)
+    assert_equal("networks", _members(other, plan), case.ensembles[0].sample_prediction[:, :, order])
+    seen = _infinite_width(other.problem(case.neurons, plan=plan, limit=True))
+    back = {name: _relabel(value, case.equations.dims[name], np.argsort(order)) for name, value in seen.items()}
+    _assert_within_errors(case, back)
+
+
+def small_richness_is_the_lazy_limit(case: Case) -> None:
+    """q(gamma0) - q(lazy) is quadratic in gamma0, once odd orders are averaged out as gamma0 -> -gamma0.
+
+    Finitely many neurons cross a kink one by one, at random, which leaves an order of only one half.
+    """
+    count = MORE * case.few
+    problem = case.problem(count, plan=replace(case.plan, weight_decay=0.0))
+    problem = _with_equations(problem, case.centred_equations)
+    lazy = _infinite_width(_with_equations(problem, LazyEquations(problem.equations)))
+
+    def distance(gamma0: float) -> np.ndarray:
+        signs = [_infinite_width(_with_richness(problem, sign * gamma0)) for sign in (1.0, -1.0)]
+        return np.array([np.linalg.norm((signs[0][name] + signs[1][name]) / 2 - lazy[name]) for name in sorted(lazy)])
+
+    near, far = distance(NEARLY_LAZY), distance(8 * NEARLY_LAZY)
+    assert (near > 0).all(), "nothing is learned at small gamma0"
+    orders = dict(zip(sorted(lazy), np.log2(far / near) / 3, strict=True))
+    assert min(orders.values()) > (1.9 if case.smooth else 0.5), f"orders in gamma0: {orders}"
+
+
+def error_bars_shrink_with_more_neurons(case: Case) -> None:
+    """As S^(-1/2) or faster, and never above that of independent neurons, sqrt(Sigma / S)."""
+    few, many = (_spread(case, count) for count in (case.few, MORE * case.few))
+    allowed = rarely_exceeded(SAMPLINGS - 1)
+    for name, variance in case.theory.variance.items():
+        spreads = [float(np.sum(spread[name])) for spread in (few, many)]
+        assert spreads[1] <= allowed * spreads[0] / MORE, f"{name}: {spreads} at S and {MORE} S"
+        promised = float(np.sum(variance)) / (MORE * case.few)
+        assert spreads[1] <= allowed * promised, f"{name}: spread {spreads[1]:.3g}, promised {promised:.3g}"
+
+
+def samplings_agree_within_error_bars(case: Case) -> None:
+    """Another sampling with as many neurons gives the same infinite width."""
+    _assert_within_errors(case, _infinite_width(case.problem(case.neurons, REPLICATES + 1, limit=True)))
+
+
+LAWS = tuple(
+    map(
+        Law,
+        (
+            a_shorter_run_is_the_beginning_of_a_longer_one,
+            relabelling_points_relabels_results,
+            small_richness_is_the_lazy_limit,
+            error_bars_shrink_with_more_neurons,
+            samplings_agree_within_error_bars,
+        ),
+    )
+)
+
+
+def _with_equations(problem: Problem, equations: FieldEquations) -> Problem:
+    return eqx.tree_at(lambda q: q.equations, problem, equations)
+
+
+def _with_richness(problem: Problem, gamma0: float) -> Problem:
+    return _with_equations(problem, with_richness(problem.equations, gamma0))
+
+
+def _members(case: Case, plan: Plan) -> np.ndarray:
+    """Predictions of a few networks one by one, the first members of the case's first ensemble."""
+    times = np.arange(0, plan.steps, case.save_every)
+    return train_ensemble(case.task(plan, kernels=False), case.widths[0], 4, SEED, times, samples=4).sample_prediction
+
+
+def _first(plan: Plan, steps: int) -> np.ndarray | None:
+    return None if plan.batches is None else plan.batches[:steps]
+
+
+def _relabelled(case: Case, order: np.ndarray) -> Plan:
+    """The plan that trains on the same points when they come in another order."""
+    if case.plan.batches is None:
+        return case.plan
+    places = np.searchsorted(np.flatnonzero(case.train), order[case.train[order]])
+    return replace(case.plan, batches=np.argsort(places)[case.plan.batches])
+
+
+def _relabel(values: np.ndarray, dims: tuple[str, ...], order: np.ndarray) -> np.ndarray:
+    for axis, dim in enumerate(dims):
+        if dim.removesuffix("_prime") == "point":
+            values = np.take(values, order, axis=axis + 1)
+    return values
+
+
+def _infinite_width(problem: Problem) -> dict[str, np.ndarray]:
+    uniform = jax.tree.map(jnp.asarray, neurons.uniform_weights(problem.noise))
+    return {name: np.asarray(value) for name, value in observe(problem, uniform).items()}
+
+
+def _assert_within_errors(case: Case, seen: dict[str, np.ndarray]) -> None:
+    for name, expected in case.theory.mean.items():
+        one = Estimate.of(expected, case.theory.standard_error[name], REPLICATES)
+        other = Estimate.of(seen[name], case.theory.standard_error[name], REPLICATES)
+        assert_zero(name, one - other, float(np.max(np.abs(expected))))
+
+
+def _spread(case: Case, count: int) -> Observables:
+    """Variance over independent samplings."""
+    seen = [_infinite_width(case.problem(count, replicate, limit=True)) for replicate in range(SAMPLINGS)]
+    return {name: np.var([s[name] for s in seen], axis=0, ddof=1) for name in seen[0]}

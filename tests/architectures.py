@@ -1,0 +1,52 @@
+"""The table of architectures: every law of `fwdmft.testing` is checked for every row."""
+
+from typing import Any
+
+import numpy as np
+
+from fwdmft.registry import registry
+from fwdmft.spec.loss import Logistic, SoftmaxCrossEntropy
+from fwdmft.spec.optimizer import GradientDescent
+from fwdmft.spec.parameterization import MeanField, NeuralTangent
+from fwdmft.spec.schedule import Minibatches
+from fwdmft.testing import Case, points
+
+Data = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+POINTS = points(3, 5)
+
+
+def mlp(
+    name: str, data: Data = POINTS, bias: float = 0.0, scale: float = 1.0, gain: float = 1.0, **settings: Any
+) -> Case:
+    """A two-layer network; its name starts with the activation."""
+    spec = {"kind": "mlp", "activation": name.split("-")[0], "bias": bias, "scale": scale, "gain": gain}
+    return Case(f"mlp-{name}", registry().get("architecture", "mlp"), spec, *data, **settings)
+
+
+def classes(data: Data) -> Data:
+    """The same points with probabilities of classes as targets."""
+    x, y, train = data
+    return x, np.exp(y) / np.exp(y).sum(axis=1, keepdims=True), train
+
+
+CASES = (
+    mlp("tanh", optimizer=GradientDescent(learning_rate=0.2, steps=13)),
+    mlp("tanh-lazy", parameterization=NeuralTangent(), optimizer=GradientDescent(learning_rate=0.2, steps=13)),
+    mlp(
+        "erf-bias",
+        bias=0.5,
+        scale=0.5,
+        parameterization=MeanField(gamma0=2.0, sigma_w=(1.2, 0.8)),
+        optimizer=GradientDescent(learning_rate=0.05, steps=13, momentum=0.5, weight_decay=0.1),
+    ),
+    mlp("relu", gain=2**0.5, smooth=False, optimizer=GradientDescent(learning_rate=0.03, steps=13)),
+    mlp("linear", parameterization=MeanField(gamma0=0.5)),
+    mlp("softplus-uncentred", parameterization=MeanField(center=False), loss=Logistic(reduction="mean")),
+    mlp(
+        "gelu-outputs",
+        data=classes(points(4, 5, outputs=2)),
+        loss=SoftmaxCrossEntropy(),
+        optimizer=GradientDescent(learning_rate=0.4, steps=13, batch=Minibatches(size=2)),
+    ),
+)
