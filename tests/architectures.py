@@ -31,18 +31,23 @@ def classes(data: Data) -> Data:
 
 
 CASES = (
-    mlp("tanh", optimizer=GradientDescent(learning_rate=0.2, steps=13)),
-    mlp("tanh-lazy", parameterization=NeuralTangent(), optimizer=GradientDescent(learning_rate=0.2, steps=13)),
+    mlp("tanh", optimizer=GradientDescent(learning_rate=0.4, steps=13)),
+    mlp("tanh-lazy", parameterization=NeuralTangent(), optimizer=GradientDescent(learning_rate=0.4, steps=13)),
     mlp(
         "erf-bias",
         bias=0.5,
         scale=0.5,
-        parameterization=MeanField(gamma0=2.0, sigma_w=(1.2, 0.8)),
-        optimizer=GradientDescent(learning_rate=0.05, steps=13, momentum=0.5, weight_decay=0.1),
+        parameterization=MeanField(sigma_w=(1.2, 0.8)),
+        optimizer=GradientDescent(learning_rate=0.1, steps=13, momentum=0.5, weight_decay=0.1),
     ),
-    mlp("relu", gain=2**0.5, smooth=False, optimizer=GradientDescent(learning_rate=0.03, steps=13)),
-    mlp("linear", parameterization=MeanField(gamma0=0.5)),
-    mlp("softplus-uncentred", parameterization=MeanField(center=False), loss=Logistic(reduction="mean")),
+    mlp("relu", gain=2**0.5, smooth=False, optimizer=GradientDescent(learning_rate=0.06, steps=13)),
+    mlp("linear", optimizer=GradientDescent(learning_rate=0.2, steps=13)),
+    mlp(
+        "softplus-uncentred",
+        parameterization=MeanField(gamma0=2.0, center=False),
+        loss=Logistic(reduction="mean"),
+        optimizer=GradientDescent(learning_rate=0.4, steps=13),
+    ),
     mlp(
         "gelu-outputs",
         data=classes(points(4, 5, outputs=2)),

@@ -74,7 +74,7 @@ def fluctuations(
     look = passes.look(problem, p)
     direct = _numpy(look.direct_variance)
     progress(0.05)
-    subspace = indirect_subspace(passes, problem, p, _scales(direct), max_rank, tolerance, seed)
+    subspace = indirect_subspace(passes, problem, p, _scales(direct), max_rank, tolerance, seed, PROBES)
     progress(0.4)
     rank = subspace.basis.shape[1]
     sums = _sum_over(passes, problem, p, subspace.basis.T, _probes(p, subspace, seed), lambda s: progress(0.4 + s / 2))
@@ -163,7 +163,7 @@ def _prediction_covariance(
     equal = np.einsum("ktpc,ktpd->tpcd", total, total) - np.einsum("ktpc,ktpd->tpcd", direct, direct)
     full = np.zeros((equal[..., 0].size,) * 2) if everything else None
     if full is not None:
-        flat = [a.reshape(len(a), -1) for a in (total, direct)]
+        flat = [a.reshape(len(a), equal[..., 0].size) for a in (total, direct)]
         full += flat[0].T @ flat[0] - flat[1].T @ flat[1]
     for name, contributions in sites.items():
         weights = np.asarray(p[name])

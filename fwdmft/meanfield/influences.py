@@ -57,10 +57,12 @@ def indirect_subspace(
     max_rank: int,
     tolerance: float,
     seed: int,
+    company: int,
 ) -> Subspace:
     """Basis of the indirect influences, grown by blocks and cut so that a share `tolerance` of their squared norm,
     about, is left out.
 
+    company: number of other directions that will travel with the basis.
     scales: weight of each observable entry in the random combinations, shaped like the observables.
     """
     size = sum(len(weights) for weights in p.values())
@@ -77,7 +79,11 @@ def indirect_subspace(
         remainder = min(_share(np.sum(new**2), np.sum(fresh**2)), 10 * _share(strengths[-1] ** 2, np.sum(strengths**2)))
     left_out = np.cumsum(strengths[::-1] ** 2)[::-1]
     kept = left_out > tolerance * left_out[:1].sum()
+    # Travelling in full blocks costs nothing, so weaker directions fill up the last one.
+    count = int(kept.sum())
+    kept[: -(-(count + company) // passes.block) * passes.block - company] = True
     kept[limit:] = False
+    kept &= strengths > 1e-12 * strengths[:1].sum()
     return Subspace(basis[:, kept], max(remainder, _share(left_out[~kept].max(initial=0.0), left_out[:1].sum())))
 
 

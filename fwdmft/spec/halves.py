@@ -31,7 +31,7 @@ class TheorySpec(Spec):
     )
     rank: Count = Field(256, description="Largest number of directions in which Sigma is resolved (directions).")
     tolerance: PositiveReal = Field(
-        1e-3, description="Share of the indirect fluctuations that may be left out of Sigma (dimensionless)."
+        1e-5, description="Share of the indirect fluctuations that may be left out of Sigma (dimensionless)."
     )
     covariance: bool = Field(True, description="Store N Cov of the predictions between all pairs of times.")
 

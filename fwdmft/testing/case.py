@@ -27,10 +27,14 @@ from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec, SquaredError
 from fwdmft.spec.optimizer import GradientDescent, OptimizerSpec
 from fwdmft.spec.parameterization import MeanField, ParameterizationSpec
+from fwdmft.testing.agreement import Estimate
 
 SEED = 1
 REPLICATES = 8
 """Independent samplings behind the theory's standard errors."""
+
+AVERAGED = 32
+"""Samplings whose average is compared with networks at infinite width."""
 
 _LARGE = 1 << 24
 
@@ -104,6 +108,21 @@ class Case:
         drive = make_drive(plan or self.plan, self.loss, self.y, self.train, self.save_every)
         equations = LazyEquations(self.equations) if lazy else self.equations
         return Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
+
+    def samplings(self, count: int, number: int) -> dict[str, np.ndarray]:
+        """Infinite width from `number` independent samplings of `count` equal neurons, (sampling, time, ...)."""
+        seen = []
+        for replicate in range(number):
+            problem = self.problem(count, REPLICATES + 1 + replicate, limit=True)
+            seen.append(observe(problem, jax.tree.map(jnp.asarray, neurons.uniform_weights(problem.noise))))
+        return {name: np.stack([s[name] for s in seen]) for name in seen[0]}
+
+    @cached_property
+    def infinite_width(self) -> dict[str, Estimate]:
+        """Order parameters at infinite width, more precisely than a single sampling has them."""
+        drawn = self.samplings(self.neurons, AVERAGED)
+        errors = {name: a.std(axis=0, ddof=1) / np.sqrt(AVERAGED) for name, a in drawn.items()}
+        return {name: Estimate.of(a.mean(axis=0), errors[name], AVERAGED) for name, a in drawn.items()}
 
     @cached_property
     def theory(self) -> TheoryResult:

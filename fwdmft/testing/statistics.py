@@ -14,10 +14,9 @@ from fwdmft.testing.law import Law
 
 def initial_kernels_are_those_of_networks(case: Case) -> None:
     """At t = 0, extrapolated to infinite width."""
-    for name, mean in case.theory.mean.items():
-        expected = Estimate.of(mean, case.theory.standard_error[name], REPLICATES)
+    for name, expected in case.infinite_width.items():
         networks = _extrapolated(case, [_mean(e, name) for e in case.ensembles])
-        assert_zero(name, (networks - expected)[0], _size(mean))
+        assert_zero(name, (networks - expected)[0], _size(expected.value))
 
 
 def variance_of_networks_is_sigma_over_width(case: Case) -> None:
@@ -36,7 +35,7 @@ def mean_of_networks_is_shifted_by_bias_over_width(case: Case) -> None:
     first, second = case.widths
     for name, bias in case.theory.bias.items():
         expected = Estimate.of(bias, case.theory.bias_standard_error[name], REPLICATES)
-        mean = Estimate.of(case.theory.mean[name], case.theory.standard_error[name], REPLICATES)
+        mean = case.infinite_width[name]
         networks = _extrapolated(case, [_mean(e, name) * e.width for e in case.ensembles])
         assert_zero(f"bias of {name}", networks - mean * (first + second) - expected, second * _size(mean.value))
 
