@@ -24,7 +24,7 @@ class TheorySpec(Spec):
     bias: bool = Field(True, description="Compute the bias b = lim N (E q_N - q) (leading order in 1/N).")
     seed: Seed = Field(0, description="Seed of the sample neurons.")
     replicates: Whole = Field(
-        4,
+        8,
         ge=2,
         description="Number of independent samplings that share those neurons, from which Sigma, b and their "
         "standard errors are computed.",

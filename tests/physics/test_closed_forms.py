@@ -62,6 +62,32 @@ def test_relu_variances(run: Runner, two_points: str) -> None:
         assert abs(variance - 5) < 4 * error
 
 
+def _recursion(alignment: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """f and K (time, ...) of linear networks of any width on one point with |x|^2 = D, exactly in discrete time.
+
+    They depend on the initial weights only through A = w.h / N and K = (w.w + h.h) / N, and with
+    a = eta gamma0 (y - f), f = (A - A(0)) / gamma0, a step is A += a K + a^2 A, K += 4 a A + a^2 K.
+    """
+    start, f, kernels = alignment, [], []
+    for _ in range(STEPS):
+        f.append((alignment - start) / GAMMA0)
+        kernels.append(kernel)
+        a = RATE * GAMMA0 * (TARGET - f[-1])
+        alignment, kernel = alignment + a * kernel + a**2 * alignment, kernel + 4 * a * alignment + a**2 * kernel
+    return np.stack(f), np.stack(kernels)
+
+
+def _derivatives(order: int, step: float = 1e-3) -> dict[str, np.ndarray]:
+    """Central differences of f and K (time,) in A and K at infinite width, where A = 0 and K = 2."""
+    found = {}
+    for name, which in (("A", np.array([1.0, 0.0])), ("K", np.array([0.0, 1.0]))):
+        offsets = np.array([-step, 0.0, step])
+        f, kernel = _recursion(offsets * which[0], 2.0 + offsets * which[1])
+        stencil = [-0.5 / step, 0, 0.5 / step] if order == 1 else [step**-2, -2 * step**-2, step**-2]
+        found[name] = np.stack([f @ stencil, kernel @ stencil])
+    return found
+
+
 @pytest.fixture(scope="module")
 def linear(run: Runner, tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     tree = run(
@@ -69,22 +95,50 @@ def linear(run: Runner, tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
         parameterization={"kind": "mean_field", "gamma0": GAMMA0},
         optimizer={"kind": "gradient_descent", "learning_rate": RATE, "steps": STEPS},
         data=_one_point(tmp_path_factory.mktemp("linear")),
-        theory={"neurons": 16384, "fluctuations": False, "bias": False},
+        theory={"neurons": 16384, "replicates": 16},
     )
     return tree["theory"].to_dataset()
 
 
 def test_linear_recursion(linear: xr.Dataset) -> None:
-    """Two coupled recursions, exact in discrete time: f and K of a linear network on one point with |x|^2 = D."""
-    f, kernel = [0.0], [2.0]
-    for _ in range(STEPS - 1):
-        delta = TARGET - f[-1]
-        step = RATE * GAMMA0
-        f_next = f[-1] + RATE * kernel[-1] * delta + step**2 * f[-1] * delta**2
-        kernel.append(kernel[-1] + 4 * step * GAMMA0 * f[-1] * delta + (step * delta) ** 2 * kernel[-1])
-        f.append(f_next)
+    """Infinite width, to the stated 1e-3 with 2^14 neurons."""
+    f, kernel = _recursion(np.zeros(()), np.full((), 2.0))
     np.testing.assert_allclose(linear["prediction"].values.squeeze()[1:], f[1:], rtol=1e-3)
     np.testing.assert_allclose(linear["tangent_kernel"].values.squeeze(), kernel, rtol=1e-3)
+
+
+def test_linear_fluctuations_and_bias(linear: xr.Dataset) -> None:
+    """Sigma = q_A^2 + 4 q_K^2 and b = (q_AA + 4 q_KK) / 2, as N Var A = 1, N Var K = 4 and the two are uncorrelated."""
+    first, second = _derivatives(1), _derivatives(2)
+    sigma = first["A"] ** 2 + 4 * first["K"] ** 2
+    bias = (second["A"] + 4 * second["K"]) / 2
+    for i, name in enumerate(("prediction", "tangent_kernel")):
+        for kind, expected in (("variance", sigma[i]), ("bias", bias[i])):
+            error = linear[f"{name}_{kind}_standard_error"].values.squeeze()
+            difference = linear[f"{name}_{kind}"].values.squeeze() - expected
+            np.testing.assert_array_less(np.abs(difference), 4 * error + 1e-6, err_msg=f"{name} {kind}")
+            # The comparison resolves both to better than 3 % of their largest value.
+            assert error.max() < 0.03 * np.abs(expected).max()
+
+
+def test_orders_in_width(linear: xr.Dataset) -> None:
+    """E |f_N - f|^2 falls as N^-1, and E f_N - f - b/N as N^-2, by regression over exact finite networks."""
+    widths, members = np.array([8, 12, 16, 24, 32]), 500_000
+    infinite = _recursion(np.zeros(()), np.full((), 2.0))[0]
+    rng = np.random.default_rng(0)
+    late = 8  # a time of strong feature learning, where the second order is resolved
+    squared, shift = [], []
+    for width in widths:
+        # w.h given |w| is normal; |w|^2 and |h|^2 are chi-square: exact in law, and no network needs to be stored.
+        w, along = rng.chisquare(width, members), rng.standard_normal(members)
+        across = rng.chisquare(width - 1, members)
+        f = _recursion(np.sqrt(w) * along / width, (w + along**2 + across) / width)[0][late]
+        squared.append(np.mean((f - infinite[late]) ** 2))
+        shift.append(np.mean(f) - infinite[late] - float(linear["prediction_bias"].values.squeeze()[late]) / width)
+    slope = np.polyfit(np.log(widths), np.log(squared), 1)[0]
+    assert abs(slope + 1) < 0.1
+    slope = np.polyfit(np.log(widths), np.log(np.abs(shift)), 1)[0]
+    assert abs(slope + 2) < 0.3
 
 
 def test_gradient_flow(run: Runner, tmp_path: Path) -> None:

@@ -1,0 +1,280 @@
+"""Ensembles of finite networks: members, updates, kernels, precision, minibatches."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiments import experiment
+
+import fwdmft
+from fwdmft.meanfield import neurons
+from fwdmft.networks import ensemble
+from fwdmft.networks.ensemble import WidthStatistics, member_bytes, train_ensemble
+from fwdmft.networks.kernels import empirical_kernels
+from fwdmft.networks.training import Task, measure, split_losses, trainer
+from fwdmft.optimization import Plan
+from fwdmft.registry import registry
+from fwdmft.spec.loss import LossSpec, SoftmaxCrossEntropy, SquaredError
+from fwdmft.spec.parameterization import MeanField
+from fwdmft.testing import Case, points
+from fwdmft.testing.agreement import Estimate, assert_zero
+from fwdmft.testing.case import observe
+
+WIDTH, RATE = 6, 0.3
+SIGMA_B = 0.7
+X, Y, TRAIN = points(4, 3, outputs=2)
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Any:
+    with jax.enable_x64(True):
+        yield
+
+
+def case(**settings: Any) -> Case:
+    spec = {"kind": "mlp", "activation": "tanh", "bias": SIGMA_B}
+    return Case("tanh", registry().get("architecture", "mlp"), spec, X, Y, TRAIN, **settings)
+
+
+def task(steps: int = 4, gamma0: float = 1.5, loss: LossSpec | None = None, **plan: Any) -> Task:
+    made = case(parameterization=MeanField(gamma0=gamma0), loss=loss or SquaredError(), save_every=1)
+    return made.task(Plan(np.full(steps, RATE), **plan))
+
+
+def members(count: int, seed: int = 0, samples: int = 64, width: int = WIDTH) -> WidthStatistics:
+    return train_ensemble(task(), width, count, seed, np.arange(4), samples)
+
+
+def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = members(10)
+    monkeypatch.setattr(ensemble, "chunk_size", lambda *_: 4)
+    chunked = members(10)
+    np.testing.assert_allclose(chunked.sample_prediction, whole.sample_prediction, atol=1e-13)
+    for statistics in ("mean", "variance", "mean_standard_error", "variance_standard_error"):
+        for name, value in getattr(whole, statistics).items():
+            np.testing.assert_allclose(getattr(chunked, statistics)[name], value, atol=1e-12, err_msg=name)
+
+
+def test_statistics_are_those_of_the_members() -> None:
+    found = members(10)
+    np.testing.assert_allclose(found.mean["prediction"], found.sample_prediction.mean(axis=0), atol=1e-13)
+    np.testing.assert_allclose(found.variance["prediction"], found.sample_prediction.var(axis=0, ddof=1), atol=1e-13)
+    assert (found.members, found.diverged, found.width) == (10, 0, WIDTH)
+
+
+def test_a_member_is_its_seed_width_and_number() -> None:
+    first = members(3).sample_prediction
+    np.testing.assert_allclose(members(5).sample_prediction[:3], first, atol=1e-13)
+    for other in (members(3, seed=1), members(3, width=WIDTH + 1)):
+        assert not np.isclose(other.sample_prediction[:, 1:], first[:, 1:]).any()
+    assert len(members(5, samples=2).sample_prediction) == 2
+
+
+def test_memory_bounds_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "MEMORY", 3.5 * member_bytes(task(), WIDTH))
+    assert ensemble.chunk_size(task(), WIDTH, 100) == 3
+    assert ensemble.chunk_size(task(), 1000 * WIDTH, 100) == 1
+    assert ensemble.chunk_size(task(), WIDTH, 2) == 2
+
+
+def with_diverging(numbers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace training: every member predicts its number, some of them infinity in the end."""
+
+    def fake(*_: Any) -> Callable[[Any], dict[str, Any]]:
+        def train(keys: Any) -> dict[str, np.ndarray]:
+            value = np.arange(len(keys), dtype=float)
+            f = np.stack([value, np.where(np.isin(value, numbers), np.inf, value)], axis=1)
+            return {"prediction": f[:, :, None, None]}
+
+        return train
+
+    monkeypatch.setattr(ensemble, "trainer", fake)
+
+
+def test_diverged_members_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_diverging([1, 4], monkeypatch)
+    found = members(6)
+    assert (found.members, found.diverged) == (6, 2)
+    assert found.mean["prediction"].ravel().tolist() == [2.5, 2.5]
+    assert found.sample_prediction[:, 0, 0, 0].tolist() == [0, 2, 3, 5]
+
+
+def test_divergence_of_nearly_all_members_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_diverging([0, 2, 3], monkeypatch)
+    with pytest.raises(fwdmft.ComputationError, match="3 of 4 networks of width 6 diverged"):
+        members(4)
+
+
+class ByHand:
+    """A two-layer tanh network trained by written-out backpropagation in numpy, as torch.optim.SGD would update it."""
+
+    def __init__(self, model: Any, gamma0: float):
+        self.parameters = {name: np.array(getattr(model, name)) for name in ("W", "w", "b")}
+        self.velocity = {name: np.zeros_like(a) for name, a in self.parameters.items()}
+        self.gamma0 = gamma0
+        self.origin = self.forward(X)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        W, w, b = self.parameters.values()
+        return np.tanh(x @ W.T / x.shape[1] ** 0.5 + SIGMA_B * b) @ w.T / (self.gamma0 * WIDTH)
+
+    @property
+    def prediction(self) -> np.ndarray:
+        return self.forward(X) - self.origin
+
+    def gradients(self, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """Of half the squared error summed over the chosen points."""
+        W, w, b = self.parameters.values()
+        x, error = X[chosen], (self.prediction - Y)[chosen]
+        phi = np.tanh(x @ W.T / x.shape[1] ** 0.5 + SIGMA_B * b)
+        back = (error @ w) * (1 - phi**2) / (self.gamma0 * WIDTH)
+        return {
+            "W": back.T @ x / x.shape[1] ** 0.5,
+            "w": error.T @ phi / (self.gamma0 * WIDTH),
+            "b": SIGMA_B * back.sum(axis=0),
+        }
+
+    def step(self, rate: float, momentum: float, weight_decay: float, chosen: np.ndarray) -> None:
+        for name, gradient in self.gradients(chosen).items():
+            total = self.gamma0**2 * WIDTH * gradient + weight_decay * self.parameters[name]
+            self.velocity[name] = momentum * self.velocity[name] + total
+            self.parameters[name] = self.parameters[name] - rate * self.velocity[name]
+
+
+@pytest.mark.parametrize("batches", [None, np.array([[0, 2], [1, 0], [2, 1], [0, 1], [2, 0]])], ids=["full", "batches"])
+@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.9, 0.0), (0.0, 0.2), (0.6, 0.1)])
+def test_updates_by_hand(momentum: float, weight_decay: float, batches: np.ndarray | None) -> None:
+    gamma0, rates = 1.5, RATE * np.array([1.0, 0.5, 2.0, 0.0, 1.0])
+    plan = Plan(rates, batches, momentum, weight_decay)
+    described = replace(task(gamma0=gamma0), plan=plan, kernels=False)
+    key = jax.random.key(3)
+    seen = trainer(described, WIDTH)(key[None])["prediction"][0]
+    network = ByHand(described.build(WIDTH, key), gamma0)
+    for step, rate in enumerate(rates):
+        np.testing.assert_allclose(seen[step], network.prediction, atol=1e-12, err_msg=f"step {step}")
+        chosen = np.flatnonzero(TRAIN) if batches is None else np.flatnonzero(TRAIN)[batches[step]]
+        network.step(rate, momentum, weight_decay, chosen)
+
+
+def test_save_every_keeps_a_part_of_every_step() -> None:
+    key = jax.random.key(0)[None]
+    each = trainer(replace(task(steps=9)), WIDTH)(key)
+    some = trainer(replace(task(steps=9), save_every=3), WIDTH)(key)
+    for name, value in each.items():
+        np.testing.assert_allclose(some[name], value[:, [0, 3, 6, 8]], atol=1e-12, err_msg=name)
+
+
+def kernels_of(gamma0: float) -> tuple[Any, dict[str, np.ndarray]]:
+    model = task(gamma0=gamma0).build(WIDTH, jax.random.key(5))
+    return model, {name: np.asarray(a) for name, a in empirical_kernels(model, jnp.asarray(X), gamma0, WIDTH).items()}
+
+
+def test_kernels_by_hand() -> None:
+    """Phi = phi.phi / N, G = g.g / N with g_c = w_c phi', and K = Phi delta_cc' + G Phi^0 from the Jacobian."""
+    model, found = kernels_of(gamma0=1.5)
+    W, w, b = (np.asarray(a) for a in (model.W, model.w, model.b))
+    phi = np.tanh(X @ W.T / X.shape[1] ** 0.5 + SIGMA_B * b)
+    g = w * (1 - phi**2)[:, None]
+    feature, gradient = phi @ phi.T / WIDTH, np.einsum("pci,qdi->pcqd", g, g) / WIDTH
+    inputs = X @ X.T / X.shape[1] + SIGMA_B**2
+    tangent = np.einsum("pq,cd->pcqd", feature, np.eye(2)) + gradient * inputs[:, None, :, None]
+    np.testing.assert_allclose(found["feature_kernel"], feature[None], atol=1e-13)
+    np.testing.assert_allclose(found["gradient_kernel"], gradient[None], atol=1e-13)
+    np.testing.assert_allclose(found["tangent_kernel"], tangent, atol=1e-13)
+
+
+def test_kernels_do_not_depend_on_gamma0() -> None:
+    for name, value in kernels_of(gamma0=1.5)[1].items():
+        np.testing.assert_allclose(kernels_of(gamma0=0.2)[1][name], value, atol=1e-13)
+
+
+@pytest.mark.parametrize("loss", [SquaredError(), SquaredError(reduction="mean"), SoftmaxCrossEntropy()], ids=str)
+def test_tangent_kernel_drives_the_predictions(loss: LossSpec) -> None:
+    """f(1) - f(0) = eta K Delta up to order eta^2."""
+    described = replace(task(loss=loss), y=np.abs(Y) / 2)
+    key, rates = jax.random.key(7), (1e-2, 1e-3)
+    delta = np.zeros_like(Y)
+    delta[TRAIN] = fwdmft_residual(loss, np.zeros_like(Y)[TRAIN], described.y[TRAIN])
+    errors = []
+    for rate in rates:
+        seen = trainer(replace(described, plan=Plan(np.full(2, rate))), WIDTH)(key[None])
+        pull = np.tensordot(seen["tangent_kernel"][0, 0], delta, axes=2)
+        errors.append(np.linalg.norm(seen["prediction"][0, 1] / rate - pull))
+    assert errors[1] < 1e-2 * np.linalg.norm(pull)
+    assert np.log10(errors[0] / errors[1]) == pytest.approx(1.0, abs=0.05)
+
+
+def fwdmft_residual(loss: LossSpec, f: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Delta by hand."""
+    softmax = np.exp(f) / np.exp(f).sum(axis=1, keepdims=True)
+    return {"squared_error": y - f, "softmax_cross_entropy": y - softmax}[loss.kind] / (
+        len(f) if loss.reduction == "mean" else 1
+    )
+
+
+def test_losses_of_training_and_test_points() -> None:
+    described = task()
+    model = described.build(WIDTH, jax.random.key(0))
+    seen = measure(described, WIDTH, model, jnp.asarray(X), jnp.zeros_like(Y))
+    f = np.asarray(jax.vmap(model)(jnp.asarray(X)))
+    expected = [((f - Y)[chosen] ** 2).sum() / 2 for chosen in (TRAIN, ~TRAIN)]
+    np.testing.assert_allclose(seen["loss"], expected, rtol=1e-12)
+    without_test = split_losses(SquaredError(), jnp.asarray(f), Y, np.ones(4, bool))
+    assert np.isfinite(without_test[0]) and np.isnan(without_test[1])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_networks_have_the_precision_asked_for(precision: str) -> None:
+    described = replace(task(), dtype=np.dtype(precision))
+    assert {a.dtype.name for a in trainer(described, WIDTH)(jax.random.key(0)[None]).values()} == {precision}
+
+
+def test_running_leaves_the_precision_of_jax_alone() -> None:
+    """And networks do not depend on it."""
+
+    def prediction(outside: bool, precision: str) -> np.ndarray:
+        with jax.enable_x64(outside):
+            tree = fwdmft.run(
+                fwdmft.load_experiment(
+                    experiment(theory=None, ensemble={"widths": [8], "members": 2, "precision": precision})
+                )
+            )
+            assert jax.config.jax_enable_x64 is outside
+            assert jnp.zeros(1).dtype == ("float64" if outside else "float32")
+        return tree["ensemble"]["prediction_mean"].values[:, 1:]
+
+    single, double = prediction(False, "float32"), prediction(False, "float64")
+    np.testing.assert_array_equal(prediction(True, "float32"), single)
+    np.testing.assert_array_equal(prediction(True, "float64"), double)
+    rounding = np.max(np.abs(single - double))
+    assert 1e-9 < rounding < 1e-5
+    assert (double != double.astype(np.float32)).all()
+
+
+def test_minibatches_come_in_the_same_order_in_theory_and_networks() -> None:
+    """Wide, nearly lazy networks follow the theory of their batches within errors, and not that of other batches."""
+    batches = np.array([[0], [0], [1], [0], [2], [2], [1]])
+    nearly_lazy = case(parameterization=MeanField(gamma0=0.1), save_every=1)
+    plan = Plan(np.full(7, RATE), batches)
+    wide = train_ensemble(nearly_lazy.task(plan, kernels=False), 4096, 16, 0, np.arange(7), samples=0)
+    networks = Estimate.of(wide.mean["prediction"], wide.mean_standard_error["prediction"], 16)
+
+    def difference(plan: Plan) -> Estimate:
+        problem = nearly_lazy.problem(1 << 14, plan=plan)
+        p = jax.tree.map(jnp.asarray, neurons.uniform_weights(problem.noise))
+        return networks + Estimate(-np.asarray(observe(problem, p)["prediction"]), (), ())
+
+    assert_zero("prediction", difference(plan), 1.0)
+    with pytest.raises(AssertionError):
+        assert_zero("prediction", difference(replace(plan, batches=batches[::-1])), 1.0)
+
+
+def test_trained_arrays_are_the_inexact_ones() -> None:
+    """Whatever else a network holds stays as it is."""
+    model = task().build(WIDTH, jax.random.key(0))
+    assert len(jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))) == 3
