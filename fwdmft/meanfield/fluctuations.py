@@ -30,14 +30,13 @@ PROBES = 4
 class Fluctuations:
     """Fluctuations from one set of sample neurons; arrays (time, ...) as the observables.
 
-    mean: the observables themselves. variance: N Var. bias: b, {} if not asked for.
+    variance: N Var. bias: b, {} if not asked for.
     prediction_covariance: (time point output, the same) or None.
     equal_time_covariance: N Cov among the outputs of one point, (time, point, output, output).
     rank: size of the basis. remainder: see `Subspace`. probe_variance: share of the summed N Var of the predictions
     that the probes find beyond the basis.
     """
 
-    mean: dict[str, np.ndarray]
     variance: dict[str, np.ndarray]
     bias: dict[str, np.ndarray]
     prediction_covariance: np.ndarray | None
@@ -72,9 +71,9 @@ def fluctuations(
     max_rank, tolerance: see `indirect_subspace`.
     """
     look = passes.look(problem, p)
-    direct = _numpy(look.direct_variance)
+    mean, direct = _numpy(look.mean), _numpy(look.direct_variance)
     progress(0.05)
-    subspace = indirect_subspace(passes, problem, p, _scales(direct), max_rank, tolerance, seed, PROBES)
+    subspace = indirect_subspace(passes, problem, p, _scales(mean, direct), max_rank, tolerance, seed, PROBES)
     progress(0.4)
     rank = subspace.basis.shape[1]
     sums = _sum_over(passes, problem, p, subspace.basis.T, _probes(p, subspace, seed), lambda s: progress(0.4 + s / 2))
@@ -83,7 +82,6 @@ def fluctuations(
     full = _prediction_covariance(sites, p, sums.total[:rank], sums.direct[:rank], everything=covariance)
     progress(1.0)
     return Fluctuations(
-        mean=_numpy(look.mean),
         variance={name: _without_rounding(value) for name, value in variance.items()},
         bias=sums.bias,
         prediction_covariance=full.everything,
@@ -108,11 +106,13 @@ def _probe_variance(indirect: np.ndarray, variance: np.ndarray) -> float:
     return float(np.sum(indirect**2)) / len(indirect) / total if total > 0 else 0.0
 
 
-def _scales(direct: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Give every observable, whatever its units and number of entries, the same say in the random combinations."""
-    return {
-        name: np.full(v.shape, 1.0 / np.sqrt(max(float(np.sum(v)), np.finfo(float).tiny))) for name, v in direct.items()
-    }
+def _scales(mean: dict[str, np.ndarray], direct: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give every observable, whatever its units and number of entries, the same say in the random combinations.
+
+    Their unit is the direct variance, or the observable's own square where neurons have no direct influence.
+    """
+    units = {name: float(np.sum(direct[name])) or float(np.sum(mean[name] ** 2)) or 1.0 for name in direct}
+    return {name: np.full(mean[name].shape, unit**-0.5) for name, unit in units.items()}
 
 
 def _probes(p: NeuronWeights, subspace: Subspace, seed: int) -> np.ndarray:

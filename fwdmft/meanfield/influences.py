@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
+from fwdmft.errors import ComputationError
 from fwdmft.meanfield.field_equations import NeuronWeights, Observables
 from fwdmft.meanfield.passes import Passes, Problem
 
@@ -64,6 +65,7 @@ def indirect_subspace(
 
     company: number of other directions that will travel with the basis.
     scales: weight of each observable entry in the random combinations, shaped like the observables.
+    Raises ComputationError when influences are not finite.
     """
     size = sum(len(weights) for weights in p.values())
     limit = min(max_rank, size - len(p))
@@ -72,6 +74,11 @@ def indirect_subspace(
     while remainder > tolerance and found.shape[1] < limit:
         combinations = _random_combinations(scales, passes.block, (seed, found.shape[1]))
         fresh = centred(p, np.asarray(passes.influences(problem, p, combinations))).T
+        if not np.isfinite(fresh).all():
+            raise ComputationError(
+                "the influence of single neurons overflows: training amplifies fluctuations without bound; expected "
+                "stable training: lower optimizer.learning_rate, or set theory.fluctuations and theory.bias to false"
+            )
         new = fresh - basis @ (basis.T @ fresh)
         found = np.concatenate([found, fresh], axis=1)
         basis, strengths, _ = np.linalg.svd(found, full_matrices=False)

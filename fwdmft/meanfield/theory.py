@@ -1,9 +1,8 @@
 """The theory half of an experiment: infinite width, Sigma, b, and the Monte-Carlo error of each.
 
-Infinite width comes from one pass with all S neurons. Sigma and b come from R independent samplings of S/R neurons
-(replicates): their mean is reported and their spread gives the standard errors. Independent neurons would leave the
-infinite width itself with the Monte-Carlo error sqrt(Sigma / S). Sobol points do better: the spread of the infinite
-width over replicates says by which factor, one number per observable (`sobol_gain`), at most 1.
+Infinite width is the mean over R passes with S neurons each. Sigma and b come from R independent samplings that share
+S neurons, or as many as the experiment says. The spread over samplings gives the standard errors. That of the
+infinite width is steadied by Sigma / (R S), what independent neurons would leave (`sobol_error`).
 """
 
 import os
@@ -90,18 +89,31 @@ def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) ->
     Raises ComputationError when training diverges at infinite width or gradient flow does not converge.
     """
     spec = task.spec
-    report("infinite width", 0, 1)
+    report("infinite width", 0, spec.replicates)
     fine, coarse = gradient_flow_ladders(task)
-    mean = _numpy(_observe(*_problem(task, spec.neurons, 0, fine)))
-    check_finite(mean["prediction"], task.times)
-    report("infinite width", 1, 1)
-    result: dict[str, Any] = {"times": task.times, "dims": task.equations.dims, "mean": mean}
+    mean, spread = _infinite_width(task, fine, report)
+    result: dict[str, Any] = {
+        "times": task.times,
+        "dims": task.equations.dims,
+        "mean": mean,
+        "standard_error": spread,
+    }
     result["diagnostics"] = {"neurons": spec.neurons, "substeps": fine[-1].substeps}
     if spec.fluctuations or spec.bias:
         samples = _replicates(task, coarse, report)
-        result |= _summary(task, samples, coarse)
+        result |= _summary(task, samples, spread, coarse)
         result["diagnostics"] |= _diagnostics(samples)
     return TheoryResult(**result)
+
+
+def _infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> tuple[Arrays, Arrays]:
+    """Mean over R passes with S neurons each, and its standard error from their spread."""
+    passes = []
+    for replicate in range(task.spec.replicates):
+        passes.append(_numpy(_observe(*_problem(task, task.spec.neurons, replicate, ladder))))
+        check_finite(passes[-1]["prediction"], task.times)
+        report("infinite width", replicate + 1, task.spec.replicates)
+    return _mean_and_error(passes)
 
 
 def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Rung, ...]]:
@@ -206,15 +218,12 @@ def direction_bytes(task: TheoryTask) -> int:
     return 8 * (fields + observables)
 
 
-def _summary(task: TheoryTask, samples: list[Fluctuations], ladder: tuple[Rung, ...]) -> dict[str, Any]:
-    """Means over replicates and standard errors from their spread."""
+def _summary(task: TheoryTask, samples: list[Fluctuations], spread: Arrays, ladder: tuple[Rung, ...]) -> dict[str, Any]:
+    """Means over replicates and standard errors from their spread; `spread`: standard error of the infinite width."""
     variance, variance_error = _mean_and_error([s.variance for s in samples])
-    _, spread = _mean_and_error([s.mean for s in samples])
+    passes = task.spec.neurons * task.spec.replicates
     summary: dict[str, Any] = {
-        "standard_error": {
-            name: sobol_gain(spread[name], v / task.spec.neurons) * np.sqrt(v / task.spec.neurons)
-            for name, v in variance.items()
-        },
+        "standard_error": {name: sobol_error(spread[name], v / passes) for name, v in variance.items()},
         "equal_time_covariance": np.mean([s.equal_time_covariance for s in samples], axis=0),
     }
     if task.spec.fluctuations:
@@ -231,13 +240,16 @@ def _summary(task: TheoryTask, samples: list[Fluctuations], ladder: tuple[Rung, 
     return summary
 
 
-def sobol_gain(spread: np.ndarray, independent: np.ndarray) -> float:
-    """Ratio of the error of R averaged replicates (`spread`) to that of as many independent neurons, pooled.
+def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
+    """Standard error of an observable from its spread over few Sobol samplings.
 
-    independent: variance expected of independent neurons. The result is at most 1.
+    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
+    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
+    Sobol points do better than those; the mean of both estimates (in variance) is returned.
     """
     expected = float(np.sum(independent))
-    return min(1.0, float(np.sqrt(np.sum(spread**2) / expected))) if expected > 0 else 1.0
+    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
+    return np.sqrt((spread**2 + gain * independent) / 2)
 
 
 def _lazy_bias(task: TheoryTask, ladder: tuple[Rung, ...]) -> Arrays:

@@ -44,10 +44,10 @@ class Case:
     """One row of a test table.
 
     name: shown by pytest. spec: of the architecture, as in an experiment file. x: (point, ...), y: (point, output),
-    train: (point,) mask. save_every: must leave at least three saved times. smooth: False where the activation has a kink. few: neurons for laws that hold to
-    rounding (field equations with Gaussian matrices need several times as many as their bases have vectors).
-    neurons: for the comparison with networks. widths, members: of the two ensembles; the next order in 1/N is
-    removed by extrapolation, what is left is of order 1/(N_1 N_2) relative to b and N Var.
+    train: (point,) mask. save_every: must leave at least three saved times. smooth: False where the activation has a
+    kink. few: neurons for laws that hold to rounding (field equations with Gaussian matrices need several times as
+    many as their bases have vectors). neurons: for the comparison with networks. widths, members: of the two
+    ensembles; the next order in 1/N is removed by extrapolation, and what is left is of relative order 1/(N_1 N_2).
     """
 
     name: str

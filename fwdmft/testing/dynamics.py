@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft.meanfield import neurons
-from fwdmft.meanfield.field_equations import FieldEquations, Observables
+from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.influences import Problem
 from fwdmft.meanfield.lazy import LazyEquations, with_richness
 from fwdmft.networks.ensemble import train_ensemble

@@ -1,6 +1,7 @@
 """Two-layer networks at infinite width: a chain with one local map, the activation."""
 
 import numpy as np
+
 from fwdmft.activations import activation
 from fwdmft.meanfield.chain import Chain
 from fwdmft.spec.parameterization import ParameterizationSpec

@@ -4,11 +4,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
+
 from fwdmft.activations import Activation, activation
 from fwdmft.networks.model import Network
 from fwdmft.spec.parameterization import ParameterizationSpec
 from fwdmft_mlp.schema import MLP
-from jaxtyping import Array, Float
 
 
 class TwoLayer(Network):

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import fwdmft
 import pytest
 import xarray as xr
+
+import fwdmft
 
 Runner = Callable[..., xr.DataTree]
 
