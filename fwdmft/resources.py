@@ -4,7 +4,7 @@ import psutil
 
 from fwdmft.errors import InputError
 from fwdmft.meanfield.theory import TheoryTask, concurrent_replicates, direction_block, direction_bytes
-from fwdmft.networks.ensemble import chunk_size, member_bytes
+from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes
 from fwdmft.networks.training import Task
 
 BASE = 400 << 20
@@ -31,7 +31,7 @@ def theory_bytes(task: TheoryTask) -> int:
 
 def ensemble_bytes(task: Task, width: int, members: int) -> int:
     """Estimated peak memory of training one width."""
-    return chunk_size(task, width, members) * member_bytes(task, width)
+    return CONCURRENT * chunk_size(task, width, members) * member_bytes(task, width)
 
 
 def check_memory(needed: int, force: bool) -> None:

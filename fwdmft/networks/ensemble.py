@@ -1,19 +1,26 @@
 """Ensembles of finite networks: members in chunks that fit in memory, statistics streamed."""
 
+import os
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from fwdmft.errors import ComputationError
 from fwdmft.networks.statistics import Moments
 from fwdmft.networks.training import Task, trainer
 
 MEMORY = 1 << 30
-"""Bytes that the members of one chunk may take together, about."""
+"""Bytes that the members under way may take together, about."""
+
+CONCURRENT = os.cpu_count() or 1
+"""Chunks trained at once: the arrays of one keep a single processor busy."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +64,20 @@ def train_ensemble(
     moments: dict[str, Moments] = {}
     kept: list[np.ndarray] = []
     diverged = 0
-    for first in range(0, members, size):
-        # The last chunk is filled up with members that are not counted, to reuse the compiled program.
-        keys = jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(first, first + size))
-        seen = {name: np.asarray(a)[: members - first] for name, a in train(keys).items()}
-        finite = np.isfinite(seen["prediction"]).all(axis=(1, 2, 3))
-        diverged += int(np.sum(~finite))
-        for name, values in seen.items():
-            moments.setdefault(name, Moments()).add(values[finite])
-        kept.append(seen["prediction"][finite][: samples - sum(map(len, kept))])
-        progress(min(first + size, members))
+    # The last chunk is filled up with members that are not counted, to reuse the compiled program.
+    starts = range(0, members, size)
+    chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + size)) for i in starts]
+    compiled = train.lower(chunks[0]).compile()
+    with ThreadPoolExecutor(max_workers=CONCURRENT) as pool:
+        # Results are taken in order, so that sums do not depend on which thread was faster.
+        for first, seen in zip(starts, _in_order(pool, compiled, chunks), strict=True):
+            seen = {name: a[: members - first] for name, a in seen.items()}
+            finite = np.isfinite(seen["prediction"]).all(axis=(1, 2, 3))
+            diverged += int(np.sum(~finite))
+            for name, values in seen.items():
+                moments.setdefault(name, Moments()).add(values[finite])
+            kept.append(seen["prediction"][finite][: samples - sum(map(len, kept))])
+            progress(min(first + size, members))
     if members - diverged < 2:
         raise ComputationError(
             f"{diverged} of {members} networks of width {width} diverged; expected training that converges: "
@@ -86,9 +97,25 @@ def train_ensemble(
     )
 
 
+def _in_order(pool: ThreadPoolExecutor, train: Callable, chunks: list[Array]) -> Iterator[dict[str, np.ndarray]]:
+    """Observables of each chunk in turn, with no more than `CONCURRENT` chunks under way or waiting."""
+
+    def observables(keys: Array) -> dict[str, np.ndarray]:
+        return {name: np.asarray(a) for name, a in train(keys).items()}
+
+    waiting: deque[Future] = deque()
+    for keys in chunks:
+        waiting.append(pool.submit(observables, keys))
+        if len(waiting) >= CONCURRENT:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
 def chunk_size(task: Task, width: int, members: int) -> int:
-    """Members per chunk: as many as fit into `MEMORY`, at most 256."""
-    return int(np.clip(MEMORY // member_bytes(task, width), 1, min(members, 256)))
+    """Members per chunk: as many as fit into `MEMORY`, at most 64, and few enough to keep every processor busy."""
+    fitting = MEMORY // CONCURRENT // member_bytes(task, width)
+    return int(np.clip(fitting, 1, min(-(-members // CONCURRENT), 64)))
 
 
 def member_bytes(task: Task, width: int) -> int:
