@@ -26,9 +26,8 @@ from fwdmft.spec.optimizer import OptimizerSpec
 from fwdmft.spec.parameterization import ParameterizationSpec
 
 if TYPE_CHECKING:
-    import equinox as eqx
-
     from fwdmft.meanfield.field_equations import FieldEquations
+    from fwdmft.networks.model import Network
 
 GROUP = "fwdmft"
 
@@ -39,12 +38,12 @@ class Architecture:
 
     spec: its schema.
     field_equations(spec, parameterization, x, outputs): the infinite-width side; x is (points, ...).
-    model(spec, parameterization, x, outputs, width, key): one network of that width, an Equinox module.
+    model(spec, parameterization, x, outputs, width, key): one network of that width (`fwdmft.networks.model`).
     """
 
     spec: type[ArchitectureSpec]
     field_equations: Callable[..., FieldEquations]
-    model: Callable[..., eqx.Module]
+    model: Callable[..., Network]
 
 
 @dataclass

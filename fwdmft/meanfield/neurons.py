@@ -7,10 +7,11 @@ S^-1/2. Rich dynamics is not polynomial in the noise, which is why this is no Ga
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from scipy.stats import qmc
 
@@ -39,9 +40,9 @@ def sample(populations: Iterable[Population], neurons: int, seed: int, replicate
     }
 
 
-def uniform_weights(noise: Noise) -> Weights:
+def uniform_weights(noise: Mapping[str, ArrayLike]) -> Weights:
     """p_i = 1/S for every population."""
-    return {name: np.full(draws.shape[-1], 1.0 / draws.shape[-1]) for name, draws in noise.items()}
+    return {name: np.full(np.shape(draws)[-1], 1.0 / np.shape(draws)[-1]) for name, draws in noise.items()}
 
 
 def _sobol_normal(neurons: int, dimension: int, entropy: tuple[int, ...]) -> np.ndarray:

@@ -140,13 +140,13 @@ class Passes:
         shapes = jax.eval_shape(problem.observables, p, p)
         combinations = {name: np.zeros((block, *a.shape)) for name, a in shapes.items()}
         directions = np.zeros((block, sum(len(weights) for weights in p.values())))
-        programs: dict[Callable, tuple] = {
+        programs: dict[Any, tuple] = {
             responses: (problem, p, directions, np.zeros((2, block)), bias),
             influences: (problem, p, combinations),
             look: (problem, p),
         }
         pool = ThreadPoolExecutor(max_workers=2)
-        self._programs: dict[Callable, Future] = {
+        self._programs: dict[Any, Future] = {
             function: pool.submit(_compiled, function, arguments) for function, arguments in programs.items()
         }
         self._bias = bias
@@ -162,7 +162,7 @@ class Passes:
         return self._programs[responses].result()(problem, p, directions, weights, self._bias)
 
 
-def _compiled(function: Callable, arguments: tuple) -> Callable:
+def _compiled(function: Any, arguments: tuple) -> Callable:
     # JAX keeps its precision setting per thread.
     with jax.enable_x64(True):
         return function.lower(*arguments).compile()

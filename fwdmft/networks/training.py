@@ -47,8 +47,8 @@ class Task:
     dtype: Any
 
 
-def trainer(task: Task, width: int) -> Callable[[Array], dict[str, Array]]:
-    """Compiled function from keys (member,) to observables (member, time, ...) of networks of this width."""
+def trainer(task: Task, width: int) -> jax.stages.Wrapped:
+    """Jitted function from keys (member,) to observables (member, time, ...) of networks of this width."""
     return jax.jit(jax.vmap(partial(_train_member, task, width)))
 
 

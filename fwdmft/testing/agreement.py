@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Array
 from scipy import stats
 
 RARE = float(stats.norm.sf(4.0))
@@ -65,10 +66,14 @@ def assert_zero(name: str, difference: Estimate, scale: float) -> None:
         )
 
 
-def assert_equal(name: str, actual: np.ndarray, expected: np.ndarray, tolerance: float = ROUNDING) -> None:
+def assert_equal(
+    name: str, actual: np.ndarray | Array, expected: np.ndarray | Array, tolerance: float = ROUNDING
+) -> None:
     """Raise AssertionError unless equal up to `tolerance` of the largest entry, and not NaN."""
-    scale = float(np.max(np.abs(expected), initial=0.0))
-    np.testing.assert_allclose(actual, expected, rtol=0.0, atol=tolerance * max(scale, 1e-300), err_msg=name)
+    scale = float(np.max(np.abs(np.asarray(expected)), initial=0.0))
+    np.testing.assert_allclose(
+        np.asarray(actual), np.asarray(expected), rtol=0.0, atol=tolerance * max(scale, 1e-300), err_msg=name
+    )
 
 
 def rarely_exceeded(freedom: int) -> float:

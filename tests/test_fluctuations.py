@@ -1,0 +1,91 @@
+"""Sigma and b against dense derivatives: one reverse pass per output, and the full Hessian, on a few neurons."""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fwdmft.activations import activation
+from fwdmft.errors import ComputationError
+from fwdmft.meanfield import neurons
+from fwdmft.meanfield.chain import Chain
+from fwdmft.meanfield.dynamics import make_drive
+from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
+from fwdmft.meanfield.lazy import LazyEquations
+from fwdmft.meanfield.passes import Passes, Problem
+from fwdmft.optimization import Plan
+from fwdmft.spec.loss import SquaredError
+
+X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])
+Y = np.array([[1.0, -0.5], [0.4, 0.8], [0.0, 0.0]])
+NEURONS, RATES = 40, np.full(7, 0.2)
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def _problem(lazy: bool, weights: np.ndarray | None = None) -> tuple[Problem, dict[str, jax.Array]]:
+    chain = Chain(X, activation("tanh"), outputs=2, gamma0=1.5, sigma_b=0.3)
+    equations = LazyEquations(chain) if lazy else chain
+    plan = Plan(RATES, momentum=0.3)
+    drive = make_drive(plan, SquaredError(), Y, np.array([True, True, False]), save_every=2)
+    noise = neurons.sample(equations.populations, NEURONS, seed=3)
+    p = neurons.uniform_weights(noise) if weights is None else {name: weights for name in noise}
+    return Problem(equations, jax.tree.map(jnp.asarray, noise), drive), jax.tree.map(jnp.asarray, p)
+
+
+def _computed(problem: Problem, p: dict[str, jax.Array]) -> Fluctuations:
+    passes = Passes(problem, p, block=8, bias=True)
+    return fluctuations(passes, problem, p, covariance=True, max_rank=NEURONS, tolerance=1e-15, seed=0)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_dense_derivatives(lazy: bool) -> None:
+    """Unequal weights p, several outputs, momentum, a last interval that is shorter than save_every."""
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, NEURONS)
+    problem, p = _problem(lazy, weights / weights.sum())
+    ((name, p_i),) = p.items()
+    spread = jnp.diag(p_i) - jnp.outer(p_i, p_i)  # Cov of N^(1/2) times the empirical weights
+    slopes = jax.jacrev(lambda p: problem.observables(p, p))(p)
+    curvatures = jax.jacfwd(jax.jacrev(lambda p: problem.observables(p, p)))(p)
+    found = _computed(problem, p)
+    for observable, slope in slopes.items():
+        exact = jnp.einsum("...i,ij,...j->...", slope[name], spread, slope[name])
+        scale = float(jnp.max(exact))
+        np.testing.assert_allclose(found.variance[observable], exact, atol=1e-8 * scale, err_msg=observable)
+        bias = jnp.einsum("...ij,ij->...", curvatures[observable][name][name], spread) / 2
+        scale = float(jnp.max(jnp.abs(bias)))
+        np.testing.assert_allclose(found.bias[observable], bias, atol=1e-6 * scale, err_msg=observable)
+    flat = slopes["prediction"][name].reshape(-1, NEURONS)
+    covariance = flat @ spread @ flat.T
+    np.testing.assert_allclose(found.prediction_covariance, covariance, atol=1e-8 * float(covariance.max()))
+    times, points, outputs = slopes["prediction"][name].shape[:3]
+    blocks = covariance.reshape(times, points, outputs, times, points, outputs)
+    equal = np.einsum("tpctpd->tpcd", blocks)
+    np.testing.assert_allclose(found.equal_time_covariance, equal, atol=1e-8 * float(covariance.max()))
+
+
+def test_same_numbers_from_the_general_direct_variance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fourth moments by matrix products equal the neuron-by-neuron sum of the base class."""
+    from fwdmft.meanfield.field_equations import FieldEquations
+
+    problem, p = _problem(lazy=False)
+    fast = _computed(problem, p).variance
+    monkeypatch.setattr(Chain, "direct_variance", FieldEquations.direct_variance)
+    jax.clear_caches()
+    slow = _computed(*_problem(lazy=False)).variance
+    for name in fast:
+        np.testing.assert_allclose(fast[name], slow[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_overflow_is_reported() -> None:
+    """Influences that overflow before predictions do are no NaN in a file."""
+    problem, p = _problem(lazy=False)
+    broken = Problem(problem.equations, jax.tree.map(lambda a: a.at[0, 0].set(jnp.inf), problem.noise), problem.drive)
+    with pytest.raises(ComputationError, match="influence of single neurons overflows"):
+        _computed(broken, p)
