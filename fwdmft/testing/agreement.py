@@ -7,6 +7,7 @@ of a normal variable (6e-5, both sides), with Welch's degrees of freedom for a s
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array
@@ -42,7 +43,7 @@ class Estimate:
     def __sub__(self, other: "Estimate") -> "Estimate":
         return self + other * -1.0
 
-    def __getitem__(self, index: object) -> "Estimate":
+    def __getitem__(self, index: Any) -> "Estimate":
         return Estimate(self.value[index], tuple(e[index] for e in self.squared_errors), self.freedom)
 
     @property
