@@ -48,13 +48,23 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--neurons", type=int, default=16_384)
+    parser.add_argument("--fluctuation-neurons", type=int, default=4_096)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", required=True, help="the .npz file to write")
     options = parser.parse_args()
 
     import fwdmft
 
-    mapping = experiment(vars(options), options.steps, {"neurons": options.neurons, "seed": options.seed})
+    mapping = experiment(
+        vars(options),
+        options.steps,
+        {
+            "neurons": options.neurons,
+            "fluctuation_neurons": options.fluctuation_neurons,
+            "replicates": 4,
+            "seed": options.seed,
+        },
+    )
     with tempfile.TemporaryDirectory() as folder:
         y = np.full((2, 1), options.y)
         np.savez(Path(folder) / "points.npz", x=two_points(options.phi0), y=y, train=1)

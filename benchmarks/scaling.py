@@ -21,7 +21,7 @@ from engine import experiment
 import fwdmft
 
 
-def write_points(path: Path, count: int, dimension: int = 32) -> None:
+def write_points(path: Path, count: int, dimension: int = 8) -> None:
     """Random inputs (P, D) with |x|^2 = D and targets (P, 1) of +-1; the last of the P is a test point."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((count, dimension))
@@ -65,7 +65,8 @@ def seconds(steps: int, count: int, neurons: int, full: bool) -> float:
         "fluctuations": full,
         "bias": full,
         "covariance": False,
-        "save_every": max(1, steps // 20),
+        "save_every": max(1, steps // 10),
+        "replicates": 2,
     }
     # The step size falls as 1/P, so that the speed of training hardly depends on P.
     setting = {"phi_scale": 1.0, "gamma0": 1.0, "eta": 0.1 / count}
@@ -103,9 +104,9 @@ def main() -> None:
     parser.add_argument("--neurons", type=int, default=16_384, help="neurons of `forward`")
     parser.add_argument("--full-neurons", type=int, default=4_096, help="neurons of `full`")
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 400, 800, 1600], help="all T")
-    parser.add_argument("--points", type=int, nargs="+", default=[2, 4, 8, 16, 32, 64], help="all P")
+    parser.add_argument("--points", type=int, nargs="+", default=[8, 16, 32, 64, 128], help="all P")
     parser.add_argument("--fixed-steps", type=int, default=200, help="T while P varies")
-    parser.add_argument("--fixed-points", type=int, default=2, help="P while T varies")
+    parser.add_argument("--fixed-points", type=int, default=8, help="P while T varies")
     parser.add_argument("--forward-only", action="store_true", help="leave `full` out")
     a = parser.parse_args()
     modes = {"forward": (a.neurons, False)}

@@ -20,7 +20,8 @@ CHECKS = (
     (BIN / "ruff", "format", "--check", "."),
     (BIN / "mypy",),
     (BIN / "fwdmft", "schema", "--check", "schemas"),
-    (PYTHON, "-m", "pytest", "-q"),
+    # A file runs in one process, so that what its tests share is computed once.
+    (PYTHON, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--durations", "15"),
 )
 
 

@@ -7,8 +7,6 @@ from fwdmft.testing import LAWS, Case, Law
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.xdist_group(str(case))) for case in CASES], ids=str
-)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_law(law: Law, case: Case) -> None:
     law(case)

@@ -15,6 +15,7 @@ from fwdmft.meanfield.dynamics import make_drive
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
 from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.meanfield.passes import Passes, Problem
+from fwdmft.meanfield.weights import InputWeights
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import SquaredError
 
@@ -81,6 +82,18 @@ def test_same_numbers_from_the_general_direct_variance(monkeypatch: pytest.Monke
     slow = _computed(*_problem(lazy=False)).variance
     for name in fast:
         np.testing.assert_allclose(fast[name], slow[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_many_points_in_few_dimensions() -> None:
+    """With P > 2 D training acts through a root of the Gram matrix: the same action, and the same factor of it."""
+    x = np.random.default_rng(1).standard_normal((9, 2))
+    weights = InputWeights(x, sigma_w=1.5, sigma_b=0.4)
+    signal = jnp.asarray(np.random.default_rng(2).standard_normal((9, 4)))
+    assert weights.root is not None and weights.root.shape == (9, 3)
+    expected = 0.7 * (x @ x.T / 2 + 0.16) @ signal
+    np.testing.assert_allclose(weights.direction(signal, jnp.asarray(0.7)), expected, rtol=1e-12, atol=1e-12)
+    covariance = 2.25 * x @ x.T / 2 + 0.16
+    np.testing.assert_allclose(weights.factor @ weights.factor.T, covariance, rtol=1e-12, atol=1e-12)
 
 
 def test_overflow_is_reported() -> None:

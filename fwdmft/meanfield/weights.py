@@ -45,15 +45,20 @@ class InputWeights(eqx.Module):
     gram: (point, point) Phi^0 = x.x / D + sigma_b^2, through which training acts on h: a step with backward signal
         s = sum_c Delta_c g_c adds eta gamma0 s Phi^0 (the bias is one more, constant input).
     factor: (point, rank) with factor factor^T = sigma_w^2 x.x / D + sigma_b^2, columns by decreasing variance.
+    root: (point, rank) with root root^T = gram, or None. With many more points than features training acts through
+        it: the cost of a step is then linear in the number of points.
     """
 
     gram: Float[Array, "point point"]
     factor: Float[Array, "point rank"]
+    root: Float[Array, "point rank"] | None
 
     def __init__(self, x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float):
         overlaps = x @ x.T / x.shape[1]
         self.gram = jnp.asarray(overlaps + sigma_b**2)
         self.factor = jnp.asarray(_factor(sigma_w**2 * overlaps + sigma_b**2))
+        root = _factor(overlaps + sigma_b**2)
+        self.root = jnp.asarray(root) if 2 * root.shape[1] < len(root) else None
 
     @property
     def rank(self) -> int:
@@ -63,7 +68,9 @@ class InputWeights(eqx.Module):
         return self.factor @ noise
 
     def direction(self, signal: Float[Array, "point neuron"], gamma0: Array) -> Float[Array, "point neuron"]:
-        return gamma0 * mix(self.gram, signal)
+        if self.root is None:
+            return gamma0 * mix(self.gram, signal)
+        return gamma0 * mix(self.root, mix(self.root.T, signal))
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:

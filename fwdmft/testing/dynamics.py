@@ -14,7 +14,7 @@ from fwdmft.meanfield.lazy import LazyEquations, with_richness
 from fwdmft.networks.ensemble import train_ensemble
 from fwdmft.optimization import Plan
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero, rarely_exceeded
-from fwdmft.testing.case import REPLICATES, SEED, Case, observe
+from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, observe
 from fwdmft.testing.equations import assert_same, weights
 from fwdmft.testing.law import Law
 
@@ -46,11 +46,10 @@ def relabelling_points_relabels_results(case: Case) -> None:
     plan = _relabelled(case, order)
     assert_equal("networks", _members(other, plan), case.ensembles[0].sample_prediction[:, :, order])
     seen = _infinite_width(other.problem(case.neurons, plan=plan, limit=True))
-    for name, mean in case.theory.mean.items():
-        error = case.theory.standard_error[name]
-        expected = Estimate.of(mean, error, REPLICATES)
-        back = Estimate.of(_relabel(seen[name], case.equations.dims[name], np.argsort(order)), error, REPLICATES)
-        assert_zero(name, back - expected, float(np.max(np.abs(mean))))
+    for name, expected in case.infinite_width.items():
+        back = _relabel(seen[name], case.equations.dims[name], np.argsort(order))
+        spread = np.sqrt(AVERAGED * expected.squared_errors[0])
+        assert_zero(name, Estimate.of(back, spread, AVERAGED) - expected, float(np.max(np.abs(back))))
 
 
 def small_richness_is_the_lazy_limit(case: Case) -> None:
@@ -85,10 +84,10 @@ def error_bars_shrink_with_more_neurons(case: Case) -> None:
 
 
 def samplings_agree_within_error_bars(case: Case) -> None:
-    """The theory's mean, from one sampling, is that of others up to its standard error."""
+    """The theory's mean is that of other samplings up to its standard error."""
     for name, mean in case.theory.mean.items():
-        one = Estimate.of(mean, case.theory.standard_error[name], REPLICATES)
-        assert_zero(name, one - case.infinite_width[name], float(np.max(np.abs(mean))))
+        seen = Estimate.of(mean, case.theory.standard_error[name], REPLICATES)
+        assert_zero(name, seen - case.infinite_width[name], float(np.max(np.abs(mean))))
 
 
 LAWS = tuple(
