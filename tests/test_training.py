@@ -1,7 +1,7 @@
 """Ensembles of finite networks: members, updates, kernels, precision, minibatches."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
@@ -27,7 +27,8 @@ from fwdmft.testing.case import observe
 
 WIDTH, RATE = 6, 0.3
 SIGMA_B = 0.7
-X, Y, TRAIN = points(4, 3, outputs=2)
+X, Y, _ = points(4, 3, outputs=2)
+TRAIN = np.array([True, False, True, True])
 
 
 @pytest.fixture(autouse=True)
@@ -80,24 +81,28 @@ def test_a_member_is_its_seed_width_and_number(ten: WidthStatistics) -> None:
 
 
 def test_memory_bounds_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ensemble, "MEMORY", 3.5 * member_bytes(task(), WIDTH))
+    """All chunks under way fit together, and there are enough of them for every processor."""
+    monkeypatch.setattr(ensemble, "CONCURRENT", 2)
+    monkeypatch.setattr(ensemble, "MEMORY", 7 * member_bytes(task(), WIDTH))
     assert ensemble.chunk_size(task(), WIDTH, 100) == 3
     assert ensemble.chunk_size(task(), 1000 * WIDTH, 100) == 1
-    assert ensemble.chunk_size(task(), WIDTH, 2) == 2
+    assert ensemble.chunk_size(task(), WIDTH, 4) == 2
 
 
 def with_diverging(numbers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace training: every member predicts its number, some of them infinity in the end."""
 
-    def fake(*_: Any) -> Callable[[Any], dict[str, Any]]:
+    def fake(*_: Any) -> SimpleNamespace:
         def train(keys: Any) -> dict[str, np.ndarray]:
             value = np.arange(len(keys), dtype=float)
             f = np.stack([value, np.where(np.isin(value, numbers), np.inf, value)], axis=1)
             return {"prediction": f[:, :, None, None]}
 
-        return train
+        compiled = SimpleNamespace(compile=lambda: train)
+        return SimpleNamespace(lower=lambda keys: compiled)
 
     monkeypatch.setattr(ensemble, "trainer", fake)
+    monkeypatch.setattr(ensemble, "chunk_size", lambda *_: 8)
 
 
 def test_diverged_members_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +181,13 @@ def test_save_every_keeps_a_part_of_every_step() -> None:
     some = trainer(replace(task(steps=9), save_every=3), WIDTH)(key)
     for name, value in each.items():
         np.testing.assert_allclose(some[name], value[:, [0, 3, 6, 8]], atol=1e-12, err_msg=name)
+
+
+def test_shorter_runs_begin_longer_ones() -> None:
+    plan = Plan(RATE * np.linspace(1, 2, 5), BATCHES, momentum=0.5)
+    shorter = replace(plan, learning_rates=plan.learning_rates[:3], batches=BATCHES[:3])
+    begun, whole = (trainer(replace(task(), plan=each), WIDTH)(jax.random.key(0)[None]) for each in (shorter, plan))
+    np.testing.assert_allclose(begun["prediction"], whole["prediction"][:, :3], atol=1e-13)
 
 
 def kernels_of(gamma0: float) -> tuple[Any, dict[str, np.ndarray]]:

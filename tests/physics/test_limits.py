@@ -82,6 +82,30 @@ def test_catapults(run: Runner, two_points: str, gamma0: float, rate: float) -> 
         assert float((excess / error).where(sigma > 0).max()) < 4, name
 
 
+def test_gradient_flow_of_networks(run: Runner, two_points: str) -> None:
+    """Networks and theory reach the same small-step limit: mean to order 1/N and N Var; plain steps are far from it."""
+    flow = {"kind": "gradient_flow", "learning_rate": 0.3, "steps": 9, "tolerance": 1e-5}
+    settings = {"theory": {"neurons": 8192}, "ensemble": {"widths": [128], "members": 4000}}
+    tree = run(**_setting(two_points, optimizer=flow, **settings))
+    width, theory, ensemble = 128, tree["theory"].to_dataset(), tree["ensemble"].to_dataset().isel(width=0)
+    assert int(tree["diagnostics"]["substeps"]) > 1
+    for name in ("prediction", "tangent_kernel"):
+        sigma, bias = theory[f"{name}_variance"], theory[f"{name}_bias"]
+        error = np.hypot(ensemble[f"{name}_mean_standard_error"], theory[f"{name}_standard_error"])
+        error = np.hypot(error, theory[f"{name}_bias_standard_error"] / width) + 1e-4 * np.abs(theory[name]).max()
+        shift = ensemble[f"{name}_mean"] - theory[name] - bias / width
+        assert float((np.abs(shift) / error).where(sigma > 0).max()) < 4, name
+        error = np.hypot(width * ensemble[f"{name}_variance_standard_error"], theory[f"{name}_variance_standard_error"])
+        excess = np.abs(width * ensemble[f"{name}_variance"] - sigma) - 4 * sigma.max() / width
+        assert float((excess / error).where(sigma > 0).max()) < 4, name
+    descent = {"kind": "gradient_descent", "learning_rate": 0.3, "steps": 9}
+    plain = run(
+        **_setting(two_points, optimizer=descent, theory={"neurons": 8192, "fluctuations": False, "bias": False})
+    )
+    difference = np.abs(plain["theory"]["prediction"] - theory["prediction"])
+    assert float(difference.max()) > 20 * float(theory["prediction_standard_error"].max())
+
+
 def test_catapult_known_numbers(run: Runner, two_points: str) -> None:
     """gamma0 = 2, eta = .5 at the last of 60 steps: N Var f_test .1911 from theory and networks alike, b of K within
     4 standard errors of .067 +- .010 from networks."""
