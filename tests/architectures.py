@@ -32,6 +32,7 @@ def classes(data: Data) -> Data:
 
 CASES = (
     mlp("tanh", optimizer=GradientDescent(learning_rate=0.4, steps=13)),
+    mlp("tanh-lazy", parameterization=NeuralTangent(), optimizer=GradientDescent(learning_rate=0.4, steps=13)),
     mlp(
         "erf-bias",
         bias=0.5,
@@ -40,7 +41,7 @@ CASES = (
         optimizer=GradientDescent(learning_rate=0.1, steps=13, momentum=0.5, weight_decay=0.1),
     ),
     mlp("relu", gain=2**0.5, smooth=False, optimizer=GradientDescent(learning_rate=0.06, steps=13)),
-    mlp("linear-lazy", parameterization=NeuralTangent(), optimizer=GradientDescent(learning_rate=0.2, steps=13)),
+    mlp("linear", optimizer=GradientDescent(learning_rate=0.2, steps=13)),
     mlp(
         "softplus-uncentred",
         parameterization=MeanField(gamma0=2.0, center=False),

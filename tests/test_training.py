@@ -1,7 +1,6 @@
 """Ensembles of finite networks: members, updates, kernels, precision, minibatches."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
@@ -80,8 +79,7 @@ def test_a_member_is_its_seed_width_and_number(ten: WidthStatistics) -> None:
         assert not np.isclose(other.sample_prediction[:, 1:], expected[:, 1:]).any()
 
 
-def test_memory_bounds_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All chunks under way fit together, and there are enough of them for every processor."""
+def test_memory_bounds_the_members_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ensemble, "CONCURRENT", 2)
     monkeypatch.setattr(ensemble, "MEMORY", 7 * member_bytes(task(), WIDTH))
     assert ensemble.chunk_size(task(), WIDTH, 100) == 3
@@ -89,34 +87,30 @@ def test_memory_bounds_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ensemble.chunk_size(task(), WIDTH, 4) == 2
 
 
-def with_diverging(numbers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace training: every member predicts its number, some of them infinity in the end."""
+def diverging(share: float) -> Task:
+    """About this share of the networks, chosen by their key, starts from infinite weights."""
+    healthy = task()
 
-    def fake(*_: Any) -> SimpleNamespace:
-        def train(keys: Any) -> dict[str, np.ndarray]:
-            value = np.arange(len(keys), dtype=float)
-            f = np.stack([value, np.where(np.isin(value, numbers), np.inf, value)], axis=1)
-            return {"prediction": f[:, :, None, None]}
+    def build(width: int, key: jax.Array) -> Any:
+        model = healthy.build(width, key)
+        factor = jnp.where(jax.random.bernoulli(key, share), jnp.inf, 1.0)
+        return eqx.tree_at(lambda m: m.w, model, factor * model.w)
 
-        compiled = SimpleNamespace(compile=lambda: train)
-        return SimpleNamespace(lower=lambda keys: compiled)
-
-    monkeypatch.setattr(ensemble, "trainer", fake)
-    monkeypatch.setattr(ensemble, "chunk_size", lambda *_: 8)
+    return replace(healthy, build=build)
 
 
-def test_diverged_members_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_diverging([1, 4], monkeypatch)
-    found = members(6)
-    assert (found.members, found.diverged) == (6, 2)
-    assert found.mean["prediction"].ravel().tolist() == [2.5, 2.5]
-    assert found.sample_prediction[:, 0, 0, 0].tolist() == [0, 2, 3, 5]
+def test_diverged_members_are_counted_and_left_out(ten: WidthStatistics) -> None:
+    found = train_ensemble(diverging(0.5), WIDTH, 10, 0, np.arange(4), 64)
+    healthy = [any(np.allclose(f, kept) for kept in found.sample_prediction) for f in ten.sample_prediction]
+    assert 0 < found.diverged < 8 and found.members == 10
+    assert healthy.count(True) == len(found.sample_prediction) == 10 - found.diverged
+    np.testing.assert_allclose(found.mean["prediction"], ten.sample_prediction[healthy].mean(axis=0), atol=1e-13)
+    np.testing.assert_allclose(found.variance["prediction"], ten.sample_prediction[healthy].var(axis=0, ddof=1))
 
 
-def test_divergence_of_nearly_all_members_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_diverging([0, 2, 3], monkeypatch)
-    with pytest.raises(fwdmft.ComputationError, match="3 of 4 networks of width 6 diverged"):
-        members(4)
+def test_divergence_of_nearly_all_members_is_an_error() -> None:
+    with pytest.raises(fwdmft.ComputationError, match="4 of 4 networks of width 6 diverged"):
+        train_ensemble(diverging(1.0), WIDTH, 4, 0, np.arange(4), 0)
 
 
 class ByHand:

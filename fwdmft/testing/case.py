@@ -140,10 +140,10 @@ class Case:
 
     @cached_property
     def ensembles(self) -> tuple[WidthStatistics, ...]:
-        """Statistics at each of `widths`."""
+        """Statistics at each of `widths`, and a few members one by one."""
         task, times = self.task(), self.theory.times
         pairs = zip(self.widths, self.members, strict=True)
-        return tuple(train_ensemble(task, width, members, SEED, times, samples=0) for width, members in pairs)
+        return tuple(train_ensemble(task, width, members, SEED, times, samples=4) for width, members in pairs)
 
     def task(self, plan: Plan | None = None, kernels: bool = True) -> Task:
         """Training of float64 networks."""

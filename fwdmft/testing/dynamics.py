@@ -11,6 +11,7 @@ from fwdmft.meanfield import neurons
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.influences import Problem
 from fwdmft.meanfield.lazy import LazyEquations, with_richness
+from fwdmft.networks.ensemble import train_ensemble
 from fwdmft.optimization import Plan
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero, rarely_exceeded
 from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, observe
@@ -28,27 +29,27 @@ NEARLY_LAZY = 0.02
 
 
 def a_shorter_run_is_the_beginning_of_a_longer_one(case: Case) -> None:
-    """Nothing depends on what comes later."""
+    """At infinite width and in single networks."""
     saved = len(case.theory.times) // 2 + 1
     steps = int(case.theory.times[saved - 1]) + 1
-    batches = None if case.plan.batches is None else case.plan.batches[:steps]
-    shorter = replace(case.plan, learning_rates=case.plan.learning_rates[:steps], batches=batches)
-    whole = observe(case.problem(case.few), weights(case))
-    begun = observe(case.problem(case.few, plan=shorter), weights(case))
-    assert_same(begun, {name: a[:saved] for name, a in whole.items()})
+    shorter = replace(case.plan, learning_rates=case.plan.learning_rates[:steps], batches=_first(case.plan, steps))
+    p = weights(case)
+    whole = observe(case.problem(case.few), p)
+    assert_same(observe(case.problem(case.few, plan=shorter), p), {name: a[:saved] for name, a in whole.items()})
+    assert_equal("networks", _members(case, shorter), case.ensembles[0].sample_prediction[:, :saved])
 
 
 def relabelling_points_relabels_results(case: Case) -> None:
-    """Within standard errors, since neurons then carry other noise; and a network is built as if nothing happened."""
+    """Exactly in networks; at infinite width within standard errors, since neurons carry other noise."""
     order = np.roll(np.arange(len(case.x))[::-1], 1)
     other = replace(case, x=case.x[order], y=case.y[order], train=case.train[order])
-    seen = _infinite_width(other.problem(case.neurons, plan=_relabelled(case, order), limit=True))
+    plan = _relabelled(case, order)
+    assert_equal("networks", _members(other, plan), case.ensembles[0].sample_prediction[:, :, order])
+    seen = _infinite_width(other.problem(case.neurons, plan=plan, limit=True))
     for name, expected in case.infinite_width.items():
         back = _relabel(seen[name], case.equations.dims[name], np.argsort(order))
         spread = np.sqrt(AVERAGED * expected.squared_errors[0])
         assert_zero(name, Estimate.of(back, spread, AVERAGED) - expected, float(np.max(np.abs(back))))
-    built = [jax.vmap(each.build(case.widths[0], jax.random.key(SEED)))(each.x) for each in (case, other)]
-    assert_equal("networks", built[1], built[0][order])
 
 
 def small_richness_is_the_lazy_limit(case: Case) -> None:
@@ -109,6 +110,16 @@ def _with_equations(problem: Problem, equations: FieldEquations) -> Problem:
 
 def _with_richness(problem: Problem, gamma0: float) -> Problem:
     return _with_equations(problem, with_richness(problem.equations, gamma0))
+
+
+def _members(case: Case, plan: Plan) -> np.ndarray:
+    """Predictions of a few networks one by one, the first members of the case's first ensemble."""
+    times = np.arange(0, plan.steps, case.save_every)
+    return train_ensemble(case.task(plan, kernels=False), case.widths[0], 4, SEED, times, samples=4).sample_prediction
+
+
+def _first(plan: Plan, steps: int) -> np.ndarray | None:
+    return None if plan.batches is None else plan.batches[:steps]
 
 
 def _relabelled(case: Case, order: np.ndarray) -> Plan:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from fwdmft.meanfield import dynamics
 from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables, Sites, Update
 from fwdmft.meanfield.influences import Problem
 from fwdmft.meanfield.lazy import with_richness
@@ -46,7 +47,7 @@ def splitting_a_neuron_changes_nothing(case: Case) -> None:
 
 def averages_are_linear_in_p(case: Case) -> None:
     """averages(p + 2 p') = averages(p) + 2 averages(p'), at trained neurons."""
-    sites, p, other = _walk(case.problem(case.few), weights(case)).sites, weights(case), weights(case, seed=1)
+    sites, p, other = _last_sites(case.problem(case.few), weights(case)), weights(case), weights(case, seed=1)
     for name in sites:
         average = {key: case.equations.averages(name, sites[name], q[name]) for key, q in (("p", p), ("other", other))}
         both = case.equations.averages(name, sites[name], p[name] + 2 * other[name])
@@ -99,7 +100,7 @@ def kernels_are_positive_semidefinite(case: Case) -> None:
 def direct_variance_is_that_of_single_neurons(case: Case) -> None:
     """A faster `direct_variance` equals the general one."""
     equations, p = case.equations, weights(case)
-    sites = _walk(case.problem(case.few), p).sites
+    sites = _last_sites(case.problem(case.few), p)
     general = eqx.filter_jit(FieldEquations.direct_variance)(equations, sites, p)
     assert_same(equations.direct_variance(sites, p), general)
 
@@ -161,6 +162,12 @@ def _matrices(values: np.ndarray, dims: tuple[str, ...]) -> np.ndarray:
     rows = sum(dim != "layer" and not dim.endswith("_prime") for dim in dims)
     size = int(np.prod(values.shape[-rows:]))
     return values.reshape(-1, size, size)
+
+
+@eqx.filter_jit
+def _last_sites(problem: Problem, p: NeuronWeights) -> Sites:
+    seen = dynamics.trajectory(problem.equations, problem.noise, problem.drive, p, lambda sites: sites)
+    return jax.tree.map(lambda a: a[-1], seen)
 
 
 class _Walk(NamedTuple):
