@@ -121,13 +121,18 @@ def test_linear_fluctuations_and_bias(linear: xr.Dataset) -> None:
             assert error.max() < 0.03 * np.abs(expected).max()
 
 
-def test_orders_in_width(linear: xr.Dataset) -> None:
-    """E |f_N - f|^2 falls as N^-1, and E f_N - f - b/N as N^-2, by regression over exact finite networks."""
+def test_orders_in_width() -> None:
+    """E |f_N - f|^2 falls as N^-1, and E f_N - f - b/N as N^-2, by regression over exact finite networks.
+
+    b is the closed form that the engine's b equals within its error bars in the test before; those error bars would
+    blur the second order.
+    """
     widths, members = np.array([8, 12, 16, 24, 32]), 500_000
     infinite = _recursion(np.zeros(()), np.full((), 2.0))[0]
     rng = np.random.default_rng(0)
     late = 8  # a time of strong feature learning, where the second order is resolved
-    slopes = _derivatives(1)
+    slopes, second = _derivatives(1), _derivatives(2)
+    bias = (second["A"] + 4 * second["K"])[0, late] / 2
     squared, shift = [], []
     for width in widths:
         # w.h given |w| is normal; |w|^2 and |h|^2 are chi-square: exact in law, and no network needs to be stored.
@@ -138,12 +143,11 @@ def test_orders_in_width(linear: xr.Dataset) -> None:
         squared.append(np.mean(deviation**2))
         # The linear part has mean zero exactly, so taking it off leaves the mean alone and most of the noise out.
         linear_part = slopes["A"][0, late] * alignment + slopes["K"][0, late] * (kernel - 2)
-        bias = float(linear["prediction_bias"].values.squeeze()[late])
         shift.append(np.mean(deviation - linear_part) - bias / width)
     slope = np.polyfit(np.log(widths), np.log(squared), 1)[0]
     assert abs(slope + 1) < 0.1
     slope = np.polyfit(np.log(widths), np.log(np.abs(shift)), 1)[0]
-    assert abs(slope + 2) < 0.3
+    assert abs(slope + 2) < 0.1
 
 
 def test_gradient_flow(run: Runner, tmp_path: Path) -> None:
