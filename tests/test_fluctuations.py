@@ -10,12 +10,13 @@ import pytest
 from fwdmft.activations import activation
 from fwdmft.errors import ComputationError
 from fwdmft.meanfield import neurons
-from fwdmft.meanfield.chain import Chain
+from fwdmft.meanfield.chain import Chain, make_chain
 from fwdmft.meanfield.dynamics import make_drive
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
 from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.meanfield.passes import Passes, Problem
 from fwdmft.meanfield.weights import InputWeights
+from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import SquaredError
 
@@ -31,13 +32,15 @@ def double_precision() -> Iterator[None]:
 
 
 def _problem(lazy: bool, weights: np.ndarray | None = None) -> tuple[Problem, dict[str, jax.Array]]:
-    chain = Chain(X, activation("tanh"), outputs=2, gamma0=1.5, sigma_b=0.3)
+    chain = make_chain(X, [activation("tanh")], 1.5, Wiring(1, 2, (1.0, 1.0), sigma_b=0.3))
     equations = LazyEquations(chain) if lazy else chain
     plan = Plan(RATES, momentum=0.3)
     drive = make_drive(plan, SquaredError(), Y, np.array([True, True, False]), save_every=2)
-    noise = neurons.sample(equations.populations, NEURONS, seed=3)
-    p = neurons.uniform_weights(noise) if weights is None else {name: weights for name in noise}
-    return Problem(equations, jax.tree.map(jnp.asarray, noise), drive), jax.tree.map(jnp.asarray, p)
+    noise = neurons.sample(equations.populations, equations.supplies, NEURONS, seed=3)
+    problem = Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
+    if weights is None:
+        return problem, problem.equal_weights()
+    return problem, {population.name: jnp.asarray(weights) for population in equations.populations}
 
 
 def _computed(problem: Problem, p: dict[str, jax.Array]) -> Fluctuations:

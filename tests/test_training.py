@@ -8,10 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import experiment
 
 import fwdmft
-from fwdmft.meanfield import neurons
 from fwdmft.networks import ensemble
 from fwdmft.networks.ensemble import WidthStatistics, member_bytes, train_ensemble
 from fwdmft.networks.kernels import empirical_kernels
@@ -77,6 +75,13 @@ def test_a_member_is_its_seed_width_and_number(ten: WidthStatistics) -> None:
     np.testing.assert_allclose(members(3).sample_prediction, expected, atol=1e-13)
     for other in (members(3, seed=1), members(3, width=WIDTH + 1)):
         assert not np.isclose(other.sample_prediction[:, 1:], expected[:, 1:]).any()
+
+
+def test_widths_have_their_own_members() -> None:
+    """Even networks that are built alike at any width."""
+    alike = replace(task(), build=lambda width, key: task().build(WIDTH, key), center=False)
+    first, other = (train_ensemble(alike, width, 3, 0, np.arange(4), 3) for width in (WIDTH, WIDTH + 1))
+    assert not np.isclose(first.sample_prediction[:, 0], other.sample_prediction[:, 0]).any()
 
 
 def test_memory_bounds_the_members_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,31 +245,6 @@ def test_losses_of_training_and_test_points() -> None:
     assert np.isfinite(without_test[0]) and np.isnan(without_test[1])
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_networks_have_the_precision_asked_for(precision: str) -> None:
-    described = replace(task(kernels=True), dtype=np.dtype(precision))
-    with jax.enable_x64(precision == "float64"):
-        found = trainer(described, WIDTH)(jax.random.key(0)[None])
-    assert {a.dtype.name for a in found.values()} == {precision}
-
-
-def test_running_leaves_the_precision_of_jax_alone() -> None:
-    """Networks do not depend on it, and their own precision shows in the result."""
-
-    def prediction(outside: bool, precision: str) -> np.ndarray:
-        settings = {"widths": [8], "members": 2, "precision": precision, "kernels": False}
-        with jax.enable_x64(outside):
-            tree = fwdmft.run(fwdmft.load_experiment(experiment(theory=None, ensemble=settings)))
-            assert jax.config.jax_enable_x64 is outside
-            assert jnp.zeros(1).dtype == ("float64" if outside else "float32")
-        return tree["ensemble"]["sample_prediction"].values[:, :, 1:]
-
-    single, double = prediction(False, "float32"), prediction(False, "float64")
-    np.testing.assert_array_equal(prediction(True, "float32"), single)
-    assert (single == single.astype(np.float32)).all()
-    assert (double != double.astype(np.float32)).all()
-
-
 def test_minibatches_come_in_the_same_order_in_theory_and_networks() -> None:
     """Wide, nearly lazy networks follow the theory of their batches within errors, and not that of other batches."""
     batches = np.array([[0], [0], [1], [0], [2], [2], [1]])
@@ -275,8 +255,7 @@ def test_minibatches_come_in_the_same_order_in_theory_and_networks() -> None:
 
     def difference(plan: Plan) -> Estimate:
         problem = nearly_lazy.problem(1 << 14, plan=plan)
-        p = jax.tree.map(jnp.asarray, neurons.uniform_weights(problem.noise))
-        return networks + Estimate(-np.asarray(observe(problem, p)["prediction"]), (), ())
+        return networks + Estimate(-np.asarray(observe(problem, problem.equal_weights())["prediction"]), (), ())
 
     assert_zero("prediction", difference(plan), 1.0)
     with pytest.raises(AssertionError):

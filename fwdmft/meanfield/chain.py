@@ -1,16 +1,26 @@
-"""Field equations of a chain: input weights, a local map, a readout.
+"""Field equations of a chain: input weights, local maps, Gaussian matrices between them, a readout.
 
-    h = W x / sqrt(D) + sigma_b b      v = local(h)      f_c = w_c . v / (gamma0 N)
+    h^1 = W^0 x / sqrt(D) + sigma_b b^1        h^(l+1) = [h^l] + beta (W^l v^l / sqrt(N_l) + sigma_b b^(l+1))
+    v^l = local_l(h^l)                         f_c = w_c . v^L / (gamma0 N_L)
 
-An architecture supplies only the forward local map; the backward field g_c = gamma0 N d f_c / d h is its
-vector-Jacobian product with the readout, and weight updates and kernels follow from v and g:
+[h^l] is there in residual chains only; beta is 1 in others. An architecture supplies only the forward local maps. With
+g_c^l = gamma0 N d f_c / d h^l, backward fields, weight updates and kernels follow:
 
-    Phi^1 = <v v>     G^1 = <g g>     K = Phi^1 delta_cc' + G^1 Phi^0      (d f / d t = eta K Delta)
+    g_c^L = (N / N_L) local_L'^T w_c           g_c^l = [g_c^(l+1)] + local_l'^T z_c^l
+    z_c^l = beta W^l^T g_c^(l+1) / sqrt(N_l)
+    Phi^l = <v v>    G^l = <g g>    K = n_1 G^1 Phi_b^0 + sum_l beta^2 n_(l+1) G^(l+1) Phi_b^l + delta_cc' Phi^L / n_L
 
-Source: Bordelon & Pehlevan 2022 (arXiv 2205.09653), eqs. for the two-layer case, with discrete time kept exact.
+with n_l = N_l / N, averages over the layer's own N_l neurons and Phi_b = Phi + sigma_b^2 (a bias is one more, constant
+input). Weights that are not trained contribute no term. In a plain chain every layer is a population of its own; in a
+residual one neuron i of a layer adds to neuron i of the next, so all layers are one population.
+
+Source: Bordelon & Pehlevan 2022 (arXiv 2205.09653), with discrete time kept exact. Layers of unequal width follow from
+the same expansion with N_l = n_l N.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -19,79 +29,84 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables, Sites, Update
-from fwdmft.meanfield.neurons import Population
-from fwdmft.meanfield.products import gram, mix
+from fwdmft.meanfield import gaussian_matrix, kernels
+from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites, Update
+from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law
+from fwdmft.meanfield.kernels import LayerKernels, LayerSites, PopulationAverages, PopulationSites, TangentKernel
+from fwdmft.meanfield.neurons import Population, Supply
+from fwdmft.meanfield.products import mix
 from fwdmft.meanfield.weights import InputWeights, Trained, at_rest, heavy_ball
-
-HIDDEN = "hidden_1"
+from fwdmft.meanfield.wiring import Wiring
 
 LocalMap = Callable[[Float[Array, "point neuron"]], Float[Array, "point neuron"]]
+PullBack = Callable[[Array], tuple[Array]]
 
 
 class ChainState(NamedTuple):
-    """h: (point, neuron) preactivations, w: (output, neuron) readout, origin: w v at t = 0 per neuron, or zero."""
+    """h: (point, neuron) action of the input weights. biases: (neuron,) of the later layers, or None.
+
+    w: (output, neuron). origin: w v at t = 0 per neuron (point, output, neuron), None if predictions are not centred.
+    begun: whether it is known yet.
+    """
 
     h: Trained
+    matrices: tuple[GaussianMatrix, ...]
+    biases: tuple[Trained | None, ...]
     w: Trained
-    origin: Float[Array, "point output neuron"]
+    origin: Array | None
+    begun: Array
 
 
 class ChainActivity(NamedTuple):
-    """v: (point, neuron) features; pull_back: vector-Jacobian product of the local map at h."""
+    """What a forward and a backward pass found; tuples run over layers or matrices.
 
-    v: Float[Array, "point neuron"]
-    pull_back: Callable[[Array], tuple[Array]]
+    v: (point, neuron) features. pull_back: vector-Jacobian products of the local maps. g: (point, output, neuron)
+    backward fields of all layers but the first. z: (point, output, neuron) what arrives at the features of all layers
+    but the last. v_coordinates: (capacity, point), g_coordinates: (capacity, point output), of what a matrix acted on.
+    state: the state with its matrices as these passes left them.
+    """
 
-
-class ChainSites(NamedTuple):
-    """Features v (point, neuron), backward fields g and contributions to f, both (point, output, neuron)."""
-
-    v: Array
-    g: Array
-    f: Array
-
-
-class ChainAverages(NamedTuple):
-    feature: Float[Array, "point point"]
-    gradient: Float[Array, "point output point output"]
-    prediction: Float[Array, "point output"]
+    v: tuple[Array, ...]
+    pull_back: tuple[PullBack, ...]
+    g: tuple[Array, ...]
+    z: tuple[Array, ...]
+    v_coordinates: tuple[Array, ...]
+    g_coordinates: tuple[Array, ...]
+    state: ChainState
 
 
 class Chain(FieldEquations):
-    """One population of neurons between input weights and readout; see the module docstring.
+    """See the module docstring.
 
-    gamma0: richness. outputs: number of outputs C. center: report and train f(t) - f(0).
-    sigma_w: initial standard deviations of input weights and readout. sigma_b: scale of the hidden bias.
+    gamma0: richness. local: one map per layer. capacities: rows of the bases of each matrix, forward and backward.
     """
 
     inputs: InputWeights
     gamma0: Array
-    local: LocalMap = eqx.field(static=True)
-    outputs: int = eqx.field(static=True)
-    center: bool = eqx.field(static=True)
-    sigma_readout: float = eqx.field(static=True)
-
-    def __init__(
-        self,
-        x: Float[np.ndarray, "point feature"],
-        local: LocalMap,
-        outputs: int,
-        gamma0: float,
-        sigma_w: tuple[float, float] = (1.0, 1.0),
-        sigma_b: float = 0.0,
-        center: bool = True,
-    ):
-        self.inputs = InputWeights(x, sigma_w[0], sigma_b)
-        self.gamma0 = jnp.asarray(gamma0, dtype=self.inputs.gram.dtype)
-        self.local = local
-        self.outputs = outputs
-        self.center = center
-        self.sigma_readout = sigma_w[1]
+    local: tuple[LocalMap, ...] = eqx.field(static=True)
+    wiring: Wiring = eqx.field(static=True)
+    capacities: tuple[tuple[int, int], ...] = eqx.field(static=True)
 
     @property
     def populations(self) -> tuple[Population, ...]:
-        return (Population(HIDDEN, self.outputs + self.inputs.rank),)
+        last = self.wiring.depth - 1
+        gaussians: dict[str, int] = {}
+        for layer in range(self.wiring.depth):
+            needed = self.wiring.outputs * (layer == last)
+            needed += self.inputs.rank if layer == 0 else int(self.wiring.sigma_b > 0)
+            name = self.wiring.population(layer)
+            gaussians[name] = gaussians.get(name, 0) + needed
+        width = {self.wiring.population(layer): n for layer, n in enumerate(self.wiring.widths)}
+        return tuple(Population(name, count, width[name]) for name, count in gaussians.items())
+
+    @property
+    def supplies(self) -> tuple[Supply, ...]:
+        found = []
+        points, wiring = len(self.inputs.gram), self.wiring
+        for m, (forward, backward) in enumerate(self.capacities):
+            found.append(Supply(f"forward_{m + 1}", wiring.population(m + 1), forward, points))
+            found.append(Supply(f"backward_{m + 1}", wiring.population(m), backward, points * wiring.outputs))
+        return tuple(found)
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
@@ -103,84 +118,247 @@ class Chain(FieldEquations):
         }
 
     def initial(self, noise: dict[str, Array], p: NeuronWeights, momentum: bool) -> ChainState:
-        w = self.sigma_readout * noise[HIDDEN][: self.outputs]
-        h = self.inputs.initial(noise[HIDDEN][self.outputs :])
-        origin = _contributions(self.local(h), w)
-        return ChainState(at_rest(h, momentum), at_rest(w, momentum), origin if self.center else 0 * origin)
+        wiring, depth = self.wiring, self.wiring.depth
+        left = {name: noise[name] for name in p}
 
-    def forward(self, state: ChainState, p: NeuronWeights) -> tuple[Array, ChainActivity]:
-        v, pull_back = jax.vjp(self.local, state.h.value)
-        return jnp.sum(self._prediction(state, v) * p[HIDDEN], axis=-1), ChainActivity(v, pull_back)
+        def take(layer: int, count: int) -> Array:
+            name = wiring.population(layer)
+            rows, left[name] = left[name][:count], left[name][count:]
+            return rows
 
-    def _prediction(self, state: ChainState, v: Array) -> Float[Array, "point output neuron"]:
-        return (_contributions(v, state.w.value) - state.origin) / self.gamma0
+        w = wiring.sigma_w[-1] * take(depth - 1, wiring.outputs)
+        h = self.inputs.initial(take(0, self.inputs.rank))
+        biases = [
+            at_rest(wiring.sigma_b * take(layer, 1)[0], momentum) if wiring.sigma_b else None
+            for layer in range(1, depth)
+        ]
+        neurons = [len(p[wiring.population(layer)]) for layer in range(depth)]
+        matrices = [
+            gaussian_matrix.untouched(capacities, (neurons[m], neurons[m + 1]), momentum)
+            for m, capacities in enumerate(self.capacities)
+        ]
+        origin = jnp.zeros((len(h), *w.shape)) if wiring.center else None
+        begun = jnp.zeros((), bool)
+        return ChainState(at_rest(h, momentum), tuple(matrices), tuple(biases), at_rest(w, momentum), origin, begun)
+
+    def forward(self, state: ChainState, noise: dict[str, Array], p: NeuronWeights) -> tuple[Array, ChainActivity]:
+        matrices = list(state.matrices)
+        h = state.h.value
+        v: list[Array] = []
+        pull_back, v_coordinates = [], []
+        for layer, local in enumerate(self.local):
+            if layer > 0:
+                matrices[layer - 1], product = gaussian_matrix.apply(
+                    matrices[layer - 1], v[-1], noise[f"forward_{layer}"], *self._ends(layer - 1, p)
+                )
+                v_coordinates.append(product.coordinates)
+                h = self._preactivation(h, product.value, state.biases[layer - 1])
+            features, back = jax.vjp(local, h)
+            v.append(features)
+            pull_back.append(back)
+        g, z, g_coordinates = self._backward(state.w.value, pull_back, matrices, noise, p)
+        origin = state.origin
+        if origin is not None:
+            origin = jnp.where(state.begun, origin, _contributions(v[-1], state.w.value))
+        state = state._replace(matrices=tuple(matrices), origin=origin, begun=jnp.ones_like(state.begun))
+        activity = ChainActivity(tuple(v), tuple(pull_back), g, z, tuple(v_coordinates), g_coordinates, state)
+        return jnp.sum(self._prediction(activity) * p[self._last], axis=-1), activity
+
+    @property
+    def _last(self) -> str:
+        return self.wiring.population(self.wiring.depth - 1)
+
+    def _ends(self, matrix: int, p: NeuronWeights) -> tuple[Array, Array, Law]:
+        wiring = self.wiring
+        return p[wiring.population(matrix)], p[wiring.population(matrix + 1)], wiring.law(matrix)
+
+    def _preactivation(self, before: Array, arriving: Array, bias: Trained | None) -> Array:
+        arriving = arriving if bias is None else arriving + bias.value
+        return arriving if self.wiring.branch is None else before + self.wiring.branch * arriving
+
+    def _backward(
+        self,
+        w: Array,
+        pull_back: list[PullBack],
+        matrices: list[GaussianMatrix],
+        noise: dict[str, Array],
+        p: NeuronWeights,
+    ) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
+        """g, z and coordinates of g, see `ChainActivity`. `matrices` is extended by what is seen."""
+        points, (outputs, _) = len(self.inputs.gram), w.shape
+        above = jnp.broadcast_to(w / self.wiring.widths[-1], (points, *w.shape))
+        g: list[Array] = []
+        z: list[Array] = []
+        coordinates: list[Array] = []
+        for m in reversed(range(len(matrices))):
+            g.insert(0, self._field(pull_back[m + 1], above, g))
+            signals = (self.wiring.beta * g[0]).reshape(points * outputs, -1)
+            matrices[m], product = gaussian_matrix.apply_transposed(
+                matrices[m], signals, noise[f"backward_{m + 1}"], *self._ends(m, p)
+            )
+            coordinates.insert(0, product.coordinates)
+            # z is a derivative in single neurons of unequally wide layers, W^T g / sqrt(N_in).
+            scale = (self.wiring.widths[m + 1] / self.wiring.widths[m]) ** 0.5
+            above = scale * product.value.reshape(points, outputs, -1)
+            z.insert(0, above)
+        return tuple(g), tuple(z), tuple(coordinates)
+
+    def _field(self, pull_back: PullBack, arriving: Array, later: Sequence[Array]) -> Array:
+        """g (point, output, neuron) from what arrives at a layer's features, in a residual chain also from `later`."""
+        (g,) = jax.vmap(pull_back, in_axes=1, out_axes=1)(arriving)
+        return g if self.wiring.branch is None or not later else g + later[0]
 
     def step(
         self, state: ChainState, activity: ChainActivity, residual: Array, update: Update, p: NeuronWeights
     ) -> ChainState:
-        (signal,) = activity.pull_back(mix(residual, state.w.value))
-        return ChainState(
-            heavy_ball(state.h, self.inputs.direction(signal, self.gamma0), update),
-            heavy_ball(state.w, self.gamma0 * mix(residual.T, activity.v), update),
-            state.origin,
+        state, wiring = activity.state, self.wiring
+        signals = [_mix_outputs(residual, g) for g in activity.g]
+        h, w = state.h, state.w
+        if wiring.trained[0]:
+            first = self._first_signal(activity, residual)
+            if wiring.branch is not None and signals:
+                first = first + signals[0]
+            h = heavy_ball(h, self.inputs.direction(first, self.gamma0), update)
+        if wiring.trained[-1]:
+            w = heavy_ball(w, self.gamma0 / wiring.widths[-1] * mix(residual.T, activity.v[-1]), update)
+        matrices, biases = list(state.matrices), list(state.biases)
+        for m, signal in enumerate(signals):
+            if wiring.trained[m + 1]:
+                scaled = self.gamma0 * wiring.beta * signal
+                matrices[m] = self._learn(activity, m, scaled, residual, update)
+                bias = biases[m]
+                if bias is not None:
+                    biases[m] = heavy_ball(bias, wiring.sigma_b**2 * jnp.sum(scaled, axis=0), update)
+        return state._replace(h=h, w=w, matrices=tuple(matrices), biases=tuple(biases))
+
+    def _first_signal(self, activity: ChainActivity, residual: Array) -> Float[Array, "point neuron"]:
+        """sum_c Delta_c local'^T z_c of the first layer."""
+        if activity.z:
+            arriving = _mix_outputs(residual, activity.z[0])
+        else:
+            arriving = mix(residual, activity.state.w.value) / self.wiring.widths[-1]
+        return activity.pull_back[0](arriving)[0]
+
+    def _learn(
+        self, activity: ChainActivity, matrix: int, signal: Array, residual: Array, update: Update
+    ) -> GaussianMatrix:
+        coordinates = activity.g_coordinates[matrix].reshape(-1, *residual.shape)
+        return gaussian_matrix.learn(
+            activity.state.matrices[matrix],
+            signal,
+            self.gamma0 * jnp.sum(coordinates * residual, axis=-1),
+            activity.v[matrix],
+            activity.v_coordinates[matrix],
+            self.wiring.law(matrix),
+            update,
         )
+
+    def _prediction(self, activity: ChainActivity) -> Float[Array, "point output neuron"]:
+        total = _contributions(activity.v[-1], activity.state.w.value)
+        origin = activity.state.origin
+        return (total if origin is None else total - origin) / self.gamma0
 
     def sites(self, state: ChainState, activity: ChainActivity, p: NeuronWeights) -> Sites:
-        v = activity.v
-        readout = jnp.broadcast_to(state.w.value[:, None], (self.outputs, *v.shape))
-        (g,) = jax.vmap(activity.pull_back)(readout)
-        return {HIDDEN: ChainSites(v, jnp.moveaxis(g, 0, 1), self._prediction(state, v))}
+        w = activity.state.w.value
+        above = (*activity.z, jnp.broadcast_to(w / self.wiring.widths[-1], (len(self.inputs.gram), *w.shape)))
+        first = self._field(activity.pull_back[0], above[0], activity.g)
+        layers = [LayerSites(v, g) for v, g in zip(activity.v, (first, *activity.g), strict=True)]
+        f = self._prediction(activity)
+        if self.wiring.branch is not None:
+            return {self._last: PopulationSites(tuple(layers), f)}
+        before = [PopulationSites((layer,), jnp.zeros((0, *w.shape))) for layer in layers[:-1]]
+        populations = (*before, PopulationSites((layers[-1],), f))
+        return {self.wiring.population(layer): sites for layer, sites in enumerate(populations)}
 
     def prediction_sites(self, sites: Sites) -> dict[str, Array]:
-        return {HIDDEN: sites[HIDDEN].f}
+        return {self._last: sites[self._last].f}
 
-    def averages(self, population: str, sites: ChainSites, p: Array) -> ChainAverages:
-        return ChainAverages(
-            feature=gram(sites.v, p),
-            gradient=gram(sites.g, p),
-            prediction=jnp.sum(sites.f * p, axis=-1),
-        )
-
-    def assemble(self, averages: dict[str, ChainAverages]) -> Observables:
-        feature, gradient, prediction = averages[HIDDEN]
-        return {
-            "prediction": prediction,
-            "feature_kernel": feature[None],
-            "gradient_kernel": gradient[None],
-            "tangent_kernel": _on_outputs(feature, self.outputs) + gradient * self._input_kernel,
-        }
+    def averages(self, population: str, sites: PopulationSites, p: Array) -> PopulationAverages:
+        return kernels.averages(sites, p)
 
     @property
-    def _input_kernel(self) -> Float[Array, "point 1 point 1"]:
-        return self.inputs.gram[:, None, :, None]
+    def _tangent(self) -> TangentKernel:
+        return TangentKernel(self.wiring.scales, self.inputs.gram, self.wiring.sigma_b)
+
+    def assemble(self, averages: dict[str, PopulationAverages]) -> Observables:
+        layers = self._layers(averages)
+        return {
+            "prediction": averages[self._last].prediction,
+            "feature_kernel": jnp.stack([layer.feature for layer in layers]),
+            "gradient_kernel": jnp.stack([layer.gradient for layer in layers]),
+            "tangent_kernel": self._tangent.assemble(layers),
+        }
+
+    def _layers(self, averages: dict[str, PopulationAverages]) -> list[LayerKernels]:
+        return [layer for population in self.populations for layer in averages[population.name].layers]
 
     def direct_variance(self, sites: Sites, p: NeuronWeights) -> Observables:
-        """As the general one, from fourth moments <v v' g g'> by matrix products.
-
-        K is linear in the averages, d K = delta_cc' d(v v') + Phi^0 d(g g'), so its variance needs the variances of
-        v v' and g g' and their covariance.
-        """
-        v, g, f = sites[HIDDEN]
-        p_i = p[HIDDEN]
-        means = self.averages(HIDDEN, sites[HIDDEN], p_i)
-        feature = gram(v**2, p_i) - means.feature**2
-        gradient = gram(g**2, p_i) - means.gradient**2
-        same = jnp.eye(self.outputs)[None, :, None, :]
-        cross = gram(v[:, None] * g, p_i) - means.feature[:, None, :, None] * means.gradient
+        """As the general one, from fourth moments of v and g by matrix products."""
+        means = {name: self.averages(name, sites[name], p[name]) for name in sites}
+        layers, tangent = self._layers(means), self._tangent
+        feature: list[Array] = []
+        gradient: list[Array] = []
+        total = jnp.zeros(())
+        for population in self.populations:
+            name, n = population.name, population.width
+            first = len(feature)
+            feature += [kernels.pair_variance(layer.v, p[name]) / n for layer in sites[name].layers]
+            gradient += [kernels.pair_variance(layer.g, p[name]) / n for layer in sites[name].layers]
+            total = total + tangent.variance(layers, sites[name].layers, first, p[name]) / n
+        last = sites[self._last].f - means[self._last].prediction[..., None]
         return {
-            "prediction": (f - means.prediction[..., None]) ** 2 @ p_i,
-            "feature_kernel": feature[None],
-            "gradient_kernel": gradient[None],
-            "tangent_kernel": _on_outputs(feature, self.outputs)
-            + 2 * same * self._input_kernel * cross
-            + self._input_kernel**2 * gradient,
+            "prediction": last**2 @ p[self._last] / self.wiring.widths[-1],
+            "feature_kernel": jnp.stack(feature),
+            "gradient_kernel": jnp.stack(gradient),
+            "tangent_kernel": total,
         }
+
+    def bases(self, state: ChainState) -> Bases:
+        if not state.matrices:
+            return super().bases(state)
+        sides = [side for matrix in state.matrices for side in (matrix.forward, matrix.backward)]
+        return Bases(*(jnp.stack([getattr(side, name) for side in sides]) for name in ("rank", "dropped", "full")))
+
+    def fitted(self, bases: Bases) -> "Chain":
+        rank, full = np.asarray(bases.rank).tolist(), np.asarray(bases.full).tolist()
+        blocks = _blocks(self.inputs, self.wiring) * len(self.capacities)
+        old = [capacity for pair in self.capacities for capacity in pair]
+        new = [
+            _capacity(2 * capacity if over else 1.15 * used, block)
+            for capacity, over, used, block in zip(old, full, rank, blocks, strict=True)
+        ]
+        return replace(self, capacities=tuple(zip(new[::2], new[1::2], strict=True)))
+
+
+def make_chain(
+    x: Float[np.ndarray, "point feature"], local: Sequence[LocalMap], gamma0: float, wiring: Wiring
+) -> Chain:
+    """The chain on these points. Bases start with room for twice the vectors of a step."""
+    inputs = InputWeights(x, wiring.sigma_w[0], wiring.sigma_b)
+    forward, backward = (_capacity(2 * block, block) for block in _blocks(inputs, wiring))
+    return Chain(
+        inputs=inputs,
+        gamma0=jnp.asarray(gamma0),
+        local=tuple(local),
+        wiring=wiring,
+        capacities=((forward, backward),) * (wiring.depth - 1),
+    )
+
+
+def _blocks(inputs: InputWeights, wiring: Wiring) -> tuple[int, int]:
+    """Vectors that a matrix acts on at once, forward and backward."""
+    return len(inputs.gram), len(inputs.gram) * wiring.outputs
+
+
+def _capacity(needed: float, block: int) -> int:
+    """Rows that hold `needed` vectors and one more block, in multiples of four."""
+    return 4 * math.ceil((needed + block + 1) / 4)
 
 
 def _contributions(v: Float[Array, "point neuron"], w: Float[Array, "output neuron"]) -> Array:
     return v[:, None] * w
 
 
-def _on_outputs(kernel: Float[Array, "point point"], outputs: int) -> Float[Array, "point output point output"]:
-    """kernel times the identity among outputs."""
-    return kernel[:, None, :, None] * jnp.eye(outputs)[None, :, None, :]
+def _mix_outputs(residual: Float[Array, "point output"], fields: Float[Array, "point output neuron"]) -> Array:
+    """sum_c Delta_c g_c at each point."""
+    return jnp.sum(residual[..., None] * fields, axis=1)

@@ -7,7 +7,7 @@ direct influence of a neuron (it is one term of an average) from the indirect on
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from fwdmft import losses
-from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables, Sites, State, Update
+from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites, State, Update
 from fwdmft.optimization import Plan, Rung
 from fwdmft.spec.loss import LossSpec
 
@@ -71,7 +71,14 @@ def observables(
     p_observed: NeuronWeights,
 ) -> Observables:
     """Order parameters (time, ...) at the saved steps."""
-    return trajectory(equations, noise, drive, p_dynamics, lambda sites: equations.observe(sites, p_observed))
+    return trajectory(equations, noise, drive, p_dynamics, lambda sites: equations.observe(sites, p_observed)).seen
+
+
+class Trajectory(NamedTuple):
+    """What was collected (time axis first), and how well random matrices were resolved on the way."""
+
+    seen: Any
+    bases: Bases
 
 
 def trajectory(
@@ -80,8 +87,8 @@ def trajectory(
     drive: Drive,
     p: NeuronWeights,
     observe: Callable[[Sites], Any],
-) -> Any:
-    """Train the neurons once and collect `observe(sites)` before the update of every saved step (time axis first).
+) -> Trajectory:
+    """Train the neurons once and collect `observe(sites)` before the update of every saved step.
 
     With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
     """
@@ -90,10 +97,11 @@ def trajectory(
     ]
     if len(passes) == 1:
         return passes[0][1]
-    return jax.tree.map(
+    seen = jax.tree.map(
         lambda *leaves: sum(c * leaf for (c, _), leaf in zip(passes, leaves, strict=True)),
-        *[leaves for _, leaves in passes],
+        *[each.seen for _, each in passes],
     )
+    return Trajectory(seen, jax.tree.map(lambda *parts: jnp.max(jnp.stack(parts), 0), *[b.bases for _, b in passes]))
 
 
 def _one_pass(
@@ -103,36 +111,39 @@ def _one_pass(
     p: NeuronWeights,
     observe: Callable[[Sites], Any],
     substeps: int,
-) -> Any:
+) -> Trajectory:
     Step = tuple[Array, Array | None]
 
-    def train(state: State, forward: tuple[Array, Any], step: Step) -> State:
+    def forward(state: State) -> tuple[Array, Any]:
+        return equations.forward(state, noise, p)
+
+    def train(state: State, found: tuple[Array, Any], step: Step) -> State:
         rate, batch = step
-        f, activity = forward
+        f, activity = found
         update = Update(rate / substeps, drive.momentum, drive.weight_decay)
         return equations.step(state, activity, drive.residual(f, batch), update, p)
 
-    def train_step(state: State, forward: tuple[Array, Any], step: Step) -> State:
-        state = train(state, forward, step)
+    def train_step(state: State, found: tuple[Array, Any], step: Step) -> State:
+        state = train(state, found, step)
         if substeps == 1:
             return state
-        return jax.lax.fori_loop(1, substeps, lambda _, s: train(s, equations.forward(s, p), step), state)
+        return jax.lax.fori_loop(1, substeps, lambda _, s: train(s, forward(s), step), state)
 
     def interval(state: State, steps: Step) -> tuple[State, Any]:
-        forward = equations.forward(state, p)
-        seen = observe(equations.sites(state, forward[1], p))
-        state = train_step(state, forward, jax.tree.map(lambda a: a[0], steps))
+        found = forward(state)
+        seen = observe(equations.sites(state, found[1], p))
+        state = train_step(state, found, jax.tree.map(lambda a: a[0], steps))
         if steps[0].shape[0] > 1:
             later = jax.tree.map(lambda a: a[1:], steps)
-            state, _ = jax.lax.scan(lambda s, step: (train_step(s, equations.forward(s, p), step), None), state, later)
+            state, _ = jax.lax.scan(lambda s, step: (train_step(s, forward(s), step), None), state, later)
         return state, seen
 
     saved = drive.rates.shape[0]
     blocks = _blocks(saved)
     schedule = jax.tree.map(lambda a: _padded(a, blocks[0] * blocks[1]), (drive.rates, drive.batches))
     state = equations.initial(noise, p, momentum=drive.momentum != 0)
-    _, seen = checkpointed_scan(interval, state, schedule, blocks)
-    return jax.tree.map(lambda a: a[:saved], seen)
+    state, seen = checkpointed_scan(interval, state, schedule, blocks)
+    return Trajectory(jax.tree.map(lambda a: a[:saved], seen), equations.bases(state))
 
 
 def _padded(a: Array, length: int) -> Array:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from fwdmft.meanfield.neurons import Population
+from fwdmft.meanfield.neurons import Population, Supply
 
 State = Any
 """Everything that evolves in training, a pytree of arrays whose last axis runs over neurons."""
@@ -30,6 +30,18 @@ class Update(NamedTuple):
     learning_rate: Float[Array, ""]
     momentum: float
     weight_decay: float
+
+
+class Bases(NamedTuple):
+    """How vectors were resolved that random matrices acted on, one entry per matrix and direction.
+
+    rank: basis vectors used. dropped: largest share of a vector's squared norm left out. full: there was not room for
+    all, so the pass is not to be trusted.
+    """
+
+    rank: Int[Array, " side"]
+    dropped: Float[Array, " side"]
+    full: Bool[Array, " side"]
 
 
 class FieldEquations(eqx.Module):
@@ -54,6 +66,11 @@ class FieldEquations(eqx.Module):
         """The populations and the noise their neurons carry."""
 
     @property
+    def supplies(self) -> tuple[Supply, ...]:
+        """Random numbers drawn upon during training."""
+        return ()
+
+    @property
     @abstractmethod
     def dims(self) -> dict[str, tuple[str, ...]]:
         """Dimension names of each observable, without time. "prediction": ("point", "output") is required."""
@@ -63,7 +80,9 @@ class FieldEquations(eqx.Module):
         """State before the first step. `momentum` says whether velocities will be needed."""
 
     @abstractmethod
-    def forward(self, state: State, p: NeuronWeights) -> tuple[Float[Array, "point output"], Activity]:
+    def forward(
+        self, state: State, noise: dict[str, Array], p: NeuronWeights
+    ) -> tuple[Float[Array, "point output"], Activity]:
         """Predictions (centred if the parameterization says so) and what `step` and `sites` reuse."""
 
     @abstractmethod
@@ -93,6 +112,14 @@ class FieldEquations(eqx.Module):
     def assemble(self, averages: dict[str, Any]) -> Observables:
         """Order parameters from the averages of all populations."""
 
+    def bases(self, state: State) -> Bases:
+        """How well a pass that ended in this state resolved what random matrices acted on."""
+        return Bases(jnp.zeros(0, int), jnp.zeros(0), jnp.zeros(0, bool))
+
+    def fitted(self, bases: Bases) -> "FieldEquations":
+        """The same equations with room for what a pass has shown to be needed."""
+        return self
+
     def observe(self, sites: Sites, p: NeuronWeights) -> Observables:
         """Order parameters of the given sites under weights p."""
         return self.assemble({name: self.averages(name, sites[name], p[name]) for name in sites})
@@ -115,7 +142,8 @@ class FieldEquations(eqx.Module):
 
             by_neuron = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), sites[name])
             psi = jax.lax.map(one, by_neuron, batch_size=64)
-            return jax.tree.map(lambda a: jnp.tensordot(p[name], a**2, axes=1), psi)
+            return jax.tree.map(lambda a: jnp.tensordot(p[name], a**2, axes=1) / widths[name], psi)
 
+        widths = {population.name: population.width for population in self.populations}
         totals = [influences(name) for name in sites]
         return jax.tree.map(lambda *parts: sum(parts), *totals)

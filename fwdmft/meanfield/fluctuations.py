@@ -79,7 +79,9 @@ def fluctuations(
     sums = _sum_over(passes, problem, p, subspace.basis.T, _probes(p, subspace, seed), lambda s: progress(0.4 + s / 2))
     variance = {name: direct[name] + sums.variance[name] for name in direct}
     sites = _numpy(look.prediction_sites)
-    full = _prediction_covariance(sites, p, sums.total[:rank], sums.direct[:rank], everything=covariance)
+    full = _prediction_covariance(
+        sites, p, problem.widths, sums.total[:rank], sums.direct[:rank], everything=covariance
+    )
     progress(1.0)
     return Fluctuations(
         variance={name: _without_rounding(value) for name, value in variance.items()},
@@ -157,7 +159,12 @@ class _Covariance(NamedTuple):
 
 
 def _prediction_covariance(
-    sites: dict[str, np.ndarray], p: NeuronWeights, total: np.ndarray, direct: np.ndarray, everything: bool
+    sites: dict[str, np.ndarray],
+    p: NeuronWeights,
+    widths: dict[str, float],
+    total: np.ndarray,
+    direct: np.ndarray,
+    everything: bool,
 ) -> _Covariance:
     """N Cov among all predictions: fourth moments of the neurons' contributions, corrected along the basis."""
     equal = np.einsum("ktpc,ktpd->tpcd", total, total) - np.einsum("ktpc,ktpd->tpcd", direct, direct)
@@ -167,7 +174,7 @@ def _prediction_covariance(
         full += flat[0].T @ flat[0] - flat[1].T @ flat[1]
     for name, contributions in sites.items():
         weights = np.asarray(p[name])
-        scaled = (contributions - (contributions @ weights)[..., None]) * np.sqrt(weights)
+        scaled = (contributions - (contributions @ weights)[..., None]) * np.sqrt(weights / widths[name])
         equal += scaled @ np.swapaxes(scaled, -1, -2)
         if full is not None:
             rows = scaled.reshape(-1, len(weights))

@@ -21,6 +21,7 @@ from fwdmft.meanfield import dynamics
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import (
     Activity,
+    Bases,
     FieldEquations,
     NeuronWeights,
     Observables,
@@ -28,7 +29,7 @@ from fwdmft.meanfield.field_equations import (
     State,
     Update,
 )
-from fwdmft.meanfield.neurons import Population
+from fwdmft.meanfield.neurons import Population, Supply
 from fwdmft.meanfield.weights import Trained, at_rest
 
 SMALL_RICHNESS = 0.05
@@ -36,9 +37,10 @@ SMALL_RICHNESS = 0.05
 
 
 class LazyState(NamedTuple):
-    """Frozen state of the neurons, the kernel they imply, and the predictions."""
+    """What the frozen neurons show, how well it was resolved, the kernel it implies, and the predictions."""
 
-    neurons: State
+    frozen: Sites
+    bases: Bases
     kernel: Float[Array, "point output point output"]
     f: Trained
 
@@ -59,16 +61,23 @@ class LazyEquations(FieldEquations):
         return self.neurons.populations
 
     @property
+    def supplies(self) -> tuple[Supply, ...]:
+        return self.neurons.supplies
+
+    @property
     def dims(self) -> dict[str, tuple[str, ...]]:
         return self.neurons.dims
 
     def initial(self, noise: dict[str, Array], p: NeuronWeights, momentum: bool) -> LazyState:
         state = self.neurons.initial(noise, p, momentum=False)
-        prediction, activity = self.neurons.forward(state, p)
-        kernel = self.neurons.observe(self.neurons.sites(state, activity, p), p)["tangent_kernel"]
-        return LazyState(state, kernel, at_rest(jnp.zeros_like(prediction), momentum))
+        prediction, activity = self.neurons.forward(state, noise, p)
+        sites = self.neurons.sites(state, activity, p)
+        idle = Update(jnp.zeros(()), 0.0, 0.0)
+        bases = self.neurons.bases(self.neurons.step(state, activity, jnp.zeros_like(prediction), idle, p))
+        kernel = self.neurons.observe(sites, p)["tangent_kernel"]
+        return LazyState(sites, bases, kernel, at_rest(jnp.zeros_like(prediction), momentum))
 
-    def forward(self, state: LazyState, p: NeuronWeights) -> tuple[Array, Activity]:
+    def forward(self, state: LazyState, noise: dict[str, Array], p: NeuronWeights) -> tuple[Array, Activity]:
         return state.f.value, None
 
     def step(self, state: LazyState, activity: Activity, residual: Array, update: Update, p: NeuronWeights) -> State:
@@ -79,8 +88,7 @@ class LazyEquations(FieldEquations):
 
     def sites(self, state: LazyState, activity: Activity, p: NeuronWeights) -> Sites:
         """Those of the frozen neurons, and the predictions, to which single neurons contribute only through K."""
-        _, frozen = self.neurons.forward(state.neurons, p)
-        return {"neurons": self.neurons.sites(state.neurons, frozen, p), "prediction": state.f.value}
+        return {"neurons": state.frozen, "prediction": state.f.value}
 
     def prediction_sites(self, sites: Sites) -> dict[str, Array]:
         return {}
@@ -97,6 +105,12 @@ class LazyEquations(FieldEquations):
     def direct_variance(self, sites: Sites, p: NeuronWeights) -> Observables:
         variance = self.neurons.direct_variance(sites["neurons"], p)
         return variance | {"prediction": jnp.zeros_like(sites["prediction"])}
+
+    def bases(self, state: LazyState) -> Bases:
+        return state.bases
+
+    def fitted(self, bases: Bases) -> "LazyEquations":
+        return LazyEquations(self.neurons.fitted(bases))
 
 
 def with_richness(equations: FieldEquations, gamma0: float) -> FieldEquations:

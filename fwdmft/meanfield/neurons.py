@@ -1,22 +1,20 @@
 """Populations of sample neurons: which random numbers a neuron carries, and how they are drawn.
 
 At infinite width the neurons of a layer are independent draws from one law; S sample neurons with weights p_i (sum 1)
-stand for it, and every order parameter is a weighted average sum_i p_i o_i. The random numbers come from one
+stand for it, and every order parameter is a weighted average sum_i p_i o_i. The leading random numbers come from one
 scrambled Sobol sequence per population, mapped to Gaussians: averages of smooth functions then converge faster than
 S^-1/2. Rich dynamics is not polynomial in the noise, which is why this is no Gauss-Hermite grid.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from scipy.stats import qmc
 
 Noise = dict[str, np.ndarray]
-Weights = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -26,26 +24,53 @@ class Population:
     name: unique within the field equations.
     gaussians: how many independent N(0, 1) numbers a neuron carries, the most influential first (the leading
         coordinates of a Sobol sequence are the most evenly filled).
+    width: number of neurons in a network, in units of its width N.
     """
 
     name: str
     gaussians: int
+    width: float = 1.0
 
 
-def sample(populations: Iterable[Population], neurons: int, seed: int, replicate: int = 0) -> Noise:
-    """Standard normal numbers (gaussians, neurons) for each population; one scrambling per seed and replicate."""
-    return {
-        population.name: _sobol_normal(neurons, population.gaussians, (seed, replicate, index))
-        for index, population in enumerate(populations)
-    }
+@dataclass(frozen=True)
+class Supply:
+    """Further N(0, 1) numbers of a population's neurons, drawn upon while training goes on.
+
+    name: unique, also among populations. count: numbers per neuron; a longer supply begins like a shorter one.
+    leading: how many of the first belong to the population's Sobol sequence; the others are pseudo-random.
+    """
+
+    name: str
+    population: str
+    count: int
+    leading: int
 
 
-def uniform_weights(noise: Mapping[str, ArrayLike]) -> Weights:
-    """p_i = 1/S for every population."""
-    return {name: np.full(np.shape(draws)[-1], 1.0 / np.shape(draws)[-1]) for name, draws in noise.items()}
+def sample(
+    populations: Iterable[Population], supplies: Iterable[Supply], neurons: int, seed: int, replicate: int = 0
+) -> Noise:
+    """Standard normal numbers (gaussians, neurons) per population, (count, neurons) per supply.
+
+    One scrambling per seed and replicate.
+    """
+    noise: Noise = {}
+    for index, population in enumerate(populations):
+        entropy = (seed, replicate, index)
+        own = [supply for supply in supplies if supply.population == population.name]
+        counts = [population.gaussians, *(supply.leading for supply in own)]
+        first, *leading = np.split(_sobol_normal(neurons, sum(counts), entropy), np.cumsum(counts)[:-1])
+        noise[population.name] = first
+        for number, (supply, rows) in enumerate(zip(own, leading, strict=True)):
+            # Rows are drawn one after the other, so that more of them leave the first ones as they are.
+            rng = np.random.default_rng((*entropy, number + 1))
+            later = rng.standard_normal((max(0, supply.count - supply.leading), neurons))
+            noise[supply.name] = np.concatenate([rows, later])[: supply.count]
+    return noise
 
 
 def _sobol_normal(neurons: int, dimension: int, entropy: tuple[int, ...]) -> np.ndarray:
+    if dimension == 0:
+        return np.zeros((0, neurons))
     sequence = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(entropy))
     with warnings.catch_warnings():
         # Any number of neurons is allowed; powers of two are merely the best balanced.

@@ -14,9 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.errors import ComputationError
 from fwdmft.meanfield import dynamics
 from fwdmft.meanfield.dynamics import Drive
-from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables, Sites
+from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites
+
+NEURONS_PER_VECTOR = 4
+"""A basis of k vectors takes k of the S dimensions of neuron space; what is left of the randomness is off by k/S."""
 
 
 class Problem(eqx.Module):
@@ -26,21 +30,65 @@ class Problem(eqx.Module):
     noise: dict[str, Array]
     drive: Drive
 
-    def trajectory(self, p: NeuronWeights, observe: Callable[[Sites], Any]) -> Any:
+    def trajectory(self, p: NeuronWeights, observe: Callable[[Sites], Any]) -> dynamics.Trajectory:
         """See `dynamics.trajectory`."""
         return dynamics.trajectory(self.equations, self.noise, self.drive, p, observe)
 
     def observables(self, p_dynamics: NeuronWeights, p_observed: NeuronWeights) -> Observables:
         """Order parameters (time, ...), with separate weights for the dynamics and for what is averaged at last."""
-        return self.trajectory(p_dynamics, lambda sites: self.equations.observe(sites, p_observed))
+        return self.trajectory(p_dynamics, lambda sites: self.equations.observe(sites, p_observed)).seen
+
+    def equal_weights(self) -> NeuronWeights:
+        """p_i = 1/S for every population."""
+        counts = {population.name: self.noise[population.name].shape[-1] for population in self.equations.populations}
+        return {name: jnp.full(count, 1.0 / count) for name, count in counts.items()}
+
+    @property
+    def widths(self) -> dict[str, float]:
+        """Number of neurons of each population, in units of the network's width."""
+        return {population.name: population.width for population in self.equations.populations}
+
+
+@eqx.filter_jit
+def plain(problem: Problem, p: NeuronWeights) -> dynamics.Trajectory:
+    """Observables along one pass, without derivatives."""
+    return problem.trajectory(p, lambda sites: problem.equations.observe(sites, p))
+
+
+def with_room(
+    equations: FieldEquations, pose: Callable[[FieldEquations], Problem]
+) -> tuple[FieldEquations, dynamics.Trajectory]:
+    """The equations with as much room for bases as the problem needs, and the pass that showed it.
+
+    Raises ComputationError when a basis needs too many vectors for the number of sample neurons.
+    """
+    while True:
+        problem = pose(equations)
+        p = problem.equal_weights()
+        seen = plain(problem, p)
+        if not np.any(seen.bases.full):
+            return equations, seen
+        _check_neurons(seen.bases, min(len(weights) for weights in p.values()))
+        equations = equations.fitted(seen.bases)
+
+
+def _check_neurons(bases: Bases, count: int) -> None:
+    rank = int(np.max(bases.rank, initial=0))
+    if count < NEURONS_PER_VECTOR * rank:
+        raise ComputationError(
+            f"random matrices act on more than {rank} independent vectors, too many for {count} sample neurons; "
+            f"expected at least {NEURONS_PER_VECTOR} times as many neurons as vectors: raise theory.neurons, or lower "
+            "theory.replicates, which share them where fluctuations are computed"
+        )
 
 
 class Look(NamedTuple):
-    """Observables, their direct variance, and the contributions of neurons to predictions."""
+    """Observables, their direct variance, the contributions of neurons to predictions, and the bases of matrices."""
 
     mean: Observables
     direct_variance: Observables
     prediction_sites: dict[str, Array]
+    bases: Bases
 
 
 class Responses(NamedTuple):
@@ -60,12 +108,15 @@ class Responses(NamedTuple):
 def look(problem: Problem, p: NeuronWeights) -> Look:
     """One plain pass."""
     equations = problem.equations
-    return problem.trajectory(
+    (mean, direct, sites), bases = problem.trajectory(
         p,
-        lambda sites: Look(
-            equations.observe(sites, p), equations.direct_variance(sites, p), equations.prediction_sites(sites)
+        lambda sites: (
+            equations.observe(sites, p),
+            equations.direct_variance(sites, p),
+            equations.prediction_sites(sites),
         ),
     )
+    return Look(mean, direct, sites, bases)
 
 
 @eqx.filter_jit
@@ -78,7 +129,7 @@ def influences(problem: Problem, p: NeuronWeights, combinations: Observables) ->
 
     def influence(combination: Observables) -> Array:
         (gradient,) = pull_back(combination)
-        return jnp.concatenate([jnp.sqrt(p[name]) * gradient[name] for name in sorted(p)])
+        return jnp.concatenate([jnp.sqrt(p[name] / problem.widths[name]) * gradient[name] for name in sorted(p)])
 
     return jax.vmap(influence)(combinations)
 
@@ -98,12 +149,12 @@ def responses(
     equations = problem.equations
 
     def along(z: Array) -> tuple[tuple[Observables, Observables], Observables]:
-        dp = reweighting(p, z)
+        dp = reweighting(p, z, problem.widths)
 
         def total_and_direct(p: NeuronWeights) -> tuple[Observables, Observables]:
             return problem.trajectory(
                 p, lambda sites: (equations.observe(sites, p), equations.observe(jax.lax.stop_gradient(sites), p))
-            )
+            ).seen
 
         def slope(p: NeuronWeights) -> tuple[Observables, Observables]:
             return jax.jvp(total_and_direct, (p,), (dp,))[1]
@@ -122,11 +173,11 @@ def responses(
     )
 
 
-def reweighting(p: NeuronWeights, z: Float[Array, " stacked"]) -> NeuronWeights:
-    """The change of p along a scaled direction: sqrt(p_i) z_i for each population."""
+def reweighting(p: NeuronWeights, z: Float[Array, " stacked"], widths: dict[str, float]) -> NeuronWeights:
+    """The change of p along a scaled direction: sqrt(p_i / n) z_i for each population, n its width in units of N."""
     ends = np.cumsum([p[name].shape[0] for name in sorted(p)])
     parts = jnp.split(z, ends[:-1])
-    return {name: jnp.sqrt(p[name]) * part for name, part in zip(sorted(p), parts, strict=True)}
+    return {name: jnp.sqrt(p[name] / widths[name]) * part for name, part in zip(sorted(p), parts, strict=True)}
 
 
 class Passes:

@@ -8,10 +8,9 @@ infinite width is steadied by Sigma / (R S), what independent neurons would leav
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,11 +18,11 @@ from jaxtyping import Array
 
 from fwdmft.errors import ComputationError
 from fwdmft.meanfield import neurons
-from fwdmft.meanfield.dynamics import Drive, make_drive
-from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables
+from fwdmft.meanfield.dynamics import Drive, Trajectory, make_drive
+from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
 from fwdmft.meanfield.lazy import LazyEquations, richness_shift
-from fwdmft.meanfield.passes import Passes, Problem
+from fwdmft.meanfield.passes import Passes, Problem, with_room
 from fwdmft.optimization import Plan, Rung, ladders
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec
@@ -91,14 +90,14 @@ def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) ->
     spec = task.spec
     report("infinite width", 0, spec.replicates)
     fine, coarse = gradient_flow_ladders(task)
-    mean, spread = _infinite_width(task, fine, report)
+    mean, spread, bases = _infinite_width(task, fine, report)
     result: dict[str, Any] = {
         "times": task.times,
         "dims": task.equations.dims,
         "mean": mean,
         "standard_error": spread,
     }
-    result["diagnostics"] = {"neurons": spec.neurons, "substeps": fine[-1].substeps}
+    result["diagnostics"] = {"neurons": spec.neurons, "substeps": fine[-1].substeps} | bases
     if spec.fluctuations or spec.bias:
         samples = _replicates(task, coarse, report)
         result |= _summary(task, samples, spread, coarse)
@@ -106,14 +105,26 @@ def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) ->
     return TheoryResult(**result)
 
 
-def _infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> tuple[Arrays, Arrays]:
-    """Mean over R passes with S neurons each, and its standard error from their spread."""
-    passes = []
+def _infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> tuple[Arrays, Arrays, Arrays]:
+    """Mean over R passes with S neurons each, its standard error from their spread, and diagnostics of the bases."""
+    passes, bases = [], []
     for replicate in range(task.spec.replicates):
-        passes.append(_numpy(_observe(*_problem(task, task.spec.neurons, replicate, ladder))))
+        task, seen = _plain_pass(task, task.spec.neurons, replicate, ladder)
+        passes.append(_numpy(seen.seen))
+        bases.append(_numpy(seen.bases._asdict()))
         check_finite(passes[-1]["prediction"], task.times)
         report("infinite width", replicate + 1, task.spec.replicates)
-    return _mean_and_error(passes)
+    return *_mean_and_error(passes), {f"basis_{name}": np.max([b[name] for b in bases], axis=0) for name in bases[0]}
+
+
+def _plain_pass(
+    task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]
+) -> tuple[TheoryTask, Trajectory]:
+    """One pass, and the task with room for what it needed."""
+    equations, seen = with_room(
+        task.equations, lambda equations: _problem(replace(task, equations=equations), count, replicate, ladder)[0]
+    )
+    return replace(task, equations=equations), seen
 
 
 def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Rung, ...]]:
@@ -121,20 +132,22 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Run
 
     Plain gradient descent needs one rung. Raises ComputationError when the longest ladder does not suffice.
     """
-    if task.plan.tolerance is None:
+    tolerance = task.plan.tolerance
+    if tolerance is None:
         return task.plan.ladder, task.plan.ladder
     coarse, before, change = None, None, np.inf
     for ladder in ladders():
-        f = _numpy(_observe(*_problem(task, min(task.spec.neurons, 1024), 0, ladder)))["prediction"]
+        task, seen = _plain_pass(task, min(task.spec.neurons, 1024), 0, ladder)
+        f = np.asarray(seen.seen["prediction"])
         if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
             change = float(np.max(np.abs(f - before)) / max(np.max(np.abs(f)), np.finfo(float).tiny))
             coarse = ladder if coarse is None and change < DERIVATIVE_TOLERANCE else coarse
-            if change < task.plan.tolerance:
+            if change < tolerance:
                 return ladder, coarse or ladder
         before = f
     raise ComputationError(
         f"gradient flow: halving the step {len(ladder)} times left a relative change of {change:.1e}; expected "
-        f"optimizer.tolerance {task.plan.tolerance:g}: raise it, or take a smaller optimizer.learning_rate"
+        f"optimizer.tolerance {tolerance:g}: raise it, or take a smaller optimizer.learning_rate"
     )
 
 
@@ -151,18 +164,13 @@ def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
 def _problem(task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]) -> tuple[Problem, NeuronWeights]:
     drive = _drive(task, ladder)
     equations = task.equations if task.lazy_scale is None else LazyEquations(task.equations)
-    noise = neurons.sample(equations.populations, count, task.spec.seed, replicate)
-    as_arrays = jax.tree.map(jnp.asarray, noise)
-    return Problem(equations, as_arrays, drive), jax.tree.map(jnp.asarray, neurons.uniform_weights(noise))
+    noise = neurons.sample(equations.populations, equations.supplies, count, task.spec.seed, replicate)
+    problem = Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
+    return problem, problem.equal_weights()
 
 
 def _drive(task: TheoryTask, ladder: tuple[Rung, ...]) -> Drive:
     return make_drive(task.plan.on_ladder(ladder), task.loss, task.y, task.train, task.spec.save_every)
-
-
-@eqx.filter_jit
-def _observe(problem: Problem, p: NeuronWeights) -> Observables:
-    return problem.observables(p, p)
 
 
 def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> list[Fluctuations]:
@@ -172,6 +180,7 @@ def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> l
     """
     spec = task.spec
     count = (spec.fluctuation_neurons or spec.neurons) // spec.replicates
+    task, _ = _plain_pass(task, count, 1, ladder)
     passes = Passes(*_problem(task, count, 1, ladder), direction_block(task), spec.bias)
     shares = [0.0] * spec.replicates
 

@@ -32,7 +32,7 @@ def _features_and_slopes(model: Network, x: Array) -> tuple[tuple[Array, ...], t
 
 
 def _tangent_gram(model: Network, x: Array) -> Float[Array, "point output point output"]:
-    parameters, static = eqx.partition(model, eqx.is_inexact_array)
+    parameters, static = eqx.partition(model, model.trained())
 
     def f(parameters: Network, x: Array) -> Array:
         return eqx.combine(parameters, static)(x)

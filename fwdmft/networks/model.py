@@ -3,11 +3,12 @@
 from abc import abstractmethod
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float
 
 
 class Network(eqx.Module):
-    """One network of width N, an ordinary Equinox module whose inexact arrays are trained.
+    """One network of width N, an ordinary Equinox module.
 
     Laws: `__call__(x)` equals `trace(x, shifts())[0]`; entries of every initial weight matrix are independent normal.
     """
@@ -15,6 +16,10 @@ class Network(eqx.Module):
     @abstractmethod
     def __call__(self, x: Array) -> Float[Array, " output"]:
         """Raw prediction f (not centred) for one point."""
+
+    def trained(self) -> "Network":
+        """The module with True in place of every array that is trained; by default all inexact arrays are."""
+        return jax.tree.map(eqx.is_inexact_array, self)
 
     @abstractmethod
     def shifts(self) -> tuple[Array, ...]:

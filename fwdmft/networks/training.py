@@ -68,7 +68,7 @@ def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str
     x, y = jnp.asarray(task.x, task.dtype), jnp.asarray(task.y, task.dtype)
     training = np.flatnonzero(task.train)
     x_train, y_train = x[training], y[training]
-    initial, static = eqx.partition(model, eqx.is_inexact_array)
+    initial, static = eqx.partition(model, model.trained())
     gamma0 = task.gamma0(width)
     momentum, decay = task.plan.momentum, task.plan.weight_decay
 

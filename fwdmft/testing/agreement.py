@@ -77,6 +77,6 @@ def assert_equal(
     )
 
 
-def rarely_exceeded(freedom: int) -> float:
-    """Ratio of two equal variances, each estimated with `freedom`, that is exceeded as rarely as four errors."""
-    return float(stats.f.isf(RARE, freedom, freedom))
+def rarely_exceeded(freedom: int, other: int) -> float:
+    """Ratio of two estimates of one variance (with their degrees of freedom) exceeded as rarely as four errors."""
+    return float(stats.f.isf(RARE, freedom, other))

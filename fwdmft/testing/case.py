@@ -14,8 +14,8 @@ from jaxtyping import Array
 from fwdmft.meanfield import neurons
 from fwdmft.meanfield.dynamics import make_drive
 from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables
-from fwdmft.meanfield.influences import Problem
 from fwdmft.meanfield.lazy import LazyEquations, with_richness
+from fwdmft.meanfield.passes import Problem, with_room
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.model import Network
@@ -80,7 +80,8 @@ class Case:
     @cached_property
     def equations(self) -> FieldEquations:
         """At the case's richness, or at richness 1 where the parameterization's vanishes with width."""
-        return self._equations if self.lazy_scale is None else with_richness(self._equations, 1.0)
+        equations = self._equations if self.lazy_scale is None else with_richness(self._equations, 1.0)
+        return with_room(equations, lambda roomy: self._problem(roomy, self.neurons, 0, None))[0]
 
     @property
     def centred_equations(self) -> FieldEquations:
@@ -104,9 +105,11 @@ class Case:
         limit: at the richness of infinite width, even where that is the lazy limit.
         """
         lazy = limit and self.lazy_scale is not None
-        noise = neurons.sample(self.equations.populations, count, SEED, replicate)
+        return self._problem(LazyEquations(self.equations) if lazy else self.equations, count, replicate, plan)
+
+    def _problem(self, equations: FieldEquations, count: int, replicate: int, plan: Plan | None) -> Problem:
+        noise = neurons.sample(equations.populations, equations.supplies, count, SEED, replicate)
         drive = make_drive(plan or self.plan, self.loss, self.y, self.train, self.save_every)
-        equations = LazyEquations(self.equations) if lazy else self.equations
         return Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
 
     def samplings(self, count: int, number: int) -> dict[str, np.ndarray]:
@@ -114,7 +117,7 @@ class Case:
         seen = []
         for replicate in range(number):
             problem = self.problem(count, REPLICATES + 1 + replicate, limit=True)
-            seen.append(observe(problem, jax.tree.map(jnp.asarray, neurons.uniform_weights(problem.noise))))
+            seen.append(observe(problem, problem.equal_weights()))
         return {name: np.stack([s[name] for s in seen]) for name in seen[0]}
 
     @cached_property
@@ -140,10 +143,10 @@ class Case:
 
     @cached_property
     def ensembles(self) -> tuple[WidthStatistics, ...]:
-        """Statistics at each of `widths`, and a few members one by one."""
+        """Statistics at each of `widths`."""
         task, times = self.task(), self.theory.times
         pairs = zip(self.widths, self.members, strict=True)
-        return tuple(train_ensemble(task, width, members, SEED, times, samples=4) for width, members in pairs)
+        return tuple(train_ensemble(task, width, members, SEED, times, samples=0) for width, members in pairs)
 
     def task(self, plan: Plan | None = None, kernels: bool = True) -> Task:
         """Training of float64 networks."""

@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwdmft.meanfield import neurons
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.influences import Problem
 from fwdmft.meanfield.lazy import LazyEquations, with_richness
-from fwdmft.networks.ensemble import train_ensemble
 from fwdmft.optimization import Plan
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero, rarely_exceeded
 from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, observe
@@ -29,27 +27,27 @@ NEARLY_LAZY = 0.02
 
 
 def a_shorter_run_is_the_beginning_of_a_longer_one(case: Case) -> None:
-    """At infinite width and in single networks."""
+    """Nothing depends on what comes later."""
     saved = len(case.theory.times) // 2 + 1
     steps = int(case.theory.times[saved - 1]) + 1
-    shorter = replace(case.plan, learning_rates=case.plan.learning_rates[:steps], batches=_first(case.plan, steps))
-    p = weights(case)
-    whole = observe(case.problem(case.few), p)
-    assert_same(observe(case.problem(case.few, plan=shorter), p), {name: a[:saved] for name, a in whole.items()})
-    assert_equal("networks", _members(case, shorter), case.ensembles[0].sample_prediction[:, :saved])
+    batches = None if case.plan.batches is None else case.plan.batches[:steps]
+    shorter = replace(case.plan, learning_rates=case.plan.learning_rates[:steps], batches=batches)
+    whole = observe(case.problem(case.few), weights(case))
+    begun = observe(case.problem(case.few, plan=shorter), weights(case))
+    assert_same(begun, {name: a[:saved] for name, a in whole.items()})
 
 
 def relabelling_points_relabels_results(case: Case) -> None:
-    """Exactly in networks; at infinite width within standard errors, since neurons carry other noise."""
-    order = np.roll(np.arange(len(case.x))[::-1], 1)
+    """Within standard errors, since neurons then carry other noise; and a network is built as if nothing happened."""
+    order = np.roll(np.arange(len(case.x)), 1)
     other = replace(case, x=case.x[order], y=case.y[order], train=case.train[order])
-    plan = _relabelled(case, order)
-    assert_equal("networks", _members(other, plan), case.ensembles[0].sample_prediction[:, :, order])
-    seen = _infinite_width(other.problem(case.neurons, plan=plan, limit=True))
+    seen = _infinite_width(other.problem(case.neurons, plan=_relabelled(case, order), limit=True))
     for name, expected in case.infinite_width.items():
         back = _relabel(seen[name], case.equations.dims[name], np.argsort(order))
         spread = np.sqrt(AVERAGED * expected.squared_errors[0])
         assert_zero(name, Estimate.of(back, spread, AVERAGED) - expected, float(np.max(np.abs(back))))
+    built = [jax.vmap(each.build(case.widths[0], jax.random.key(SEED)))(jnp.asarray(each.x)) for each in (case, other)]
+    assert_equal("networks", built[1], built[0][order])
 
 
 def small_richness_is_the_lazy_limit(case: Case) -> None:
@@ -75,19 +73,27 @@ def small_richness_is_the_lazy_limit(case: Case) -> None:
 def error_bars_shrink_with_more_neurons(case: Case) -> None:
     """As S^(-1/2) or faster, and never above that of independent neurons, sqrt(Sigma / S)."""
     few, many = (_spread(case, count) for count in (case.few, MORE * case.few))
-    allowed = rarely_exceeded(SAMPLINGS - 1)
+    allowed = rarely_exceeded(SAMPLINGS - 1, SAMPLINGS - 1)
     for name, variance in case.theory.variance.items():
         spreads = [float(np.sum(spread[name])) for spread in (few, many)]
+        assert spreads[1] > 0, f"{name}: all samplings are the same"
         assert spreads[1] <= allowed * spreads[0] / MORE, f"{name}: {spreads} at S and {MORE} S"
         promised = float(np.sum(variance)) / (MORE * case.few)
         assert spreads[1] <= allowed * promised, f"{name}: spread {spreads[1]:.3g}, promised {promised:.3g}"
 
 
-def samplings_agree_within_error_bars(case: Case) -> None:
-    """The theory's mean is that of other samplings up to its standard error."""
+def error_bars_are_honest(case: Case) -> None:
+    """The theory's mean is that of other samplings up to its standard error, which is their spread."""
     for name, mean in case.theory.mean.items():
-        seen = Estimate.of(mean, case.theory.standard_error[name], REPLICATES)
-        assert_zero(name, seen - case.infinite_width[name], float(np.max(np.abs(mean))))
+        promised, expected = case.theory.standard_error[name], case.infinite_width[name]
+        seen = Estimate.of(mean, promised, REPLICATES)
+        assert_zero(name, seen - expected, float(np.max(np.abs(mean))))
+        ratio = float(np.sum(promised**2) / np.sum(expected.squared_errors[0] * AVERAGED / REPLICATES))
+        smallest, largest = (
+            1 / rarely_exceeded(AVERAGED - 1, REPLICATES - 1),
+            rarely_exceeded(REPLICATES - 1, AVERAGED - 1),
+        )
+        assert smallest < ratio < largest, f"{name}: squared standard error is {ratio:.3g} of what samplings show"
 
 
 LAWS = tuple(
@@ -98,7 +104,7 @@ LAWS = tuple(
             relabelling_points_relabels_results,
             small_richness_is_the_lazy_limit,
             error_bars_shrink_with_more_neurons,
-            samplings_agree_within_error_bars,
+            error_bars_are_honest,
         ),
     )
 )
@@ -110,16 +116,6 @@ def _with_equations(problem: Problem, equations: FieldEquations) -> Problem:
 
 def _with_richness(problem: Problem, gamma0: float) -> Problem:
     return _with_equations(problem, with_richness(problem.equations, gamma0))
-
-
-def _members(case: Case, plan: Plan) -> np.ndarray:
-    """Predictions of a few networks one by one, the first members of the case's first ensemble."""
-    times = np.arange(0, plan.steps, case.save_every)
-    return train_ensemble(case.task(plan, kernels=False), case.widths[0], 4, SEED, times, samples=4).sample_prediction
-
-
-def _first(plan: Plan, steps: int) -> np.ndarray | None:
-    return None if plan.batches is None else plan.batches[:steps]
 
 
 def _relabelled(case: Case, order: np.ndarray) -> Plan:
@@ -138,8 +134,7 @@ def _relabel(values: np.ndarray, dims: tuple[str, ...], order: np.ndarray) -> np
 
 
 def _infinite_width(problem: Problem) -> dict[str, np.ndarray]:
-    uniform = jax.tree.map(jnp.asarray, neurons.uniform_weights(problem.noise))
-    return {name: np.asarray(value) for name, value in observe(problem, uniform).items()}
+    return {name: np.asarray(value) for name, value in observe(problem, problem.equal_weights()).items()}
 
 
 def _spread(case: Case, count: int) -> dict[str, np.ndarray]:

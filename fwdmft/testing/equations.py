@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fwdmft.meanfield import dynamics
 from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables, Sites, Update
 from fwdmft.meanfield.influences import Problem
 from fwdmft.meanfield.lazy import with_richness
@@ -47,7 +46,7 @@ def splitting_a_neuron_changes_nothing(case: Case) -> None:
 
 def averages_are_linear_in_p(case: Case) -> None:
     """averages(p + 2 p') = averages(p) + 2 averages(p'), at trained neurons."""
-    sites, p, other = _last_sites(case.problem(case.few), weights(case)), weights(case), weights(case, seed=1)
+    sites, p, other = _walk(case.problem(case.few), weights(case)).sites, weights(case), weights(case, seed=1)
     for name in sites:
         average = {key: case.equations.averages(name, sites[name], q[name]) for key, q in (("p", p), ("other", other))}
         both = case.equations.averages(name, sites[name], p[name] + 2 * other[name])
@@ -100,7 +99,7 @@ def kernels_are_positive_semidefinite(case: Case) -> None:
 def direct_variance_is_that_of_single_neurons(case: Case) -> None:
     """A faster `direct_variance` equals the general one."""
     equations, p = case.equations, weights(case)
-    sites = _last_sites(case.problem(case.few), p)
+    sites = _walk(case.problem(case.few), p).sites
     general = eqx.filter_jit(FieldEquations.direct_variance)(equations, sites, p)
     assert_same(equations.direct_variance(sites, p), general)
 
@@ -164,12 +163,6 @@ def _matrices(values: np.ndarray, dims: tuple[str, ...]) -> np.ndarray:
     return values.reshape(-1, size, size)
 
 
-@eqx.filter_jit
-def _last_sites(problem: Problem, p: NeuronWeights) -> Sites:
-    seen = dynamics.trajectory(problem.equations, problem.noise, problem.drive, p, lambda sites: sites)
-    return jax.tree.map(lambda a: a[-1], seen)
-
-
 class _Walk(NamedTuple):
     """Two steps of training, then: what is predicted and observed, and observed after three further kinds of step."""
 
@@ -186,14 +179,14 @@ def _walk(problem: Problem, p: NeuronWeights) -> _Walk:
     equations, rate = problem.equations, problem.drive.rates[0, 0]
     state = equations.initial(problem.noise, p, momentum=False)
     for _ in range(2):
-        f, activity = equations.forward(state, p)
+        f, activity = equations.forward(state, problem.noise, p)
         state = equations.step(state, activity, problem.drive.residual(f, None), Update(rate, 0.0, 0.0), p)
-    f, activity = equations.forward(state, p)
+    f, activity = equations.forward(state, problem.noise, p)
     residual = problem.drive.residual(f, None)
 
     def observed_after(rate: Array, residual: Array) -> Observables:
         later = equations.step(state, activity, residual, Update(rate, 0.0, 0.0), p)
-        return equations.observe(equations.sites(later, equations.forward(later, p)[1], p), p)
+        return equations.observe(equations.sites(later, equations.forward(later, problem.noise, p)[1], p), p)
 
     sites = equations.sites(state, activity, p)
     return _Walk(

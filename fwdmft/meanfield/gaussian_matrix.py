@@ -1,0 +1,246 @@
+"""Random matrices between two populations of sample neurons, by exact Gaussian conditioning.
+
+A hidden matrix W with independent N(0, sigma^2) entries acts on vectors that depend, through training, on W itself.
+It is never formed. What is known of it are its products with the vectors seen so far:
+
+    E  (rank, in neuron)   orthonormal basis of the input vectors    Y = W E / sqrt(N_in)     <E_i E_j>_in = delta_ij
+    E' (rank', out neuron) orthonormal basis of the output vectors   X = W^T E' / sqrt(N_out)
+
+Given X, the product of W with a new direction E_n orthogonal to E is, in law,
+
+    Y_n = r E' <X E_n>_in + sigma (e - E' <E' e>_out),    e ~ N(0, 1) per neuron,    r = sqrt(N_in / N_out)
+
+The first term is what the transposed products revealed (the response functions A and B of the field theory), the
+projection keeps <E' W E_n> consistent with it. The same holds for W^T with the roles exchanged. In law a simulation
+with S neurons of equal weight *is* a network of width S, so weighted neurons give the functional of their measure.
+
+Training adds rank-one terms s v^T / sqrt(N_in) whose vectors have been seen, s as an output and v as an input vector,
+so on each side they change the action on the basis only: `action` is Y plus what was learned. Momentum and weight
+decay are linear and apply to both parts alike.
+
+Trajectories are smooth in time, so a block of new vectors mostly lies in the span of earlier ones: the residual is
+resolved into its principal directions, those above a tolerance are kept. Which ones is decided with gradients stopped;
+the kept ones are orthonormalised by a Cholesky factor, which is differentiable, as only their span matters.
+
+Source: the conditioning technique of Bolthausen (2014) for iterations with Gaussian matrices; Bordelon & Pehlevan 2022
+(arXiv 2205.09653) for the field theory it replaces.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from fwdmft.meanfield.field_equations import Update
+from fwdmft.meanfield.products import mix
+from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
+
+
+class Side(NamedTuple):
+    """What is known of a matrix in one direction; rows from `rank` on are zero.
+
+    basis: E. image: Y, of the initial matrix. action: of the trained one, with its velocity.
+    rank: number of basis vectors. dropped: largest share of a vector's squared norm that was left out.
+    full: whether the capacity did not suffice, so that the side is not to be trusted.
+    """
+
+    basis: Float[Array, "capacity source"]
+    image: Float[Array, "capacity target"]
+    action: Trained
+    rank: Int[Array, ""]
+    dropped: Float[Array, ""]
+    full: Bool[Array, ""]
+
+
+class GaussianMatrix(NamedTuple):
+    """A matrix seen from both sides. kept: what weight decay left of the initial matrix."""
+
+    forward: Side
+    backward: Side
+    kept: Trained
+
+
+class Law(NamedTuple):
+    """Law of the initial matrix, and how closely vectors are resolved.
+
+    sigma: standard deviation of the entries. ratio: N_in / N_out. tolerance: share of a vector's squared norm that may
+    be left out.
+    """
+
+    sigma: float
+    ratio: float
+    tolerance: float
+
+    def transposed(self) -> "Law":
+        return self._replace(ratio=1 / self.ratio)
+
+
+class Product(NamedTuple):
+    """W v / sqrt(N_in) for a block of vectors, and their coordinates: v = coordinates.T @ basis."""
+
+    value: Float[Array, "vector target"]
+    coordinates: Float[Array, "capacity vector"]
+
+
+def untouched(capacities: tuple[int, int], neurons: tuple[int, int], momentum: bool) -> GaussianMatrix:
+    """A matrix of which nothing is known. capacities: of forward and backward side. neurons: in, out."""
+    return GaussianMatrix(
+        _unknown(capacities[0], neurons[0], neurons[1], momentum),
+        _unknown(capacities[1], neurons[1], neurons[0], momentum),
+        at_rest(jnp.ones(()), momentum),
+    )
+
+
+def _unknown(capacity: int, source: int, target: int, momentum: bool) -> Side:
+    image = jnp.zeros((capacity, target))
+    return Side(
+        jnp.zeros((capacity, source)),
+        image,
+        at_rest(image, momentum),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros(()),
+        jnp.zeros((), bool),
+    )
+
+
+def apply(
+    matrix: GaussianMatrix, v: Array, noise: Array, p_in: Array, p_out: Array, law: Law
+) -> tuple[GaussianMatrix, Product]:
+    """W v / sqrt(N_in) for vectors v (vector, in neuron), with noise (capacity, out neuron) for new directions."""
+    side, product = _act(matrix.forward, matrix.backward, matrix.kept, v, noise, p_in, p_out, law)
+    return matrix._replace(forward=side), product
+
+
+def apply_transposed(
+    matrix: GaussianMatrix, v: Array, noise: Array, p_in: Array, p_out: Array, law: Law
+) -> tuple[GaussianMatrix, Product]:
+    """W^T v / sqrt(N_out) for vectors v (vector, out neuron), with noise (capacity, in neuron)."""
+    side, product = _act(matrix.backward, matrix.forward, matrix.kept, v, noise, p_out, p_in, law.transposed())
+    return matrix._replace(backward=side), product
+
+
+def learn(
+    matrix: GaussianMatrix,
+    signal: Float[Array, "vector out"],
+    signal_coordinates: Float[Array, "capacity vector"],
+    v: Float[Array, "vector in"],
+    v_coordinates: Float[Array, "capacity vector"],
+    law: Law,
+    update: Update,
+) -> GaussianMatrix:
+    """One training step in the direction sum_mu s_mu v_mu^T / sqrt(N_in), whose vectors have all been seen."""
+    forward, backward = matrix.forward, matrix.backward
+    back = mix(signal_coordinates, v) / law.ratio**0.5
+    return GaussianMatrix(
+        forward._replace(action=heavy_ball(forward.action, mix(v_coordinates, signal), update)),
+        backward._replace(action=heavy_ball(backward.action, back, update)),
+        heavy_ball(matrix.kept, jnp.zeros(()), update),
+    )
+
+
+def _act(
+    side: Side, other: Side, kept: Trained, v: Array, noise: Array, p: Array, p_target: Array, law: Law
+) -> tuple[Side, Product]:
+    """Extend the side so that it resolves v, and act on it."""
+    weighted = p * v
+    known = side.basis @ weighted.T
+    squares = jnp.einsum("vn,vn->v", weighted, v)
+    unseen = jax.lax.stop_gradient(squares - jnp.sum(known**2, axis=0))
+    norms = jax.lax.stop_gradient(jnp.where(squares > 0, squares, 1.0))
+    new = unseen / norms > law.tolerance
+    room = side.rank + len(v) <= len(side.basis)
+    fresh = jax.lax.cond(
+        jnp.any(new) & room,
+        lambda: _resolve(side, other, v, known, norms, noise, p, p_target, law),
+        lambda: _nothing_new(side, v, known, jnp.max(unseen / norms), p_target),
+    )
+    action = _append(side.action.value, kept.value * fresh.image, side.rank)
+    velocity = None
+    if side.action.velocity is not None:
+        velocity = _append(side.action.velocity, kept.velocity * fresh.image, side.rank)
+    extended = Side(
+        _append(side.basis, fresh.basis, side.rank),
+        _append(side.image, fresh.image, side.rank),
+        Trained(action, velocity),
+        side.rank + fresh.number,
+        jnp.maximum(side.dropped, jnp.where(room, fresh.dropped, 0.0)),
+        side.full | (jnp.any(new) & ~room),
+    )
+    coordinates = _append(fresh.known, fresh.coordinates, side.rank)
+    return extended, Product(coordinates.T @ action, coordinates)
+
+
+class _Fresh(NamedTuple):
+    """New basis vectors with their images, zero rows last, and the coordinates of a block of vectors."""
+
+    basis: Float[Array, "vector source"]
+    image: Float[Array, "vector target"]
+    known: Float[Array, "capacity vector"]
+    coordinates: Float[Array, "vector vector"]
+    number: Int[Array, ""]
+    dropped: Float[Array, ""]
+
+
+def _nothing_new(side: Side, v: Array, known: Array, dropped: Array, p_target: Array) -> _Fresh:
+    count = len(v)
+    return _Fresh(
+        jnp.zeros_like(v),
+        jnp.zeros((count, len(p_target))),
+        known,
+        jnp.zeros((count, count)),
+        jnp.zeros((), side.rank.dtype),
+        dropped,
+    )
+
+
+def _resolve(
+    side: Side,
+    other: Side,
+    v: Array,
+    known: Array,
+    norms: Array,
+    noise: Array,
+    p: Array,
+    p_target: Array,
+    law: Law,
+) -> _Fresh:
+    residual = v - known.T @ side.basis
+    # Once more, as rounding leaves the residual not quite orthogonal.
+    correction = side.basis @ (p * residual).T
+    residual = residual - correction.T @ side.basis
+    mixing, strengths = _principal(residual, norms, p)
+    keep = strengths > law.tolerance
+    basis = _orthonormal(mix(mixing.T, residual), keep, p)
+    e = jax.lax.dynamic_slice_in_dim(noise, side.rank, len(v)) * keep[:, None]
+    revealed = law.ratio**0.5 * (other.image @ (p * basis).T) - law.sigma * (other.basis @ (p_target * e).T)
+    return _Fresh(
+        basis,
+        law.sigma * e + revealed.T @ other.basis,
+        known + correction,
+        basis @ (p * residual).T,
+        jnp.sum(keep).astype(side.rank.dtype),
+        jnp.max(jnp.where(keep, 0.0, strengths)),
+    )
+
+
+def _principal(residual: Array, norms: Array, p: Array) -> tuple[Float[Array, "vector direction"], Array]:
+    """Combinations of the residuals along which their joint scatter, relative to the vectors' norms, is largest."""
+    scaled = jax.lax.stop_gradient(residual) / jnp.sqrt(norms)[:, None]
+    if len(scaled) == 1:
+        return jax.lax.rsqrt(norms)[:, None], jnp.sum(jax.lax.stop_gradient(p) * scaled**2, axis=-1)
+    strengths, vectors = jnp.linalg.eigh((jax.lax.stop_gradient(p) * scaled) @ scaled.T)
+    return vectors[:, ::-1] / jnp.sqrt(norms)[:, None], strengths[::-1]
+
+
+def _orthonormal(rows: Array, keep: Array, p: Array) -> Array:
+    """The kept rows (they come first) orthonormalised, the others zero."""
+    kept = rows * keep[:, None]
+    scatter = (p * kept) @ kept.T + jnp.diag(jnp.where(keep, 0.0, 1.0))
+    return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(scatter), kept, lower=True)
+
+
+def _append(buffer: Array, rows: Array, start: Array) -> Array:
+    """Rows added from `start` on, where the buffer is zero."""
+    there = jax.lax.dynamic_slice_in_dim(buffer, start, len(rows))
+    return jax.lax.dynamic_update_slice_in_dim(buffer, there + rows, start, axis=0)

@@ -1,0 +1,52 @@
+"""What a chain of layers is made of besides its local maps: sizes, scales, which weights are trained."""
+
+from dataclasses import dataclass
+
+from fwdmft.meanfield.gaussian_matrix import Law
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What a chain is made of besides its local maps.
+
+    sigma_w: initial standard deviations of input weights, matrices and readout (depth + 1). sigma_b: scale of biases.
+    widths: n_l of each layer. branch: beta of a residual chain, None for a plain one. trained: which of the weights
+    (depth + 1) are; a layer's bias goes with the weights below it. center: report and train f(t) - f(0).
+    tolerance: share of a vector's squared norm that a basis may leave out.
+    """
+
+    depth: int
+    outputs: int
+    sigma_w: tuple[float, ...]
+    sigma_b: float = 0.0
+    widths: tuple[float, ...] = ()
+    branch: float | None = None
+    trained: tuple[bool, ...] = ()
+    center: bool = True
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", self.widths or (1.0,) * self.depth)
+        object.__setattr__(self, "trained", self.trained or (True,) * (self.depth + 1))
+        if self.branch is not None and set(self.widths) != {1.0}:
+            raise ValueError(f"layers of a residual chain have one width, not {self.widths}")
+
+    @property
+    def beta(self) -> float:
+        return 1.0 if self.branch is None else self.branch
+
+    def population(self, layer: int) -> str:
+        """Name of the population to which a layer (0 .. depth - 1) belongs."""
+        return f"hidden_{layer + 1}" if self.branch is None else "stream"
+
+    def law(self, matrix: int) -> Law:
+        """Of the Gaussian matrix behind layer `matrix`."""
+        ratio = self.widths[matrix] / self.widths[matrix + 1]
+        return Law(self.sigma_w[matrix + 1], ratio, self.tolerance)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The factors of the terms of K."""
+        inner = [self.beta**2 * n for n in self.widths[1:]]
+        every = (self.widths[0], *inner, 1 / self.widths[-1])
+        return tuple(c if trained else 0.0 for c, trained in zip(every, self.trained, strict=True))
