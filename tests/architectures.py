@@ -24,6 +24,13 @@ def mlp(
     return Case(f"mlp-{name}", registry().get("architecture", "mlp"), spec, *data, **settings)
 
 
+def deep(name: str, depth: int, architecture: dict[str, Any], data: Data = POINTS, **settings: Any) -> Case:
+    """A deep network. Its law has larger coefficients of 1/N, hence larger widths; its bases need more neurons."""
+    spec = {"kind": "deep", "depth": depth, **architecture}
+    sizes = {"few": 512, "widths": (32, 128), "members": (8000, 4000)}
+    return Case(f"deep-{name}", registry().get("architecture", "deep"), spec, *data, **(sizes | settings))
+
+
 def classes(data: Data) -> Data:
     """The same points with probabilities of classes as targets."""
     x, y, train = data
@@ -48,5 +55,20 @@ CASES = (
         parameterization=MeanField(center=False),
         loss=SoftmaxCrossEntropy(),
         optimizer=GradientDescent(learning_rate=0.4, steps=13, batch=Minibatches(size=1)),
+    ),
+    deep(
+        "tanh",
+        2,
+        {"activation": "tanh", "bias": 0.4, "width_ratios": [1.0, 0.5]},
+        parameterization=MeanField(sigma_w=(1.2, 1.5, 0.8)),
+        optimizer=GradientDescent(learning_rate=0.1, steps=13, momentum=0.5, weight_decay=0.1),
+    ),
+    deep(
+        "residual",
+        3,
+        {"activation": "erf", "branch_scale": 0.7, "frozen": [1]},
+        data=points(2, 5, outputs=2),
+        parameterization=MeanField(gamma0=2.0),
+        optimizer=GradientDescent(learning_rate=0.1, steps=9),
     ),
 )

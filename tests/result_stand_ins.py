@@ -19,7 +19,8 @@ from fwdmft.results.describe import OBSERVABLES
 Arrays = dict[str, np.ndarray]
 POINTS, TRAINED, DEPTH, STEPS = 6, 4, 2, 21
 WIDTHS = (64, 256, 1024)
-DIMS = {name: observable.dims for name, observable in OBSERVABLES.items()}
+DIMS = {name: observable.dims for name, observable in OBSERVABLES.items() if "time" not in observable.dims}
+TWO_TIME_DIMS = {name: observable.dims for name, observable in OBSERVABLES.items() if "time" in observable.dims}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Theory:
     bias_standard_error: Arrays
     prediction_covariance: np.ndarray | None = None
     equal_time_covariance: np.ndarray | None = None
+    layer_covariance: np.ndarray | None = None
+    responses: Arrays = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -66,21 +69,25 @@ def dataset(outputs: int = 1, images: bool = False) -> SimpleNamespace:
     return SimpleNamespace(x=x, y=y, train=train, description="six made-up points", attributes=origin)
 
 
-def theory(outputs: int = 1, fluctuations: bool = True, bias: bool = True) -> Theory:
+def theory(outputs: int = 1, fluctuations: bool = True, bias: bool = True, two_time: bool = True) -> Theory:
     curves = {name: _curves(name, outputs) for name in DIMS}
-    mean, sigma, shift = ({name: curves[name][part] for name in DIMS} for part in range(3))
+    if two_time:
+        curves |= {name: _between_times(*curves[name.removesuffix("_two_time")]) for name in TWO_TIME_DIMS}
+    mean, sigma, shift = ({name: curves[name][part] for name in curves} for part in range(3))
     covariance = sigma["prediction"][:, :, :, None] * np.eye(outputs)
     return Theory(
         times=np.arange(STEPS),
-        dims=DIMS,
+        dims=DIMS | (TWO_TIME_DIMS if two_time else {}),
         mean=mean,
         standard_error={name: np.sqrt(value / 16384) for name, value in sigma.items()} if fluctuations else {},
         variance=sigma if fluctuations else {},
         variance_standard_error={name: 0.005 * value for name, value in sigma.items()} if fluctuations else {},
         bias=shift if bias else {},
-        bias_standard_error={name: 0.02 * np.sqrt(sigma[name]) for name in DIMS} if bias else {},
+        bias_standard_error={name: 0.02 * np.sqrt(value) for name, value in sigma.items()} if bias else {},
         prediction_covariance=_full_covariance(sigma["prediction"]) if fluctuations else None,
         equal_time_covariance=covariance if fluctuations else None,
+        layer_covariance=_layer_covariance() if fluctuations else None,
+        responses=_responses(outputs) if two_time else {},
         diagnostics={
             "neurons": 16384,
             "seconds": 3.5,
@@ -110,12 +117,41 @@ def _expand(gram: np.ndarray, name: str, outputs: int) -> np.ndarray:
     """(P, P) to the dims of kernel `name`: identity over outputs, layers in proportion 1 : 0.6."""
     over_outputs = np.eye(outputs) + 0.1
     joint = gram if name == "feature_kernel" else np.einsum("ij,cd->icjd", gram, over_outputs)
-    return joint if name == "tangent_kernel" else np.multiply.outer(np.array([1.0, 0.6]), joint)
+    return joint if name == "tangent_kernel" else np.multiply.outer(0.6 ** np.arange(DEPTH), joint)
 
 
 def _full_covariance(sigma: np.ndarray) -> np.ndarray:
     root = np.sqrt(sigma)
     return np.multiply.outer(root, root)
+
+
+def _between_times(*parts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Each (T, L, *row, *column) of a kernel as (L, T, *row, T, *column), at equal times what it was."""
+    t = np.linspace(0, 1, STEPS)
+    memory = np.exp(-(np.subtract.outer(t, t) ** 2))
+    found = []
+    for part in parts:
+        half = (part.ndim - 2) // 2
+        between = np.sqrt(part[:, None] * part) * memory.reshape(STEPS, STEPS, *[1] * (part.ndim - 1))
+        found.append(np.moveaxis(between, (0, 1, 2), (1, 2 + half, 0)))
+    return tuple(found)
+
+
+def _layer_covariance() -> np.ndarray:
+    """(T, 2, L, 2, L), a covariance of features and gradients that grows ever more correlated."""
+    random = np.random.default_rng(11)
+    apart = np.eye(2 * DEPTH) * np.sqrt(np.arange(1, 2 * DEPTH + 1))
+    together = random.normal(size=(2 * DEPTH, 2))
+    growth = np.linspace(0.2, 1, STEPS)[:, None, None]
+    root = np.concatenate([np.broadcast_to(apart, (STEPS, *apart.shape)), growth * together], axis=-1)
+    return (root @ root.swapaxes(1, 2)).reshape(STEPS, 2, DEPTH, 2, DEPTH)
+
+
+def _responses(outputs: int) -> Arrays:
+    """Causal: nothing at time t responds to noise at t or later."""
+    gram = np.multiply.outer(np.tri(STEPS, k=-1), 0.3 + np.eye(POINTS) * outputs).swapaxes(1, 2)
+    one = np.multiply.outer(np.arange(1, DEPTH), gram)
+    return {"feature_response": one, "gradient_response": -0.5 * one}
 
 
 def ensemble(outputs: int = 1, shift: float = 0.0) -> list[Statistics]:

@@ -45,7 +45,7 @@ def _problem(lazy: bool, weights: np.ndarray | None = None) -> tuple[Problem, di
 
 def _computed(problem: Problem, p: dict[str, jax.Array]) -> Fluctuations:
     passes = Passes(problem, p, block=8, bias=True)
-    return fluctuations(passes, problem, p, covariance=True, max_rank=NEURONS, tolerance=1e-15, seed=0)
+    return fluctuations(passes, problem, p, covariance=True, max_rank=NEURONS, tolerance=1e-15, probes=4, seed=0)
 
 
 @pytest.mark.parametrize("lazy", [False, True])

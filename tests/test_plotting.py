@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -9,8 +10,7 @@ import numpy as np
 import pytest
 import result_stand_ins as stand_ins
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from figure_checks import draw, has_curve
 from result_stand_ins import WIDTHS
 
 from fwdmft.errors import InputError
@@ -26,21 +26,6 @@ def tree() -> xr.DataTree:
     return stand_ins.tree()
 
 
-def _draw(name: str, tree: xr.DataTree) -> Figure:
-    figure = FIGURES[name](tree)
-    assert figure is not None
-    return figure
-
-
-def _curves(axes: Axes) -> list[np.ndarray]:
-    return [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
-
-
-def _has_curve(axes: Axes, values: xr.DataArray | np.ndarray) -> bool:
-    wanted = np.asarray(values)
-    return any(curve.shape == wanted.shape and np.allclose(curve, wanted) for curve in _curves(axes))
-
-
 def test_every_figure_is_written(tmp_path: Path) -> None:
     one_width = stand_ins.tree(networks=stand_ins.ensemble()[:1])
     result = write_result(one_width, tmp_path / "result.nc")
@@ -53,48 +38,48 @@ def test_every_figure_is_written(tmp_path: Path) -> None:
 
 def test_drawing_leaves_matplotlib_as_it_was(tree: xr.DataTree) -> None:
     before = dict(matplotlib.rcParams)
-    _draw("loss", tree)
+    draw("loss", tree)
     assert dict(matplotlib.rcParams) == before
 
 
 def test_loss_lines_are_the_data(tree: xr.DataTree) -> None:
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
-    for axes, split in zip(_draw("loss", tree).axes[:2], ("train", "test"), strict=True):
+    for axes, split in zip(draw("loss", tree).axes[:2], ("train", "test"), strict=True):
         assert axes.get_title() == f"{split} points"
-        assert _has_curve(axes, theory["loss"].sel(split=split))
+        assert has_curve(axes, theory["loss"].sel(split=split))
         for width in WIDTHS:
             chosen = {"split": split, "width": width}
-            assert _has_curve(axes, theory["loss_at_width"].sel(chosen))
-            assert _has_curve(axes, ensemble["loss_mean"].sel(chosen))
-            assert _has_curve(axes, ensemble["ensembled_loss"].sel(chosen))
+            assert has_curve(axes, theory["loss_at_width"].sel(chosen))
+            assert has_curve(axes, ensemble["loss_mean"].sel(chosen))
+            assert has_curve(axes, ensemble["ensembled_loss"].sel(chosen))
 
 
 def test_loss_excess_is_relative_to_infinite_width(tree: xr.DataTree) -> None:
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
-    for axes, split in zip(_draw("loss", tree).axes[2:], ("train", "test"), strict=True):
+    for axes, split in zip(draw("loss", tree).axes[2:], ("train", "test"), strict=True):
         infinite = theory["loss"].sel(split=split)
         for position, width in enumerate(WIDTHS):
             chosen = {"split": split, "width": width}
-            assert _has_curve(axes, theory["loss_at_width"].sel(chosen) / infinite - 1)
-            assert _has_curve(axes, ensemble["ensembled_loss"].sel(chosen) / infinite - 1)
+            assert has_curve(axes, theory["loss_at_width"].sel(chosen) / infinite - 1)
+            assert has_curve(axes, ensemble["ensembled_loss"].sel(chosen) / infinite - 1)
             single = ensemble["loss_mean"].sel(chosen) / infinite - 1
-            assert _has_curve(axes, single.isel(time=some_times(len(single), shift=position / len(WIDTHS))))
+            assert has_curve(axes, single.isel(time=some_times(len(single), shift=position / len(WIDTHS))))
         assert [text.get_text() for text in axes.texts] == [f"$N = {width}$" for width in WIDTHS]
 
 
 def test_loss_excess_compares_equal_times(tree: xr.DataTree) -> None:
     rare = xr.DataTree.from_dict({"/": tree.to_dataset(), **{name: tree[name].to_dataset() for name in tree}})
     rare["theory"] = xr.DataTree(tree["theory"].to_dataset().isel(time=[0, 10, 20], time_prime=[0, 10, 20]))
-    axes = _draw("loss", rare).axes[2]
+    axes = draw("loss", rare).axes[2]
     at_common = tree["ensemble/ensembled_loss"].sel(split="train", width=64).isel(time=[0, 10, 20])
-    assert _has_curve(axes, at_common / rare["theory/loss"].sel(split="train") - 1)
+    assert has_curve(axes, at_common / rare["theory/loss"].sel(split="train") - 1)
 
 
 def test_width_labels_stand_beside_their_lines_but_apart(tree: xr.DataTree) -> None:
     close = tree.copy(deep=True)
     at_width = close["theory/loss_at_width"]
     at_width.loc[{"width": 1024}] = at_width.sel(width=256).values
-    axes = _draw("loss", close).axes[2]
+    axes = draw("loss", close).axes[2]
     places = [text.get_position()[1] for text in axes.texts]
     ends = [close["theory/loss_at_width"].sel(split="train", width=n).values[-1] for n in (64, 256)]
     infinite = float(close["theory/loss"].sel(split="train")[-1])
@@ -106,60 +91,60 @@ def test_width_labels_stand_beside_their_lines_but_apart(tree: xr.DataTree) -> N
 def test_loss_excess_over_a_vanishing_loss(tree: xr.DataTree) -> None:
     vanishing = tree.copy(deep=True)
     vanishing["theory/loss"][-2:] = [[1e-9, 1e-9], [0.0, 0.0]]
-    axes = _draw("loss", vanishing).axes[2]
+    axes = draw("loss", vanishing).axes[2]
     assert axes.get_yscale() == "symlog"
     assert not axes.texts  # the lines do not reach the end
 
 
 def test_loss_excess_needs_infinite_and_finite_width() -> None:
-    assert len(_draw("loss", stand_ins.tree(networks=[])).axes) == 4
-    assert len(_draw("loss", stand_ins.tree(of=None)).axes) == 2
-    assert len(_draw("loss", stand_ins.tree(of=stand_ins.theory(1, False, False), networks=[])).axes) == 2
+    assert len(draw("loss", stand_ins.tree(networks=[])).axes) == 4
+    assert len(draw("loss", stand_ins.tree(of=None)).axes) == 2
+    assert len(draw("loss", stand_ins.tree(of=stand_ins.theory(1, False, False), networks=[])).axes) == 2
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_predictions_show_theory_bands_and_members(outputs: int) -> None:
     tree = stand_ins.tree(outputs)
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
-    axes = _draw("predictions", tree).axes
+    axes = draw("predictions", tree).axes
     assert len(axes) == 2 * 4  # the smallest and the middle width; two training and two test points
     at = {"point": 0, "output": outputs - 1}
     middle = theory["prediction"].isel(at) + theory["prediction_bias"].isel(at) / 64
     edge = middle + 2 * np.sqrt(theory["prediction_variance"].isel(at) / 64)
-    assert _has_curve(axes[0], middle) and _has_curve(axes[0], edge)
-    assert _has_curve(axes[0], ensemble["sample_prediction"].sel(width=64).isel(sample=7, **at))
+    assert has_curve(axes[0], middle) and has_curve(axes[0], edge)
+    assert has_curve(axes[0], ensemble["sample_prediction"].sel(width=64).isel(sample=7, **at))
     assert "N = 256" in axes[4].get_ylabel()
 
 
 def test_variance_lines_are_the_data(tree: xr.DataTree) -> None:
-    axes = _draw("variance", tree).axes
+    axes = draw("variance", tree).axes
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
-    assert _has_curve(axes[0], theory["prediction_variance"].isel(point=0, output=0))
+    assert has_curve(axes[0], theory["prediction_variance"].isel(point=0, output=0))
     pair = {"point": 0, "output": 0, "point_prime": 4, "output_prime": 0}
-    assert _has_curve(axes[5], theory["tangent_kernel_variance"].isel(pair))
+    assert has_curve(axes[5], theory["tangent_kernel_variance"].isel(pair))
     narrowest = 64 * ensemble["tangent_kernel_variance"].sel(width=64).isel(pair)
-    assert _has_curve(axes[5], narrowest.isel(time=some_times(len(narrowest))))
+    assert has_curve(axes[5], narrowest.isel(time=some_times(len(narrowest))))
     assert axes[5].get_title() == "$K$: train 0, test 4"
 
 
 def test_bias_lines_are_the_data(tree: xr.DataTree) -> None:
-    axes = _draw("bias", tree).axes
+    axes = draw("bias", tree).axes
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
     pair = {"point": 0, "output": 0, "point_prime": 0, "output_prime": 0}
-    assert _has_curve(axes[3], theory["tangent_kernel_bias"].isel(pair))
+    assert has_curve(axes[3], theory["tangent_kernel_bias"].isel(pair))
     measured = measured_bias(theory, ensemble, "tangent_kernel").value.sel(width=64).isel(pair)
-    assert _has_curve(axes[3], measured.isel(time=some_times(len(measured))))
+    assert has_curve(axes[3], measured.isel(time=some_times(len(measured))))
 
 
 def test_bias_axis_is_not_ruled_by_the_noisiest_width(tree: xr.DataTree) -> None:
-    low, high = _draw("bias", tree).axes[0].get_ylim()
+    low, high = draw("bias", tree).axes[0].get_ylim()
     errors = measured_bias(tree["theory"].to_dataset(), tree["ensemble"].to_dataset(), "prediction").error
     assert high - low < 8 * float(errors.sel(width=64).isel(point=0).max())
 
 
 def test_kernels_are_ordered_by_split_then_target_on_one_scale() -> None:
     tree = stand_ins.tree(3)
-    axes = [panel for panel in _draw("kernels", tree).axes if panel.get_images()]
+    axes = [panel for panel in draw("kernels", tree).axes if panel.get_images()]
     assert len(axes) == 8  # theory at three times and the widest networks, for K and Phi
     order = np.array([0, 3, 1, 2, 4, 5])  # training targets 0 0 1 2, then test targets 1 2
     end = tree["theory/feature_kernel"].isel(layer=-1, time=-1).values[np.ix_(order, order)]
@@ -173,18 +158,18 @@ def test_kernels_are_ordered_by_split_then_target_on_one_scale() -> None:
 def test_kernels_with_negative_entries_are_centred_on_zero(tree: xr.DataTree) -> None:
     signed = tree.copy(deep=True)
     signed["theory/tangent_kernel"][...] *= -1
-    low, high = _draw("kernels", signed).axes[0].get_images()[0].get_clim()
+    low, high = draw("kernels", signed).axes[0].get_images()[0].get_clim()
     assert low == -high
 
 
 def test_scaling_shows_points_theory_and_slope(tree: xr.DataTree) -> None:
-    axes = _draw("scaling", tree).axes
+    axes = draw("scaling", tree).axes
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
     for panel, name in zip(axes, ("prediction", "tangent_kernel"), strict=True):
         measured = squared_deviation(theory, ensemble, name)
         for width in WIDTHS:
-            assert _has_curve(panel, measured.value.sel(width=[width]))
-        assert _has_curve(panel, float(theory[f"{name}_variance"].mean()) / np.array(WIDTHS))
+            assert has_curve(panel, measured.value.sel(width=[width]))
+        assert has_curve(panel, float(theory[f"{name}_variance"].mean()) / np.array(WIDTHS))
         slope, error, _ = fitted_power(measured)
         assert -1.1 < slope < -0.9
         assert rf"${slope:.2f} \pm {error:.2f}$" in panel.get_legend().get_texts()[0].get_text()
@@ -198,14 +183,22 @@ def test_fitted_power_by_hand() -> None:
     assert all(np.isnan(fitted_power(Estimate(width[:1], width[:1]))))
 
 
+_NEEDS_THEORY = {"bias", "scaling", "layer_covariance", "two_time"}
 _DRAWN = {
-    "ensemble only": ({"of": None}, ["loss", "predictions", "variance", "kernels"]),
-    "theory only": ({"networks": []}, ["loss", "predictions", "variance", "bias", "kernels"]),
-    "no variance, no bias": ({"of": stand_ins.theory(1, False, False)}, list(FIGURES)),
+    "ensemble only": ({"of": None}, [name for name in FIGURES if name not in _NEEDS_THEORY]),
+    "theory only": ({"networks": []}, [name for name in FIGURES if name != "scaling"]),
+    "no variance, no bias": (
+        {"of": stand_ins.theory(1, False, False)},
+        [name for name in FIGURES if name != "layer_covariance"],
+    ),
     "no bias": ({"of": stand_ins.theory(1, True, False)}, list(FIGURES)),
+    "no two-time kernels": (
+        {"of": stand_ins.theory(two_time=False)},
+        [name for name in FIGURES if name != "two_time"],
+    ),
     "mean only": (
-        {"of": stand_ins.theory(1, False, False), "networks": []},
-        ["loss", "predictions", "kernels"],
+        {"of": stand_ins.theory(1, False, False, two_time=False), "networks": []},
+        ["loss", "predictions", "kernels", "alignment"],
     ),
 }
 
@@ -217,10 +210,22 @@ def test_partial_results_are_drawn_as_far_as_they_go(case: str) -> None:
     assert [name for name, draw in FIGURES.items() if draw(partial) is not None] == expected
 
 
+def test_networks_without_kernels() -> None:
+    """Ensembles that measured predictions only draw nothing of layers."""
+    roles = ("mean", "mean_standard_error", "variance", "variance_standard_error")
+    kept = [
+        replace(one, **{r: {n: a for n, a in getattr(one, r).items() if "kernel" not in n} for r in roles})
+        for one in stand_ins.ensemble()
+    ]
+    partial = stand_ins.tree(of=None, networks=kept)
+    drawn = [name for name, draw in FIGURES.items() if draw(partial) is not None]
+    assert drawn == ["loss", "predictions", "variance"]
+
+
 def test_no_test_points_and_one_width() -> None:
     tree = stand_ins.tree(networks=stand_ins.ensemble()[:1])
     tree["data"]["split"][:] = "train"
-    figures = {name: _draw(name, tree) for name in FIGURES}
+    figures = {name: draw(name, tree) for name in FIGURES}
     assert len(figures["loss"].axes) == 2  # the loss and its excess
     assert len(figures["predictions"].axes) == 2  # one width, two training points
 

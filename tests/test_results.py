@@ -126,8 +126,8 @@ def test_a_half_that_did_not_run_has_no_group() -> None:
 
 
 def test_theory_without_fluctuations_or_bias() -> None:
-    theory = stand_ins.tree(of=stand_ins.theory(fluctuations=False, bias=False))["theory"]
-    assert set(theory.data_vars) == {*_THEORY_DIMS, "loss"}
+    theory = stand_ins.tree(of=stand_ins.theory(fluctuations=False, bias=False, two_time=False))["theory"]
+    assert set(theory.data_vars) == {*_THEORY_DIMS, "loss", "tangent_kernel_alignment", "feature_kernel_alignment"}
     assert "time_prime" not in theory.dims and "width" not in theory.dims
 
 
@@ -149,8 +149,10 @@ def test_theory_and_ensemble_may_keep_different_times_and_samples() -> None:
 def _thinned(theory: stand_ins.Theory) -> stand_ins.Theory:
     kept = np.array([0, 4, 8, 12, 16, 20])
     parts = ("mean", "standard_error", "variance", "variance_standard_error", "bias", "bias_standard_error")
-    arrays = {part: {name: full[kept] for name, full in getattr(theory, part).items()} for part in parts}
-    return replace(theory, times=kept, prediction_covariance=None, equal_time_covariance=None, **arrays)
+    single = {part: {name: getattr(theory, part)[name] for name in _THEORY_DIMS} for part in parts}
+    arrays = {part: {name: full[kept] for name, full in named.items()} for part, named in single.items()}
+    whole = {"prediction_covariance": None, "equal_time_covariance": None, "layer_covariance": None, "responses": {}}
+    return replace(theory, times=kept, diagnostics={}, **whole, **arrays)
 
 
 def test_widths_with_different_times_are_refused() -> None:

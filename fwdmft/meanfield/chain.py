@@ -169,8 +169,10 @@ class Chain(FieldEquations):
         return self.wiring.population(self.wiring.depth - 1)
 
     def _ends(self, matrix: int, p: NeuronWeights) -> tuple[Array, Array, Law]:
-        wiring = self.wiring
-        return p[wiring.population(matrix)], p[wiring.population(matrix + 1)], wiring.law(matrix)
+        wiring, law = self.wiring, self.wiring.law(matrix)
+        # What is learned moves vectors by a share gamma0^2 of their squared norm, and f is this movement over gamma0.
+        law = law._replace(tolerance=law.tolerance * jnp.minimum(1.0, jax.lax.stop_gradient(self.gamma0) ** 2))
+        return p[wiring.population(matrix)], p[wiring.population(matrix + 1)], law
 
     def _preactivation(self, before: Array, arriving: Array, bias: Trained | None) -> Array:
         arriving = arriving if bias is None else arriving + bias.value
@@ -272,6 +274,13 @@ class Chain(FieldEquations):
 
     def prediction_sites(self, sites: Sites) -> dict[str, Array]:
         return {self._last: sites[self._last].f}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(self.wiring.population(layer) for layer in range(self.wiring.depth))
+
+    def layer_sites(self, sites: Sites) -> tuple[LayerSites, ...]:
+        return tuple(layer for population in self.populations for layer in sites[population.name].layers)
 
     def averages(self, population: str, sites: PopulationSites, p: Array) -> PopulationAverages:
         return kernels.averages(sites, p)

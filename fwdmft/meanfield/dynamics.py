@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from fwdmft import losses
-from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites, State, Update
+from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Sites, State, Update
 from fwdmft.optimization import Plan, Rung
 from fwdmft.spec.loss import LossSpec
 
@@ -63,17 +63,6 @@ def make_drive(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, sav
     )
 
 
-def observables(
-    equations: FieldEquations,
-    noise: dict[str, Array],
-    drive: Drive,
-    p_dynamics: NeuronWeights,
-    p_observed: NeuronWeights,
-) -> Observables:
-    """Order parameters (time, ...) at the saved steps."""
-    return trajectory(equations, noise, drive, p_dynamics, lambda sites: equations.observe(sites, p_observed)).seen
-
-
 class Trajectory(NamedTuple):
     """What was collected (time axis first), and how well random matrices were resolved on the way."""
 
@@ -87,13 +76,16 @@ def trajectory(
     drive: Drive,
     p: NeuronWeights,
     observe: Callable[[Sites], Any],
+    summarise: Callable[[Any], Any] = lambda collected: collected,
 ) -> Trajectory:
-    """Train the neurons once and collect `observe(sites)` before the update of every saved step.
+    """Train the neurons once and summarise what `observe(sites)` collects before the update of every saved step.
 
+    summarise: applied to the collected arrays, which have a leading time axis.
     With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
     """
     passes = [
-        (rung.coefficient, _one_pass(equations, noise, drive, p, observe, rung.substeps)) for rung in drive.ladder
+        (rung.coefficient, _one_pass(equations, noise, drive, p, observe, summarise, rung.substeps))
+        for rung in drive.ladder
     ]
     if len(passes) == 1:
         return passes[0][1]
@@ -110,6 +102,7 @@ def _one_pass(
     drive: Drive,
     p: NeuronWeights,
     observe: Callable[[Sites], Any],
+    summarise: Callable[[Any], Any],
     substeps: int,
 ) -> Trajectory:
     Step = tuple[Array, Array | None]
@@ -143,7 +136,7 @@ def _one_pass(
     schedule = jax.tree.map(lambda a: _padded(a, blocks[0] * blocks[1]), (drive.rates, drive.batches))
     state = equations.initial(noise, p, momentum=drive.momentum != 0)
     state, seen = checkpointed_scan(interval, state, schedule, blocks)
-    return Trajectory(jax.tree.map(lambda a: a[:saved], seen), equations.bases(state))
+    return Trajectory(summarise(jax.tree.map(lambda a: a[:saved], seen)), equations.bases(state))
 
 
 def _padded(a: Array, length: int) -> Array:

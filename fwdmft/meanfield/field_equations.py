@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from fwdmft.meanfield.kernels import LayerSites
 from fwdmft.meanfield.neurons import Population, Supply
 
 State = Any
@@ -103,6 +104,15 @@ class FieldEquations(eqx.Module):
     @abstractmethod
     def prediction_sites(self, sites: Sites) -> dict[str, Float[Array, "point output neuron"]]:
         """Contribution of each neuron to the prediction, for the populations that have one."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Population of each hidden layer, for kernels that compare layers or times; none leaves those out."""
+        return ()
+
+    def layer_sites(self, sites: Sites) -> tuple[LayerSites, ...]:
+        """Features and backward fields of those layers."""
+        return ()
 
     @abstractmethod
     def averages(self, population: str, sites: Any, p: Float[Array, " neuron"]) -> Any:

@@ -70,7 +70,7 @@ class Law(NamedTuple):
 
     sigma: float
     ratio: float
-    tolerance: float
+    tolerance: float | Float[Array, ""]
 
     def transposed(self) -> "Law":
         return self._replace(ratio=1 / self.ratio)

@@ -10,6 +10,7 @@ shifted by what it learns at that richness, d q / d(gamma0^2) at 0: `richness_sh
 average, since gamma0 -> -gamma0 is undone by flipping the sign of the readout.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -17,8 +18,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield import dynamics
-from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import (
     Activity,
     Bases,
@@ -29,7 +28,9 @@ from fwdmft.meanfield.field_equations import (
     State,
     Update,
 )
+from fwdmft.meanfield.kernels import LayerSites
 from fwdmft.meanfield.neurons import Population, Supply
+from fwdmft.meanfield.passes import Problem, plain
 from fwdmft.meanfield.weights import Trained, at_rest
 
 SMALL_RICHNESS = 0.05
@@ -93,6 +94,13 @@ class LazyEquations(FieldEquations):
     def prediction_sites(self, sites: Sites) -> dict[str, Array]:
         return {}
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.neurons.layers
+
+    def layer_sites(self, sites: Sites) -> tuple[LayerSites, ...]:
+        return self.neurons.layer_sites(sites["neurons"])
+
     def averages(self, population: str, sites: object, p: Array) -> object:
         return self.neurons.averages(population, sites, p)
 
@@ -118,13 +126,16 @@ def with_richness(equations: FieldEquations, gamma0: float) -> FieldEquations:
     return eqx.tree_at(lambda e: e.gamma0, equations, jnp.full_like(equations.gamma0, gamma0))
 
 
-def richness_shift(equations: FieldEquations, noise: dict[str, Array], drive: Drive, p: NeuronWeights) -> Observables:
-    """d q / d(gamma0^2) at gamma0 = 0, by the symmetric difference quotient [q(g) + q(-g) - 2 q(0)] / (2 g^2)."""
+def richness_shift(problem: Problem, p: NeuronWeights) -> Observables:
+    """d q / d(gamma0^2) at gamma0 = 0, by the symmetric difference quotient [q(g) + q(-g) - 2 q(0)] / (2 g^2).
+
+    problem: with equations that have a richness.
+    """
     g = SMALL_RICHNESS
 
-    @eqx.filter_jit
     def q(equations: FieldEquations) -> Observables:
-        return dynamics.observables(equations, noise, drive, p, p)
+        return plain(replace(problem, equations=equations), p).seen
 
-    rich = [q(with_richness(equations, sign * g)) for sign in (1.0, -1.0)]
-    return jax.tree.map(lambda a, b, c: (a + b - 2 * c) / (2 * g**2), *rich, q(LazyEquations(equations)))
+    rich = [q(with_richness(problem.equations, sign * g)) for sign in (1.0, -1.0)]
+    lazy = q(LazyEquations(problem.equations))
+    return jax.tree.map(lambda a, b, c: (a + b - 2 * c) / (2 * g**2), *rich, lazy)

@@ -4,7 +4,7 @@
 reweightings of the neurons. Directions travel in blocks of a fixed number, so that each program is compiled once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -18,25 +18,55 @@ from fwdmft.errors import ComputationError
 from fwdmft.meanfield import dynamics
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites
+from fwdmft.meanfield.layers import Layers, strength_covariance, strengths, two_time_kernels, two_time_variance
 
 NEURONS_PER_VECTOR = 4
 """A basis of k vectors takes k of the S dimensions of neuron space; what is left of the randomness is off by k/S."""
 
 
+Collected = tuple[Observables, Layers]
+
+
 class Problem(eqx.Module):
-    """Everything a pass needs apart from the weights it is differentiated in."""
+    """Everything a pass needs apart from the weights it is differentiated in.
+
+    two_time: observe two-time kernels as well.
+    """
 
     equations: FieldEquations
     noise: dict[str, Array]
     drive: Drive
+    two_time: bool = eqx.field(static=True, default=False)
 
-    def trajectory(self, p: NeuronWeights, observe: Callable[[Sites], Any]) -> dynamics.Trajectory:
+    def trajectory(
+        self, p: NeuronWeights, observe: Callable[[Sites], Any], summarise: Callable[[Any], Any]
+    ) -> dynamics.Trajectory:
         """See `dynamics.trajectory`."""
-        return dynamics.trajectory(self.equations, self.noise, self.drive, p, observe)
+        return dynamics.trajectory(self.equations, self.noise, self.drive, p, observe, summarise)
+
+    def collect(self, sites: Sites, p: NeuronWeights) -> Collected:
+        """What is kept at each time, to be made into observables by `complete`."""
+        layers = self.equations.layer_sites(sites) if self.two_time else ()
+        return self.equations.observe(sites, p), layers
+
+    def complete(self, collected: Collected, p: NeuronWeights) -> Observables:
+        """Observables of a whole pass: (time, ...), and those named in `layers.TWO_TIME_DIMS`."""
+        seen, layers = collected
+        return seen | two_time_kernels(layers, self.by_layer(p)) if layers else seen
+
+    def observed(self, p_dynamics: NeuronWeights, p_observed: NeuronWeights) -> dynamics.Trajectory:
+        """Observables, with separate weights for the dynamics and for what is averaged at last."""
+        return self.trajectory(
+            p_dynamics, lambda sites: self.collect(sites, p_observed), lambda seen: self.complete(seen, p_observed)
+        )
 
     def observables(self, p_dynamics: NeuronWeights, p_observed: NeuronWeights) -> Observables:
-        """Order parameters (time, ...), with separate weights for the dynamics and for what is averaged at last."""
-        return self.trajectory(p_dynamics, lambda sites: self.equations.observe(sites, p_observed)).seen
+        """Those alone."""
+        return self.observed(p_dynamics, p_observed).seen
+
+    def by_layer(self, values: Mapping[str, Any]) -> list[Any]:
+        """What belongs to the population of each layer."""
+        return [values[name] for name in self.equations.layers]
 
     def equal_weights(self) -> NeuronWeights:
         """p_i = 1/S for every population."""
@@ -52,7 +82,7 @@ class Problem(eqx.Module):
 @eqx.filter_jit
 def plain(problem: Problem, p: NeuronWeights) -> dynamics.Trajectory:
     """Observables along one pass, without derivatives."""
-    return problem.trajectory(p, lambda sites: problem.equations.observe(sites, p))
+    return problem.observed(p, p)
 
 
 def with_room(
@@ -83,40 +113,61 @@ def _check_neurons(bases: Bases, count: int) -> None:
 
 
 class Look(NamedTuple):
-    """Observables, their direct variance, the contributions of neurons to predictions, and the bases of matrices."""
+    """Observables, their direct variance, contributions of neurons to predictions, and the bases of matrices.
+
+    strength_covariance: direct covariance among layers (time, kernel, layer, kernel, layer), None without layers.
+    """
 
     mean: Observables
     direct_variance: Observables
     prediction_sites: dict[str, Array]
+    strength_covariance: Array | None
     bases: Bases
 
 
+class Joint(NamedTuple):
+    """Quantities whose covariances are wanted, not only their variances, or their response to reweighting.
+
+    prediction: (..., time, point, output). strength: of the layers' kernels (..., time, kernel, layer) or None.
+    """
+
+    prediction: Array
+    strength: Array | None
+
+
 class Responses(NamedTuple):
-    """Weighted sums over a block of directions, and the predictions' response to each of them.
+    """Weighted sums over a block of directions, and the response of some observables to each of them.
 
     variance: of squared derivatives, total minus direct. half_second: of half second derivatives ({} if not asked
-    for). total, direct: (direction, time, point, output).
+    for). total, direct: with a leading axis of directions.
     """
 
     variance: Observables
     half_second: Observables
-    total: Array
-    direct: Array
+    total: Joint
+    direct: Joint
 
 
 @eqx.filter_jit
 def look(problem: Problem, p: NeuronWeights) -> Look:
     """One plain pass."""
     equations = problem.equations
-    (mean, direct, sites), bases = problem.trajectory(
-        p,
-        lambda sites: (
-            equations.observe(sites, p),
-            equations.direct_variance(sites, p),
-            equations.prediction_sites(sites),
-        ),
-    )
-    return Look(mean, direct, sites, bases)
+    layers, populations = equations.layers, equations.populations
+
+    def observe(sites: Sites) -> tuple:
+        together = strength_covariance(equations.layer_sites(sites), layers, populations, p) if layers else None
+        direct = equations.direct_variance(sites, p)
+        return problem.collect(sites, p), direct, equations.prediction_sites(sites), together
+
+    def summarise(seen: tuple) -> tuple:
+        collected, direct, sites, together = seen
+        if collected[1]:
+            weights, widths = problem.by_layer(p), problem.by_layer(problem.widths)
+            direct = direct | two_time_variance(collected[1], weights, widths)
+        return problem.complete(collected, p), direct, sites, together
+
+    (mean, direct, sites, together), bases = problem.trajectory(p, observe, summarise)
+    return Look(mean, direct, sites, together, bases)
 
 
 @eqx.filter_jit
@@ -139,21 +190,22 @@ def responses(
     problem: Problem,
     p: NeuronWeights,
     directions: Float[Array, "count stacked"],
-    weights: Float[Array, "2 count"],
+    weights: Float[Array, " count"],
     bias: bool,
 ) -> Responses:
     """Derivatives of the observables along scaled directions; second derivatives too if `bias`.
 
-    weights: of the directions in the sums of squared first and of second derivatives.
+    weights: of the directions in both sums.
     """
-    equations = problem.equations
 
     def along(z: Array) -> tuple[tuple[Observables, Observables], Observables]:
         dp = reweighting(p, z, problem.widths)
 
         def total_and_direct(p: NeuronWeights) -> tuple[Observables, Observables]:
             return problem.trajectory(
-                p, lambda sites: (equations.observe(sites, p), equations.observe(jax.lax.stop_gradient(sites), p))
+                p,
+                lambda sites: (problem.collect(sites, p), problem.collect(jax.lax.stop_gradient(sites), p)),
+                lambda seen: (problem.complete(seen[0], p), problem.complete(seen[1], p)),
             ).seen
 
         def slope(p: NeuronWeights) -> tuple[Observables, Observables]:
@@ -166,11 +218,16 @@ def responses(
 
     (total, direct), second = jax.vmap(along)(directions)
     return Responses(
-        {name: jnp.tensordot(weights[0], total[name] ** 2 - direct[name] ** 2, axes=1) for name in total},
-        {name: jnp.tensordot(weights[1], value, axes=1) / 2 for name, value in second.items()},
-        total["prediction"],
-        direct["prediction"],
+        {name: jnp.tensordot(weights, total[name] ** 2 - direct[name] ** 2, axes=1) for name in total},
+        {name: jnp.tensordot(weights, value, axes=1) / 2 for name, value in second.items()},
+        _joint(problem, total),
+        _joint(problem, direct),
     )
+
+
+def _joint(problem: Problem, derivatives: Observables) -> Joint:
+    """Strengths are linear in the kernels, so they respond like the kernels."""
+    return Joint(derivatives["prediction"], strengths(derivatives) if problem.equations.layers else None)
 
 
 def reweighting(p: NeuronWeights, z: Float[Array, " stacked"], widths: dict[str, float]) -> NeuronWeights:
@@ -192,7 +249,7 @@ class Passes:
         combinations = {name: np.zeros((block, *a.shape)) for name, a in shapes.items()}
         directions = np.zeros((block, sum(len(weights) for weights in p.values())))
         programs: dict[Any, tuple] = {
-            responses: (problem, p, directions, np.zeros((2, block)), bias),
+            responses: (problem, p, directions, np.zeros(block), bias),
             influences: (problem, p, combinations),
             look: (problem, p),
         }

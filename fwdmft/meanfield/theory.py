@@ -21,6 +21,7 @@ from fwdmft.meanfield import neurons
 from fwdmft.meanfield.dynamics import Drive, Trajectory, make_drive
 from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
+from fwdmft.meanfield.layers import TWO_TIME_DIMS
 from fwdmft.meanfield.lazy import LazyEquations, richness_shift
 from fwdmft.meanfield.passes import Passes, Problem, with_room
 from fwdmft.optimization import Plan, Rung, ladders
@@ -32,6 +33,9 @@ BLOCK = 8
 
 MEMORY = 1 << 29
 """Bytes that the directions travelling together through the dynamics may take, about."""
+
+FEW_PROBES, MANY_PROBES = 4, 16
+"""Probes of the complement per sampling, where it hardly matters and where it carries a good part of b."""
 
 DERIVATIVE_TOLERANCE = 1e-4
 """Relative accuracy of the gradient-flow limit asked of fluctuations and networks, whose own errors are larger."""
@@ -67,6 +71,8 @@ class TheoryResult:
     mean: at infinite width, with Monte-Carlo `standard_error`. variance: N Var. bias: N (E q_N - q). Those that were
     not asked for are empty. prediction_covariance: (time, point, output, time, point, output) or None.
     equal_time_covariance: N Cov among the outputs of one point (time, point, output, output) or None.
+    layer_covariance: N Cov of the mean diagonals of the layers' kernels (time, kernel, layer, kernel, layer), kernels
+    being feature and gradient, or None. Two-time kernels have the axes named in `dims`, which include time.
     """
 
     times: np.ndarray
@@ -79,6 +85,7 @@ class TheoryResult:
     bias_standard_error: Arrays = field(default_factory=dict)
     prediction_covariance: np.ndarray | None = None
     equal_time_covariance: np.ndarray | None = None
+    layer_covariance: np.ndarray | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,7 +100,7 @@ def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) ->
     mean, spread, bases = _infinite_width(task, fine, report)
     result: dict[str, Any] = {
         "times": task.times,
-        "dims": task.equations.dims,
+        "dims": task.equations.dims | (TWO_TIME_DIMS if two_time(task) else {}),
         "mean": mean,
         "standard_error": spread,
     }
@@ -165,8 +172,13 @@ def _problem(task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, .
     drive = _drive(task, ladder)
     equations = task.equations if task.lazy_scale is None else LazyEquations(task.equations)
     noise = neurons.sample(equations.populations, equations.supplies, count, task.spec.seed, replicate)
-    problem = Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
+    problem = Problem(equations, jax.tree.map(jnp.asarray, noise), drive, two_time(task))
     return problem, problem.equal_weights()
+
+
+def two_time(task: TheoryTask) -> bool:
+    """Whether two-time kernels are computed."""
+    return task.spec.two_time and bool(task.equations.layers)
 
 
 def _drive(task: TheoryTask, ladder: tuple[Rung, ...]) -> Drive:
@@ -199,6 +211,7 @@ def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> l
                 covariance=spec.covariance and spec.fluctuations,
                 max_rank=spec.rank,
                 tolerance=spec.tolerance,
+                probes=probe_count(task),
                 seed=spec.seed + replicate,
                 progress=progress,
             )
@@ -206,6 +219,11 @@ def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> l
     report("fluctuations", 0, 100 * spec.replicates)
     with ThreadPoolExecutor(max_workers=concurrent_replicates(spec)) as pool:
         return list(pool.map(one, range(spec.replicates)))
+
+
+def probe_count(task: TheoryTask) -> int:
+    """Random directions per sampling: few suffice without Gaussian matrices."""
+    return task.spec.probes or (FEW_PROBES, MANY_PROBES)[bool(task.equations.supplies)]
 
 
 def concurrent_replicates(spec: TheorySpec) -> int:
@@ -237,6 +255,9 @@ def _summary(task: TheoryTask, samples: list[Fluctuations], spread: Arrays, ladd
     }
     if task.spec.fluctuations:
         summary |= {"variance": variance, "variance_standard_error": variance_error}
+        together = [s.layer_covariance for s in samples if s.layer_covariance is not None]
+        if together:
+            summary["layer_covariance"] = np.mean(together, axis=0)
         if task.spec.covariance:
             size = samples[0].equal_time_covariance.shape[:3]
             full = sum(s.prediction_covariance for s in samples if s.prediction_covariance is not None)
@@ -266,7 +287,7 @@ def _lazy_bias(task: TheoryTask, ladder: tuple[Rung, ...]) -> Arrays:
     if task.lazy_scale is None:
         return {}
     problem, p = _problem(task, task.spec.neurons, 0, ladder)
-    shift = richness_shift(task.equations, problem.noise, problem.drive, p)
+    shift = richness_shift(replace(problem, equations=task.equations), p)
     return {name: task.lazy_scale * value for name, value in _numpy(shift).items()}
 
 

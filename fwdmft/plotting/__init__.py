@@ -15,11 +15,16 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from fwdmft.errors import InputError
+from fwdmft.plotting.alignment import alignment_figure
 from fwdmft.plotting.bias import bias_figure
 from fwdmft.plotting.kernels import kernels_figure
+from fwdmft.plotting.layer_covariance import layer_covariance_figure
+from fwdmft.plotting.layers import layers_figure
 from fwdmft.plotting.loss import loss_figure
 from fwdmft.plotting.predictions import predictions_figure
 from fwdmft.plotting.scaling import scaling_figure
+from fwdmft.plotting.signal_to_noise import signal_to_noise_figure
+from fwdmft.plotting.two_time import two_time_figure
 from fwdmft.plotting.variance import variance_figure
 from fwdmft.results.write import open_result
 
@@ -30,6 +35,11 @@ FIGURES: dict[str, Callable[[xr.DataTree], Figure | None]] = {
     "bias": bias_figure,
     "kernels": kernels_figure,
     "scaling": scaling_figure,
+    "layers": layers_figure,
+    "signal_to_noise": signal_to_noise_figure,
+    "layer_covariance": layer_covariance_figure,
+    "two_time": two_time_figure,
+    "alignment": alignment_figure,
 }
 
 __all__ = ["FIGURES", "plot"]

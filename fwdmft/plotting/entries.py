@@ -60,6 +60,26 @@ def some_times(count: int, most: int = 12, shift: float = 0.0) -> np.ndarray:
     return np.unique(np.clip(np.round((np.arange(most) + shift) * gap), 0, count - 1).astype(int))
 
 
+def three_times(count: int) -> list[int]:
+    """First, middle and last of `count` positions, as far as they differ."""
+    return sorted({0, (count - 1) // 2, count - 1})
+
+
+def some_layers(depth: int, most: int = 5) -> list[int]:
+    """At most `most` positions among `depth` layers, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, depth - 1, min(most, depth)).round().astype(int)).tolist()
+
+
+def mean_diagonal(kernel: xr.DataArray) -> xr.DataArray:
+    """The mean over points (and outputs) of a kernel's entries with themselves, all other dimensions kept.
+
+    Undefined entries (NaN) are left out.
+    """
+    pairs = [dim for dim in ("point", "output") if dim in kernel.dims]
+    same = {f"{dim}_prime": xr.DataArray(np.arange(kernel.sizes[dim]), dims=dim) for dim in pairs}
+    return kernel.isel(same).mean(pairs)
+
+
 def _split(tree: xr.DataTree) -> list[str]:
     """For every point, train or test."""
     return tree["data"].to_dataset()["split"].values.tolist()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from fwdmft.plotting import style
-from fwdmft.plotting.entries import output_count
+from fwdmft.plotting.entries import output_count, three_times
 from fwdmft.results.comparison import group
 
 _NAMES = {"tangent_kernel": "tangent kernel $K$", "feature_kernel": r"feature kernel $\Phi^{{{}}}$"}
@@ -55,10 +55,8 @@ def _images(tree: xr.DataTree, name: str) -> list[Image]:
 
 
 def _at_three_times(kernel: xr.DataArray, source: str) -> list[Image]:
-    count = kernel.sizes["time"]
-    chosen = sorted({0, (count - 1) // 2, count - 1})
     times = kernel.time.values
-    return [Image(_matrix(kernel.isel(time=one)), f"{source}, $t = {times[one]}$") for one in chosen]
+    return [Image(_matrix(kernel.isel(time=one)), f"{source}, $t = {times[one]}$") for one in three_times(len(times))]
 
 
 def _matrix(kernel: xr.DataArray) -> np.ndarray:

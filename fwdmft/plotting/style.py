@@ -81,9 +81,10 @@ def band_handle(text: str) -> Artist:
     return Patch(facecolor=BAND["color"], alpha=BAND["alpha"], label=text)
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist], columns: int = 4) -> None:
-    """One legend for all panels, outside and below them."""
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=min(columns, len(handles)))
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int = 4, entry: float = 2.0) -> None:
+    """One legend for all panels, outside and below them, of at most `columns`; an entry takes `entry` inches."""
+    room = max(1, int(figure.get_figwidth() / entry))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=min(columns, room, len(handles)))
 
 
 def limits(axes: Axes, *spans: tuple[np.ndarray, np.ndarray]) -> None:
@@ -98,6 +99,12 @@ def time_axis(axes: Axes) -> None:
     """Label the horizontal axis as time, which counts steps and so has ticks at whole numbers."""
     axes.set_xlabel("training step $t$")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def layer_axis(axes: Axes) -> None:
+    """Label the horizontal axis as the number of a hidden layer."""
+    axes.set_xlabel(r"layer $\ell$")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
 
 
 def bare(axes: Axes) -> None:

@@ -1,8 +1,8 @@
 """Results: one xarray DataTree per experiment, holding theory and ensemble in the same variables.
 
-`build` assembles the tree from what the engine returns, `write` puts it on disk without ever leaving half a
-file, `comparison` forms the quantities that theory and ensemble are compared in, `report` turns them into
-tables. Nothing here imports JAX, and a written file needs nothing but a netCDF reader.
+`build` assembles the tree from what the engine returns, `derived` adds what follows from that, `write` puts it on
+disk without ever leaving half a file, `comparison` forms the quantities that theory and ensemble are compared in,
+`report` turns them into tables. Nothing here imports JAX, and a written file needs nothing but a netCDF reader.
 """
 
 from fwdmft.results.build import result_tree

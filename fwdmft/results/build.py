@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from fwdmft.results import describe
+from fwdmft.results import derived, describe
 from fwdmft.results.describe import OBSERVABLES, attributes
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fwdmft.spec.experiment import Experiment
 
 Dims = Mapping[str, tuple[str, ...]]
+Label = tuple[str, np.ndarray, dict[str, str]]
 SPLITS = ("train", "test")
 _IMAGE_DIMS = ("point", "height", "width", "channel")
 _COVARIANCE_DIMS = ("time", "point", "output", "time_prime", "point_prime", "output_prime")
@@ -49,9 +50,9 @@ def result_tree(
 
     theory_loss: (T, 2) over (train, test) at infinite width; loss_at_width: (W, T, 2) for `loss_widths`.
     ensembled_loss: (W', T', 2), loss of the averaged predictor, for the widths of `ensemble` in their order.
-    diagnostics: scalars, strings, arrays, or (dims, array) for named dimensions; theory.diagnostics are
-    added. A half that did not run (theory None, ensemble empty) has no group. Raises ValueError when arrays
-    do not have the shapes stated here, as that is a mistake of the caller.
+    diagnostics: scalars, strings, arrays, or (dims, array) for named dimensions; theory.diagnostics and
+    theory.responses are added. A half that did not run (theory None, ensemble empty) has no group. Raises
+    ValueError when arrays do not have the shapes stated here, as that is a mistake of the caller.
     """
     groups = {"/data": _data(dataset)}
     if theory is not None:
@@ -59,7 +60,7 @@ def result_tree(
     if ensemble:
         dims = theory.dims if theory is not None else {}
         groups["/ensemble"] = _ensemble(ensemble, dims, dataset, ensembled_loss)
-    groups["/diagnostics"] = _diagnostics(theory.diagnostics if theory is not None else {}, diagnostics)
+    groups["/diagnostics"] = _diagnostics(theory, diagnostics)
     root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version))
     return xr.DataTree.from_dict({"/": root, **groups})
 
@@ -133,6 +134,7 @@ def _theory(
     loss_widths: Sequence[int],
 ) -> xr.Dataset:
     variables = dict(_theory_observables(theory))
+    variables |= derived.of_theory(variables, dataset.y, dataset.train)
     variables |= _theory_covariances(theory)
     if loss is not None:
         words = "loss at infinite width"
@@ -171,11 +173,21 @@ def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
         named = attributes(words, r"N\,\mathrm{Cov}_{cc'}\,f")
         dims = ("time", "point", "output", "output_prime")
         found["prediction_output_covariance"] = xr.Variable(dims, theory.equal_time_covariance, named)
+    layers = getattr(theory, "layer_covariance", None)
+    if layers is not None:
+        words = "width times covariance over initialisations between the mean diagonals of the kernels of layers"
+        named = attributes(words, r"N\,\mathrm{Cov}_{\ell\ell'}")
+        found["layer_covariance"] = xr.Variable(describe.LAYER_COVARIANCE_DIMS, layers, named)
     return found
 
 
 def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str]) -> xr.Variable:
-    """(T, *dims) as a variable, the layer axis first if there is one, then time."""
+    """(T, *dims) as a variable, the layer axis first if there is one, then time.
+
+    The axes of a two-time quantity, which has time among its `dims`, are those already.
+    """
+    if "time" in dims:
+        return xr.Variable(dims, np.asarray(array, np.float64), named)
     variable = xr.Variable(("time", *dims), np.asarray(array, np.float64), named)
     return variable.transpose("layer", "time", ...) if "layer" in dims else variable
 
@@ -189,10 +201,12 @@ def _ensemble(
     times = ensemble[0].times
     if any(not np.array_equal(one.times, times) for one in ensemble):
         raise ValueError("ensembles of different widths must keep the same times")
+    widths = [one.width for one in ensemble]
     variables = dict(_ensemble_observables(ensemble, {**_default_dims(), **dims}))
+    variables |= derived.of_ensemble(variables, widths, dataset.y, dataset.train)
     variables |= _ensemble_losses(ensemble, ensembled_loss)
     variables |= _ensemble_members(ensemble)
-    return _with_coordinates(variables, times, dataset, [one.width for one in ensemble])
+    return _with_coordinates(variables, times, dataset, widths)
 
 
 def _default_dims() -> Dims:
@@ -266,31 +280,53 @@ def _with_coordinates(
     variables: Mapping[str, xr.Variable], times: np.ndarray, dataset: Dataset, widths: Sequence[int] | None
 ) -> xr.Dataset:
     group = xr.Dataset(dict(variables))
-    time = attributes("training step, quantities measured before its update", "t")
+    kernel = attributes("which kernel of a layer")
     labels = {
-        "time": ("time", np.asarray(times), time),
-        "time_prime": ("time_prime", np.asarray(times), time),
+        **_time_labels(times),
+        **_numbered(group, "layer", attributes("hidden layer", r"\ell")),
+        "kernel": ("kernel", np.array(describe.KERNELS_OF_LAYERS), kernel),
+        "kernel_prime": ("kernel_prime", np.array(describe.KERNELS_OF_LAYERS), kernel),
         "split": ("split", np.array(SPLITS), attributes("points the loss is taken over")),
         "point_split": (
             "point",
             _splits(dataset),
             attributes("whether the point was trained on (train) or not (test)"),
         ),
-        "layer": (
-            "layer",
-            np.arange(1, group.sizes.get("layer", 0) + 1),
-            attributes("hidden layer", r"\ell"),
-        ),
         "width": ("width", np.asarray(widths if widths is not None else [], int), attributes("width", "N")),
     }
+    return _labelled(group, labels)
+
+
+def _time_labels(times: np.ndarray) -> dict[str, Label]:
+    named = attributes("training step, quantities measured before its update", "t")
+    return {dim: (dim, np.asarray(times), named) for dim in ("time", "time_prime")}
+
+
+def _numbered(group: xr.Dataset, dim: str, named: dict[str, str]) -> dict[str, Label]:
+    """Labels 1, 2, ... along `dim` and its second index."""
+    return {one: (one, np.arange(1, group.sizes.get(one, 0) + 1), named) for one in (dim, f"{dim}_prime")}
+
+
+def _labelled(group: xr.Dataset, labels: Mapping[str, Label]) -> xr.Dataset:
     return group.assign_coords({name: label for name, label in labels.items() if label[0] in group.dims})
 
 
-def _diagnostics(of_theory: Mapping[str, Any], of_run: Mapping[str, Any]) -> xr.Dataset:
-    """All diagnostics in one group; a name used by both keeps both, the theory's with the prefix theory_."""
+def _diagnostics(theory: TheoryResult | None, of_run: Mapping[str, Any]) -> xr.Dataset:
+    """All diagnostics in one group; a name used by both keeps both, the theory's with the prefix theory_.
+
+    Response functions, one of each hidden matrix at the times of the theory, are among them.
+    """
+    of_theory = {} if theory is None else theory.diagnostics
     theirs = {f"theory_{name}" if name in of_run else name: value for name, value in of_theory.items()}
     merged = {**theirs, **of_run}
-    return xr.Dataset({_safe(name): _diagnostic(_safe(name), value) for name, value in merged.items()})
+    group = xr.Dataset({_safe(name): _diagnostic(_safe(name), value) for name, value in merged.items()})
+    responses = getattr(theory, "responses", {})
+    if theory is None or not responses:
+        return group
+    found = {name: (describe.RESPONSES[name].dims, np.asarray(a, np.float64)) for name, a in responses.items()}
+    group = group.assign({name: _diagnostic(name, value) for name, value in found.items()})
+    matrix = attributes("hidden matrix, from layer l to layer l + 1", r"\ell")
+    return _labelled(group, {**_time_labels(theory.times), **_numbered(group, "matrix", matrix)})
 
 
 def _safe(name: str) -> str:

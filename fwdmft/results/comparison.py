@@ -31,8 +31,12 @@ def group(tree: xr.DataTree, name: str) -> xr.Dataset | None:
 
 
 def common_observables(theory: xr.Dataset, ensemble: xr.Dataset) -> list[str]:
-    """Names both sides hold: the four of fwdmft in their usual order, then any of a plugin's own."""
-    shared = [str(name) for name in theory.data_vars if f"{name}_mean" in ensemble and name != "loss"]
+    """Names both sides hold: the four of fwdmft in their usual order, then any of a plugin's own.
+
+    Two-time quantities are left out: they repeat at equal times what the others say.
+    """
+    single = theory.drop_dims("time_prime", errors="ignore").data_vars
+    shared = [str(name) for name in single if f"{name}_mean" in ensemble and name != "loss"]
     usual = list(OBSERVABLES)
     return sorted(shared, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
 

@@ -26,7 +26,11 @@ MODEL_CONVENTIONS = (
 
 
 class Observable(NamedTuple):
-    """An order parameter: its name in words, its symbol, and its dimensions without time."""
+    """An order parameter: its name in words, its symbol, and its dimensions.
+
+    `dims` leaves out time, which comes first in the engine's arrays; only the dimensions of a two-time quantity
+    contain it and are the axes as they are.
+    """
 
     words: str
     symbol: str
@@ -39,6 +43,33 @@ OBSERVABLES: dict[str, Observable] = {
     "feature_kernel": Observable("feature kernel", r"\Phi^{\ell}", ("layer", "point", "point_prime")),
     "gradient_kernel": Observable(
         "gradient kernel", r"G^{\ell}", ("layer", "point", "output", "point_prime", "output_prime")
+    ),
+    "feature_kernel_two_time": Observable(
+        "feature kernel between two times",
+        r"\Phi^{\ell}(t, t')",
+        ("layer", "time", "point", "time_prime", "point_prime"),
+    ),
+    "gradient_kernel_two_time": Observable(
+        "gradient kernel between two times",
+        r"G^{\ell}(t, t')",
+        ("layer", "time", "point", "output", "time_prime", "point_prime", "output_prime"),
+    ),
+}
+
+KERNELS_OF_LAYERS = ("feature", "gradient")
+"""The coordinate `kernel` of `layer_covariance`, in the order of its axis."""
+
+LAYER_COVARIANCE_DIMS = ("time", "kernel", "layer", "kernel_prime", "layer_prime")
+
+_RESPONSE_DIMS = ("matrix", "time", "point", "time_prime", "point_prime")
+RESPONSES: dict[str, Observable] = {
+    "feature_response": Observable(
+        "response A^l(t, s) of the features at time t to backward noise at time s", r"A^{\ell}(t, s)", _RESPONSE_DIMS
+    ),
+    "gradient_response": Observable(
+        "response B^l(t, s) of the backward fields at time t to forward noise at time s",
+        r"B^{\ell}(t, s)",
+        _RESPONSE_DIMS,
     ),
 }
 
@@ -61,6 +92,15 @@ _THEORY_ROLES = {
         "Monte-Carlo standard error of width times finite-width shift of the mean {words}",
         r"\mathrm{{s.e.}}\,N\,(\mathrm{{E}}\,{symbol}_N - {symbol})",
     ),
+    "signal_to_noise": (
+        "{words} at infinite width over the square root of N times its variance; times sqrt(N) at width N",
+        r"{symbol} / \sqrt{{N\,\mathrm{{Var}}\,{symbol}}}",
+    ),
+    "signal_to_noise_standard_error": (
+        "Monte-Carlo standard error of the {words} over the square root of N times its variance",
+        r"\mathrm{{s.e.}}\,{symbol} / \sqrt{{N\,\mathrm{{Var}}\,{symbol}}}",
+    ),
+    "alignment": ("alignment of the {words} with the targets over training points", r"A[{symbol}]"),
 }
 _ENSEMBLE_ROLES = {
     "mean": ("mean over trained networks of the {words}", r"\mathrm{{E}}\,{symbol}_N"),
@@ -72,6 +112,18 @@ _ENSEMBLE_ROLES = {
     "variance_standard_error": (
         "standard error of the variance over trained networks of the {words}",
         r"\mathrm{{s.e.}}\,\mathrm{{Var}}\,{symbol}_N",
+    ),
+    "signal_to_noise": (
+        "mean {words} over the square root of N times its variance; times sqrt(N) at width N",
+        r"\mathrm{{E}}\,{symbol}_N / \sqrt{{N\,\mathrm{{Var}}\,{symbol}_N}}",
+    ),
+    "signal_to_noise_standard_error": (
+        "standard error of the mean {words} over the square root of N times its variance",
+        r"\mathrm{{s.e.}}\,\mathrm{{E}}\,{symbol}_N / \sqrt{{N\,\mathrm{{Var}}\,{symbol}_N}}",
+    ),
+    "alignment": (
+        "alignment with the targets over training points of the {words}, averaged over trained networks",
+        r"A[\mathrm{{E}}\,{symbol}_N]",
     ),
 }
 
@@ -100,7 +152,7 @@ def theory_attributes(name: str, role: str) -> dict[str, str]:
 
 
 def ensemble_attributes(name: str, role: str) -> dict[str, str]:
-    """Attributes of observable `name` in /ensemble; role is "mean" or "variance", or with _standard_error."""
+    """Attributes of observable `name` in /ensemble; role is a suffix such as "mean" or "variance"."""
     return _role_attributes(_ENSEMBLE_ROLES[role], name)
 
 
@@ -108,5 +160,7 @@ def diagnostic_attributes(name: str) -> dict[str, str]:
     """Attributes of a diagnostic, its unit read from the name: *seconds in s, *bytes in byte, anything else
     in 1.
     """
+    if name in RESPONSES:
+        return attributes(RESPONSES[name].words, RESPONSES[name].symbol)
     units = "s" if name.endswith("seconds") else "byte" if name.endswith("bytes") else "1"
     return attributes(name.replace("_", " "), units=units)

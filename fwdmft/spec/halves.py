@@ -31,7 +31,17 @@ class TheorySpec(Spec):
     )
     rank: Count = Field(256, description="Largest number of directions in which Sigma is resolved (directions).")
     tolerance: PositiveReal = Field(
-        1e-5, description="Share of the indirect fluctuations that may be left out of Sigma (dimensionless)."
+        1e-3,
+        description="Share of the indirect fluctuations that need not be resolved, but is estimated by probes "
+        "(dimensionless).",
+    )
+    probes: Count | None = Field(
+        None,
+        description="Random directions per replicate that estimate what is not resolved; left out: 4, or 16 with "
+        "random matrices between layers, where b is as precise as the number of probes allows (directions).",
+    )
+    two_time: bool = Field(
+        False, description="Compute kernels between all pairs of saved times, with their fluctuations, as well."
     )
     covariance: bool = Field(True, description="Store N Cov of the predictions between all pairs of times.")
 

@@ -1,0 +1,152 @@
+r"""Quantities that follow from kernels and their fluctuations, the same in theory and ensemble.
+
+Signal-to-noise ratio of an entry q of a kernel, whose fluctuations over initialisations are of order N^(-1/2):
+
+    q / sqrt(N Var q)        A network of width N has sqrt(N) times this ratio.
+
+Kernel-target alignment over the training points, from the infinite-width kernel in the theory and from the mean
+kernel of each width in ensembles:
+
+    A[K] = y^T K y / (|y|^2 |K|_F)                          K over (point, output) pairs
+    A[Phi] = sum_c y_c^T Phi y_c / (|y|^2 |Phi|_F)          Phi over points, shared by the outputs c
+
+It is the cosine between K and y y^T, at most 1 in size; for Phi it reaches 1 when Phi is of rank one and every y_c
+lies along it. Source: Cortes, Mohri & Rostamizadeh 2012 (J. Mach. Learn. Res. 13, 795), without their centring of
+the kernel, as in Cristianini, Shawe-Taylor, Elisseeff & Kandola 2001 (NeurIPS 14).
+
+A ratio with denominator 0 is NaN: an entry that does not fluctuate has no signal-to-noise ratio, a kernel or target
+that vanishes no alignment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from fwdmft.results import describe
+
+Variables = Mapping[str, xr.Variable]
+_KERNELS = ("tangent_kernel", "feature_kernel", "gradient_kernel")
+
+
+# --- on plain arrays ---
+
+
+def signal_to_noise(mean: np.ndarray, scaled_variance: np.ndarray) -> np.ndarray:
+    """mean / sqrt(scaled_variance) entry by entry, with scaled_variance = N Var; NaN where that is 0."""
+    return _ratio(mean, np.sqrt(scaled_variance))
+
+
+def signal_to_noise_error(
+    mean: np.ndarray, scaled_variance: np.ndarray, mean_error: np.ndarray, scaled_variance_error: np.ndarray
+) -> np.ndarray:
+    """Standard error of `signal_to_noise` by the delta method, mean and variance taken as independent.
+
+    For an ensemble that leaves out the covariance of sample mean and sample variance, which a skewness of order
+    N^(-1/2) makes a correction of relative order 1/N.
+    """
+    of_mean = _ratio(mean_error, np.sqrt(scaled_variance))
+    of_variance = signal_to_noise(mean, scaled_variance) * _ratio(scaled_variance_error, 2 * scaled_variance)
+    return np.hypot(of_mean, of_variance)
+
+
+def alignment(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """sum_c y_c^T K y_c / (|y|^2 |K|_F) of every matrix of kernel (..., n, n), for targets y (n, C)."""
+    overlap = np.einsum("ic,...ij,jc->...", y, kernel, y)
+    return _ratio(overlap, np.sum(y**2) * np.linalg.norm(kernel, axis=(-2, -1)))
+
+
+def tangent_alignment(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """`alignment` of kernel (..., P, C, P, C), a matrix over (point, output) pairs, with y (P, C)."""
+    return alignment(kernel.reshape(*kernel.shape[:-4], y.size, y.size), y.reshape(-1, 1))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below, NaN where below is 0."""
+    below = np.broadcast_to(below, np.shape(above))
+    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
+
+
+# --- on the variables of a group ---
+
+
+def of_theory(variables: Variables, y: np.ndarray, train: np.ndarray) -> dict[str, xr.Variable]:
+    """What can be derived from the variables of /theory; y: (point, output), train: mask of the points."""
+    found: dict[str, xr.Variable] = {}
+    for name in _KERNELS:
+        for role, values in _ratios(_theory_moments(variables, name)):
+            found[f"{name}_{role}"] = _named(values, describe.theory_attributes(name, role))
+        if name in variables and name != "gradient_kernel":
+            values = _alignment(variables[name], y, train)
+            found[f"{name}_alignment"] = _named(values, describe.theory_attributes(name, "alignment"))
+    return found
+
+
+def of_ensemble(
+    variables: Variables, widths: Sequence[int], y: np.ndarray, train: np.ndarray
+) -> dict[str, xr.Variable]:
+    """The same from the variables of /ensemble, whose dimension `width` has these `widths`."""
+    found: dict[str, xr.Variable] = {}
+    for name in _KERNELS:
+        for role, values in _ratios(_ensemble_moments(variables, name, widths)):
+            found[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(name, role))
+        if f"{name}_mean" in variables and name != "gradient_kernel":
+            values = _alignment(variables[f"{name}_mean"], y, train)
+            found[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(name, "alignment"))
+    return found
+
+
+class _Moments(NamedTuple):
+    """A kernel, its N Var, and the standard errors of both if they are known; all of the same dimensions."""
+
+    mean: xr.Variable
+    variance: xr.Variable
+    mean_error: xr.Variable | None
+    variance_error: xr.Variable | None
+
+
+def _theory_moments(variables: Variables, name: str) -> _Moments | None:
+    if name not in variables or f"{name}_variance" not in variables:
+        return None
+    errors = (variables.get(f"{name}_{role}") for role in ("standard_error", "variance_standard_error"))
+    return _Moments(variables[name], variables[f"{name}_variance"], *errors)
+
+
+def _ensemble_moments(variables: Variables, name: str, widths: Sequence[int]) -> _Moments | None:
+    if f"{name}_mean" not in variables or f"{name}_variance" not in variables:
+        return None
+    width = xr.Variable(("width",), np.asarray(widths))
+    error = variables.get(f"{name}_variance_standard_error")
+    return _Moments(
+        variables[f"{name}_mean"],
+        variables[f"{name}_variance"] * width,
+        variables.get(f"{name}_mean_standard_error"),
+        None if error is None else error * width,
+    )
+
+
+def _ratios(moments: _Moments | None) -> Iterator[tuple[str, xr.Variable]]:
+    if moments is None:
+        return
+    mean, variance, mean_error, variance_error = moments
+    dims = mean.dims
+    yield "signal_to_noise", xr.Variable(dims, signal_to_noise(mean.values, variance.values))
+    if mean_error is not None and variance_error is not None:
+        error = signal_to_noise_error(mean.values, variance.values, mean_error.values, variance_error.values)
+        yield "signal_to_noise_standard_error", xr.Variable(dims, error)
+
+
+def _alignment(kernel: xr.Variable, y: np.ndarray, train: np.ndarray) -> xr.Variable:
+    """Alignment over training points, of the dimensions of `kernel` that number neither points nor outputs."""
+    points = np.flatnonzero(train)
+    matrix = ("point", "output", "point_prime", "output_prime") if "output" in kernel.dims else ("point", "point_prime")
+    trained = kernel.isel(point=points, point_prime=points).transpose(..., *matrix)
+    measure = tangent_alignment if "output" in kernel.dims else alignment
+    return xr.Variable(trained.dims[: -len(matrix)], measure(trained.values, np.asarray(y, np.float64)[points]))
+
+
+def _named(values: xr.Variable, attributes: dict[str, str]) -> xr.Variable:
+    return xr.Variable(values.dims, values.values, attributes)
