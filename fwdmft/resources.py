@@ -19,13 +19,13 @@ def theory_bytes(task: TheoryTask) -> int:
     observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
     total = 6 * spec.neurons * per_neuron + 8 * observables
     if spec.fluctuations or spec.bias:
-        samples = (spec.fluctuation_neurons or spec.neurons) // spec.replicates * concurrent_replicates(spec)
+        samples = (spec.fluctuation_neurons or spec.neurons) // spec.replicates * concurrent_replicates(task)
         checkpoints = 2 * saved**0.5 * samples * per_neuron
         predictions = 2 * samples * saved * points * outputs
         total += int(checkpoints + predictions) + 4 * spec.replicates * observables
         if spec.fluctuations and spec.covariance:
             total += (spec.replicates + 2) * (saved * points * outputs) ** 2
-        return 8 * total + concurrent_replicates(spec) * direction_block(task) * direction_bytes(task)
+        return 8 * total + concurrent_replicates(task) * direction_block(task) * direction_bytes(task)
     return 8 * total
 
 

@@ -157,9 +157,7 @@ def test_forward_and_transposed_products_are_consistent() -> None:
     update = Update(jnp.asarray(0.3), 0.6, 0.2)
     for t in range(4):
         matrix, forward = gaussian_matrix.apply(matrix, jnp.tanh(v + t), start.noise[0], p_in, p_out, LAW)
-        matrix, backward = gaussian_matrix.apply_transposed(
-            matrix, s + forward.value, start.noise[1], p_in, p_out, LAW
-        )
+        matrix, backward = gaussian_matrix.apply_transposed(matrix, s + forward.value, start.noise[1], p_in, p_out, LAW)
         left = ((s + forward.value) * p_out) @ forward.value.T
         right = (backward.value * p_in) @ jnp.tanh(v + t).T
         np.testing.assert_allclose(left, LAW.ratio**0.5 * right, atol=1e-10)

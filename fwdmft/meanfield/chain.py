@@ -79,6 +79,7 @@ class Chain(FieldEquations):
     """See the module docstring.
 
     gamma0: richness. local: one map per layer. capacities: rows of the bases of each matrix, forward and backward.
+    axis: see `following`.
     """
 
     inputs: InputWeights
@@ -86,6 +87,7 @@ class Chain(FieldEquations):
     local: tuple[LocalMap, ...] = eqx.field(static=True)
     wiring: Wiring = eqx.field(static=True)
     capacities: tuple[tuple[int, int], ...] = eqx.field(static=True)
+    axis: str | None = eqx.field(static=True, default=None)
 
     @property
     def populations(self) -> tuple[Population, ...]:
@@ -171,7 +173,9 @@ class Chain(FieldEquations):
     def _ends(self, matrix: int, p: NeuronWeights) -> tuple[Array, Array, Law]:
         wiring, law = self.wiring, self.wiring.law(matrix)
         # What is learned moves vectors by a share gamma0^2 of their squared norm, and f is this movement over gamma0.
-        law = law._replace(tolerance=law.tolerance * jnp.minimum(1.0, jax.lax.stop_gradient(self.gamma0) ** 2))
+        law = law._replace(
+            axis=self.axis, tolerance=law.tolerance * jnp.minimum(1.0, jax.lax.stop_gradient(self.gamma0) ** 2)
+        )
         return p[wiring.population(matrix)], p[wiring.population(matrix + 1)], law
 
     def _preactivation(self, before: Array, arriving: Array, bias: Trained | None) -> Array:
@@ -338,13 +342,16 @@ class Chain(FieldEquations):
         ]
         return replace(self, capacities=tuple(zip(new[::2], new[1::2], strict=True)))
 
+    def following(self, axis: str) -> "Chain | None":
+        return replace(self, axis=axis) if self.capacities and self.wiring.smooth else None
+
 
 def make_chain(
     x: Float[np.ndarray, "point feature"], local: Sequence[LocalMap], gamma0: float, wiring: Wiring
 ) -> Chain:
-    """The chain on these points. Bases start with room for twice the vectors of a step."""
+    """The chain on these points. Bases start with room for several times the vectors of a step, as is usual."""
     inputs = InputWeights(x, wiring.sigma_w[0], wiring.sigma_b)
-    forward, backward = (_capacity(2 * block, block) for block in _blocks(inputs, wiring))
+    forward, backward = (_capacity(7 * block + 4, block) for block in _blocks(inputs, wiring))
     return Chain(
         inputs=inputs,
         gamma0=jnp.asarray(gamma0),

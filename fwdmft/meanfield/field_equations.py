@@ -130,6 +130,14 @@ class FieldEquations(eqx.Module):
         """The same equations with room for what a pass has shown to be needed."""
         return self
 
+    def following(self, axis: str) -> "FieldEquations | None":
+        """Equations for passes that run side by side along a vmapped axis, whose first pass takes all decisions (which
+        directions a basis keeps), so that they differ smoothly.
+
+        None if they should rather be differentiated: where that is cheap, or differences would not see a kink.
+        """
+        return None
+
     def observe(self, sites: Sites, p: NeuronWeights) -> Observables:
         """Order parameters of the given sites under weights p."""
         return self.assemble({name: self.averages(name, sites[name], p[name]) for name in sites})

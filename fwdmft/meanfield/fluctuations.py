@@ -22,7 +22,7 @@ from jaxtyping import Array
 
 from fwdmft.meanfield.field_equations import NeuronWeights
 from fwdmft.meanfield.influences import Subspace, indirect_subspace, random_directions
-from fwdmft.meanfield.passes import Joint, Passes, Problem
+from fwdmft.meanfield.passes import Joint, Passes, Problem, check_room
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,12 @@ def fluctuations(
 ) -> Fluctuations:
     """Sigma and b of every observable. `progress` receives the finished share of the work.
 
+    Raises OutOfRoom when the equations' bases are full.
+
     max_rank, tolerance: see `indirect_subspace`. probes: random directions in the complement.
     """
     look = passes.look(problem, p)
+    check_room(look.bases, p)
     mean, direct = _numpy(look.mean), _numpy(look.direct_variance)
     progress(0.05)
     subspace = indirect_subspace(passes, problem, p, _scales(mean, direct), max_rank, tolerance, seed, probes)

@@ -65,12 +65,13 @@ class Law(NamedTuple):
     """Law of the initial matrix, and how closely vectors are resolved.
 
     sigma: standard deviation of the entries. ratio: N_in / N_out. tolerance: share of a vector's squared norm that may
-    be left out.
+    be left out. axis: name of a vmapped axis whose first pass decides for all which directions are kept, or None.
     """
 
     sigma: float
     ratio: float
     tolerance: float | Float[Array, ""]
+    axis: str | None = None
 
     def transposed(self) -> "Law":
         return self._replace(ratio=1 / self.ratio)
@@ -146,8 +147,8 @@ def _act(
     weighted = p * v
     known = side.basis @ weighted.T
     squares = jnp.einsum("vn,vn->v", weighted, v)
-    unseen = jax.lax.stop_gradient(squares - jnp.sum(known**2, axis=0))
-    norms = jax.lax.stop_gradient(jnp.where(squares > 0, squares, 1.0))
+    unseen = _decisive(squares - jnp.sum(known**2, axis=0), law.axis)
+    norms = _decisive(jnp.where(squares > 0, squares, 1.0), law.axis)
     new = unseen / norms > law.tolerance
     room = side.rank + len(v) <= len(side.basis)
     fresh = jax.lax.cond(
@@ -209,7 +210,7 @@ def _resolve(
     # Once more, as rounding leaves the residual not quite orthogonal.
     correction = side.basis @ (p * residual).T
     residual = residual - correction.T @ side.basis
-    mixing, strengths = _principal(residual, norms, p)
+    mixing, strengths = _principal(residual, norms, p, law.axis)
     keep = strengths > law.tolerance
     basis = _orthonormal(mix(mixing.T, residual), keep, p)
     e = jax.lax.dynamic_slice_in_dim(noise, side.rank, len(v)) * keep[:, None]
@@ -224,13 +225,27 @@ def _resolve(
     )
 
 
-def _principal(residual: Array, norms: Array, p: Array) -> tuple[Float[Array, "vector direction"], Array]:
+def _principal(
+    residual: Array, norms: Array, p: Array, axis: str | None
+) -> tuple[Float[Array, "vector direction"], Array]:
     """Combinations of the residuals along which their joint scatter, relative to the vectors' norms, is largest."""
-    scaled = jax.lax.stop_gradient(residual) / jnp.sqrt(norms)[:, None]
-    if len(scaled) == 1:
-        return jax.lax.rsqrt(norms)[:, None], jnp.sum(jax.lax.stop_gradient(p) * scaled**2, axis=-1)
-    strengths, vectors = jnp.linalg.eigh((jax.lax.stop_gradient(p) * scaled) @ scaled.T)
+    scaled = residual / jnp.sqrt(norms)[:, None]
+    scatter = _decisive((p * scaled) @ scaled.T, axis)
+    if len(scatter) == 1:
+        return jax.lax.rsqrt(norms)[:, None], scatter[0]
+    strengths, vectors = jnp.linalg.eigh(scatter)
     return vectors[:, ::-1] / jnp.sqrt(norms)[:, None], strengths[::-1]
+
+
+def _decisive(value: Array, axis: str | None) -> Array:
+    """What a choice is based on: no gradient passes, and passes that travel together decide alike."""
+    value = jax.lax.stop_gradient(value)
+    return value if axis is None else of_first(value, axis)
+
+
+def of_first(value: Array, axis: str) -> Array:
+    """The value that the first of the passes along a vmapped axis has."""
+    return jax.lax.psum(jnp.where(jax.lax.axis_index(axis) == 0, value, jnp.zeros_like(value)), axis)
 
 
 def _orthonormal(rows: Array, keep: Array, p: Array) -> Array:

@@ -120,6 +120,10 @@ class LazyEquations(FieldEquations):
     def fitted(self, bases: Bases) -> "LazyEquations":
         return LazyEquations(self.neurons.fitted(bases))
 
+    def following(self, axis: str) -> "LazyEquations | None":
+        neurons = self.neurons.following(axis)
+        return None if neurons is None else LazyEquations(neurons)
+
 
 def with_richness(equations: FieldEquations, gamma0: float) -> FieldEquations:
     """The same equations at another richness."""

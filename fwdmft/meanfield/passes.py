@@ -6,6 +6,7 @@ reweightings of the neurons. Directions travel in blocks of a fixed number, so t
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,11 +19,18 @@ from fwdmft.errors import ComputationError
 from fwdmft.meanfield import dynamics
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites
+from fwdmft.meanfield.gaussian_matrix import of_first
 from fwdmft.meanfield.layers import Layers, strength_covariance, strengths, two_time_kernels, two_time_variance
 
 NEURONS_PER_VECTOR = 4
 """A basis of k vectors takes k of the S dimensions of neuron space; what is left of the randomness is off by k/S."""
 
+
+AXIS = "reweighting"
+"""Name of the axis along which passes run side by side."""
+
+DIFFERENCE = 2e-3
+"""Relative change of the neurons' weights (root mean square) in difference quotients."""
 
 Collected = tuple[Observables, Layers]
 
@@ -96,20 +104,33 @@ def with_room(
         problem = pose(equations)
         p = problem.equal_weights()
         seen = plain(problem, p)
-        if not np.any(seen.bases.full):
+        try:
+            check_room(seen.bases, p)
+        except OutOfRoom as error:
+            equations = equations.fitted(error.bases)
+        else:
             return equations, seen
-        _check_neurons(seen.bases, min(len(weights) for weights in p.values()))
-        equations = equations.fitted(seen.bases)
 
 
-def _check_neurons(bases: Bases, count: int) -> None:
-    rank = int(np.max(bases.rank, initial=0))
+class OutOfRoom(Exception):
+    """Bases were full. The pass is to be repeated with more room."""
+
+    def __init__(self, bases: Bases):
+        super().__init__(bases)
+        self.bases = bases
+
+
+def check_room(bases: Bases, p: NeuronWeights) -> None:
+    """Raise OutOfRoom if a basis was full, ComputationError if one has too many vectors for the neurons."""
+    rank, count = int(np.max(bases.rank, initial=0)), min(len(weights) for weights in p.values())
     if count < NEURONS_PER_VECTOR * rank:
         raise ComputationError(
-            f"random matrices act on more than {rank} independent vectors, too many for {count} sample neurons; "
+            f"random matrices act on {rank} or more independent vectors, too many for {count} sample neurons; "
             f"expected at least {NEURONS_PER_VECTOR} times as many neurons as vectors: raise theory.neurons, or lower "
             "theory.replicates, which share them where fluctuations are computed"
         )
+    if np.any(bases.full):
+        raise OutOfRoom(bases)
 
 
 class Look(NamedTuple):
@@ -217,6 +238,63 @@ def responses(
         return first, second
 
     (total, direct), second = jax.vmap(along)(directions)
+    return _summed(problem, total, direct, second, weights)
+
+
+@eqx.filter_jit
+def differences(
+    problem: Problem,
+    p: NeuronWeights,
+    directions: Float[Array, "count stacked"],
+    weights: Float[Array, " count"],
+    bias: bool,
+) -> Responses:
+    """The same by central differences, which cost two passes per direction and suit large states.
+
+    The passes along all directions run side by side with one that is not reweighted, the first, and follow its
+    decisions. problem: with equations that do (`FieldEquations.following`).
+    """
+    sizes = jnp.sqrt(jnp.mean(jnp.stack([_relative(problem, p, z) for z in directions]), axis=-1))
+    steps = DIFFERENCE / jnp.where(sizes > 0, sizes, 1.0)
+
+    def one_pass(z: Array) -> tuple[Observables, Observables]:
+        moved = jax.tree.map(jnp.add, p, reweighting(p, z, problem.widths))
+
+        def observe(sites: Sites) -> tuple[Collected, Collected]:
+            first = jax.tree.map(lambda a: of_first(a, AXIS), sites)
+            return problem.collect(sites, moved), problem.collect(first, moved)
+
+        return problem.trajectory(
+            moved, observe, lambda seen: (problem.complete(seen[0], moved), problem.complete(seen[1], moved))
+        ).seen
+
+    scaled = directions * steps[:, None]
+    found = jax.vmap(one_pass, axis_name=AXIS)(jnp.concatenate([jnp.zeros_like(scaled[:1]), scaled, -scaled]))
+
+    def by_step(values: Array, power: int) -> Array:
+        return values / (steps**power).reshape(-1, *(1,) * (values.ndim - 1))
+
+    def slope(q: Array) -> Array:
+        forward, backward = jnp.split(q[1:], 2)
+        return by_step((forward - backward) / 2, 1)
+
+    def curvature(q: Array) -> Array:
+        forward, backward = jnp.split(q[1:], 2)
+        return by_step(forward - 2 * q[:1] + backward, 2)
+
+    (total, direct), second = jax.tree.map(slope, found), jax.tree.map(curvature, found[0]) if bias else {}
+    return _summed(problem, total, direct, second, weights)
+
+
+def _relative(problem: Problem, p: NeuronWeights, z: Array) -> Array:
+    """Squares of the relative changes of the neurons' weights along a direction."""
+    changes = reweighting(p, z, problem.widths)
+    return jnp.concatenate([(changes[name] / p[name]) ** 2 for name in sorted(p)])
+
+
+def _summed(
+    problem: Problem, total: Observables, direct: Observables, second: Observables, weights: Array
+) -> Responses:
     return Responses(
         {name: jnp.tensordot(weights, total[name] ** 2 - direct[name] ** 2, axes=1) for name in total},
         {name: jnp.tensordot(weights, value, axes=1) / 2 for name, value in second.items()},
@@ -248,8 +326,9 @@ class Passes:
         shapes = jax.eval_shape(problem.observables, p, p)
         combinations = {name: np.zeros((block, *a.shape)) for name, a in shapes.items()}
         directions = np.zeros((block, sum(len(weights) for weights in p.values())))
+        respond = responses if problem.equations.following(AXIS) is None else differences
         programs: dict[Any, tuple] = {
-            responses: (problem, p, directions, np.zeros(block), bias),
+            respond: (self._led(problem), p, directions, np.zeros(block), bias),
             influences: (problem, p, combinations),
             look: (problem, p),
         }
@@ -257,7 +336,7 @@ class Passes:
         self._programs: dict[Any, Future] = {
             function: pool.submit(_compiled, function, arguments) for function, arguments in programs.items()
         }
-        self._bias = bias
+        self._respond, self._bias = respond, bias
         pool.shutdown(wait=False)
 
     def look(self, problem: Problem, p: NeuronWeights) -> Look:
@@ -267,7 +346,12 @@ class Passes:
         return self._programs[influences].result()(problem, p, combinations)
 
     def responses(self, problem: Problem, p: NeuronWeights, directions: np.ndarray, weights: np.ndarray) -> Responses:
-        return self._programs[responses].result()(problem, p, directions, weights, self._bias)
+        return self._programs[self._respond].result()(self._led(problem), p, directions, weights, self._bias)
+
+    def _led(self, problem: Problem) -> Problem:
+        """The problem for passes that follow a first one, where its equations allow for that."""
+        equations = problem.equations.following(AXIS)
+        return problem if equations is None else replace(problem, equations=equations)
 
 
 def _compiled(function: Any, arguments: tuple) -> Callable:

@@ -19,11 +19,11 @@ from jaxtyping import Array
 from fwdmft.errors import ComputationError
 from fwdmft.meanfield import neurons
 from fwdmft.meanfield.dynamics import Drive, Trajectory, make_drive
-from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights
+from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
 from fwdmft.meanfield.lazy import LazyEquations, richness_shift
-from fwdmft.meanfield.passes import Passes, Problem, with_room
+from fwdmft.meanfield.passes import OutOfRoom, Passes, Problem, with_room
 from fwdmft.optimization import Plan, Rung, ladders
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec
@@ -97,14 +97,14 @@ def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) ->
     spec = task.spec
     report("infinite width", 0, spec.replicates)
     fine, coarse = gradient_flow_ladders(task)
-    mean, spread, bases = _infinite_width(task, fine, report)
+    task, mean, spread, bases = _infinite_width(task, fine, report)
     result: dict[str, Any] = {
         "times": task.times,
         "dims": task.equations.dims | (TWO_TIME_DIMS if two_time(task) else {}),
         "mean": mean,
         "standard_error": spread,
     }
-    result["diagnostics"] = {"neurons": spec.neurons, "substeps": fine[-1].substeps} | bases
+    result["diagnostics"] = {"neurons": spec.neurons, "substeps": fine[-1].substeps} | _bases_diagnostics(bases)
     if spec.fluctuations or spec.bias:
         samples = _replicates(task, coarse, report)
         result |= _summary(task, samples, spread, coarse)
@@ -112,16 +112,22 @@ def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) ->
     return TheoryResult(**result)
 
 
-def _infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> tuple[Arrays, Arrays, Arrays]:
-    """Mean over R passes with S neurons each, its standard error from their spread, and diagnostics of the bases."""
+def _infinite_width(
+    task: TheoryTask, ladder: tuple[Rung, ...], report: Report
+) -> tuple[TheoryTask, Arrays, Arrays, Bases]:
+    """Mean over R passes with S neurons each, its standard error from their spread, and the largest of all bases.
+
+    The task comes back with as much room for bases as that takes.
+    """
     passes, bases = [], []
     for replicate in range(task.spec.replicates):
         task, seen = _plain_pass(task, task.spec.neurons, replicate, ladder)
         passes.append(_numpy(seen.seen))
-        bases.append(_numpy(seen.bases._asdict()))
+        bases.append(seen.bases)
         check_finite(passes[-1]["prediction"], task.times)
         report("infinite width", replicate + 1, task.spec.replicates)
-    return *_mean_and_error(passes), {f"basis_{name}": np.max([b[name] for b in bases], axis=0) for name in bases[0]}
+    most = jax.tree.map(lambda *each: np.max(each, axis=0), *bases)
+    return replace(task, equations=task.equations.fitted(most)), *_mean_and_error(passes), most
 
 
 def _plain_pass(
@@ -192,7 +198,6 @@ def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> l
     """
     spec = task.spec
     count = (spec.fluctuation_neurons or spec.neurons) // spec.replicates
-    task, _ = _plain_pass(task, count, 1, ladder)
     passes = Passes(*_problem(task, count, 1, ladder), direction_block(task), spec.bias)
     shares = [0.0] * spec.replicates
 
@@ -217,8 +222,11 @@ def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> l
             )
 
     report("fluctuations", 0, 100 * spec.replicates)
-    with ThreadPoolExecutor(max_workers=concurrent_replicates(spec)) as pool:
-        return list(pool.map(one, range(spec.replicates)))
+    try:
+        with ThreadPoolExecutor(max_workers=concurrent_replicates(task)) as pool:
+            return list(pool.map(one, range(spec.replicates)))
+    except OutOfRoom as error:
+        return _replicates(replace(task, equations=task.equations.fitted(error.bases)), ladder, report)
 
 
 def probe_count(task: TheoryTask) -> int:
@@ -226,9 +234,9 @@ def probe_count(task: TheoryTask) -> int:
     return task.spec.probes or (FEW_PROBES, MANY_PROBES)[bool(task.equations.supplies)]
 
 
-def concurrent_replicates(spec: TheorySpec) -> int:
-    """How many samplings run at once."""
-    return min(spec.replicates, os.cpu_count() or 1)
+def concurrent_replicates(task: TheoryTask) -> int:
+    """How many samplings run at once: with Gaussian matrices a pass is made of products that use all processors."""
+    return 1 if task.equations.supplies else min(task.spec.replicates, os.cpu_count() or 1)
 
 
 def direction_block(task: TheoryTask) -> int:
@@ -295,6 +303,13 @@ def _mean_and_error(samples: list[Arrays]) -> tuple[Arrays, Arrays]:
     stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
     error = {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in stacked.items()}
     return {name: a.mean(axis=0) for name, a in stacked.items()}, error
+
+
+def _bases_diagnostics(bases: Bases) -> Arrays:
+    """Ranks and dropped shares, forward and backward side of each matrix in turn; none without matrices."""
+    if not bases.rank.size:
+        return {}
+    return {"basis_rank": np.asarray(bases.rank), "basis_dropped_residual": np.asarray(bases.dropped)}
 
 
 def _diagnostics(samples: list[Fluctuations]) -> dict[str, Any]:

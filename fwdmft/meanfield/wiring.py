@@ -12,7 +12,8 @@ class Wiring:
     sigma_w: initial standard deviations of input weights, matrices and readout (depth + 1). sigma_b: scale of biases.
     widths: n_l of each layer. branch: beta of a residual chain, None for a plain one. trained: which of the weights
     (depth + 1) are; a layer's bias goes with the weights below it. center: report and train f(t) - f(0).
-    tolerance: share of a vector's squared norm that a basis may leave out.
+    tolerance: share of a vector's squared norm that a basis may leave out. smooth: whether the local maps are
+    differentiable twice.
     """
 
     depth: int
@@ -24,6 +25,7 @@ class Wiring:
     trained: tuple[bool, ...] = ()
     center: bool = True
     tolerance: float = 1e-6
+    smooth: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", self.widths or (1.0,) * self.depth)
