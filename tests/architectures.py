@@ -14,6 +14,7 @@ from fwdmft.testing import Case, points
 Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 POINTS = points(3, 5)
+TWO_POINTS = points(2, 5)
 
 
 def mlp(
@@ -24,10 +25,10 @@ def mlp(
     return Case(f"mlp-{name}", registry().get("architecture", "mlp"), spec, *data, **settings)
 
 
-def deep(name: str, depth: int, architecture: dict[str, Any], data: Data = POINTS, **settings: Any) -> Case:
+def deep(name: str, depth: int, architecture: dict[str, Any], data: Data = TWO_POINTS, **settings: Any) -> Case:
     """A deep network. Its law has larger coefficients of 1/N, hence larger widths; its bases need more neurons."""
     spec = {"kind": "deep", "depth": depth, **architecture}
-    sizes = {"few": 512, "widths": (32, 128), "members": (8000, 4000)}
+    sizes = {"few": 256, "neurons": 1 << 12, "widths": (32, 96), "members": (4000, 4000)}
     return Case(f"deep-{name}", registry().get("architecture", "deep"), spec, *data, **(sizes | settings))
 
 
@@ -57,18 +58,10 @@ CASES = (
         optimizer=GradientDescent(learning_rate=0.4, steps=13, batch=Minibatches(size=1)),
     ),
     deep(
-        "tanh",
-        2,
-        {"activation": "tanh", "bias": 0.4, "width_ratios": [1.0, 0.5]},
-        parameterization=MeanField(sigma_w=(1.2, 1.5, 0.8)),
-        optimizer=GradientDescent(learning_rate=0.1, steps=13, momentum=0.5, weight_decay=0.1),
-    ),
-    deep(
         "residual",
-        3,
-        {"activation": "erf", "branch_scale": 0.7, "frozen": [1]},
-        data=points(2, 5, outputs=2),
-        parameterization=MeanField(gamma0=2.0),
-        optimizer=GradientDescent(learning_rate=0.1, steps=9),
+        2,
+        {"activation": "tanh", "bias": 0.4, "branch_scale": 0.7},
+        parameterization=MeanField(gamma0=1.5, sigma_w=(1.2, 1.5, 0.8)),
+        optimizer=GradientDescent(learning_rate=0.1, steps=9, momentum=0.5, weight_decay=0.1),
     ),
 )

@@ -1,0 +1,125 @@
+"""Deep networks: closed forms, and ensembles made by independent code."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from benchmarks import dense_hessian
+from tests.oracles import deep_linear
+from tests.physics.conftest import Runner
+
+REFERENCE = Path(__file__).parent.parent / "reference"
+
+
+def write(path: Path, x: np.ndarray, y: list[float], train: int) -> dict[str, Any]:
+    np.savez(path, x=x, y=np.array(y)[:, None], train=train)
+    return {"kind": "file", "path": str(path)}
+
+
+def deep(run: Runner, data: dict[str, Any], **sections: Any) -> xr.Dataset:
+    depth, activation, gamma0, rate, steps = (
+        sections.pop(k) for k in ("depth", "activation", "gamma0", "rate", "steps")
+    )
+    tree = run(
+        architecture={"kind": "deep", "depth": depth, "activation": activation, **sections.pop("architecture", {})},
+        parameterization={"kind": "mean_field", "gamma0": gamma0},
+        optimizer={"kind": "gradient_descent", "learning_rate": rate, "steps": steps},
+        data=data,
+        **sections,
+    )
+    return tree["theory"].to_dataset()
+
+
+def assert_within(difference: Any, error: Any, errors: float = 4.0, floor: float = 1e-9) -> None:
+    """Difference in standard errors; `floor` is the largest that rounding explains."""
+    worst = float(np.max((np.abs(difference) - floor) / (np.asarray(error) + 1e-300)))
+    assert worst < errors, f"{worst:.2f} standard errors"
+
+
+def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
+    """Two training points and one more, three layers, gamma0 = 2: f, K and kernels between all pairs of times."""
+    x = np.array([[1.0, 0.4], [-0.3, 1.2], [0.8, -0.9]])
+    data = write(tmp_path / "points.npz", x, [1.0, -0.7, 0.0], 2)
+    theory = {"neurons": 8192, "two_time": True, "fluctuations": False, "bias": False}
+    found = deep(run, data, depth=3, activation="linear", gamma0=2.0, rate=0.05, steps=14, theory=theory)
+    exact = deep_linear.solve(x @ x.T / 2, np.array([1.0, -0.7]), depth=3, gamma0=2.0, learning_rate=0.05, steps=14)
+    flat = found.isel(output=0, output_prime=0)
+    pairs = {
+        "prediction": exact.prediction,
+        "tangent_kernel": exact.tangent_kernel,
+        "feature_kernel_two_time": exact.feature_kernel,
+        "gradient_kernel_two_time": exact.gradient_kernel,
+    }
+    for name, expected in pairs.items():
+        # Standard errors come from eight passes; 4 of them with 7 degrees of freedom are as rare as 8 of Student's t.
+        assert_within(flat[name].values - expected, flat[f"{name}_standard_error"], 8.0)
+    assert float(np.abs(flat["prediction"].values - np.array([1.0, -0.7, 0.0])).min()) < 0.1, "hardly trained"
+
+
+def test_linear_networks_at_finite_width(run: Runner, tmp_path: Path) -> None:
+    """N Var of f, K and the kernels of every layer against the dense propagator of the field theory."""
+    data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
+    theory = {"neurons": 8192, "bias": False, "covariance": False}
+    found = deep(run, data, depth=3, activation="linear", gamma0=3.0, rate=0.015, steps=12, theory=theory)
+    exact = dense_hessian.solve(3, 12, 3.0, 0.015)
+    pairs = {
+        "prediction_variance": exact["variance_f"],
+        "tangent_kernel_variance": exact["variance_kernel"],
+        "feature_kernel_variance": exact["variance_feature"],
+        "gradient_kernel_variance": exact["variance_gradient"],
+    }
+    for name, expected in pairs.items():
+        values = found[name].values.reshape(expected.shape)
+        error = found[f"{name}_standard_error"].values.reshape(expected.shape)
+        assert_within(values - expected, error, 8.0, floor=1e-3 * np.max(expected))
+        np.testing.assert_allclose(values[..., 1:], expected[..., 1:], rtol=0.05)
+
+
+@pytest.mark.parametrize(("activation", "gain", "unit"), [("linear", 1.0, 2), ("relu", 2**0.5, 5)])
+def test_variances_of_kernels_accumulate_through_layers(
+    run: Runner, tmp_path: Path, activation: str, gain: float, unit: int
+) -> None:
+    """At t = 0 and |x|^2 = D: N Var Phi^l = 2 l and N Var G^l = 2 (L + 1 - l), or 5 in place of 2 for sqrt(2) ReLU."""
+    data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
+    theory = {"neurons": 16384, "bias": False, "covariance": False}
+    settings = {"depth": 3, "activation": activation, "gamma0": 1.0, "rate": 0.01, "steps": 1}
+    found = deep(run, data, **settings, architecture={"gain": gain}, theory=theory)
+    layers = np.arange(1, 4)
+    for name, expected in (("feature_kernel", unit * layers), ("gradient_kernel", unit * (4 - layers))):
+        values = found[f"{name}_variance"].values.reshape(3)
+        assert_within(values - expected, found[f"{name}_variance_standard_error"].values.reshape(3), 8.0)
+        np.testing.assert_allclose(values, expected, rtol=0.06)
+
+
+def test_one_hidden_layer_is_a_two_layer_network(run: Runner, two_points: str) -> None:
+    """Exactly."""
+    settings: dict[str, Any] = {
+        "parameterization": {"kind": "mean_field", "gamma0": 1.5},
+        "optimizer": {"kind": "gradient_descent", "learning_rate": 0.1, "steps": 5, "momentum": 0.5},
+        "data": {"kind": "file", "path": two_points},
+        "theory": {"neurons": 256, "replicates": 2},
+    }
+    found = run(architecture={"kind": "deep", "depth": 1, "activation": "tanh", "bias": 0.3}, **settings)["theory"]
+    expected = run(architecture={"kind": "mlp", "activation": "tanh", "bias": 0.3}, **settings)["theory"]
+    xr.testing.assert_identical(found.to_dataset(), expected.to_dataset())
+
+
+@pytest.mark.parametrize("name", ["deep_tanh_2", "deep_linear_3"])
+def test_reference_means(run: Runner, name: str) -> None:
+    """Means over networks of width 512 within 4 standard errors, and what b / N is known to amount to (b < 1)."""
+    path = REFERENCE / f"{name}.npz"
+    with np.load(path) as file:
+        reference = dict(file)
+    theory = {"neurons": 8192, "fluctuations": False, "bias": False}
+    settings = {k: reference[k].item() for k in ("depth", "activation", "gamma0", "steps")}
+    data = {"kind": "file", "path": str(path)}
+    found = deep(run, data, **settings, rate=float(reference["learning_rate"]), theory=theory)
+    flat = found.isel(output=0)
+    error = np.hypot(
+        np.sqrt(reference["prediction_variance"] / int(reference["members"])), flat["prediction_standard_error"]
+    )
+    difference = flat["prediction"].values - reference["prediction_mean"]
+    assert_within(difference[1:], error[1:], 4.0, floor=1 / int(reference["width"]))
