@@ -50,6 +50,9 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   learning rates (catapults, the edge of stability) need nothing special; `gradient_flow` is the limit of small steps.
 - Instead of alternating between sampled fields and two-time kernels until they agree, all sample neurons are stepped
   forward together (`dynamics`). The cost is linear in the number of steps.
+- A Gaussian matrix between two layers is never formed. Its products with the few directions that training explores
+  are drawn as they are needed, conditioned on all earlier ones (`gaussian_matrix`); the response functions A and B of
+  the papers are in these conditional means. Memory does not grow with the square of the number of steps.
 - Sigma comes from derivatives of this pass in the weights p (`influences`, `fluctuations`), not from the inverse of the
   Hessian of the action over all pairs of times: no response functions are derived by hand, and no (P T)^3 inversion.
 - The influence has two parts, and each is treated as suits it. The *direct* one, psi_i of the average in which neuron
@@ -57,7 +60,9 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   other neurons, passes through few smooth order parameters; a randomised range finder captures it in a few tens of
   directions.
 - b is computed as well, by second derivatives along the same directions; what they leave out is estimated by random
-  ones. (In the field theory it is the one-loop shift of the mean, from the third derivatives of the action.)
+  ones, without bias, and so is its share of Sigma. Between layers that share a Gaussian matrix many weak directions
+  matter at second order only, so b is noisier than Sigma there. Derivatives are automatic for one population; deep
+  chains use central differences of passes that keep the same bases, which agree to 1e-6 and cost a fifth. (In the field theory it is the one-loop shift of the mean, from the third derivatives of the action.)
 - Sample neurons come from scrambled Sobol sequences (`neurons`): errors fall faster than S^(-1/2). Independent
   scramblings give the standard errors of everything reported.
 - A step function's derivative matters when neurons are reweighted: see `fwdmft.activations` for ReLU.
@@ -83,6 +88,7 @@ variance 1, h h + w w has variance 4, and they are uncorrelated:
 Centred, the prediction is (<w h> - A) / gamma0. After one step it is eta y K + eta^2 gamma0 y^2 A, hence
 Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in p. From the second step on it is not.
 
-Modules, in reading order: `field_equations` (what an architecture supplies), `chain` (architectures without hidden
-matrices), `weights`, `products`, `neurons`, `dynamics`, `passes`, `influences`, `fluctuations`, `lazy`, `theory`.
+Modules, in reading order: `field_equations` (what an architecture supplies), `chain` with its `wiring`,
+`gaussian_matrix`, `kernels`, `layers`, `weights`, `products`, `neurons`, `dynamics`, `passes`, `influences`,
+`fluctuations`, `lazy`, `theory`.
 """
