@@ -1,6 +1,7 @@
 """Sigma and b against dense derivatives: one reverse pass per output, and the full Hessian, on a few neurons."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,11 @@ from fwdmft.errors import ComputationError
 from fwdmft.meanfield import neurons
 from fwdmft.meanfield.chain import Chain, make_chain
 from fwdmft.meanfield.dynamics import make_drive
+from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
+from fwdmft.meanfield.influences import random_directions
 from fwdmft.meanfield.lazy import LazyEquations
-from fwdmft.meanfield.passes import Passes, Problem
+from fwdmft.meanfield.passes import AXIS, Passes, Problem, differences, responses, with_room
 from fwdmft.meanfield.weights import InputWeights
 from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan
@@ -76,8 +79,6 @@ def test_dense_derivatives(lazy: bool) -> None:
 
 def test_same_numbers_from_the_general_direct_variance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fourth moments by matrix products equal the neuron-by-neuron sum of the base class."""
-    from fwdmft.meanfield.field_equations import FieldEquations
-
     problem, p = _problem(lazy=False)
     fast = _computed(problem, p).variance
     monkeypatch.setattr(Chain, "direct_variance", FieldEquations.direct_variance)
@@ -97,6 +98,24 @@ def test_many_points_in_few_dimensions() -> None:
     np.testing.assert_allclose(weights.direction(signal, jnp.asarray(0.7)), expected, rtol=1e-12, atol=1e-12)
     covariance = 2.25 * x @ x.T / 2 + 0.16
     np.testing.assert_allclose(weights.factor @ weights.factor.T, covariance, rtol=1e-12, atol=1e-12)
+
+
+def test_differences_are_derivatives() -> None:
+    """Passes that follow the decisions of a first one differ smoothly: central differences equal jvp and jvp of jvp."""
+    chain = make_chain(X[:2], [activation("tanh")] * 2, 1.5, Wiring(2, 1, (1.0, 1.2, 1.0), sigma_b=0.3))
+    drive = make_drive(Plan(np.full(4, 0.2)), SquaredError(), Y[:2, :1], np.array([True, False]), save_every=1)
+
+    def pose(equations: FieldEquations) -> Problem:
+        noise = neurons.sample(equations.populations, equations.supplies, 256, seed=3)
+        return Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
+
+    problem = pose(with_room(chain, pose)[0])
+    p, led = problem.equal_weights(), problem.equations.following(AXIS)
+    directions, weights = random_directions(p, 2, (0,)), np.array([0.3, 1.0])
+    exact = responses(problem, p, directions, weights, True)
+    found = differences(replace(problem, equations=led), p, directions, weights, True)
+    for actual, expected in zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-5 * float(jnp.max(jnp.abs(expected))))
 
 
 def test_overflow_is_reported() -> None:

@@ -62,7 +62,8 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
 - b is computed as well, by second derivatives along the same directions; what they leave out is estimated by random
   ones, without bias, and so is its share of Sigma. Between layers that share a Gaussian matrix many weak directions
   matter at second order only, so b is noisier than Sigma there. Derivatives are automatic for one population; deep
-  chains use central differences of passes that keep the same bases, which agree to 1e-6 and cost a fifth. (In the field theory it is the one-loop shift of the mean, from the third derivatives of the action.)
+  chains use central differences of passes that keep the same bases, which agree to 1e-6 and cost a fifth. (In the
+  field theory b is the one-loop shift of the mean, from the third derivatives of the action.)
 - Sample neurons come from scrambled Sobol sequences (`neurons`): errors fall faster than S^(-1/2). Independent
   scramblings give the standard errors of everything reported.
 - A step function's derivative matters when neurons are reweighted: see `fwdmft.activations` for ReLU.

@@ -228,13 +228,20 @@ def _resolve(
 def _principal(
     residual: Array, norms: Array, p: Array, axis: str | None
 ) -> tuple[Float[Array, "vector direction"], Array]:
-    """Combinations of the residuals along which their joint scatter, relative to the vectors' norms, is largest."""
-    scaled = residual / jnp.sqrt(norms)[:, None]
+    """Combinations of the residuals along which their joint scatter, relative to the vectors' norms, is largest.
+
+    Directions and their signs decide which noise a basis vector gets, so they must not hang on rounding, which differs
+    between compiled programs: vectors of equal norm would have degenerate scatter, hence slightly unequal factors.
+    """
+    generic = 1 - 0.2 * jnp.modf(0.618034 * jnp.arange(1, len(norms) + 1))[0]
+    scales = generic / jnp.sqrt(norms)
+    scaled = scales[:, None] * residual
     scatter = _decisive((p * scaled) @ scaled.T, axis)
     if len(scatter) == 1:
-        return jax.lax.rsqrt(norms)[:, None], scatter[0]
+        return scales[:, None], scatter[0]
     strengths, vectors = jnp.linalg.eigh(scatter)
-    return vectors[:, ::-1] / jnp.sqrt(norms)[:, None], strengths[::-1]
+    vectors = vectors * jnp.where(generic @ vectors < 0, -1.0, 1.0)
+    return scales[:, None] * vectors[:, ::-1], strengths[::-1]
 
 
 def _decisive(value: Array, axis: str | None) -> Array:
