@@ -130,6 +130,18 @@ def with_richness(equations: FieldEquations, gamma0: float) -> FieldEquations:
     return eqx.tree_at(lambda e: e.gamma0, equations, jnp.full_like(equations.gamma0, gamma0))
 
 
+def mirrored(problem: Problem) -> Problem:
+    """The problem for -gamma0 whose average with that for gamma0 has no odd order, whatever the sample neurons.
+
+    What training adds to a vector changes sign with gamma0, so the noise of the new directions has to do so as well.
+    """
+    flipped = {
+        supply.name: problem.noise[supply.name].at[supply.leading :].multiply(-1.0)
+        for supply in problem.equations.supplies
+    }
+    return replace(problem, noise=problem.noise | flipped)
+
+
 def richness_shift(problem: Problem, p: NeuronWeights) -> Observables:
     """d q / d(gamma0^2) at gamma0 = 0, by the symmetric difference quotient [q(g) + q(-g) - 2 q(0)] / (2 g^2).
 
@@ -137,9 +149,12 @@ def richness_shift(problem: Problem, p: NeuronWeights) -> Observables:
     """
     g = SMALL_RICHNESS
 
-    def q(equations: FieldEquations) -> Observables:
-        return plain(replace(problem, equations=equations), p).seen
+    def q(posed: Problem, equations: FieldEquations) -> Observables:
+        return plain(replace(posed, equations=equations), p).seen
 
-    rich = [q(with_richness(problem.equations, sign * g)) for sign in (1.0, -1.0)]
-    lazy = q(LazyEquations(problem.equations))
+    rich = [
+        q(problem, with_richness(problem.equations, g)),
+        q(mirrored(problem), with_richness(problem.equations, -g)),
+    ]
+    lazy = q(problem, LazyEquations(problem.equations))
     return jax.tree.map(lambda a, b, c: (a + b - 2 * c) / (2 * g**2), *rich, lazy)

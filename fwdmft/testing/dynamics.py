@@ -9,7 +9,7 @@ import numpy as np
 
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.influences import Problem
-from fwdmft.meanfield.lazy import LazyEquations, with_richness
+from fwdmft.meanfield.lazy import LazyEquations, mirrored, with_richness
 from fwdmft.optimization import Plan
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero, rarely_exceeded
 from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, observe
@@ -61,7 +61,7 @@ def small_richness_is_the_lazy_limit(case: Case) -> None:
     lazy = _infinite_width(_with_equations(problem, LazyEquations(problem.equations)))
 
     def distance(gamma0: float) -> np.ndarray:
-        signs = [_infinite_width(_with_richness(problem, sign * gamma0)) for sign in (1.0, -1.0)]
+        signs = [_infinite_width(_with_richness(*each)) for each in ((problem, gamma0), (mirrored(problem), -gamma0))]
         return np.array([np.linalg.norm((signs[0][name] + signs[1][name]) / 2 - lazy[name]) for name in sorted(lazy)])
 
     near, far = distance(NEARLY_LAZY), distance(8 * NEARLY_LAZY)
