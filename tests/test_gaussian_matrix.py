@@ -214,6 +214,7 @@ def test_derivatives_in_the_weights_are_those_of_any_basis(order: int) -> None:
     change = random_rows(14, 1, IN)[0] / IN
     change = change - jnp.mean(change)
 
+    @jax.jit
     def q(e: jax.Array) -> jax.Array:
         p_in, p_out = equal()
         p = p_in + e * change
