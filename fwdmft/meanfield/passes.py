@@ -72,6 +72,14 @@ class Problem(eqx.Module):
         """Those alone."""
         return self.observed(p_dynamics, p_observed).seen
 
+    def total_and_direct(self, p: NeuronWeights, unmoved: Callable[[Sites], Sites]) -> tuple[Observables, Observables]:
+        """Observables of a pass with weights p, and of the sites that `unmoved` makes of those it went through."""
+        return self.trajectory(
+            p,
+            lambda sites: (self.collect(sites, p), self.collect(unmoved(sites), p)),
+            lambda seen: (self.complete(seen[0], p), self.complete(seen[1], p)),
+        ).seen
+
     def by_layer(self, values: Mapping[str, Any]) -> list[Any]:
         """What belongs to the population of each layer."""
         return [values[name] for name in self.equations.layers]
@@ -223,11 +231,7 @@ def responses(
         dp = reweighting(p, z, problem.widths)
 
         def total_and_direct(p: NeuronWeights) -> tuple[Observables, Observables]:
-            return problem.trajectory(
-                p,
-                lambda sites: (problem.collect(sites, p), problem.collect(jax.lax.stop_gradient(sites), p)),
-                lambda seen: (problem.complete(seen[0], p), problem.complete(seen[1], p)),
-            ).seen
+            return problem.total_and_direct(p, jax.lax.stop_gradient)
 
         def slope(p: NeuronWeights) -> tuple[Observables, Observables]:
             return jax.jvp(total_and_direct, (p,), (dp,))[1]
@@ -260,13 +264,7 @@ def differences(
     def one_pass(z: Array) -> tuple[Observables, Observables]:
         moved = jax.tree.map(jnp.add, p, reweighting(p, z, problem.widths))
 
-        def observe(sites: Sites) -> tuple[Collected, Collected]:
-            first = jax.tree.map(lambda a: of_first(a, AXIS), sites)
-            return problem.collect(sites, moved), problem.collect(first, moved)
-
-        return problem.trajectory(
-            moved, observe, lambda seen: (problem.complete(seen[0], moved), problem.complete(seen[1], moved))
-        ).seen
+        return problem.total_and_direct(moved, lambda sites: jax.tree.map(lambda a: of_first(a, AXIS), sites))
 
     scaled = directions * steps[:, None]
     found = jax.vmap(one_pass, axis_name=AXIS)(jnp.concatenate([jnp.zeros_like(scaled[:1]), scaled, -scaled]))
