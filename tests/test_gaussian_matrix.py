@@ -11,8 +11,11 @@ import pytest
 from fwdmft.meanfield import gaussian_matrix
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law
+from fwdmft.meanfield.positions import Taps
 
 LAW = Law(sigma=1.3, ratio=0.75, tolerance=1e-12)
+BANK = LAW._replace(taps=Taps(((0, 1), (1, -1)), 2))
+"""Two offsets and two positions; beyond the second there is nothing."""
 IN, OUT = 24, 32
 RUNS = 4000
 
@@ -24,52 +27,64 @@ def double_precision() -> Iterator[None]:
 
 
 class Implicit(NamedTuple):
-    """The conditioned matrix with its noise."""
+    """The conditioned matrix (or bank) with its noise. Vectors are (vector, position, neuron)."""
 
     matrix: GaussianMatrix
     noise: tuple[jax.Array, jax.Array]
+    law: Law
 
     def times(self, v: jax.Array) -> tuple["Implicit", jax.Array]:
-        matrix, product = gaussian_matrix.apply(self.matrix, v, self.noise[0], *equal(), LAW)
+        matrix, product = gaussian_matrix.apply(self.matrix, v, self.noise[0], *equal(), self.law)
         return self._replace(matrix=matrix), product.value
 
     def transposed_times(self, v: jax.Array) -> tuple["Implicit", jax.Array]:
-        matrix, product = gaussian_matrix.apply_transposed(self.matrix, v, self.noise[1], *equal(), LAW)
+        matrix, product = gaussian_matrix.apply_transposed(self.matrix, v, self.noise[1], *equal(), self.law)
         return self._replace(matrix=matrix), product.value
 
 
 class Explicit(NamedTuple):
-    """An ordinary matrix, entries N(0, sigma^2)."""
+    """Ordinary matrices, one per offset, with entries N(0, sigma^2)."""
 
     entries: jax.Array
+    taps: Taps
 
     def times(self, v: jax.Array) -> tuple["Explicit", jax.Array]:
-        return self, v @ self.entries.T / IN**0.5
+        return self, self._sum(v, self.taps.reads, jnp.swapaxes(self.entries, 1, 2) / IN**0.5)
 
     def transposed_times(self, v: jax.Array) -> tuple["Explicit", jax.Array]:
-        return self, v @ self.entries / OUT**0.5
+        return self, self._sum(v, self.taps.transposed.reads, self.entries / OUT**0.5)
+
+    def _sum(self, v: jax.Array, reads: tuple[tuple[int, ...], ...], matrices: jax.Array) -> jax.Array:
+        """Offset by offset and place by place."""
+        places = []
+        for place in range(len(reads[0])):
+            read = [(matrices[k], positions[place]) for k, positions in enumerate(reads) if positions[place] >= 0]
+            places.append(sum(v[:, position] @ matrix for matrix, position in read) / len(reads) ** 0.5)
+        return jnp.stack(places, axis=1)
 
 
 def equal() -> tuple[jax.Array, jax.Array]:
     return jnp.full(IN, 1 / IN), jnp.full(OUT, 1 / OUT)
 
 
-def implicit(key: jax.Array, capacity: int = 20) -> Implicit:
-    keys = jax.random.split(key)
-    noise = jax.random.normal(keys[0], (capacity, OUT)), jax.random.normal(keys[1], (capacity, IN))
-    return Implicit(gaussian_matrix.untouched((capacity, capacity), (IN, OUT), False), noise)
+def implicit(key: jax.Array, capacity: int = 20, law: Law = LAW) -> Implicit:
+    keys, offsets = jax.random.split(key), law.taps.offsets
+    noise = [jax.random.normal(k, (capacity * offsets, n)) for k, n in zip(keys, (OUT, IN), strict=True)]
+    matrix = gaussian_matrix.untouched((capacity, capacity), (IN, OUT), False, offsets)
+    return Implicit(matrix, (noise[0], noise[1]), law)
 
 
-def explicit(key: jax.Array) -> Explicit:
-    return Explicit(LAW.sigma * jax.random.normal(key, (OUT, IN)))
+def explicit(key: jax.Array, law: Law = LAW) -> Explicit:
+    return Explicit(law.sigma * jax.random.normal(key, (law.taps.offsets, OUT, IN)), law.taps)
 
 
-def sequence(W: Implicit | Explicit, blocks: bool = True) -> jax.Array:
+def sequence(W: Implicit | Explicit, positions: int, blocks: bool = True) -> jax.Array:
     """Forward and transposed products of vectors made of earlier products, then statistics of all of them.
 
     Vectors are nonlinear in earlier products, some repeat earlier ones or lie in their span, and one is zero.
     """
-    v = jnp.stack([jnp.linspace(-1, 1, IN), jnp.cos(jnp.arange(IN)), jnp.zeros(IN)])
+    single = jnp.stack([jnp.linspace(-1, 1, IN), jnp.cos(jnp.arange(IN)), jnp.zeros(IN)])
+    v = jnp.stack([jnp.roll(single, 5 * position, axis=1) for position in range(positions)], axis=1)
     if blocks:
         W, a = W.times(v)
     else:
@@ -83,14 +98,16 @@ def sequence(W: Implicit | Explicit, blocks: bool = True) -> jax.Array:
     back = jnp.concatenate([v[:2] * b[:2], v[:1] + b[:1], 2 * v[:1] - v[1:2]])
     W, c = W.times(back)
     W, d = W.transposed_times(jnp.concatenate([jnp.sin(c[:2]), c[2:] + a[:1]]))
-    grams = [x @ y.T / x.shape[1] for x, y in ((a, a), (a, c), (c, c), (b, b), (b, d), (d, d), (v, b), (s, a), (s, c))]
+    pairs = ((a, a), (a, c), (c, c), (b, b), (b, d), (d, d), (v, b), (s, a), (s, c))
+    grams = [jnp.tensordot(x, y, axes=([2], [2])) / x.shape[2] for x, y in pairs]
     return jnp.concatenate([g.ravel() for g in grams])
 
 
-def drawn(kind: str, blocks: bool = True) -> np.ndarray:
+def drawn(kind: str, law: Law = LAW, blocks: bool = True) -> np.ndarray:
     build = implicit if kind == "implicit" else explicit
     keys = jax.random.split(jax.random.key({"implicit": 0, "explicit": 1}[kind] + 2 * blocks), RUNS)
-    return np.asarray(jax.jit(jax.vmap(lambda key: sequence(build(key), blocks)))(keys))
+    run = jax.jit(jax.vmap(lambda key: sequence(build(key, law=law), law.taps.sources, blocks)))
+    return np.asarray(run(keys))
 
 
 def disagreement(a: np.ndarray, b: np.ndarray) -> float:
@@ -103,20 +120,20 @@ def disagreement(a: np.ndarray, b: np.ndarray) -> float:
     return worst
 
 
-def test_products_have_the_law_of_an_explicit_matrix() -> None:
+@pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
+def test_products_have_the_law_of_an_explicit_matrix(law: Law) -> None:
     """Gram matrices and cross products, first and second moments; at 24 and 32 neurons, hence to all orders in 1/N."""
-    assert disagreement(drawn("implicit"), drawn("explicit")) < 4.5
+    assert disagreement(drawn("implicit", law), drawn("explicit", law)) < 4.5
 
 
-def test_the_comparison_sees_what_each_term_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without what the transposed products revealed, or with an unscaled ratio, the law is another."""
-    expected = drawn("explicit")
-    with monkeypatch.context() as patch:
-        patch.setitem(globals(), "LAW", LAW._replace(ratio=1.0))
-        assert disagreement(drawn("implicit"), expected) > 10
-    with monkeypatch.context() as patch:
-        patch.setitem(globals(), "LAW", LAW._replace(sigma=1.0))
-        assert disagreement(drawn("implicit"), expected) > 10
+@pytest.mark.parametrize(
+    "law",
+    [LAW._replace(ratio=1.0), LAW._replace(sigma=1.0), BANK._replace(taps=Taps(((0, 1), (-1, 0)), 2))],
+    ids=["ratio", "sigma", "taps"],
+)
+def test_the_comparison_sees_another_law(law: Law) -> None:
+    """An unscaled ratio, another variance, a bank that reads the other neighbour."""
+    assert disagreement(drawn("implicit", law), drawn("explicit", BANK if law.taps.offsets == 2 else LAW)) > 10
 
 
 def test_block_order_does_not_matter() -> None:
@@ -125,7 +142,7 @@ def test_block_order_does_not_matter() -> None:
 
 
 def random_rows(seed: int, count: int, size: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), (count, size))
+    return jax.random.normal(jax.random.key(seed), (count, 1, size))
 
 
 def test_coordinates_reproduce_vectors() -> None:
@@ -136,7 +153,7 @@ def test_coordinates_reproduce_vectors() -> None:
     for _ in range(2):
         matrix, product = gaussian_matrix.apply(matrix, v, state.noise[0], p_in, p_out, LAW)
         side = matrix.forward
-        np.testing.assert_allclose(product.coordinates.T @ side.basis, v, atol=1e-12)
+        np.testing.assert_allclose(product.coordinates[:, :, 0].T @ side.basis, v[:, 0], atol=1e-12)
         gram = np.zeros((len(side.basis),) * 2)
         gram[: int(side.rank), : int(side.rank)] = np.eye(int(side.rank))
         np.testing.assert_allclose((p_in * side.basis) @ side.basis.T, gram, atol=1e-12)
@@ -148,21 +165,22 @@ def test_coordinates_reproduce_vectors() -> None:
     np.testing.assert_allclose(product.value[0], parts.value[0] + parts.value[2], atol=1e-12)
 
 
-def test_forward_and_transposed_products_are_consistent() -> None:
+@pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
+def test_forward_and_transposed_products_are_consistent(law: Law) -> None:
     """<s W v>_out = <W^T s v>_in (up to the ratio of widths), also after training with momentum and weight decay."""
     p_in, p_out = (jax.random.dirichlet(jax.random.key(n), jnp.full(n, 5.0)) for n in (IN, OUT))
-    start = implicit(jax.random.key(3))
-    matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True)
-    v, s = random_rows(4, 2, IN), random_rows(5, 2, OUT)
+    start, shape = implicit(jax.random.key(3), law=law), (2, law.taps.sources)
+    matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True, law.taps.offsets)
+    v, s = jax.random.normal(jax.random.key(4), (*shape, IN)), jax.random.normal(jax.random.key(5), (*shape, OUT))
     update = Update(jnp.asarray(0.3), 0.6, 0.2)
     for t in range(4):
-        matrix, forward = gaussian_matrix.apply(matrix, jnp.tanh(v + t), start.noise[0], p_in, p_out, LAW)
-        matrix, backward = gaussian_matrix.apply_transposed(matrix, s + forward.value, start.noise[1], p_in, p_out, LAW)
-        left = ((s + forward.value) * p_out) @ forward.value.T
-        right = (backward.value * p_in) @ jnp.tanh(v + t).T
-        np.testing.assert_allclose(left, LAW.ratio**0.5 * right, atol=1e-10)
+        matrix, forward = gaussian_matrix.apply(matrix, jnp.tanh(v + t), start.noise[0], p_in, p_out, law)
+        matrix, backward = gaussian_matrix.apply_transposed(matrix, s + forward.value, start.noise[1], p_in, p_out, law)
+        left = jnp.einsum("vai,wai,i->vw", s + forward.value, forward.value, p_out)
+        right = jnp.einsum("vai,wai,i->vw", backward.value, jnp.tanh(v + t), p_in)
+        np.testing.assert_allclose(left, law.ratio**0.5 * right, atol=1e-10)
         matrix = gaussian_matrix.learn(
-            matrix, s + forward.value, backward.coordinates, jnp.tanh(v + t), forward.coordinates, LAW, update
+            matrix, s + forward.value, backward.coordinates, jnp.tanh(v + t), forward.coordinates, law, update
         )
 
 
@@ -178,7 +196,7 @@ def test_training_acts_as_on_an_explicit_matrix() -> None:
         matrix, forward = gaussian_matrix.apply(matrix, v, start.noise[0], *equal(), LAW)
         matrix, backward = gaussian_matrix.apply_transposed(matrix, s, start.noise[1], *equal(), LAW)
         matrix = gaussian_matrix.learn(matrix, s, backward.coordinates, v, forward.coordinates, LAW, update)
-        velocity = 0.6 * velocity + np.asarray(s.T @ v) / IN**0.5 - 0.2 * learned
+        velocity = 0.6 * velocity + np.asarray(s[:, 0].T @ v[:, 0]) / IN**0.5 - 0.2 * learned
         learned = learned + 0.3 * velocity
         kept_velocity = 0.6 * kept_velocity - 0.2 * kept
         kept = kept + 0.3 * kept_velocity
@@ -211,7 +229,7 @@ def test_derivatives_in_the_weights_are_those_of_any_basis(order: int) -> None:
     The choice of directions is part of the function, so it is kept apart from decisions: all residuals are large.
     """
     start = implicit(jax.random.key(13))
-    change = random_rows(14, 1, IN)[0] / IN
+    change = random_rows(14, 1, IN)[0, 0] / IN
     change = change - jnp.mean(change)
 
     @jax.jit

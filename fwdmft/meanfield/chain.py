@@ -1,27 +1,31 @@
 """Field equations of a chain: input weights, local maps, Gaussian matrices between them, a readout.
 
-    h^1 = W^0 x / sqrt(D) + sigma_b b^1        h^(l+1) = [h^l] + beta (W^l v^l / sqrt(N_l) + sigma_b b^(l+1))
-    v^l = local_l(h^l)                         f_c = w_c . v^L / (gamma0 N_L)
+    h^1 = W^0 x / sqrt(D) + sigma_b b^1        h^(l+1) = [h^l] + beta (W^l u^l / sqrt(N_l) + sigma_b b^(l+1))
+    v^l = local_l(h^l),  u^l = pool_l(v^l)     f_c = w_c . u^L / (gamma0 N_L)
 
 [h^l] is there in residual chains only; beta is 1 in others. An architecture supplies only the forward local maps. With
-g_c^l = gamma0 N d f_c / d h^l, backward fields, weight updates and kernels follow:
+g_c^l = gamma0 N d f_c / d h^l, backward fields, weight updates and kernels (`kernels`) follow:
 
-    g_c^L = (N / N_L) local_L'^T w_c           g_c^l = [g_c^(l+1)] + local_l'^T z_c^l
+    g_c^L = (N / N_L) (pool local)_L'^T w_c    g_c^l = [g_c^(l+1)] + (pool local)_l'^T z_c^l
     z_c^l = beta W^l^T g_c^(l+1) / sqrt(N_l)
-    Phi^l = <v v>    G^l = <g g>    K = n_1 G^1 Phi_b^0 + sum_l beta^2 n_(l+1) G^(l+1) Phi_b^l + delta_cc' Phi^L / n_L
 
-with n_l = N_l / N, averages over the layer's own N_l neurons and Phi_b = Phi + sigma_b^2 (a bias is one more, constant
-input). Weights that are not trained contribute no term. In a plain chain every layer is a population of its own; in a
-residual one neuron i of a layer adds to neuron i of the next, so all layers are one population.
+with n_l = N_l / N and averages over the layer's own N_l neurons. Weights that are not trained contribute no term. In a
+plain chain every layer is a population of its own; in a residual one neuron i of a layer adds to neuron i of the next,
+so all layers are one population.
+
+A layer of a convolutional network has fields h_a at several positions a, and its weights are banks that read some of
+them at each place of the next (`positions`, `gaussian_matrix`): W v stands for sum_k W_k u_(a+k) / sqrt(n_k), the input
+weights read patches of x, and w_c . u for sum_a w_ca . u_a / sqrt(A). Pooling averages over positions. In a fully
+connected chain there is one position and u = v.
 
 Source: Bordelon & Pehlevan 2022 (arXiv 2205.09653), with discrete time kept exact. Layers of unequal width follow from
 the same expansion with N_l = n_l N.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -30,49 +34,23 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.meanfield import gaussian_matrix, kernels
+from fwdmft.meanfield.chain_state import (
+    ChainActivity,
+    ChainState,
+    LocalMap,
+    PullBack,
+    contributions,
+    mix_outputs,
+    pooled_features,
+)
 from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites, Update
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law
 from fwdmft.meanfield.kernels import LayerKernels, LayerSites, PopulationAverages, PopulationSites, TangentKernel
 from fwdmft.meanfield.neurons import Population, Supply
+from fwdmft.meanfield.positions import Taps
 from fwdmft.meanfield.products import mix
 from fwdmft.meanfield.weights import InputWeights, Trained, at_rest, heavy_ball
 from fwdmft.meanfield.wiring import Wiring
-
-LocalMap = Callable[[Float[Array, "point neuron"]], Float[Array, "point neuron"]]
-PullBack = Callable[[Array], tuple[Array]]
-
-
-class ChainState(NamedTuple):
-    """h: (point, neuron) action of the input weights. biases: (neuron,) of the later layers, or None.
-
-    w: (output, neuron). origin: w v at t = 0 per neuron (point, output, neuron), None if predictions are not centred.
-    begun: whether it is known yet.
-    """
-
-    h: Trained
-    matrices: tuple[GaussianMatrix, ...]
-    biases: tuple[Trained | None, ...]
-    w: Trained
-    origin: Array | None
-    begun: Array
-
-
-class ChainActivity(NamedTuple):
-    """What a forward and a backward pass found; tuples run over layers or matrices.
-
-    v: (point, neuron) features. pull_back: vector-Jacobian products of the local maps. g: (point, output, neuron)
-    backward fields of all layers but the first. z: (point, output, neuron) what arrives at the features of all layers
-    but the last. v_coordinates: (capacity, point), g_coordinates: (capacity, point output), of what a matrix acted on.
-    state: the state with its matrices as these passes left them.
-    """
-
-    v: tuple[Array, ...]
-    pull_back: tuple[PullBack, ...]
-    g: tuple[Array, ...]
-    z: tuple[Array, ...]
-    v_coordinates: tuple[Array, ...]
-    g_coordinates: tuple[Array, ...]
-    state: ChainState
 
 
 class Chain(FieldEquations):
@@ -94,7 +72,7 @@ class Chain(FieldEquations):
         last = self.wiring.depth - 1
         gaussians: dict[str, int] = {}
         for layer in range(self.wiring.depth):
-            needed = self.wiring.outputs * (layer == last)
+            needed = self.wiring.outputs * self.wiring.read_out * (layer == last)
             needed += self.inputs.rank if layer == 0 else int(self.wiring.sigma_b > 0)
             name = self.wiring.population(layer)
             gaussians[name] = gaussians.get(name, 0) + needed
@@ -104,11 +82,17 @@ class Chain(FieldEquations):
     @property
     def supplies(self) -> tuple[Supply, ...]:
         found = []
-        points, wiring = len(self.inputs.gram), self.wiring
-        for m, (forward, backward) in enumerate(self.capacities):
-            found.append(Supply(f"forward_{m + 1}", wiring.population(m + 1), forward, points))
-            found.append(Supply(f"backward_{m + 1}", wiring.population(m), backward, points * wiring.outputs))
+        wiring = self.wiring
+        for m, (capacities, blocks) in enumerate(zip(self.capacities, wiring.blocks(self._points), strict=True)):
+            (forward, first), (backward, first_back) = zip(capacities, blocks, strict=True)
+            n = wiring.taps[m].offsets
+            found.append(Supply(f"forward_{m + 1}", wiring.population(m + 1), n * forward, n * first))
+            found.append(Supply(f"backward_{m + 1}", wiring.population(m), n * backward, n * first_back))
         return tuple(found)
+
+    @property
+    def _points(self) -> int:
+        return len(self.inputs.gram) // self.wiring.positions
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
@@ -128,7 +112,8 @@ class Chain(FieldEquations):
             rows, left[name] = left[name][:count], left[name][count:]
             return rows
 
-        w = wiring.sigma_w[-1] * take(depth - 1, wiring.outputs)
+        w = wiring.sigma_w[-1] * take(depth - 1, wiring.outputs * wiring.read_out)
+        w = w.reshape(wiring.outputs, wiring.read_out, -1)
         h = self.inputs.initial(take(0, self.inputs.rank))
         biases = [
             at_rest(wiring.sigma_b * take(layer, 1)[0], momentum) if wiring.sigma_b else None
@@ -136,34 +121,36 @@ class Chain(FieldEquations):
         ]
         neurons = [len(p[wiring.population(layer)]) for layer in range(depth)]
         matrices = [
-            gaussian_matrix.untouched(capacities, (neurons[m], neurons[m + 1]), momentum)
+            gaussian_matrix.untouched(capacities, (neurons[m], neurons[m + 1]), momentum, wiring.taps[m].offsets)
             for m, capacities in enumerate(self.capacities)
         ]
-        origin = jnp.zeros((len(h), *w.shape)) if wiring.center else None
+        origin = jnp.zeros((self._points, wiring.outputs, w.shape[-1])) if wiring.center else None
         begun = jnp.zeros((), bool)
         return ChainState(at_rest(h, momentum), tuple(matrices), tuple(biases), at_rest(w, momentum), origin, begun)
 
     def forward(self, state: ChainState, noise: dict[str, Array], p: NeuronWeights) -> tuple[Array, ChainActivity]:
         matrices = list(state.matrices)
-        h = state.h.value
+        h = state.h.value.reshape(self._points, self.wiring.positions, -1)
         v: list[Array] = []
-        pull_back, v_coordinates = [], []
+        u: list[Array] = []
+        pull_back, u_coordinates = [], []
         for layer, local in enumerate(self.local):
             if layer > 0:
                 matrices[layer - 1], product = gaussian_matrix.apply(
-                    matrices[layer - 1], v[-1], noise[f"forward_{layer}"], *self._ends(layer - 1, p)
+                    matrices[layer - 1], u[-1], noise[f"forward_{layer}"], *self._ends(layer - 1, p)
                 )
-                v_coordinates.append(product.coordinates)
+                u_coordinates.append(product.coordinates)
                 h = self._preactivation(h, product.value, state.biases[layer - 1])
-            features, back = jax.vjp(local, h)
+            pooled, back, features = jax.vjp(partial(pooled_features, local, self.wiring.pools[layer]), h, has_aux=True)
             v.append(features)
+            u.append(pooled)
             pull_back.append(back)
         g, z, g_coordinates = self._backward(state.w.value, pull_back, matrices, noise, p)
         origin = state.origin
         if origin is not None:
-            origin = jnp.where(state.begun, origin, _contributions(v[-1], state.w.value))
+            origin = jnp.where(state.begun, origin, contributions(u[-1], state.w.value))
         state = state._replace(matrices=tuple(matrices), origin=origin, begun=jnp.ones_like(state.begun))
-        activity = ChainActivity(tuple(v), tuple(pull_back), g, z, tuple(v_coordinates), g_coordinates, state)
+        activity = ChainActivity(tuple(v), tuple(u), tuple(pull_back), g, z, tuple(u_coordinates), g_coordinates, state)
         return jnp.sum(self._prediction(activity) * p[self._last], axis=-1), activity
 
     @property
@@ -191,26 +178,32 @@ class Chain(FieldEquations):
         p: NeuronWeights,
     ) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
         """g, z and coordinates of g, see `ChainActivity`. `matrices` is extended by what is seen."""
-        points, (outputs, _) = len(self.inputs.gram), w.shape
-        above = jnp.broadcast_to(w / self.wiring.widths[-1], (points, *w.shape))
+        points, outputs = self._points, self.wiring.outputs
+        above = self._arriving(w)
         g: list[Array] = []
         z: list[Array] = []
         coordinates: list[Array] = []
         for m in reversed(range(len(matrices))):
             g.insert(0, self._field(pull_back[m + 1], above, g))
-            signals = (self.wiring.beta * g[0]).reshape(points * outputs, -1)
+            signals = (self.wiring.beta * g[0]).reshape(points * outputs, *g[0].shape[2:])
             matrices[m], product = gaussian_matrix.apply_transposed(
                 matrices[m], signals, noise[f"backward_{m + 1}"], *self._ends(m, p)
             )
             coordinates.insert(0, product.coordinates)
             # z is a derivative in single neurons of unequally wide layers, W^T g / sqrt(N_in).
             scale = (self.wiring.widths[m + 1] / self.wiring.widths[m]) ** 0.5
-            above = scale * product.value.reshape(points, outputs, -1)
+            above = scale * product.value.reshape(points, outputs, *product.value.shape[1:])
             z.insert(0, above)
         return tuple(g), tuple(z), tuple(coordinates)
 
+    def _arriving(self, w: Array) -> Float[Array, "point output place neuron"]:
+        """What the readout sends to the last layer's pooled features."""
+        scaled = w / (self.wiring.widths[-1] * self.wiring.read_out**0.5)
+        return jnp.broadcast_to(scaled, (self._points, *w.shape))
+
     def _field(self, pull_back: PullBack, arriving: Array, later: Sequence[Array]) -> Array:
-        """g (point, output, neuron) from what arrives at a layer's features, in a residual chain also from `later`."""
+        """g (point, output, position, neuron) from what arrives at pooled features, and from `later` layers of
+        a residual chain."""
         (g,) = jax.vmap(pull_back, in_axes=1, out_axes=1)(arriving)
         return g if self.wiring.branch is None or not later else g + later[0]
 
@@ -218,15 +211,18 @@ class Chain(FieldEquations):
         self, state: ChainState, activity: ChainActivity, residual: Array, update: Update, p: NeuronWeights
     ) -> ChainState:
         state, wiring = activity.state, self.wiring
-        signals = [_mix_outputs(residual, g) for g in activity.g]
+        signals = [mix_outputs(residual, g) for g in activity.g]
         h, w = state.h, state.w
         if wiring.trained[0]:
             first = self._first_signal(activity, residual)
             if wiring.branch is not None and signals:
                 first = first + signals[0]
+            first = first.reshape(h.value.shape)
             h = heavy_ball(h, self.inputs.direction(first, self.gamma0), update)
         if wiring.trained[-1]:
-            w = heavy_ball(w, self.gamma0 / wiring.widths[-1] * mix(residual.T, activity.v[-1]), update)
+            features = activity.u[-1].reshape(self._points, -1)
+            direction = mix(residual.T, features).reshape(w.value.shape)
+            w = heavy_ball(w, self.gamma0 / (wiring.widths[-1] * wiring.read_out**0.5) * direction, update)
         matrices, biases = list(state.matrices), list(state.biases)
         for m, signal in enumerate(signals):
             if wiring.trained[m + 1]:
@@ -234,45 +230,42 @@ class Chain(FieldEquations):
                 matrices[m] = self._learn(activity, m, scaled, residual, update)
                 bias = biases[m]
                 if bias is not None:
-                    biases[m] = heavy_ball(bias, wiring.sigma_b**2 * jnp.sum(scaled, axis=0), update)
+                    biases[m] = heavy_ball(bias, wiring.sigma_b**2 * jnp.sum(scaled, axis=(0, 1)), update)
         return state._replace(h=h, w=w, matrices=tuple(matrices), biases=tuple(biases))
 
-    def _first_signal(self, activity: ChainActivity, residual: Array) -> Float[Array, "point neuron"]:
+    def _first_signal(self, activity: ChainActivity, residual: Array) -> Float[Array, "point position neuron"]:
         """sum_c Delta_c local'^T z_c of the first layer."""
-        if activity.z:
-            arriving = _mix_outputs(residual, activity.z[0])
-        else:
-            arriving = mix(residual, activity.state.w.value) / self.wiring.widths[-1]
-        return activity.pull_back[0](arriving)[0]
+        arriving = activity.z[0] if activity.z else self._arriving(activity.state.w.value)
+        return activity.pull_back[0](mix_outputs(residual, arriving))[0]
 
     def _learn(
         self, activity: ChainActivity, matrix: int, signal: Array, residual: Array, update: Update
     ) -> GaussianMatrix:
-        coordinates = activity.g_coordinates[matrix].reshape(-1, *residual.shape)
+        coordinates = activity.g_coordinates[matrix]
+        coordinates = coordinates.reshape(len(coordinates), *residual.shape, -1)
         return gaussian_matrix.learn(
             activity.state.matrices[matrix],
             signal,
-            self.gamma0 * jnp.sum(coordinates * residual, axis=-1),
-            activity.v[matrix],
-            activity.v_coordinates[matrix],
+            self.gamma0 * jnp.sum(coordinates * residual[..., None], axis=2),
+            activity.u[matrix],
+            activity.u_coordinates[matrix],
             self.wiring.law(matrix),
             update,
         )
 
     def _prediction(self, activity: ChainActivity) -> Float[Array, "point output neuron"]:
-        total = _contributions(activity.v[-1], activity.state.w.value)
+        total = contributions(activity.u[-1], activity.state.w.value)
         origin = activity.state.origin
         return (total if origin is None else total - origin) / self.gamma0
 
     def sites(self, state: ChainState, activity: ChainActivity, p: NeuronWeights) -> Sites:
-        w = activity.state.w.value
-        above = (*activity.z, jnp.broadcast_to(w / self.wiring.widths[-1], (len(self.inputs.gram), *w.shape)))
+        above = (*activity.z, self._arriving(activity.state.w.value))
         first = self._field(activity.pull_back[0], above[0], activity.g)
         layers = [LayerSites(v, g) for v, g in zip(activity.v, (first, *activity.g), strict=True)]
         f = self._prediction(activity)
         if self.wiring.branch is not None:
             return {self._last: PopulationSites(tuple(layers), f)}
-        before = [PopulationSites((layer,), jnp.zeros((0, *w.shape))) for layer in layers[:-1]]
+        before = [PopulationSites((layer,), jnp.zeros((0, *f.shape[1:]))) for layer in layers[:-1]]
         populations = (*before, PopulationSites((layers[-1],), f))
         return {self.wiring.population(layer): sites for layer, sites in enumerate(populations)}
 
@@ -287,11 +280,18 @@ class Chain(FieldEquations):
         return tuple(layer for population in self.populations for layer in sites[population.name].layers)
 
     def averages(self, population: str, sites: PopulationSites, p: Array) -> PopulationAverages:
-        return kernels.averages(sites, p)
+        return kernels.averages(sites, self._pools(population), p)
+
+    def _pools(self, population: str) -> tuple[Taps, ...]:
+        """Of the layers of a population."""
+        pairs = zip(self.layers, self.wiring.pools, strict=True)
+        return tuple(pool for name, pool in pairs if name == population)
 
     @property
     def _tangent(self) -> TangentKernel:
-        return TangentKernel(self.wiring.scales, self.inputs.gram, self.wiring.sigma_b)
+        wiring, positions = self.wiring, self.wiring.positions
+        inputs = self.inputs.gram.reshape(self._points, positions, self._points, positions)
+        return TangentKernel(wiring.scales, inputs, wiring.sigma_b, wiring.pools, wiring.reading)
 
     def assemble(self, averages: dict[str, PopulationAverages]) -> Observables:
         layers = self._layers(averages)
@@ -315,7 +315,7 @@ class Chain(FieldEquations):
         for population in self.populations:
             name, n = population.name, population.width
             first = len(feature)
-            feature += [kernels.pair_variance(layer.v, p[name]) / n for layer in sites[name].layers]
+            feature += [kernels.feature_variance(layer, p[name]) / n for layer in sites[name].layers]
             gradient += [kernels.pair_variance(layer.g, p[name]) / n for layer in sites[name].layers]
             total = total + tangent.variance(layers, sites[name].layers, first, p[name]) / n
         last = sites[self._last].f - means[self._last].prediction[..., None]
@@ -334,7 +334,7 @@ class Chain(FieldEquations):
 
     def fitted(self, bases: Bases) -> "Chain":
         rank, full = np.asarray(bases.rank).tolist(), np.asarray(bases.full).tolist()
-        blocks = _blocks(self.inputs, self.wiring) * len(self.capacities)
+        blocks = [block for pair in self.wiring.blocks(self._points) for block in pair]
         old = [capacity for pair in self.capacities for capacity in pair]
         new = [
             _capacity(2 * capacity if over else 1.15 * used, block)
@@ -346,35 +346,25 @@ class Chain(FieldEquations):
         return replace(self, axis=axis) if self.capacities and self.wiring.smooth else None
 
 
-def make_chain(
-    x: Float[np.ndarray, "point feature"], local: Sequence[LocalMap], gamma0: float, wiring: Wiring
-) -> Chain:
-    """The chain on these points. Bases start with room for several times the vectors of a step, as is usual."""
+def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], gamma0: float, wiring: Wiring) -> Chain:
+    """The chain on these points; a row of x is what the input weights read of a point at a position of the first layer.
+
+    Bases start with room for several times the vectors of a step, as is usual, or once over for many positions.
+    """
     inputs = InputWeights(x, wiring.sigma_w[0], wiring.sigma_b)
-    forward, backward = (_capacity(7 * block + 4, block) for block in _blocks(inputs, wiring))
+    blocks = wiring.blocks(len(x) // wiring.positions)
+    times = 7 if wiring.positions == 1 else 1
     return Chain(
         inputs=inputs,
         gamma0=jnp.asarray(gamma0),
         local=tuple(local),
         wiring=wiring,
-        capacities=((forward, backward),) * (wiring.depth - 1),
+        capacities=tuple(
+            (_capacity(times * ahead + 4, ahead), _capacity(times * back + 4, back)) for ahead, back in blocks
+        ),
     )
-
-
-def _blocks(inputs: InputWeights, wiring: Wiring) -> tuple[int, int]:
-    """Vectors that a matrix acts on at once, forward and backward."""
-    return len(inputs.gram), len(inputs.gram) * wiring.outputs
 
 
 def _capacity(needed: float, block: int) -> int:
     """Rows that hold `needed` vectors and one more block, in multiples of four."""
     return 4 * math.ceil((needed + block + 1) / 4)
-
-
-def _contributions(v: Float[Array, "point neuron"], w: Float[Array, "output neuron"]) -> Array:
-    return v[:, None] * w
-
-
-def _mix_outputs(residual: Float[Array, "point output"], fields: Float[Array, "point output neuron"]) -> Array:
-    """sum_c Delta_c g_c at each point."""
-    return jnp.sum(residual[..., None] * fields, axis=1)

@@ -14,6 +14,11 @@ The first term is what the transposed products revealed (the response functions 
 projection keeps <E' W E_n> consistent with it. The same holds for W^T with the roles exchanged. In law a simulation
 with S neurons of equal weight *is* a network of width S, so weighted neurons give the functional of their measure.
 
+A convolution is a bank of n_k independent matrices W_k, one for each offset k, which read the vectors at positions of
+their source (`Taps`): at place a the product is sum_k W_k v_(a+k) / sqrt(n_k N_in). The vectors at all positions share
+the bases E and E', every offset has its images Y_k and X_k, conditioned as above. One offset and one position are an
+ordinary matrix.
+
 Training adds rank-one terms s v^T / sqrt(N_in) whose vectors have been seen, s as an output and v as an input vector,
 so on each side they change the action on the basis only: `action` is Y plus what was learned. Momentum and weight
 decay are linear and apply to both parts alike.
@@ -33,6 +38,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.meanfield.field_equations import Update
+from fwdmft.meanfield.positions import POINT, Taps
 from fwdmft.meanfield.products import mix
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 
@@ -46,7 +52,7 @@ class Side(NamedTuple):
     """
 
     basis: Float[Array, "capacity source"]
-    image: Float[Array, "capacity target"]
+    image: Float[Array, "capacity offset target"]
     action: Trained
     rank: Int[Array, ""]
     dropped: Float[Array, ""]
@@ -65,38 +71,42 @@ class Law(NamedTuple):
     """Law of the initial matrix, and how closely vectors are resolved.
 
     sigma: standard deviation of the entries. ratio: N_in / N_out. tolerance: share of a vector's squared norm that may
-    be left out. axis: name of a vmapped axis whose first pass decides for all which directions are kept, or None.
+    be left out. taps: what the matrices of a bank read. axis: name of a vmapped axis whose first pass decides for all
+    which directions are kept, or None.
     """
 
     sigma: float
     ratio: float
     tolerance: float | Float[Array, ""]
+    taps: Taps = POINT
     axis: str | None = None
 
     def transposed(self) -> "Law":
-        return self._replace(ratio=1 / self.ratio)
+        return self._replace(ratio=1 / self.ratio, taps=self.taps.transposed)
 
 
 class Product(NamedTuple):
-    """W v / sqrt(N_in) for a block of vectors, and their coordinates: v = coordinates.T @ basis."""
+    """W v / sqrt(N_in) for a block of vectors at positions, and their coordinates: v = sum_r coordinates_r basis_r."""
 
-    value: Float[Array, "vector target"]
-    coordinates: Float[Array, "capacity vector"]
+    value: Float[Array, "vector place target"]
+    coordinates: Float[Array, "capacity vector position"]
 
 
-def untouched(capacities: tuple[int, int], neurons: tuple[int, int], momentum: bool) -> GaussianMatrix:
-    """A matrix of which nothing is known. capacities: of forward and backward side. neurons: in, out."""
+def untouched(
+    capacities: tuple[int, int], neurons: tuple[int, int], momentum: bool, offsets: int = 1
+) -> GaussianMatrix:
+    """A bank of which nothing is known. capacities: of forward and backward side. neurons: in, out."""
     return GaussianMatrix(
-        _unknown(capacities[0], neurons[0], neurons[1], momentum),
-        _unknown(capacities[1], neurons[1], neurons[0], momentum),
+        _unknown((capacities[0], offsets, neurons[1]), neurons[0], momentum),
+        _unknown((capacities[1], offsets, neurons[0]), neurons[1], momentum),
         at_rest(jnp.ones(()), momentum),
     )
 
 
-def _unknown(capacity: int, source: int, target: int, momentum: bool) -> Side:
-    image = jnp.zeros((capacity, target))
+def _unknown(shape: tuple[int, int, int], source: int, momentum: bool) -> Side:
+    image = jnp.zeros(shape)
     return Side(
-        jnp.zeros((capacity, source)),
+        jnp.zeros((shape[0], source)),
         image,
         at_rest(image, momentum),
         jnp.zeros((), jnp.int32),
@@ -108,7 +118,8 @@ def _unknown(capacity: int, source: int, target: int, momentum: bool) -> Side:
 def apply(
     matrix: GaussianMatrix, v: Array, noise: Array, p_in: Array, p_out: Array, law: Law
 ) -> tuple[GaussianMatrix, Product]:
-    """W v / sqrt(N_in) for vectors v (vector, in neuron), with noise (capacity, out neuron) for new directions."""
+    """W v / sqrt(N_in) for vectors v (vector, position, in neuron), with noise (capacity offset, out neuron) for new
+    directions."""
     side, product = _act(matrix.forward, matrix.backward, matrix.kept, v, noise, p_in, p_out, law)
     return matrix._replace(forward=side), product
 
@@ -116,34 +127,54 @@ def apply(
 def apply_transposed(
     matrix: GaussianMatrix, v: Array, noise: Array, p_in: Array, p_out: Array, law: Law
 ) -> tuple[GaussianMatrix, Product]:
-    """W^T v / sqrt(N_out) for vectors v (vector, out neuron), with noise (capacity, in neuron)."""
+    """W^T v / sqrt(N_out) for vectors v (vector, place, out neuron), with noise (capacity offset, in neuron)."""
     side, product = _act(matrix.backward, matrix.forward, matrix.kept, v, noise, p_out, p_in, law.transposed())
     return matrix._replace(backward=side), product
 
 
 def learn(
     matrix: GaussianMatrix,
-    signal: Float[Array, "vector out"],
-    signal_coordinates: Float[Array, "capacity vector"],
-    v: Float[Array, "vector in"],
-    v_coordinates: Float[Array, "capacity vector"],
+    signal: Float[Array, "vector place out"],
+    signal_coordinates: Float[Array, "capacity vector place"],
+    v: Float[Array, "vector position in"],
+    v_coordinates: Float[Array, "capacity vector position"],
     law: Law,
     update: Update,
 ) -> GaussianMatrix:
-    """One training step in the direction sum_mu s_mu v_mu^T / sqrt(N_in), whose vectors have all been seen."""
+    """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in), of vectors that have been seen."""
     forward, backward = matrix.forward, matrix.backward
-    back = mix(signal_coordinates, v) / law.ratio**0.5
+    ahead = _learned(v_coordinates, signal, law.taps)
+    back = _learned(signal_coordinates, v, law.taps.transposed) / law.ratio**0.5
     return GaussianMatrix(
-        forward._replace(action=heavy_ball(forward.action, mix(v_coordinates, signal), update)),
+        forward._replace(action=heavy_ball(forward.action, ahead, update)),
         backward._replace(action=heavy_ball(backward.action, back, update)),
         heavy_ball(matrix.kept, jnp.zeros(()), update),
     )
 
 
+def _learned(coordinates: Array, rows: Array, taps: Taps) -> Float[Array, "capacity offset neuron"]:
+    """What the images of basis vectors gain."""
+    gain = mix(_read(coordinates, taps), rows.reshape(-1, rows.shape[-1]))
+    return gain.reshape(len(coordinates), taps.offsets, -1)
+
+
+def _products(action: Array, coordinates: Array, taps: Taps) -> Float[Array, "vector place target"]:
+    rows = _read(coordinates, taps).T @ action.reshape(-1, action.shape[-1])
+    return rows.reshape(coordinates.shape[1], taps.places, -1)
+
+
+def _read(coordinates: Float[Array, "capacity vector position"], taps: Taps) -> Float[Array, "row column"]:
+    """The share of basis vector and offset (rows) in what arrives at vector and place (columns)."""
+    read = jnp.swapaxes(taps.read(coordinates), 1, 2) / taps.offsets**0.5
+    return read.reshape(len(coordinates) * taps.offsets, -1)
+
+
 def _act(
     side: Side, other: Side, kept: Trained, v: Array, noise: Array, p: Array, p_target: Array, law: Law
 ) -> tuple[Side, Product]:
-    """Extend the side so that it resolves v, and act on it."""
+    """Extend the side so that it resolves v (vector, position, source), and act on it."""
+    shape, v = v.shape, v.reshape(-1, v.shape[-1])
+    noise = noise.reshape(-1, law.taps.offsets, noise.shape[-1])
     weighted = p * v
     known = side.basis @ weighted.T
     squares = jnp.einsum("vn,vn->v", weighted, v)
@@ -154,7 +185,7 @@ def _act(
     fresh = jax.lax.cond(
         jnp.any(new) & room,
         lambda: _resolve(side, other, v, known, norms, noise, p, p_target, law),
-        lambda: _nothing_new(side, v, known, jnp.max(unseen / norms), p_target),
+        lambda: _nothing_new(side, v, known, jnp.max(unseen / norms)),
     )
     action = _append(side.action.value, kept.value * fresh.image, side.rank)
     velocity = None
@@ -168,26 +199,26 @@ def _act(
         jnp.maximum(side.dropped, jnp.where(room, fresh.dropped, 0.0)),
         side.full | (jnp.any(new) & ~room),
     )
-    coordinates = _append(fresh.known, fresh.coordinates, side.rank)
-    return extended, Product(coordinates.T @ action, coordinates)
+    coordinates = _append(fresh.known, fresh.coordinates, side.rank).reshape(-1, *shape[:2])
+    return extended, Product(_products(action, coordinates, law.taps), coordinates)
 
 
 class _Fresh(NamedTuple):
     """New basis vectors with their images, zero rows last, and the coordinates of a block of vectors."""
 
     basis: Float[Array, "vector source"]
-    image: Float[Array, "vector target"]
+    image: Float[Array, "vector offset target"]
     known: Float[Array, "capacity vector"]
     coordinates: Float[Array, "vector vector"]
     number: Int[Array, ""]
     dropped: Float[Array, ""]
 
 
-def _nothing_new(side: Side, v: Array, known: Array, dropped: Array, p_target: Array) -> _Fresh:
+def _nothing_new(side: Side, v: Array, known: Array, dropped: Array) -> _Fresh:
     count = len(v)
     return _Fresh(
         jnp.zeros_like(v),
-        jnp.zeros((count, len(p_target))),
+        jnp.zeros((count, *side.image.shape[1:])),
         known,
         jnp.zeros((count, count)),
         jnp.zeros((), side.rank.dtype),
@@ -213,11 +244,14 @@ def _resolve(
     mixing, strengths = _principal(residual, norms, p, law.axis)
     keep = strengths > law.tolerance
     basis = _orthonormal(mix(mixing.T, residual), keep, p)
-    e = jax.lax.dynamic_slice_in_dim(noise, side.rank, len(v)) * keep[:, None]
-    revealed = law.ratio**0.5 * (other.image @ (p * basis).T) - law.sigma * (other.basis @ (p_target * e).T)
+    e = jax.lax.dynamic_slice_in_dim(noise, side.rank, len(v)) * keep[:, None, None]
+    # Of every other basis vector (row), for every new direction and offset (column).
+    told = jnp.swapaxes(other.image @ (p * basis).T, 1, 2).reshape(len(other.basis), -1)
+    imagined = other.basis @ (p_target * e).reshape(-1, len(p_target)).T
+    revealed = law.ratio**0.5 * told - law.sigma * imagined
     return _Fresh(
         basis,
-        law.sigma * e + revealed.T @ other.basis,
+        law.sigma * e + (revealed.T @ other.basis).reshape(e.shape),
         known + correction,
         basis @ (p * residual).T,
         jnp.sum(keep).astype(side.rank.dtype),
@@ -262,7 +296,7 @@ def _orthonormal(rows: Array, keep: Array, p: Array) -> Array:
     return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(scatter), kept, lower=True)
 
 
-def _append(buffer: Array, rows: Array, start: Array) -> Array:
+def _append(buffer: Float[Array, "capacity *rest"], rows: Float[Array, "new *rest"], start: Array) -> Array:
     """Rows added from `start` on, where the buffer is zero."""
     there = jax.lax.dynamic_slice_in_dim(buffer, start, len(rows))
     return jax.lax.dynamic_update_slice_in_dim(buffer, there + rows, start, axis=0)

@@ -1,22 +1,33 @@
 """Kernels of a chain of layers: averages over single layers, and the tangent kernel made of them.
 
-    K = c_0 G^1 Phi_b^0 + sum_(l=1)^(L-1) c_l G^(l+1) Phi_b^l + c_L delta_cc' Phi^L         Phi_b = Phi + sigma_b^2
+With fields at positions a of each layer (fully connected layers have one) and pooled features u^l = pool(v^l),
 
-One term for each set of weights that is trained: backward times forward kernel. With layers of equal width and no
-residual branch every c is 1. Kernels of one population are averages over its neurons, so the variance of a neuron's
-direct influence on K is made of fourth moments <v v' g g'> within populations.
+    Phi^l = sum_a <v_a v'_a> / A_l        G^l = sum_a <g_a g'_a>
+    K = sum_(l=0)^L c_l sum_(a, b) G^(l+1)_ab (Phi^l_ab + sigma_b^2)        Phi^l_ab = sum_k <u_(a+k) u'_(b+k)> / n_k
+
+where G_ab = <g_a g'_b>, G^(L+1) = delta_cc', and Phi^l_ab is what the weights behind layer l read at their places a and
+b. The readout reads all positions at one place and has no bias. One term for each set of weights that is trained:
+backward times forward kernel. With layers of equal width and no residual branch every c is 1.
+
+A neuron's direct influence on K is a quadratic form in its own u and g.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.meanfield.positions import Taps
 from fwdmft.meanfield.products import gram
+
+TOGETHER = 1 << 22
+"""Numbers that the quadratic forms of pairs of points may take at once, about."""
 
 
 class LayerSites(NamedTuple):
-    """Features v (point, neuron) and backward fields g (point, output, neuron) of one layer."""
+    """Features v (point, position, neuron) and backward fields g (point, output, position, neuron) of one layer."""
 
     v: Array
     g: Array
@@ -30,8 +41,12 @@ class PopulationSites(NamedTuple):
 
 
 class LayerKernels(NamedTuple):
+    """feature, gradient: Phi and G. between_features, between_gradients: of u and of g, between all positions."""
+
     feature: Float[Array, "point point"]
     gradient: Float[Array, "point output point output"]
+    between_features: Float[Array, "point place point place"]
+    between_gradients: Float[Array, "point output position point output position"]
 
 
 class PopulationAverages(NamedTuple):
@@ -41,29 +56,50 @@ class PopulationAverages(NamedTuple):
     prediction: Float[Array, "point output"]
 
 
-def averages(sites: PopulationSites, p: Float[Array, " neuron"]) -> PopulationAverages:
-    """Kernels of every layer, and the prediction."""
-    layers = tuple(LayerKernels(gram(layer.v, p), gram(layer.g, p)) for layer in sites.layers)
+def averages(sites: PopulationSites, pools: tuple[Taps, ...], p: Float[Array, " neuron"]) -> PopulationAverages:
+    """Kernels of every layer, each with its pool, and the prediction."""
+    layers = tuple(_layer(layer, pool, p) for layer, pool in zip(sites.layers, pools, strict=True))
     return PopulationAverages(layers, jnp.sum(sites.f * p, axis=-1))
+
+
+def _layer(layer: LayerSites, pool: Taps, p: Array) -> LayerKernels:
+    between_gradients = gram(layer.g, p)
+    return LayerKernels(
+        summed_gram(layer.v, p) / layer.v.shape[-2],
+        jnp.einsum("mcanda->mcnd", between_gradients),
+        gram(pool.mean(layer.v), p),
+        between_gradients,
+    )
+
+
+def summed_gram(rows: Float[Array, "*rest position neuron"], p: Float[Array, " neuron"]) -> Array:
+    """sum_a <r_a r'_a> for all pairs of rows, (*rest, *rest)."""
+    positions = rows.shape[-2]
+    return gram(rows.reshape(*rows.shape[:-2], -1), jnp.tile(p, positions))
 
 
 class TangentKernel(NamedTuple):
     """How K is made of the layers' kernels.
 
-    scales: c_0 .. c_L, zero for weights that are not trained. inputs: (point, point) Phi_b^0. sigma_b: scale of biases.
+    scales: c_0 .. c_L, zero for weights that are not trained. inputs: (point, position, point, position) Phi^0 with
+    bias, at the positions of the first layer. sigma_b: scale of biases. pools: of the layers. reading: how the weights
+    behind each layer read its pooled features.
     """
 
     scales: tuple[float, ...]
-    inputs: Float[Array, "point point"]
+    inputs: Float[Array, "point position point position"]
     sigma_b: float
+    pools: tuple[Taps, ...]
+    reading: tuple[Taps, ...]
 
     def assemble(self, layers: list[LayerKernels]) -> Float[Array, "point output point output"]:
         """K, from the kernels of all layers in order."""
-        total = _among_outputs(self._of_gradient(layers, 0)) * layers[0].gradient
-        for number, layer in enumerate(layers):
-            forward = layer.feature if number + 1 == len(layers) else layer.feature + self.sigma_b**2
-            total = total + self._of_feature(layers, number) * _among_outputs(forward)
-        return total
+
+        def term(number: int) -> Array:
+            forward = self._forward(layers, number)
+            return jnp.sum(forward[:, None, :, :, None, :] * _backward(layers, number), axis=(2, 5))
+
+        return sum((c * term(number) for number, c in enumerate(self.scales) if c), jnp.zeros(()))
 
     def variance(
         self, layers: list[LayerKernels], sites: tuple[LayerSites, ...], first: int, p: Float[Array, " neuron"]
@@ -72,36 +108,64 @@ class TangentKernel(NamedTuple):
 
         layers: kernels of all layers. sites: of the population's layers, which are numbers `first`, `first` + 1, ...
         """
-        terms: list[tuple[Array, Array]] = []
-        for number, site in enumerate(sites, start=first):
-            terms.append((self._of_feature(layers, number), site.v[:, None]))
-            terms.append((_among_outputs(self._of_gradient(layers, number)), site.g))
-        means = [gram(rows, p) for _, rows in terms]
-        total = jnp.zeros(())
-        for i, (factor, rows) in enumerate(terms):
-            for j in range(i + 1):
-                other = terms[j]
-                covariance = gram(rows * other[1], p) - means[i] * means[j]
-                total = total + (1 if i == j else 2) * factor * other[0] * covariance
-        return total
+        numbers = range(first, first + len(sites))
+        of_u = [self._of_features(layers, number) for number in numbers]
+        rows = [self.pools[number].mean(layer.v) for number, layer in zip(numbers, sites, strict=True)]
+        of_g = [self.scales[number] * self._forward(layers, number) for number in numbers]
+        points, outputs = layers[0].gradient.shape[:2]
 
-    def _of_feature(self, layers: list[LayerKernels], number: int) -> Array:
-        """d K / d Phi of a layer, (point, output, point, output) up to broadcasting."""
-        if number + 1 < len(layers):
-            return self.scales[number + 1] * layers[number + 1].gradient
-        outputs = layers[number].gradient.shape[1]
-        return self.scales[number + 1] * jnp.eye(outputs)[None, :, None, :]
+        def influence_variance(pair: Array) -> Float[Array, "output output"]:
+            m, n = pair
+            psi = jnp.zeros((outputs, outputs, len(p)))
+            for u, layer, outer, inner in zip(rows, sites, of_u, of_g, strict=True):
+                arriving = jnp.einsum("cadb,bi->cdai", outer[m, :, :, n], u[n])
+                psi = psi + jnp.sum(u[m] * arriving, axis=2)
+                arriving = jnp.einsum("ab,dbi->dai", inner[m, :, n], layer.g[n])
+                psi = psi + jnp.sum(layer.g[m][:, None] * arriving, axis=2)
+            return psi**2 @ p - (psi @ p) ** 2
 
-    def _of_gradient(self, layers: list[LayerKernels], number: int) -> Float[Array, "point point"]:
-        """d K / d G of a layer."""
-        forward = self.inputs if number == 0 else layers[number - 1].feature + self.sigma_b**2
-        return self.scales[number] * forward
+        pairs = np.argwhere(np.ones((points, points)))
+        numbers_each = outputs**2 * max(u.shape[1] for u in rows) * len(p)
+        together = int(np.clip(TOGETHER // numbers_each, 1, len(pairs)))
+        found = jax.lax.map(influence_variance, jnp.asarray(pairs), batch_size=together)
+        return jnp.swapaxes(found.reshape(points, points, outputs, outputs), 1, 2)
+
+    def _forward(self, layers: list[LayerKernels], number: int) -> Float[Array, "point place point place"]:
+        """Phi_ab (+ sigma_b^2) that the weights behind layer `number` see, 0 being the input: d K / d G of the next."""
+        if number == 0:
+            return self.inputs
+        read = self.reading[number - 1].overlap(layers[number - 1].between_features, 1)
+        return read if number == len(layers) else read + self.sigma_b**2
+
+    def _of_features(self, layers: list[LayerKernels], number: int) -> Array:
+        """d K / d <u u'> of layer `number` + 1, (point, output, position, point, output, position)."""
+        above = _backward(layers, number + 1)
+        return self.scales[number + 1] * self.reading[number].transposed.overlap(above, 2)
 
 
-def pair_variance(rows: Float[Array, "*rest neuron"], p: Float[Array, " neuron"]) -> Array:
-    """Variance over neurons of the products a a' of all pairs of rows, (*rest, *rest)."""
-    return gram(rows**2, p) - gram(rows, p) ** 2
+def _backward(layers: list[LayerKernels], number: int) -> Float[Array, "point output place point output place"]:
+    """G_ab above layer `number`."""
+    if number < len(layers):
+        return layers[number].between_gradients
+    points, outputs = layers[-1].gradient.shape[:2]
+    return jnp.broadcast_to(jnp.eye(outputs)[:, None, None, :, None], (points, outputs, 1, points, outputs, 1))
 
 
-def _among_outputs(kernel: Float[Array, "point point"]) -> Float[Array, "point 1 point 1"]:
-    return kernel[:, None, :, None]
+def feature_variance(layer: LayerSites, p: Float[Array, " neuron"]) -> Array:
+    """Variance over neurons of their direct influence on Phi, for all pairs of points (or times and points)."""
+    return pair_variance(layer.v, p) / layer.v.shape[-2] ** 2
+
+
+def pair_variance(rows: Float[Array, "*rest position neuron"], p: Float[Array, " neuron"]) -> Array:
+    """Variance over neurons of sum_a r_a r'_a for all pairs of rows, (*rest, *rest)."""
+    shape, positions = rows.shape[:-2], rows.shape[-2]
+    if positions == 1:
+        single = rows[..., 0, :]
+        return gram(single**2, p) - gram(single, p) ** 2
+    flat = rows.reshape(-1, positions, len(p))
+
+    def of_row(row: Array) -> Array:
+        products = jnp.sum(row * flat, axis=1)
+        return products**2 @ p - (products @ p) ** 2
+
+    return jax.lax.map(of_row, flat).reshape(*shape, *shape)

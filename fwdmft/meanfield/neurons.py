@@ -16,6 +16,9 @@ from scipy.stats import qmc
 
 Noise = dict[str, np.ndarray]
 
+EVEN = 256
+"""Coordinates of a Sobol sequence beyond this are no better than independent numbers."""
+
 
 @dataclass(frozen=True)
 class Population:
@@ -37,7 +40,8 @@ class Supply:
     """Further N(0, 1) numbers of a population's neurons, drawn upon while training goes on.
 
     name: unique, also among populations. count: numbers per neuron; a longer supply begins like a shorter one.
-    leading: how many of the first belong to the population's Sobol sequence; the others are pseudo-random.
+    leading: how many of the first are drawn upon before the first training step. They belong to the population's Sobol
+    sequence, up to `EVEN` of them; the others are pseudo-random.
     """
 
     name: str
@@ -57,13 +61,13 @@ def sample(
     for index, population in enumerate(populations):
         entropy = (seed, replicate, index)
         own = [supply for supply in supplies if supply.population == population.name]
-        counts = [population.gaussians, *(supply.leading for supply in own)]
+        counts = [population.gaussians, *(min(supply.leading, EVEN) for supply in own)]
         first, *leading = np.split(_sobol_normal(neurons, sum(counts), entropy), np.cumsum(counts)[:-1])
         noise[population.name] = first
         for number, (supply, rows) in enumerate(zip(own, leading, strict=True)):
             # Rows are drawn one after the other, so that more of them leave the first ones as they are.
             rng = np.random.default_rng((*entropy, number + 1))
-            later = rng.standard_normal((max(0, supply.count - supply.leading), neurons))
+            later = rng.standard_normal((max(0, supply.count - len(rows)), neurons))
             noise[supply.name] = np.concatenate([rows, later])[: supply.count]
     return noise
 

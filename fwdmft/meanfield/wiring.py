@@ -1,8 +1,9 @@
-"""What a chain of layers is made of besides its local maps: sizes, scales, which weights are trained."""
+"""What a chain of layers is made of besides its local maps: sizes, scales, positions, which weights are trained."""
 
 from dataclasses import dataclass
 
 from fwdmft.meanfield.gaussian_matrix import Law
+from fwdmft.meanfield.positions import POINT, Taps
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,8 @@ class Wiring:
     (depth + 1) are; a layer's bias goes with the weights below it. center: report and train f(t) - f(0).
     tolerance: share of a vector's squared norm that a basis may leave out. smooth: whether the local maps are
     differentiable twice.
+    pools: what is averaged over after each layer (depth). taps: what the matrix behind each layer but the last reads of
+    the pooled positions (depth - 1). Left out: one position everywhere.
     """
 
     depth: int
@@ -26,16 +29,33 @@ class Wiring:
     center: bool = True
     tolerance: float = 1e-6
     smooth: bool = True
+    pools: tuple[Taps, ...] = ()
+    taps: tuple[Taps, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", self.widths or (1.0,) * self.depth)
         object.__setattr__(self, "trained", self.trained or (True,) * (self.depth + 1))
+        object.__setattr__(self, "pools", self.pools or (POINT,) * self.depth)
+        object.__setattr__(self, "taps", self.taps or (POINT,) * (self.depth - 1))
         if self.branch is not None and set(self.widths) != {1.0}:
             raise ValueError(f"layers of a residual chain have one width, not {self.widths}")
+        ends = [pool.places for pool in self.pools[:-1]], [pool.sources for pool in self.pools[1:]]
+        if ([taps.sources for taps in self.taps], [taps.places for taps in self.taps]) != ends:
+            raise ValueError("the positions of pools and taps do not fit together")
 
     @property
     def beta(self) -> float:
         return 1.0 if self.branch is None else self.branch
+
+    @property
+    def positions(self) -> int:
+        """Of the first layer."""
+        return self.pools[0].sources
+
+    @property
+    def read_out(self) -> int:
+        """Positions that the readout sees."""
+        return self.pools[-1].places
 
     def population(self, layer: int) -> str:
         """Name of the population to which a layer (0 .. depth - 1) belongs."""
@@ -44,7 +64,11 @@ class Wiring:
     def law(self, matrix: int) -> Law:
         """Of the Gaussian matrix behind layer `matrix`."""
         ratio = self.widths[matrix] / self.widths[matrix + 1]
-        return Law(self.sigma_w[matrix + 1], ratio, self.tolerance)
+        return Law(self.sigma_w[matrix + 1], ratio, self.tolerance, self.taps[matrix])
+
+    def blocks(self, points: int) -> list[tuple[int, int]]:
+        """Vectors that each matrix acts on at once, forward and backward."""
+        return [(points * taps.sources, points * taps.places * self.outputs) for taps in self.taps]
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -52,3 +76,8 @@ class Wiring:
         inner = [self.beta**2 * n for n in self.widths[1:]]
         every = (self.widths[0], *inner, 1 / self.widths[-1])
         return tuple(c if trained else 0.0 for c, trained in zip(every, self.trained, strict=True))
+
+    @property
+    def reading(self) -> tuple[Taps, ...]:
+        """How the weights behind each layer read it: the matrices, and the readout, which has a weight per position."""
+        return (*self.taps, Taps(tuple((position,) for position in range(self.read_out)), self.read_out))

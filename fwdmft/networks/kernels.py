@@ -1,6 +1,7 @@
 """Empirical kernels of one finite network, by automatic differentiation.
 
-Phi^l = phi(h^l).phi(h^l) / N,   G^l = g^l.g^l / N with g^l = gamma0 N d f / d h^l,
+Phi^l = phi(h^l).phi(h^l) / N,   G^l = g^l.g^l / N with g^l = gamma0 N d f / d h^l,   both summed over the positions of
+a convolutional layer, and Phi^l divided by their number,
 K = gamma0^2 N (d f / d theta).(d f / d theta), so that d f / d t = eta K Delta.
 """
 
@@ -18,7 +19,7 @@ def empirical_kernels(model: Network, x: Float[Array, "point ..."], gamma0: floa
     features, slopes = jax.vmap(lambda x: _features_and_slopes(model, x))(x)
     return {
         "feature_kernel": jnp.stack([_gram(layer) / layer[0].size for layer in features]),
-        "gradient_kernel": jnp.stack([_gram(g, 2) * gamma0**2 * width**2 / g[0, 0].size for g in slopes]),
+        "gradient_kernel": jnp.stack([_gram(g, 2) * gamma0**2 * width**2 / g.shape[-1] for g in slopes]),
         "tangent_kernel": gamma0**2 * width * _tangent_gram(model, x),
     }
 

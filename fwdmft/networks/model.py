@@ -23,7 +23,7 @@ class Network(eqx.Module):
 
     @abstractmethod
     def shifts(self) -> tuple[Array, ...]:
-        """Zeros in the shape of the preactivations h^l of each hidden layer, for `trace`."""
+        """Zeros in the shape of the preactivations h^l of each hidden layer, for `trace`; neurons come last."""
 
     @abstractmethod
     def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Float[Array, " output"], tuple[Array, ...]]:
