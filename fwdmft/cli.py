@@ -102,11 +102,10 @@ def run(
 @reported
 def validate(experiment: ExperimentFile) -> None:
     """Check an experiment and its data without computing anything."""
-    from fwdmft.datasets import check_targets
+    from fwdmft.datasets.loading import load_points
 
     loaded = fwdmft.load_experiment(experiment)
-    data = loaded.data.load(loaded.base).validate()
-    check_targets(loaded.loss, data.y)
+    data = load_points(loaded)
     loaded.optimizer.plan(data.n_train)
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
     typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")

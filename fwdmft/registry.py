@@ -39,11 +39,13 @@ class Architecture:
     spec: its schema.
     field_equations(spec, parameterization, x, outputs): the infinite-width side; x is (points, ...).
     model(spec, parameterization, x, outputs, width, key): one network of that width (`fwdmft.networks.model`).
+    images: whether the network takes images (height, width, channel); others get flat rows.
     """
 
     spec: type[ArchitectureSpec]
     field_equations: Callable[..., FieldEquations]
     model: Callable[..., Network]
+    images: bool = False
 
 
 @dataclass

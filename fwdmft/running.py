@@ -11,7 +11,8 @@ import psutil
 import xarray as xr
 
 from fwdmft import losses, registry
-from fwdmft.datasets import Dataset, check_targets
+from fwdmft.datasets import Dataset
+from fwdmft.datasets.loading import load_points
 from fwdmft.errors import InputError
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, gradient_flow_ladders, solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
@@ -38,8 +39,7 @@ def run(experiment: Experiment, progress: Progress | None = None, force: bool = 
     """
     report = progress or (lambda stage, done, total: None)
     start = time.perf_counter()
-    dataset = experiment.data.load(experiment.base).validate()
-    check_targets(experiment.loss, dataset.y)
+    dataset = load_points(experiment)
     _check_lazy(experiment)
     with jax.enable_x64(True):
         theory_task = _theory_task(experiment, dataset)

@@ -66,7 +66,8 @@ def dataset(outputs: int = 1, images: bool = False) -> SimpleNamespace:
     y = 2.0 * classes[:, None] - 1 if outputs == 1 else np.eye(outputs)[classes] - 1 / outputs
     origin = {"origin": "made up", "classes": [0, 1]}
     train = np.arange(POINTS) < TRAINED
-    return SimpleNamespace(x=x, y=y, train=train, description="six made-up points", attributes=origin)
+    facts = {"description": "six made-up points", "attributes": origin, "standardization": None}
+    return SimpleNamespace(x=x, y=y, train=train, **facts)
 
 
 def theory(outputs: int = 1, fluctuations: bool = True, bias: bool = True, two_time: bool = True) -> Theory:

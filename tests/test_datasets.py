@@ -8,7 +8,6 @@ import xarray as xr
 
 from fwdmft.datasets import Dataset, check_targets, read_dataset
 from fwdmft.errors import InputError
-from fwdmft.spec.data import DigitsData
 from fwdmft.spec.loss import Logistic, SoftmaxCrossEntropy, SquaredError
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
@@ -122,38 +121,6 @@ def test_missing_unknown_and_unreadable_files(tmp_path: Path) -> None:
         path = tmp_path / f"torn{suffix}"
         path.write_bytes(b"not what the suffix says")
         assert f"data.path: got '{path}'; expected a readable {suffix} file" in refusal(path)
-
-
-def test_digits_are_standardised_and_balanced() -> None:
-    data = DigitsData(classes=(3, 8), train=11, test=4).load(Path())
-    assert data.x.shape == (15, 64)
-    assert data.train.tolist() == [True] * 11 + [False] * 4
-    np.testing.assert_allclose((data.x**2).sum(axis=1), 64.0)
-    assert data.y[:, 0].tolist() == [-1.0] * 6 + [1.0] * 5 + [-1.0] * 2 + [1.0] * 2
-
-
-def test_digits_removes_the_mean_of_the_training_images_only() -> None:
-    raw, centred = (DigitsData(train=6, test=4, standardize=flag).load(Path()).x for flag in (False, True))
-    directions = raw - raw[:6].mean(axis=0)
-    cosine = (directions * centred).sum(axis=1) / np.linalg.norm(directions, axis=1) / 8.0
-    np.testing.assert_allclose(cosine, 1.0)
-
-
-def test_digits_targets_and_seed() -> None:
-    one_hot = DigitsData(classes=(0, 4, 7), train=6, test=0, targets="one_hot").load(Path()).y
-    np.testing.assert_array_equal(one_hot, np.repeat(np.eye(3), 2, axis=0))
-    centred = DigitsData(classes=(0, 4, 7), train=6, test=0).load(Path()).y
-    np.testing.assert_allclose(centred, one_hot - 1 / 3)
-    first, same, other = (DigitsData(seed=seed).load(Path()).x for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, same)
-    assert not np.array_equal(first, other)
-
-
-def test_digits_refuses_what_it_cannot_give() -> None:
-    with pytest.raises(InputError, match=r"data.train: got 1000; expected at most 178 .* digit 0"):
-        DigitsData(train=1000).load(Path())
-    with pytest.raises(InputError, match="data.standardize: got True; expected no image equal"):
-        DigitsData(train=1, test=0).load(Path())
 
 
 def test_targets_must_suit_the_loss() -> None:

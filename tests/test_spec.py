@@ -11,9 +11,9 @@ from experiments import experiment, message
 import fwdmft
 from fwdmft.errors import InputError
 from fwdmft.registry import registry
-from fwdmft.spec.data import DigitsData
 from fwdmft.spec.experiment import Experiment
 from fwdmft.spec.halves import EnsembleSpec, TheorySpec
+from fwdmft.spec.images import DigitsData
 from fwdmft.spec.parameterization import MeanField, NeuralTangent
 
 YAML = """\

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fwdmft.datasets.standardize import Standardization
 from fwdmft.errors import InputError
 from fwdmft.spec.loss import LossSpec
 
@@ -16,6 +17,7 @@ class Dataset:
 
     x: (P, D) features or (P, height, width, channel) images, float64.  y: (P, C) targets, float64.
     train: (P,) true for training points.  attributes: further facts for the result file (text and numbers).
+    standardization: what was done to the original points, if anything, written to the result file as well.
     """
 
     x: np.ndarray
@@ -23,6 +25,7 @@ class Dataset:
     train: np.ndarray
     description: str = ""
     attributes: dict[str, str | int | float] = field(default_factory=dict)
+    standardization: Standardization | None = None
 
     def __post_init__(self) -> None:
         y = np.asarray(self.y, dtype=np.float64)
@@ -34,6 +37,14 @@ class Dataset:
     def n_train(self) -> int:
         """Number of training points."""
         return int(self.train.sum())
+
+    def flattened(self) -> Dataset:
+        """The same points as rows of D = height * width * channel features; rows stay as they are."""
+        if self.x.ndim == 2:
+            return self
+        done = self.standardization
+        flat = done and replace(done, mean=done.mean.reshape(-1))
+        return replace(self, x=self.x.reshape(len(self.x), -1), standardization=flat)
 
     def validate(self) -> Dataset:
         """Return self. Raises InputError for wrong shapes, non-finite numbers, or no training point."""

@@ -22,6 +22,7 @@ from fwdmft.results.describe import OBSERVABLES, attributes
 
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
+    from fwdmft.datasets.standardize import Standardization
     from fwdmft.meanfield.theory import TheoryResult
     from fwdmft.networks.ensemble import WidthStatistics
     from fwdmft.spec.experiment import Experiment
@@ -100,14 +101,27 @@ def _data(dataset: Dataset) -> xr.Dataset:
     x_dims = _IMAGE_DIMS if dataset.x.ndim == 4 else ("point", "feature")
     words = "input images" if dataset.x.ndim == 4 else "inputs"
     split = attributes("whether the point was trained on (train) or only predicted (test)")
+    done = dataset.standardization
+    procedure = {"standardization": done.procedure} if done else {}
     return xr.Dataset(
         {
             "x": (x_dims, np.asarray(dataset.x, np.float64), attributes(words, "x")),
             "y": (("point", "output"), np.asarray(dataset.y, np.float64), attributes("targets", "y")),
+            **(_standardization(done, x_dims) if done else {}),
         },
         coords={"split": ("point", _splits(dataset), split)},
-        attrs={"description": dataset.description, **_plain(dataset.attributes)},
+        attrs={"description": dataset.description, **_plain(dataset.attributes | procedure)},
     )
+
+
+def _standardization(done: Standardization, x_dims: tuple[str, ...]) -> dict[str, xr.Variable]:
+    """What turns original points into x: x = (original - x_mean) / x_scale."""
+    mean = attributes("mean training point, removed from every point", r"\bar x")
+    scale = attributes("what every point was divided by after that", "s")
+    return {
+        "x_mean": xr.Variable(x_dims[1:], np.asarray(done.mean, np.float64), mean),
+        "x_scale": xr.Variable("point", np.asarray(done.scale, np.float64), scale),
+    }
 
 
 def _splits(dataset: Dataset) -> np.ndarray:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fwdmft.hookspecs import hookimpl
-from fwdmft.spec.data import DatasetSpec, DigitsData, FileData
+from fwdmft.spec.data import DatasetSpec, FileData
+from fwdmft.spec.images import Cifar10Data, DigitsData, PhotoPatchesData
 from fwdmft.spec.optimizer import GradientDescent, GradientFlow, OptimizerSpec
 from fwdmft.spec.parameterization import MeanField, NeuralTangent, ParameterizationSpec
+from fwdmft.spec.random_inputs import GaussianData, SphereData
 
 
 @hookimpl
@@ -20,4 +22,4 @@ def fwdmft_optimizers() -> list[type[OptimizerSpec]]:
 
 @hookimpl
 def fwdmft_datasets() -> list[type[DatasetSpec]]:
-    return [FileData, DigitsData]
+    return [FileData, DigitsData, PhotoPatchesData, Cifar10Data, GaussianData, SphereData]

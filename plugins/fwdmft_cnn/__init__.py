@@ -23,4 +23,4 @@ def _model(*arguments: Any) -> Any:
 
 @hookimpl
 def fwdmft_architectures() -> list[Architecture]:
-    return [Architecture(Cnn, _field_equations, _model)]
+    return [Architecture(Cnn, _field_equations, _model, images=True)]

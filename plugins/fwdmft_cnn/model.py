@@ -45,8 +45,8 @@ class ConvolutionalNetwork(Network):
             arriving = _convolve(below, self.kernels[layer], self.spec)
             if self.biases:
                 arriving = arriving + self.spec.bias * self.biases[layer]
-            joins = layer > 0 and self.spec.branch_scale is not None
-            h = (h + self.spec.branch_scale * arriving if joins else arriving) + shift
+            branch = self.spec.branch_scale
+            h = (h + branch * arriving if layer > 0 and branch is not None else arriving) + shift
             features.append(self.phi(h))
             below = _pool(features[-1]) if self.spec.pooling == "average" else features[-1]
         if self.spec.readout == "global_average":

@@ -1,0 +1,23 @@
+"""The points of an experiment, in the form its network takes and checked against its loss."""
+
+from __future__ import annotations
+
+from fwdmft.datasets.dataset import Dataset, check_targets
+from fwdmft.errors import InputError
+from fwdmft.registry import registry
+from fwdmft.spec.experiment import Experiment
+
+
+def load_points(experiment: Experiment) -> Dataset:
+    """Load the data of an experiment: images as they are where the architecture takes images, flat rows elsewhere.
+
+    Raises InputError when the data cannot be had, or does not suit the loss or the architecture.
+    """
+    dataset = experiment.data.load(experiment.base).validate()
+    check_targets(experiment.loss, dataset.y)
+    kind = experiment.architecture.kind
+    if not registry().get("architecture", kind).images:
+        return dataset.flattened()
+    if dataset.x.ndim != 4:
+        raise InputError("data.x", dataset.x.shape, f"images (point, height, width, channel) for architecture {kind}")
+    return dataset
