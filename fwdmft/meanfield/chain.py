@@ -342,6 +342,9 @@ class Chain(FieldEquations):
         ]
         return replace(self, capacities=tuple(zip(new[::2], new[1::2], strict=True)))
 
+    def resolving(self, tolerance: float) -> "Chain":
+        return replace(self, wiring=replace(self.wiring, tolerance=tolerance))
+
     def following(self, axis: str) -> "Chain | None":
         return replace(self, axis=axis) if self.capacities and self.wiring.smooth else None
 

@@ -77,14 +77,16 @@ def trajectory(
     p: NeuronWeights,
     observe: Callable[[Sites], Any],
     summarise: Callable[[Any], Any] = lambda collected: collected,
+    halting: bool = False,
 ) -> Trajectory:
     """Train the neurons once and summarise what `observe(sites)` collects before the update of every saved step.
 
-    summarise: applied to the collected arrays, which have a leading time axis.
+    summarise: applied to the collected arrays, which have a leading time axis. halting: stop, and collect zeros from
+    then on, when a basis is full (a pass that is repeated with more room).
     With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
     """
     passes = [
-        (rung.coefficient, _one_pass(equations, noise, drive, p, observe, summarise, rung.substeps))
+        (rung.coefficient, _one_pass(equations, noise, drive, p, observe, summarise, rung.substeps, halting))
         for rung in drive.ladder
     ]
     if len(passes) == 1:
@@ -104,6 +106,7 @@ def _one_pass(
     observe: Callable[[Sites], Any],
     summarise: Callable[[Any], Any],
     substeps: int,
+    halting: bool,
 ) -> Trajectory:
     Step = tuple[Array, Array | None]
 
@@ -131,11 +134,18 @@ def _one_pass(
             state, _ = jax.lax.scan(lambda s, step: (train_step(s, forward(s), step), None), state, later)
         return state, seen
 
+    def unless_full(state: State, steps: Step) -> tuple[State, Any]:
+        _, seen = jax.eval_shape(interval, state, steps)
+        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), seen)
+        full = jnp.any(equations.bases(state).full)
+        return jax.lax.cond(full, lambda: (state, nothing), lambda: interval(state, steps))
+
+    body = unless_full if halting and equations.supplies else interval
     saved = drive.rates.shape[0]
     blocks = _blocks(saved)
     schedule = jax.tree.map(lambda a: _padded(a, blocks[0] * blocks[1]), (drive.rates, drive.batches))
     state = equations.initial(noise, p, momentum=drive.momentum != 0)
-    state, seen = checkpointed_scan(interval, state, schedule, blocks)
+    state, seen = checkpointed_scan(body, state, schedule, blocks)
     return Trajectory(summarise(jax.tree.map(lambda a: a[:saved], seen)), equations.bases(state))
 
 

@@ -130,6 +130,10 @@ class FieldEquations(eqx.Module):
         """The same equations with room for what a pass has shown to be needed."""
         return self
 
+    def resolving(self, tolerance: float) -> "FieldEquations":
+        """The same equations with bases that may leave out this share of a vector's squared norm."""
+        return self
+
     def following(self, axis: str) -> "FieldEquations | None":
         """Equations for passes that run side by side along a vmapped axis, whose first pass takes all decisions (which
         directions a basis keeps), so that they differ smoothly.

@@ -47,10 +47,14 @@ class Problem(eqx.Module):
     two_time: bool = eqx.field(static=True, default=False)
 
     def trajectory(
-        self, p: NeuronWeights, observe: Callable[[Sites], Any], summarise: Callable[[Any], Any]
+        self,
+        p: NeuronWeights,
+        observe: Callable[[Sites], Any],
+        summarise: Callable[[Any], Any],
+        halting: bool = False,
     ) -> dynamics.Trajectory:
         """See `dynamics.trajectory`."""
-        return dynamics.trajectory(self.equations, self.noise, self.drive, p, observe, summarise)
+        return dynamics.trajectory(self.equations, self.noise, self.drive, p, observe, summarise, halting)
 
     def collect(self, sites: Sites, p: NeuronWeights) -> Collected:
         """What is kept at each time, to be made into observables by `complete`."""
@@ -62,10 +66,15 @@ class Problem(eqx.Module):
         seen, layers = collected
         return seen | two_time_kernels(layers, self.by_layer(p)) if layers else seen
 
-    def observed(self, p_dynamics: NeuronWeights, p_observed: NeuronWeights) -> dynamics.Trajectory:
+    def observed(
+        self, p_dynamics: NeuronWeights, p_observed: NeuronWeights, halting: bool = False
+    ) -> dynamics.Trajectory:
         """Observables, with separate weights for the dynamics and for what is averaged at last."""
         return self.trajectory(
-            p_dynamics, lambda sites: self.collect(sites, p_observed), lambda seen: self.complete(seen, p_observed)
+            p_dynamics,
+            lambda sites: self.collect(sites, p_observed),
+            lambda seen: self.complete(seen, p_observed),
+            halting,
         )
 
     def observables(self, p_dynamics: NeuronWeights, p_observed: NeuronWeights) -> Observables:
@@ -97,8 +106,8 @@ class Problem(eqx.Module):
 
 @eqx.filter_jit
 def plain(problem: Problem, p: NeuronWeights) -> dynamics.Trajectory:
-    """Observables along one pass, without derivatives."""
-    return problem.observed(p, p)
+    """Observables along one pass, without derivatives. It stops where a basis is full."""
+    return problem.observed(p, p, halting=True)
 
 
 def with_room(

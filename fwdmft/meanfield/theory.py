@@ -95,6 +95,7 @@ def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) ->
     Raises ComputationError when training diverges at infinite width or gradient flow does not converge.
     """
     spec = task.spec
+    task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
     report("infinite width", 0, spec.replicates)
     fine, coarse = gradient_flow_ladders(task)
     task, mean, spread, bases = _infinite_width(task, fine, report)

@@ -40,6 +40,11 @@ class TheorySpec(Spec):
         description="Random directions per replicate that estimate what is not resolved; left out: 4, or 16 with "
         "random matrices between layers, where b is as precise as the number of probes allows (directions).",
     )
+    basis_tolerance: PositiveReal = Field(
+        1e-6,
+        description="Share of a vector's squared norm that the bases of random matrices may leave out (dimensionless); "
+        "many points and long trainings ask for more, e.g. 1e-4.",
+    )
     two_time: bool = Field(
         False, description="Compute kernels between all pairs of saved times, with their fluctuations, as well."
     )
