@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,9 +75,8 @@ class Sweep(Spec):
     def _consistent(self) -> Sweep:
         if not self.over and not any(self.together):
             raise InputError("over", NOTHING, "over or together (or both) to name fields")
-        problems = [*self._uneven(), *self._overlapping(), *self._repeated()]
-        if problems:
-            raise problems[0]
+        for problem in chain(self._uneven(), self._overlapping(), self._repeated()):  # each presupposes those before
+            raise problem
         return self
 
     def _uneven(self) -> Iterator[InputError]:
