@@ -131,10 +131,19 @@ def _report_failures(failed: dict[str, str]) -> None:
 
 @app.command()
 @reported
-def validate(experiment: ExperimentFile) -> None:
-    """Check an experiment and its data without computing anything."""
+def validate(
+    experiment: Annotated[Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON).")],
+) -> None:
+    """Check an experiment, or every point of a sweep, and its data without computing anything."""
     from fwdmft.checking import checked_data
+    from fwdmft.spec.reading import read_mapping
 
+    if "base" in read_mapping(experiment):
+        from fwdmft.sweeping.points import points as points_of
+
+        loaded_sweep = fwdmft.load_sweep(experiment)
+        typer.echo(f"{experiment} is valid: {loaded_sweep.name}, {len(points_of(loaded_sweep))} points of a sweep")
+        return
     loaded = fwdmft.load_experiment(experiment)
     data = checked_data(loaded)
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"

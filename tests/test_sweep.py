@@ -394,6 +394,10 @@ def test_interrupting_keeps_what_is_finished(engine: Any, tmp_path: Path, monkey
     assert result.exit_code == 130 and "finished points are kept" in result.stderr
 
 
-def test_the_example_is_valid() -> None:
-    example = Path(__file__).parent.parent / "examples" / "width_and_richness.yaml"
-    assert len(points(fwdmft.load_sweep(example))) == 3
+def test_sweeps_are_validated(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(sweep()))
+    assert call("validate", file).stdout.strip() == f"{file} is valid: grid, 6 points of a sweep"
+    file.write_text(yaml.safe_dump(sweep(over={TRAIN: [4, 0]})))
+    result = call("validate", file)
+    assert result.exit_code == 2 and result.stderr.startswith("point train=0: data.train: got 0; expected")
