@@ -20,18 +20,26 @@ from fwdmft.hookspecs import hookimpl
 if TYPE_CHECKING:
     from fwdmft.plotting import plot
     from fwdmft.registry import Architecture
+    from fwdmft.results.scores import agreement
     from fwdmft.results.write import open_result
     from fwdmft.running import run
     from fwdmft.spec.experiment import load_experiment
+    from fwdmft.sweeping.combined import open_sweep
+    from fwdmft.sweeping.run import run_sweep
+    from fwdmft.sweeping.spec import load_sweep
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Architecture": "fwdmft.registry",
+    "agreement": "fwdmft.results.scores",
     "load_experiment": "fwdmft.spec.experiment",
+    "load_sweep": "fwdmft.sweeping.spec",
     "open_result": "fwdmft.results.write",
+    "open_sweep": "fwdmft.sweeping.combined",
     "plot": "fwdmft.plotting",
     "run": "fwdmft.running",
+    "run_sweep": "fwdmft.sweeping.run",
 }
 
 __all__ = [
@@ -39,11 +47,15 @@ __all__ = [
     "ComputationError",
     "InputError",
     "__version__",
+    "agreement",
     "hookimpl",
     "load_experiment",
+    "load_sweep",
     "open_result",
+    "open_sweep",
     "plot",
     "run",
+    "run_sweep",
 ]
 
 

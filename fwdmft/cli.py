@@ -1,4 +1,4 @@
-"""The command line: run, validate, show, plot, plugins, schema.
+"""The command line: run, sweep, validate, show, plot, plugins, schema.
 
 Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted. Messages go to standard error; a
 traceback is shown only when the environment variable FWDMFT_DEBUG is set.
@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 import fwdmft
 from fwdmft.errors import FwdmftError
@@ -100,22 +101,75 @@ def run(
 
 @app.command()
 @reported
-def validate(experiment: ExperimentFile) -> None:
-    """Check an experiment and its data without computing anything."""
-    from fwdmft.datasets.loading import load_points
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP", help="Sweep file (YAML or JSON).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the results, one file per point.")],
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Points computed at a time, a process each.")] = 1,
+    force: Annotated[bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")] = False,
+) -> None:
+    """Compute an experiment at every point of a grid of its fields, skipping points that are there already."""
+    loaded = fwdmft.load_sweep(file)
+    try:
+        with live_progress() as progress:
+            outcome = fwdmft.run_sweep(loaded, output, jobs=jobs, progress=progress, force=force)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished points are kept, and skipped when the sweep is run again", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    counts = (f"{len(outcome.computed)} points computed", f"{len(outcome.skipped)} there already")
+    typer.echo(", ".join((*counts, f"{len(outcome.failed)} failed")))
+    if outcome.failed:
+        _report_failures(outcome.failed)
+        raise typer.Exit(1)
 
+
+def _report_failures(failed: dict[str, str]) -> None:
+    table = Table("point", "failure", title="Points that failed", title_justify="left")
+    for name, reason in failed.items():
+        table.add_row(Text(name), Text(reason))
+    _console(stderr=True).print(table)
+
+
+@app.command()
+@reported
+def validate(
+    experiment: Annotated[Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON).")],
+) -> None:
+    """Check an experiment, or every point of a sweep, and its data without computing anything."""
+    from fwdmft.datasets.loading import load_points
+    from fwdmft.spec.reading import read_mapping
+
+    if "base" in read_mapping(experiment):
+        from fwdmft.sweeping.points import points as points_of
+
+        loaded_sweep = fwdmft.load_sweep(experiment)
+        typer.echo(f"{experiment} is valid: {loaded_sweep.name}, {len(points_of(loaded_sweep))} points of a sweep")
+        return
     loaded = fwdmft.load_experiment(experiment)
     data = load_points(loaded)
-    loaded.optimizer.plan(data.n_train)
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
     typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")
 
 
 @app.command()
 @reported
-def show(result: ResultFile) -> None:
-    """Print the losses of a result and how well theory and ensembles agree."""
-    _print_summary(fwdmft.open_result(result))
+def show(
+    result: Annotated[Path, typer.Argument(help="Result file (netCDF), or directory of a sweep.")],
+    agreement: Annotated[bool, typer.Option("--agreement", help="Show every measure of the agreement.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the agreement to this .csv too.")] = None,
+) -> None:
+    """Print the losses of a result, or of each point of a sweep, and how well theory and ensembles agree."""
+    from fwdmft.results.report import summary_table
+    from fwdmft.results.scores import write_agreement
+
+    tree = fwdmft.open_sweep(result) if result.is_dir() else fwdmft.open_result(result)
+    if output is not None:
+        write_agreement(fwdmft.agreement(tree), output)
+    if result.is_dir():
+        from fwdmft.sweeping.report import sweep_table
+
+        _stdout().print(sweep_table(tree, agreement))
+    else:
+        _stdout().print(summary_table(tree, agreement))
 
 
 @app.command()
@@ -182,9 +236,13 @@ def _print_summary(result: Any) -> None:
 
 
 def _stdout() -> Console:
+    return _console(stderr=False)
+
+
+def _console(stderr: bool) -> Console:
     """A console that wraps tables for people but never cuts them when the output goes to a file or pipe."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
 
 
 @contextmanager

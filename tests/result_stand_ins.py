@@ -166,16 +166,16 @@ def ensemble(outputs: int = 1, shift: float = 0.0) -> list[Statistics]:
 
 def _one_width(truth: Theory, width: int, shift: float, random: np.random.Generator) -> Statistics:
     members = 1000
+    of_theory = np.random.default_rng(3)  # the theory errs alike at all widths
     mean, variance, mean_error, variance_error = {}, {}, {}, {}
     for name in DIMS:
         sigma = truth.variance[name] / width
         mean_error[name] = np.sqrt(sigma / members)
         variance_error[name] = sigma * np.sqrt(2 / (members - 1))
-        spread = np.hypot(
-            mean_error[name], np.hypot(truth.standard_error[name], truth.bias_standard_error[name] / width)
-        )
-        noisy = random.normal(size=sigma.shape) * spread
-        mean[name] = truth.mean[name] + truth.bias[name] / width + noisy + shift * np.sqrt(sigma)
+        q = truth.mean[name] + of_theory.normal(size=sigma.shape) * truth.standard_error[name]
+        b = truth.bias[name] + of_theory.normal(size=sigma.shape) * truth.bias_standard_error[name]
+        noisy = random.normal(size=sigma.shape) * mean_error[name]
+        mean[name] = q + b / width + noisy + shift * np.sqrt(sigma)
         wide = np.hypot(variance_error[name], truth.variance_standard_error[name] / width)
         variance[name] = sigma + random.normal(size=sigma.shape) * wide
     loss = loss_curves() * (1 + 40 / width)

@@ -17,7 +17,8 @@ from rich.console import Console
 
 from fwdmft.errors import InputError
 from fwdmft.results import agreement, check_output, open_result, result_tree, summary_table, write_result
-from fwdmft.results.comparison import measured_bias, squared_deviation
+from fwdmft.results.comparison import bias_residual, fitted_bias, measured_bias, pairs_once, squared_deviation
+from fwdmft.results.scores import MEASURES, write_agreement
 
 _PAIR = ("point", "output", "point_prime", "output_prime")
 _THEORY_DIMS = {
@@ -290,7 +291,74 @@ def test_agreement_by_hand() -> None:
     # N Var = 4 against 3, error 4 * 0.25 = 1
     assert row["variance_rms"].item() == pytest.approx(1.0) == row["variance_max"].item()
     assert row["variance_relative_error"].item() == pytest.approx(1 / 3)
-    assert row["variance_relative_noise"].item() == pytest.approx(1 / 3)
+    assert row["variance_relative_standard_error"].item() == pytest.approx(1 / 3)
+    assert row["mean_relative_error"].item() == pytest.approx(np.sqrt(1 + 2.5**2))  # over the rms of q = 0 and 1
+    assert row["mean_entries"].item() == 2 and row["mean_share_beyond_4"].item() == 0
+    assert row["mean_median"].item() == pytest.approx(1.75 / 1.3)
+    assert row["mean_percentile_95"].item() == pytest.approx((1 + 0.95 * 1.5) / 1.3)
+    assert row["bias_entries"].item() == 0 and np.isnan(row["bias_rms"].item())
+
+
+def test_fitted_bias_by_hand() -> None:
+    """E q_N = 0, 0.25, 0.75 at 1/N = 0, 1/4, 1/2 with errors 1, 1, 2: a weighted straight line, done by numpy."""
+    x, y, error = np.array([0.01, 0.25, 0.5]), np.array([0.0, 0.25, 0.75]), np.array([1.0, 1.0, 2.0])
+    ensemble = xr.Dataset(
+        {"q_mean": ("width", y), "q_mean_standard_error": ("width", error)}, coords={"width": ("width", 1 / x)}
+    )
+    fit, covariance = np.polyfit(x, y, 1, w=1 / error, cov="unscaled")
+    found = fitted_bias(ensemble, "q")
+    assert found.value.item() == pytest.approx(fit[0]) and found.error.item() == pytest.approx(covariance[0, 0] ** 0.5)
+    theory = xr.Dataset({"q_bias": xr.DataArray([1.0], dims="time"), "q_bias_standard_error": ("time", [3.0])})
+    theory, ensemble = theory.assign_coords(time=[0]), ensemble.expand_dims(time=[0])
+    residual = bias_residual(theory, ensemble, "q")
+    assert residual.value.item() == pytest.approx(fit[0] - 1)
+    assert residual.error.item() == pytest.approx(np.hypot(covariance[0, 0] ** 0.5, 3.0))
+
+
+def test_pairs_of_points_count_once() -> None:
+    kernel = xr.DataArray(np.arange(4 * 36.0).reshape(4, 3, 2, 3, 2), dims=("time", *_PAIR))
+    once = pairs_once(kernel, "tangent_kernel")
+    expected = np.where(np.triu(np.ones((6, 6), bool)), kernel.values.reshape(4, 6, 6), np.nan)
+    np.testing.assert_array_equal(once.values.reshape(4, 6, 6), expected)
+    for name, values in (("of_a_plugin", kernel), ("prediction", kernel[..., 0, 0])):
+        assert pairs_once(values, name).notnull().all()
+
+
+def test_entries_of_a_kernel(tree: xr.DataTree, outputs: int) -> None:
+    numbers, pairs = agreement(tree), POINTS * (POINTS + 1) // 2
+    points = POINTS * outputs
+    expected = {
+        "prediction": (STEPS - 1) * points,  # f(0) = 0 in all networks and cannot disagree
+        "tangent_kernel": STEPS * points * (points + 1) // 2,
+        "feature_kernel": DEPTH * STEPS * pairs,
+        "gradient_kernel": DEPTH * STEPS * points * (points + 1) // 2,
+    }
+    for name, count in expected.items():
+        for quantity in ("mean", "variance", "bias"):
+            assert (numbers[f"{quantity}_entries"].sel(variable=name) == count).all(), (name, quantity)
+
+
+def test_measures_see_rare_and_large_differences() -> None:
+    mean = np.full(200, 0.5)
+    mean[:2] += 5.0
+    row = agreement(_by_hand([0.0] * 200, list(mean), {"ensemble": 1.0, "theory": 0.0, "bias": 0.0}))
+    row = row.sel(width=4, variable="prediction")
+    assert row["mean_share_beyond_4"].item() == pytest.approx(0.01) and row["mean_max"].item() == pytest.approx(5)
+    assert row["mean_percentile_95"].item() == pytest.approx(0) and np.isnan(row["mean_relative_error"].item())
+
+
+def test_agreement_as_csv(tree: xr.DataTree, tmp_path: Path) -> None:
+    numbers = agreement(tree)
+    lines = write_agreement(numbers, tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0] == "quantity,width,observable," + ",".join(MEASURES)
+    assert [line.split(",")[:3] for line in (lines[1], lines[-1])] == [
+        ["mean", "64", "prediction"],
+        ["bias", "all", "gradient_kernel"],
+    ]
+    rms = numbers["variance_rms"].sel(width=256, variable="tangent_kernel").item()
+    assert [float(line.split(",")[4]) for line in lines if line.startswith("variance,256,tangent")] == [rms]
+    with pytest.raises(InputError, match="output: got"):
+        write_agreement(numbers, tmp_path / "none" / "a.csv")
 
 
 def test_comparison_by_hand() -> None:
@@ -313,8 +381,9 @@ def test_entries_without_error_are_left_out_of_agreement() -> None:
 def test_an_ensemble_drawn_from_the_theory_agrees(reread: xr.DataTree) -> None:
     numbers = agreement(reread)
     assert numbers["variable"].values.tolist() == list(_THEORY_DIMS)
-    for name in ("mean_rms", "variance_rms"):
+    for name in ("mean_rms", "variance_rms", "bias_rms"):
         assert ((numbers[name] > 0.8) & (numbers[name] < 1.2)).all()
+        assert (numbers[name.replace("rms", "share_beyond_4")] < 0.01).all()
     assert (numbers["mean_max"] < 6).all() and (numbers["variance_relative_error"] < 0.06).all()
 
 
@@ -322,6 +391,7 @@ def test_a_shifted_ensemble_does_not_agree() -> None:
     shifted = stand_ins.tree(networks=stand_ins.ensemble(shift=1.0))
     numbers = agreement(shifted)
     assert (numbers["mean_rms"] > 3).all() and (numbers["variance_rms"] < 1.2).all()
+    assert (numbers["bias_rms"] > 3).all()  # moved by N^(-1/2), not by 1/N
 
 
 def test_a_wrong_variance_does_not_agree() -> None:
@@ -341,9 +411,9 @@ def test_agreement_of_one_half_is_empty() -> None:
     assert not agreement(stand_ins.tree(networks=[])).data_vars
 
 
-def _printed(tree: xr.DataTree) -> str:
+def _printed(tree: xr.DataTree, full: bool = False) -> str:
     console = Console(width=120, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(summary_table(tree))
+    console.print(summary_table(tree, full))
     return console.export_text()
 
 
@@ -360,7 +430,7 @@ def test_summary_shows_losses_and_agreement(tree: xr.DataTree) -> None:
     ):
         assert expected in text
     rms = agreement(tree)["mean_rms"].sel(width=64, variable="prediction").item()
-    assert f"{rms:.2f}" in text
+    assert f"{rms:.2f}" in text and "beyond 4" not in text and "beyond 4" in _printed(tree, full=True)
 
 
 @pytest.mark.parametrize("half", ["theory", "ensemble"])

@@ -11,10 +11,11 @@ from fwdmft.spec.experiment import Experiment
 def load_points(experiment: Experiment) -> Dataset:
     """Load the data of an experiment: images as they are where the architecture takes images, flat rows elsewhere.
 
-    Raises InputError when the data cannot be had, or does not suit the loss or the architecture.
+    Raises InputError when the data cannot be had, or does not suit the loss, the optimizer or the architecture.
     """
     dataset = experiment.data.load(experiment.base).validate()
     check_targets(experiment.loss, dataset.y)
+    experiment.optimizer.plan(dataset.n_train)
     kind = experiment.architecture.kind
     if not registry().get("architecture", kind).images:
         return dataset.flattened()

@@ -25,6 +25,14 @@ class Estimate(NamedTuple):
     error: xr.DataArray
 
 
+class Residual(NamedTuple):
+    """Ensemble minus theory, the standard error of that (one sigma), and the theory, all of the same dimensions."""
+
+    value: xr.DataArray
+    error: xr.DataArray
+    theory: xr.DataArray
+
+
 def group(tree: xr.DataTree, name: str) -> xr.Dataset | None:
     """Group `name` of a result, or None when that half was not run."""
     return tree[name].to_dataset() if name in tree.children else None
@@ -48,18 +56,17 @@ def at_common_times(theory: xr.Dataset, ensemble: xr.Dataset) -> tuple[xr.Datase
     return slim.sel(time=times), ensemble.sel(time=times)
 
 
-def mean_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Estimate:
+def mean_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Residual:
     """E q_N - q - b/N, zero when the theory holds to order 1/N; b is taken as 0 where it was not computed."""
     theory, ensemble = at_common_times(theory, ensemble)
     width = ensemble.width
     shift = _or_zero(theory, f"{name}_bias") / width
-    value = ensemble[f"{name}_mean"] - theory[name] - shift
     error = _quadrature(
         ensemble[f"{name}_mean_standard_error"],
         _or_zero(theory, f"{name}_standard_error"),
         _or_zero(theory, f"{name}_bias_standard_error") / width,
     )
-    return Estimate(value, error.broadcast_like(value))
+    return _residual(ensemble[f"{name}_mean"] - shift, theory[name], error)
 
 
 def measured_bias(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Estimate:
@@ -76,13 +83,54 @@ def measured_variance(ensemble: xr.Dataset, name: str) -> Estimate:
     return Estimate(width * ensemble[f"{name}_variance"], width * ensemble[f"{name}_variance_standard_error"])
 
 
-def variance_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Estimate:
+def variance_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Residual:
     """N Var q_N - Sigma; it has a part of order 1/N that is not an error of either side."""
     theory, ensemble = at_common_times(theory, ensemble)
     measured = measured_variance(ensemble, name)
-    value = measured.value - theory[f"{name}_variance"]
     error = _quadrature(measured.error, _or_zero(theory, f"{name}_variance_standard_error"))
-    return Estimate(value, error.broadcast_like(value))
+    return _residual(measured.value, theory[f"{name}_variance"], error)
+
+
+def fitted_bias(ensemble: xr.Dataset, name: str) -> Estimate:
+    """The slope of E q_N in 1/N, by weighted least squares over all widths (two at least), without `width`.
+
+    It is to be compared with the theory's b, and knows nothing of the theory's q. NaN where a mean has no error.
+    """
+    mean, error = ensemble[f"{name}_mean"], ensemble[f"{name}_mean_standard_error"]
+    weight = 1 / error.where(error > 0) ** 2
+    x = 1 / ensemble.width.astype(float)
+    apart = x - (weight * x).sum("width") / weight.sum("width")
+    information = (weight * apart**2).sum("width", skipna=False)
+    return Estimate((weight * apart * mean).sum("width", skipna=False) / information, information**-0.5)
+
+
+def bias_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Residual:
+    """`fitted_bias` - b, without `width`; it has a part of the order of 1/N that is not an error of either side."""
+    theory, ensemble = at_common_times(theory, ensemble)
+    fitted = fitted_bias(ensemble, name)
+    error = _quadrature(fitted.error, _or_zero(theory, f"{name}_bias_standard_error"))
+    return _residual(fitted.value, theory[f"{name}_bias"], error)
+
+
+def pairs_once(values: xr.DataArray, name: str) -> xr.DataArray:
+    """`values` of observable `name` with NaN in the lower triangle of a kernel, which repeats the upper.
+
+    Only the kernels of fwdmft are known to be symmetric; another observable is returned as it is.
+    """
+    rows = [dim for dim in ("point", "output") if f"{dim}_prime" in values.dims]
+    if name not in OBSERVABLES or not rows:
+        return values
+    return values.where(_flat_index(values, rows) <= _flat_index(values, [f"{dim}_prime" for dim in rows]))
+
+
+def _flat_index(values: xr.DataArray, dims: list[str]) -> xr.DataArray:
+    sizes = [values.sizes[dim] for dim in dims]
+    return xr.DataArray(np.arange(np.prod(sizes)).reshape(sizes), dims=dims)
+
+
+def _residual(measured: xr.DataArray, expected: xr.DataArray, error: xr.DataArray) -> Residual:
+    difference = measured - expected
+    return Residual(difference, error.broadcast_like(difference), expected.broadcast_like(difference))
 
 
 def squared_deviation(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Estimate:

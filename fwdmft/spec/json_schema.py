@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from fwdmft.registry import registry
 from fwdmft.spec.experiment import experiment_model
 from fwdmft.spec.halves import EnsembleSpec, TheorySpec
+from fwdmft.sweeping.spec import Sweep
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SUFFIX = ".schema.json"
@@ -24,11 +25,12 @@ def experiment_schema() -> dict[str, Any]:
 
 
 def schema_texts() -> dict[str, str]:
-    """The text of every schema file by file name: the experiment, and its parts one by one."""
+    """The text of every schema file by file name: the experiment, its parts one by one, a sweep."""
     schemas = {
         "experiment": experiment_schema(),
         "theory": _schema(TheorySpec),
         "ensemble": _schema(EnsembleSpec),
+        "sweep": _schema(Sweep),
     }
     fields = experiment_model().model_fields
     for part in _PARTS:

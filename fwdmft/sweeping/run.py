@@ -1,0 +1,167 @@
+"""Computing the points of a sweep, each in a process of its own.
+
+A fresh process per point costs some seconds of start-up and compilation, and buys independence: memory is returned
+after each point, and a point that dies, of lack of memory for example, takes no other with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from fwdmft.errors import FwdmftError, InputError
+from fwdmft.sweeping.manifest import manifest_of, write_manifest
+from fwdmft.sweeping.points import Point, points
+from fwdmft.sweeping.spec import Sweep
+
+Progress = Callable[[str, int, int], None]
+"""(stage, done, total), called as points finish."""
+
+_WORDS = ("name", "title", "description")  # fields that change no number
+
+
+@dataclass
+class Outcome:
+    """What became of the points of a sweep, by name; `failed` holds the reasons."""
+
+    computed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def run_sweep(
+    sweep: Sweep, directory: str | Path, jobs: int = 1, progress: Progress | None = None, force: bool = False
+) -> Outcome:
+    """Compute the points of a sweep that `directory` does not hold yet, `jobs` of them at a time.
+
+    Every point is validated before the first is computed. A point whose result file is there is skipped; one that
+    fails is reported in the outcome and does not stop the others. progress: called with ("points", done, total).
+    force: as in `run`. Points are computed in new processes, so a script that calls this needs the usual
+    `if __name__ == "__main__":`.
+
+    Raises InputError for a sweep or points that are not valid, and where a result file holds another experiment.
+    """
+    if jobs < 1:
+        raise InputError("jobs", jobs, "a whole number of at least 1")
+    every = points(sweep)
+    home = _directory(directory)
+    there = [_finished(point, home) for point in every]
+    write_manifest(manifest_of(sweep, every), home)
+    outcome = Outcome(skipped=[point.place.name for point, done in zip(every, there, strict=True) if done])
+    missing = [point for point, done in zip(every, there, strict=True) if not done]
+    report = progress or (lambda stage, done, total: None)
+    report("points", len(outcome.skipped), len(every))
+    for name, failure in _compute(missing, home, jobs, force):
+        if failure is None:
+            outcome.computed.append(name)
+        else:
+            outcome.failed[name] = failure
+        report("points", len(outcome.skipped) + len(outcome.computed) + len(outcome.failed), len(every))
+    return outcome
+
+
+def _directory(path: str | Path) -> Path:
+    """The directory for the results, made if it does not exist."""
+    home = Path(path).resolve()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError("output", str(path), f"a directory that can be made ({problem.strerror})") from None
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise InputError("output", str(path), "a writable directory")
+    return home
+
+
+# --- points that are there already ---
+
+
+def _finished(point: Point, home: Path) -> bool:
+    """Whether its result is there. Raises InputError if the file is there but holds another experiment."""
+    path = home / point.place.file
+    if not path.exists():
+        return False
+    differences = list(_differences(_dump(point), _stored(path)))
+    if differences:
+        expected = "the result of this point, or no file: its experiment differs in " + ", ".join(differences)
+        raise InputError("output", str(path), f"{expected}. Remove it, or choose another directory")
+    return True
+
+
+def _dump(point: Point) -> dict[str, Any]:
+    return dict(json.loads(point.experiment.model_dump_json()))
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """The experiment in a result file."""
+    import xarray as xr
+
+    try:
+        with xr.open_dataset(path, engine="netcdf4") as root:
+            return dict(json.loads(root.attrs["experiment"]))
+    except (OSError, KeyError, ValueError):
+        raise InputError("output", str(path), "a result written by fwdmft under this name, or no file") from None
+
+
+def _differences(wanted: Any, stored: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Dotted fields in which two experiments differ, those without influence on any number left out."""
+    if len(path) == 1 and path[0] in _WORDS:
+        return
+    if isinstance(wanted, dict) and isinstance(stored, dict):
+        for name in wanted | stored:
+            yield from _differences(wanted.get(name), stored.get(name), (*path, name))
+    elif wanted != stored:
+        yield ".".join(path)
+
+
+# --- points to compute ---
+
+
+def _compute(missing: Sequence[Point], home: Path, jobs: int, force: bool) -> Iterator[tuple[str, str | None]]:
+    """(name, reason of failure or None) of each point, as they finish; what has not begun is given up on leaving."""
+    with ThreadPoolExecutor(jobs) as waiting:
+        futures: dict[Future[str | None], str] = {}
+        for point in missing:
+            experiment = point.experiment
+            job = partial(write_point, _dump(point), str(experiment.base), str(home / point.place.file), force)
+            futures[waiting.submit(in_own_process, job)] = point.place.name
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            waiting.shutdown(wait=False, cancel_futures=True)
+
+
+def in_own_process(job: Callable[[], str | None]) -> str | None:
+    """What `job` returns, called in a new process; says so if that process dies."""
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            return process.submit(job).result()
+    except BrokenProcessPool:
+        return "its process ended without a word, perhaps for lack of memory"
+
+
+def write_point(values: dict[str, Any], base: str, path: str, force: bool) -> str | None:
+    """Compute one point and write its result. Returns why that failed, or None.
+
+    Errors are returned as text, because not every exception survives the way from one process to another.
+    """
+    import fwdmft
+    from fwdmft.results.write import write_result
+
+    try:
+        write_result(fwdmft.run(fwdmft.load_experiment(values, base=base), force=force), path)
+    except FwdmftError as error:
+        return str(error)
+    except Exception as error:
+        detail = traceback.format_exc() if os.environ.get("FWDMFT_DEBUG") else str(error)
+        return f"unexpected {type(error).__name__}: {detail}"
+    return None

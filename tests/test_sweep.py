@@ -1,0 +1,403 @@
+"""Sweeps: the file, the points, what is computed and what is skipped, failures, the combined tree, the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import result_stand_ins as stand_ins
+import xarray as xr
+import yaml
+from experiments import experiment
+from typer.testing import CliRunner, Result
+
+import fwdmft
+from fwdmft.cli import app
+from fwdmft.sweeping import run as running
+from fwdmft.sweeping.names import label, point_name
+from fwdmft.sweeping.points import points
+
+GAMMA0, TRAIN = "parameterization.gamma0", "data.train"
+
+
+def sweep(**changes: Any) -> dict[str, Any]:
+    """A valid sweep of 3 x 2 points as a mapping; a value of None removes that field."""
+    base = experiment(parameterization={"kind": "mean_field"}, name=None)
+    values = {"name": "grid", "base": base, "over": {GAMMA0: [0.5, 1, 2], TRAIN: [4, 6]}, **changes}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def refused(**changes: Any) -> str:
+    with pytest.raises(fwdmft.InputError) as refusal:
+        points(fwdmft.load_sweep(sweep(**changes)))
+    return str(refusal.value)
+
+
+# --- the file and its points ---
+
+
+def test_every_combination_is_a_point() -> None:
+    found = points(fwdmft.load_sweep(sweep()))
+    files = [one.place.file for one in found]
+    assert files[:3] == ["gamma0=0.5,train=4.nc", "gamma0=0.5,train=6.nc", "gamma0=1,train=4.nc"]
+    last = found[-1].experiment
+    assert (last.parameterization.richness(None), last.data.model_dump()["train"]) == (2.0, 6)
+    assert last.name == "grid gamma0=2,train=6" and len(set(files)) == 6
+
+
+def test_fields_that_vary_together() -> None:
+    group = {GAMMA0: [0.5, 2], "optimizer.learning_rate": [0.1, 0.01]}
+    found = points(fwdmft.load_sweep(sweep(over={TRAIN: [4]}, together=[group])))
+    rates = [(one.experiment.parameterization.richness(None), one.experiment.optimizer.plan(4)) for one in found]
+    assert [(gamma0, plan.learning_rates[0]) for gamma0, plan in rates] == [(0.5, 0.1), (2.0, 0.01)]
+    assert found[0].place.name == "train=4,gamma0=0.5,learning_rate=0.1"
+
+
+def test_whole_sections_vary() -> None:
+    schedules = [{"kind": "constant"}, {"kind": "cosine", "warmup": 3}]
+    found = points(
+        fwdmft.load_sweep(sweep(over={"optimizer.schedule": schedules, "ensemble": [None, {"widths": [8]}]}))
+    )
+    assert [one.experiment.ensemble is None for one in found] == [True, False] * 2
+    assert [one.experiment.model_dump()["optimizer"]["schedule"]["kind"] for one in found[::2]] == [
+        "constant",
+        "cosine",
+    ]
+
+
+def test_names_are_safe_and_different() -> None:
+    values = [0.5, 1e-9, -3, True, None, "sign", "a/b.csv", "a_b.csv", "..", "", "x" * 300, [1, 2], [12], {"kind": "a"}]
+    names = [label(value) for value in values]
+    assert len(set(names)) == len(values)
+    for name in names:
+        assert not set(name) & set("/\\ ,=*?:\"'") and len(name) <= 40 and not name.startswith(".")
+    assert point_name({"theory.seed": 1, "data.seed": 2}) == "theory.seed=1,data.seed=2"
+    many = [point_name({f"field_{i}": value for i in range(30)}) for value in (1, 2)]
+    assert many[0] != many[1] and max(map(len, many)) < 220
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"base": None}, "base: got nothing; expected the experiment whose fields vary"),
+        ({"base": 3}, "base: got 3; expected the path of an experiment file, or an experiment"),
+        ({"base": "none.yaml"}, "base: got '"),
+        ({"over": None}, "over: got nothing; expected over or together"),
+        ({"over": {GAMMA0: 1}}, f"over.{GAMMA0}: got 1; expected a list"),
+        ({"over": {GAMMA0: []}}, f"over.{GAMMA0}: got []; expected a list of at least 1 entries"),
+        ({"over": {GAMMA0: [1, 2, 1]}}, f"over.{GAMMA0}: got [1, 2, 1]; expected distinct values"),
+        ({"together": [{GAMMA0: [1]}]}, f"over: got '{GAMMA0}'; expected each field in one place only"),
+        ({"over": {"data": [1], TRAIN: [4]}}, f"over: got '{TRAIN}'; expected each field in one place only; data"),
+        ({"together": [{"theory.seed": [1], "theory.rank": [1, 2]}]}, "together.0: got {'theory.seed': 1"),
+        ({"oevr": {}}, "oevr: got {}; expected one of the fields name, description, base, over, together"),
+    ],
+)
+def test_bad_sweeps_are_refused(changes: dict[str, Any], expected: str) -> None:
+    assert refused(**changes).startswith(expected)
+
+
+def test_problems_name_the_point_and_the_field() -> None:
+    lines = refused(over={GAMMA0: [0.5, -1], TRAIN: [4, 0]}).splitlines()
+    assert lines == [
+        f"point gamma0=0.5,train=0: {TRAIN}: got 0; expected a number of at least 1",
+        f"point gamma0=-1,train=0: {TRAIN}: got 0; expected a number of at least 1",
+        f"point gamma0=-1,train=4: {GAMMA0}: got -1; expected a number greater than 0",
+        f"point gamma0=-1,train=0: {GAMMA0}: got -1; expected a number greater than 0",
+    ]
+
+
+def test_what_is_wrong_everywhere_is_said_once() -> None:
+    assert refused(over={"parameterization.gama0": [1, 2]}).startswith("every point: parameterization.gama0: got 1;")
+    assert refused(over={"name.first": [1, 2]}).startswith("every point: name.first: got 'grid first=1';")
+
+
+def test_data_of_every_point_is_looked_at() -> None:
+    message = refused(over={TRAIN: [4, 10**6]})
+    assert message.startswith("point train=1000000: data.train: got 1000000")
+
+
+def test_paths_start_at_the_file_that_names_them(tmp_path: Path) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    for directory, y in ((near, 1), (far, 2)):
+        directory.mkdir()
+        (directory / "points.csv").write_text(f"x0,y0,split\n1,{y},train\n")
+    values = experiment(data={"kind": "file", "path": "points.csv"})
+    (far / "base.yaml").write_text(yaml.safe_dump(values))
+
+    def targets(**changes: Any) -> list[float]:
+        (near / "sweep.yaml").write_text(yaml.safe_dump(sweep(**changes)))
+        every = points(fwdmft.load_sweep(near / "sweep.yaml"))
+        return [one.experiment.data.load(one.experiment.base).y.item() for one in every]
+
+    seeds = {"theory.seed": [0]}
+    assert targets(base="../far/base.yaml", over=seeds) == [2]
+    assert targets(base="../far/base.yaml", over={"data.path": ["points.csv"]}) == [1]
+    assert targets(base=values, over=seeds) == [1]
+
+
+# --- computing ---
+
+
+class InThisProcess(ThreadPoolExecutor):
+    """What computes points in the tests, in place of new processes."""
+
+    def __init__(self, workers: int, **_: Any) -> None:
+        super().__init__(workers)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Put a function of the experiment in the place of the computation."""
+    monkeypatch.setattr(running, "ProcessPoolExecutor", InThisProcess)
+    return lambda function: monkeypatch.setitem(vars(fwdmft), "run", lambda one, force: function(one))
+
+
+def stand_in(one: Any) -> xr.DataTree:
+    """A result of few variables that depends on the experiment: f = gamma0 + t at `data.train` points."""
+    gamma0, n, steps = one.parameterization.richness(None), one.data.train, one.optimizer.steps
+    f = gamma0 + np.arange(steps)[:, None, None] + np.zeros((n, 1))
+    theory = xr.Dataset(
+        {"prediction": (("time", "point", "output"), f), "loss": (("time", "split"), f[:, :2, 0])},
+        {"time": np.arange(steps), "split": ["train", "test"], "point_split": ("point", ["train"] * n)},
+    )
+    found = xr.Dataset({"neurons": 7, "device": "cpu"})
+    attrs = {"experiment": one.model_dump_json(), "creation_library": "fwdmft", "title": one.name}
+    root = xr.Dataset(attrs=attrs)
+    return xr.DataTree.from_dict({"/": root, "data": xr.Dataset(), "theory": theory, "diagnostics": found})
+
+
+def failing_at(gamma0: float) -> Callable[[Any], xr.DataTree]:
+    def run(one: Any) -> xr.DataTree:
+        if one.parameterization.richness(None) == gamma0:
+            raise fwdmft.ComputationError("training diverged at step 3")
+        return stand_in(one)
+
+    return run
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_finished_points_are_skipped(engine: Any, tmp_path: Path, jobs: int) -> None:
+    engine(stand_in)
+    seen: list[tuple[str, int, int]] = []
+    grid = fwdmft.load_sweep(sweep())
+    first = fwdmft.run_sweep(grid, tmp_path / "new" / "out", jobs, lambda *each: seen.append(each))
+    assert len(first.computed) == 6 and not first.skipped and not first.failed
+    assert seen == [("points", done, 6) for done in range(7)]
+    (tmp_path / "new" / "out" / "gamma0=1,train=6.nc").unlink()
+    again = fwdmft.run_sweep(fwdmft.load_sweep(sweep(description="words do not matter")), tmp_path / "new" / "out")
+    assert again.computed == ["gamma0=1,train=6"] and len(again.skipped) == 5
+
+
+def test_results_of_another_experiment_are_refused(engine: Any, tmp_path: Path) -> None:
+    engine(stand_in)
+    fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [1]})), tmp_path)
+    before = (tmp_path / "sweep.json").read_bytes()
+    changed = fwdmft.load_sweep(sweep(base=sweep()["base"] | {"theory": {"seed": 5}}, over={GAMMA0: [1, 3]}))
+    with pytest.raises(fwdmft.InputError, match=r"gamma0=1.nc'; expected .* differs in theory.seed. Remove it"):
+        fwdmft.run_sweep(changed, tmp_path)
+    assert (tmp_path / "sweep.json").read_bytes() == before and not (tmp_path / "gamma0=3.nc").exists()
+    (tmp_path / "gamma0=3.nc").write_text("not a result")
+    with pytest.raises(fwdmft.InputError, match="a result written by fwdmft under this name"):
+        fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [3]})), tmp_path)
+
+
+def test_failures_do_not_stop_the_others(engine: Any, tmp_path: Path) -> None:
+    engine(failing_at(1))
+    outcome = fwdmft.run_sweep(fwdmft.load_sweep(sweep()), tmp_path)
+    assert outcome.failed == {f"gamma0=1,train={n}": "training diverged at step 3" for n in (4, 6)}
+    assert len(outcome.computed) == 4 and len(list(tmp_path.glob("*.nc"))) == 4
+    engine(stand_in)
+    assert len(fwdmft.run_sweep(fwdmft.load_sweep(sweep()), tmp_path).computed) == 2
+
+
+def test_bad_places_and_jobs_are_refused(engine: Any, tmp_path: Path) -> None:
+    grid = fwdmft.load_sweep(sweep())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(fwdmft.InputError, match="output: got .*a directory that can be made"):
+        fwdmft.run_sweep(grid, tmp_path / "file")
+    with pytest.raises(fwdmft.InputError, match="jobs: got 0"):
+        fwdmft.run_sweep(grid, tmp_path, jobs=0)
+
+
+def test_a_process_that_dies_is_a_failed_point() -> None:
+    assert "perhaps for lack of memory" in (running.in_own_process(_die) or "")
+
+
+def _die() -> str:
+    import os
+
+    os._exit(9)
+
+
+def test_points_are_computed_in_processes_of_their_own(tmp_path: Path) -> None:
+    """The real thing: two small ensembles, one of which cannot be had."""
+    base = experiment(theory=None, ensemble={"widths": [8], "members": 4, "samples": 0, "kernels": False})
+    base["optimizer"] = base["optimizer"] | {"steps": 2, "weight_decay": 0.1}
+    grid = fwdmft.load_sweep(sweep(base=base, over={"parameterization.kind": ["mean_field", "neural_tangent"]}))
+    outcome = fwdmft.run_sweep(grid, tmp_path, jobs=2)
+    assert outcome.computed == ["kind=mean_field"]
+    assert outcome.failed["kind=neural_tangent"].startswith("optimizer.weight_decay: got 0.1; expected 0 in the lazy")
+    assert fwdmft.open_result(tmp_path / "kind=mean_field.nc")["ensemble/members"].item() == 4
+    assert not (tmp_path / "kind=neural_tangent.nc").exists()
+
+
+# --- the combined tree ---
+
+
+@pytest.fixture
+def combined(engine: Any, tmp_path: Path) -> xr.DataTree:
+    engine(failing_at(1))
+    fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [0.5, 1, 2], TRAIN: [4, 6]})), tmp_path)
+    return fwdmft.open_sweep(tmp_path)
+
+
+def test_combined_points(combined: xr.DataTree) -> None:
+    f = combined["theory/prediction"]
+    assert f.dims == ("gamma0", "train", "time", "point", "output") and f.shape == (3, 2, 10, 6, 1)
+    assert f.gamma0.values.tolist() == [0.5, 1, 2] and f.train.values.tolist() == [4, 6]
+    for gamma0 in (0.5, 2):
+        expected = np.broadcast_to(gamma0 + np.arange(10.0), (6, 10)).T
+        np.testing.assert_array_equal(f.sel(gamma0=gamma0, train=6)[..., 0], expected)
+        np.testing.assert_array_equal(f.sel(gamma0=gamma0, train=4)[:, :4, 0], expected[:, :4])
+        assert np.isnan(f.sel(gamma0=gamma0, train=4)[:, 4:]).all()
+    assert np.isnan(f.sel(gamma0=1)).all()
+    np.testing.assert_array_equal(combined["diagnostics/neurons"], [[7, 7], [np.nan, np.nan], [7, 7]])
+    assert combined["diagnostics/device"].values.tolist() == [["cpu", "cpu"], ["", ""], ["cpu", "cpu"]]
+    assert combined["theory/split"].values.tolist() == ["train", "test"]
+    assert combined["theory/point_split"].sel(train=4, gamma0=2).values.tolist() == ["train"] * 4 + [""] * 2
+
+
+def test_parts_are_those_of_the_whole(combined: xr.DataTree) -> None:
+    f = combined["theory/prediction"]
+    whole = f.values
+    assert np.isnan(whole).any() and np.isfinite(whole).any()
+    np.testing.assert_array_equal(f[-1, :, ::3, 2:5, 0], whole[-1, :, ::3, 2:5, 0])
+    np.testing.assert_array_equal(f[[2, 0], 1][:, [4, 1]], whole[[2, 0], 1][:, [4, 1]])
+    np.testing.assert_array_equal(f.isel(time=slice(None, None, -4), point=[5, 0]), whole[:, :, ::-4, [5, 0]])
+    assert f[:, :, 3:3].shape == (3, 2, 0, 6, 1)
+
+
+def test_only_what_is_asked_for_is_read(combined: xr.DataTree, tmp_path: Path) -> None:
+    f = combined["theory/prediction"].isel(gamma0=2, train=1)
+    for path in tmp_path.glob("*.nc"):
+        if path.name != "gamma0=2,train=6.nc":
+            path.unlink()
+    assert f.values[3, 0, 0] == 5
+    with pytest.raises(OSError, match="gamma0=0.5"):
+        combined["theory/prediction"].load()
+
+
+def test_points_of_different_steps_are_joined_by_time(engine: Any, tmp_path: Path) -> None:
+    engine(stand_in)
+    group = {"optimizer.steps": [3, 5], "theory.neurons": [16, 32]}
+    fwdmft.run_sweep(fwdmft.load_sweep(sweep(over=None, together=[group])), tmp_path)
+    tree = fwdmft.open_sweep(tmp_path)
+    f = tree["theory/prediction"]
+    assert f.time.values.tolist() == [0, 1, 2, 3, 4] and f.dims[0] == "steps"
+    assert np.isnan(f.sel(steps=3)[3:]).all() and np.isfinite(f.sel(steps=5)).all()
+    # a diagnostic is called neurons, so the field keeps its whole name
+    assert tree["theory.neurons"].dims == ("steps",) and tree["theory.neurons"].values.tolist() == [16, 32]
+
+
+def test_variables_of_different_dimensions_are_left_out_and_named(engine: Any, tmp_path: Path) -> None:
+    def run(one: Any) -> xr.DataTree:
+        tree = stand_in(one)
+        dims = ("point", "height", "width") if one.data.train == 6 else ("point", "feature")
+        tree["data"] = xr.DataTree(xr.Dataset({"x": (dims, np.ones((2,) * len(dims))), "y": ("point", np.ones(2))}))
+        return tree
+
+    engine(run)
+    fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={TRAIN: [4, 6]})), tmp_path)
+    data = fwdmft.open_sweep(tmp_path)["data"]
+    assert data.attrs["left_out"] == ["x"] and list(data.data_vars) == ["y"]
+
+
+def test_places_that_are_no_sweep(tmp_path: Path) -> None:
+    with pytest.raises(fwdmft.InputError, match="sweep: got .*a directory written by `fwdmft sweep`"):
+        fwdmft.open_sweep(tmp_path)
+    (tmp_path / "sweep.json").write_text(
+        json.dumps({"name": "", "description": "", "axes": [{"a": [1]}], "files": ["a.nc"]})
+    )
+    with pytest.raises(fwdmft.InputError, match="at least one finished point"):
+        fwdmft.open_sweep(tmp_path)
+    (tmp_path / "a.nc").write_text("not netCDF")
+    with pytest.raises(fwdmft.InputError, match=r"a.nc'; expected a readable netCDF file"):
+        fwdmft.open_sweep(tmp_path)
+
+
+# --- agreement and the command ---
+
+
+def comparable(one: Any) -> xr.DataTree:
+    """A whole result of stand-ins, in which networks are off by 10 standard deviations at gamma0 = 2."""
+    theory = replace(stand_ins.theory(two_time=False), prediction_covariance=None)
+    networks = stand_ins.ensemble(shift=10.0 * (one.parameterization.richness(None) == 2))
+    tree = stand_ins.tree(of=theory, networks=networks)
+    tree.attrs["experiment"] = one.model_dump_json()
+    return tree
+
+
+def test_agreement_of_each_point(engine: Any, tmp_path: Path) -> None:
+    engine(comparable)
+    fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [1, 2]})), tmp_path)
+    numbers = fwdmft.agreement(fwdmft.open_sweep(tmp_path))
+    alone = fwdmft.agreement(fwdmft.open_result(tmp_path / "gamma0=2.nc"))
+    xr.testing.assert_equal(numbers.sel(gamma0=2, drop=True), alone)
+    assert (numbers["mean_rms"].sel(gamma0=2) > 5 * numbers["mean_rms"].sel(gamma0=1)).all()
+    shown, table = call("show", tmp_path, "--agreement", "-o", tmp_path / "a.csv"), tmp_path / "a.csv"
+    assert shown.exit_code == 0, shown.stderr
+    rows = table.read_text().splitlines()
+    assert rows[0].startswith("gamma0,quantity,width,observable,entries,rms,") and len(rows) == 1 + 2 * (12 + 12 + 4)
+    assert f"{numbers['mean_rms'].sel(gamma0=2, width=64, variable='prediction').item():.2f}" in shown.stdout
+    (tmp_path / "gamma0=1.nc").unlink()
+    absent = fwdmft.agreement(fwdmft.open_sweep(tmp_path)).sel(gamma0=1)
+    assert (absent["mean_entries"] == 0).all() and np.isnan(absent["mean_rms"]).all()
+    loss = fwdmft.open_result(tmp_path / "gamma0=2.nc")["theory/loss"][-1, 1].item()
+    assert f"{loss:.4g}" in shown.stdout
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_the_command(engine: Any, tmp_path: Path) -> None:
+    file, out = tmp_path / "sweep.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump(sweep(), sort_keys=False))
+    engine(failing_at(2))
+    result = call("sweep", file, "-o", out, "--jobs", 2)
+    assert result.exit_code == 1
+    assert result.stdout.strip() == "4 points computed, 0 there already, 2 failed"
+    assert "gamma0=2,train=6" in result.stderr and "training diverged at step 3" in result.stderr
+    engine(stand_in)
+    result = call("sweep", file, "-o", out)
+    assert (result.exit_code, result.stdout.strip()) == (0, "2 points computed, 4 there already, 0 failed")
+    shown = call("show", out)
+    assert shown.exit_code == 0 and "infinite width" in shown.stdout and "mean rms" not in shown.stdout
+    file.write_text(yaml.safe_dump(sweep(over={TRAIN: [0, 4]})))
+    result = call("sweep", file, "-o", out)
+    assert result.exit_code == 2 and result.stderr.strip().startswith("point train=0: data.train: got 0; expected")
+
+
+def test_interrupting_keeps_what_is_finished(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep()))
+    monkeypatch.setitem(vars(fwdmft), "run_sweep", interrupt)
+    result = call("sweep", tmp_path / "sweep.yaml", "-o", tmp_path)
+    assert result.exit_code == 130 and "finished points are kept" in result.stderr
+
+
+def test_sweeps_are_validated(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump(sweep()))
+    assert call("validate", file).stdout.strip() == f"{file} is valid: grid, 6 points of a sweep"
+    file.write_text(yaml.safe_dump(sweep(over={TRAIN: [4, 0]})))
+    result = call("validate", file)
+    assert result.exit_code == 2 and result.stderr.startswith("point train=0: data.train: got 0; expected")
