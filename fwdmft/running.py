@@ -1,5 +1,7 @@
 """Run an experiment: theory and ensembles on the same task, assembled into one result."""
 
+import hashlib
+import os
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +16,7 @@ from fwdmft import losses, registry
 from fwdmft.datasets import Dataset, check_targets
 from fwdmft.errors import InputError
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, gradient_flow_ladders, solve
+from fwdmft.networks.checkpoint import Checkpoint
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task, split_losses
 from fwdmft.optimization import Rung
@@ -29,10 +32,18 @@ DEFAULT_WIDTHS = (64, 256, 1024)
 """Widths of the predicted loss when no ensemble names any."""
 
 
-def run(experiment: Experiment, progress: Progress | None = None, force: bool = False) -> xr.DataTree:
+def run(
+    experiment: Experiment,
+    progress: Progress | None = None,
+    force: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 30.0,
+) -> xr.DataTree:
     """Compute an experiment and return its result (see the documentation of the result file).
 
     progress: called with (stage, done, total). force: run even if the memory estimate exceeds what is available.
+    checkpoint: a directory in which the ensembles put down what they have, at most every `checkpoint_every` seconds,
+    and from which a later run of the same experiment goes on; who asked for it removes it.
     The theory runs in float64 and networks in the precision asked for, whatever JAX is set to elsewhere.
     Raises InputError for data or settings that do not fit, ComputationError when training diverges.
     """
@@ -41,13 +52,14 @@ def run(experiment: Experiment, progress: Progress | None = None, force: bool = 
     dataset = experiment.data.load(experiment.base).validate()
     check_targets(experiment.loss, dataset.y)
     _check_lazy(experiment)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, _identity(experiment, dataset), checkpoint_every)
     with jax.enable_x64(True):
         theory_task = _theory_task(experiment, dataset)
         check_memory(_peak_bytes(experiment, dataset, theory_task), force)
         theory = solve(theory_task, report) if experiment.theory else None
         theory_seconds = time.perf_counter() - start
         ladder = gradient_flow_ladders(theory_task)[1]
-    ensemble = _ensembles(experiment, dataset, ladder, report)
+    ensemble = _ensembles(experiment, dataset, ladder, report, kept)
     with jax.enable_x64(True):
         theory_loss, at_width, widths = _theory_losses(experiment, dataset, theory)
         ensembled = _ensembled_loss(experiment, dataset, ensemble)
@@ -72,6 +84,22 @@ def run(experiment: Experiment, progress: Progress | None = None, force: bool = 
         provider.name,
         provider.version or _version(provider.distribution),
     )
+
+
+def _identity(experiment: Experiment, dataset: Dataset) -> dict[str, str]:
+    """What the statistics of the ensembles depend on, by name."""
+    provider = registry.registry().provider("architecture", experiment.architecture.kind)
+    data = hashlib.sha256()
+    for array in (dataset.x, dataset.y, dataset.train):
+        data.update(repr((array.shape, array.dtype)).encode())
+        data.update(array.tobytes())
+    return {
+        "experiment": experiment.model_dump_json(exclude={"name", "title", "description"}),
+        "data": data.hexdigest(),
+        "version of fwdmft": _version("fwdmft"),
+        "version of jax": _version("jax"),
+        "plugin": f"{provider.name} {provider.version or _version(provider.distribution)}",
+    }
 
 
 def _check_lazy(experiment: Experiment) -> None:
@@ -126,7 +154,11 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung,
 
 
 def _ensembles(
-    experiment: Experiment, dataset: Dataset, ladder: tuple[Rung, ...], report: Progress
+    experiment: Experiment,
+    dataset: Dataset,
+    ladder: tuple[Rung, ...],
+    report: Progress,
+    checkpoint: Checkpoint | None,
 ) -> list[WidthStatistics]:
     spec = experiment.ensemble
     if spec is None:
@@ -145,6 +177,7 @@ def _ensembles(
                 experiment.save_times()[1],
                 spec.samples,
                 lambda done: report(stage, done, members),
+                checkpoint,
             )
 
     return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]

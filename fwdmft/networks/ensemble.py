@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array
 
 from fwdmft.errors import ComputationError
-from fwdmft.networks.statistics import Moments
+from fwdmft.networks.checkpoint import Checkpoint
+from fwdmft.networks.tally import Tally
 from fwdmft.networks.training import Task, trainer
 
 MEMORY = 1 << 30
@@ -51,50 +52,60 @@ def train_ensemble(
     times: np.ndarray,
     samples: int,
     progress: Callable[[int], None] = lambda done: None,
+    checkpoint: Checkpoint | None = None,
 ) -> WidthStatistics:
     """Train `members` networks of one width and summarise them.
 
     Member m's weights depend on (seed, width, m) alone, not on the number of members or the size of chunks.
-    Raises ComputationError when fewer than two members stay finite.
+    With a checkpoint, members that it already has are not trained again, and the statistics are those of an
+    uninterrupted run to the last bit. Raises ComputationError when fewer than two members stay finite.
     """
-    start = time.perf_counter()
-    size = chunk_size(task, width, members)
-    train = trainer(task, width)
-    root = jax.random.fold_in(jax.random.key(seed), width)
-    moments: dict[str, Moments] = {}
-    kept: list[np.ndarray] = []
-    diverged = 0
-    # The last chunk is filled up with members that are not counted, to reuse the compiled program.
-    starts = range(0, members, size)
-    chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + size)) for i in starts]
-    compiled = train.lower(chunks[0]).compile()
-    with ThreadPoolExecutor(max_workers=CONCURRENT) as pool:
-        # Results are taken in order, so that sums do not depend on which thread was faster.
-        for first, seen in zip(starts, _in_order(pool, compiled, chunks), strict=True):
-            seen = {name: a[: members - first] for name, a in seen.items()}
-            finite = np.isfinite(seen["prediction"]).all(axis=(1, 2, 3))
-            diverged += int(np.sum(~finite))
-            for name, values in seen.items():
-                moments.setdefault(name, Moments()).add(values[finite])
-            kept.append(seen["prediction"][finite][: samples - sum(map(len, kept))])
-            progress(min(first + size, members))
-    if members - diverged < 2:
+    stored = None if checkpoint is None else checkpoint.load(width)
+    tally = Tally(chunk_size(task, width, members), samples) if stored is None else Tally.of(stored)
+    start = time.perf_counter() - tally.seconds
+    for seen in _chunks(task, width, members, seed, tally):
+        tally.add(seen)
+        tally.seconds = time.perf_counter() - start
+        if checkpoint is not None:
+            checkpoint.offer(width, tally.arrays)
+        progress(tally.done)
+    if members - tally.diverged < 2:
         raise ComputationError(
-            f"{diverged} of {members} networks of width {width} diverged; expected training that converges: "
+            f"{tally.diverged} of {members} networks of width {width} diverged; expected training that converges: "
             "lower optimizer.learning_rate"
         )
+    return _statistics(tally, width, times)
+
+
+def _statistics(tally: Tally, width: int, times: np.ndarray) -> WidthStatistics:
+    moments = tally.moments
     return WidthStatistics(
         width=width,
-        members=members,
-        diverged=diverged,
+        members=tally.done,
+        diverged=tally.diverged,
         times=times,
         mean={name: m.mean for name, m in moments.items()},
         variance={name: m.variance for name, m in moments.items()},
         mean_standard_error={name: m.mean_standard_error for name, m in moments.items()},
         variance_standard_error={name: m.variance_standard_error for name, m in moments.items()},
-        sample_prediction=np.concatenate(kept).astype(np.float64),
-        seconds=time.perf_counter() - start,
+        sample_prediction=np.concatenate(tally.kept).astype(np.float64),
+        seconds=tally.seconds,
     )
+
+
+def _chunks(task: Task, width: int, members: int, seed: int, tally: Tally) -> Iterator[dict[str, np.ndarray]]:
+    """Observables (member, time, ...) of the members that the tally lacks, in order, a chunk at a time."""
+    starts = range(tally.done, members, tally.chunk)
+    if not starts:
+        return
+    root = jax.random.fold_in(jax.random.key(seed), width)
+    # The last chunk is filled up with members that are not counted, to reuse the compiled program.
+    chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + tally.chunk)) for i in starts]
+    compiled = trainer(task, width).lower(chunks[0]).compile()
+    with ThreadPoolExecutor(max_workers=CONCURRENT) as pool:
+        # Results are taken in order, so that sums do not depend on which thread was faster.
+        for first, seen in zip(starts, _in_order(pool, compiled, chunks), strict=True):
+            yield {name: a[: members - first] for name, a in seen.items()}
 
 
 def _in_order(pool: ThreadPoolExecutor, train: Callable, chunks: list[Array]) -> Iterator[dict[str, np.ndarray]]:

@@ -4,6 +4,7 @@ Power sums up to the fourth are taken about a reference (the mean of the first c
 cancellation; memory does not grow with the number of members.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,19 @@ class Moments:
             power *= deviation
             total += power.sum(axis=0)
         self.count += len(members)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything known, as arrays by name; `Moments.of` undoes this to the last bit."""
+        if self.reference is None:
+            return {"count": np.asarray(0)}
+        return {"count": np.asarray(self.count), "reference": self.reference, "sums": np.stack(self.sums)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+        """The moments that `arrays` was made from."""
+        if "reference" not in arrays:
+            return cls()
+        return cls(int(arrays["count"]), arrays["reference"], list(arrays["sums"]))
 
     @property
     def mean(self) -> np.ndarray:
