@@ -83,7 +83,7 @@ def test_bad_experiment_exits_with_2_and_one_line_per_problem(file: Path) -> Non
     assert result.exit_code == 2
     assert result.stdout == ""
     starts = [line.split(":")[0] for line in result.stderr.splitlines()]
-    assert starts == ["optimizer.steps", "optimizer.learning_rate", "optimizer.learning_rte"]
+    assert starts == ["optimizer.learning_rate", "optimizer.learning_rte"]
 
 
 @pytest.mark.parametrize(
