@@ -11,11 +11,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from fwdmft.plotting import style
 from fwdmft.results.comparison import group
 
 _ROWS = {"": ("loss_mean", "single networks"), "ensembled_": ("ensembled_loss", "averaged predictor")}
+_FEW_DECADES = 300.0  # ratio up to which a logarithmic axis has room for labels at 1, 2 and 5 of each decade
 _FIT: dict[str, Any] = {"color": "#D55E00", "linewidth": 1.2}
 
 
@@ -45,6 +47,10 @@ def _curves(panel: Axes, times: xr.DataArray, loss: xr.DataArray, title: str) ->
     for width, color in style.width_colors(loss.width.values).items():
         panel.plot(times.sel(width=width), loss.sel(width=width), color=color, linewidth=1.5)
     panel.set(yscale="log", title=title, ylabel=r"loss $\mathcal{L}$")
+    if float(loss.max()) < _FEW_DECADES * float(loss.min()):
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _collapsed(ensemble: xr.Dataset, prefix: str) -> str:
