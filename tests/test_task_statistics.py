@@ -138,6 +138,17 @@ def test_last_predictions_and_metrics_are_those_of_the_whole() -> None:
         np.testing.assert_allclose(last[name], whole[name], atol=1e-13)
 
 
+def test_large_networks_train_one_after_the_other_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = jax.random.split(jax.random.key(0), 5)
+    together = trainer(task(), 6)(keys)
+    assert "length=5" not in str(jax.make_jaxpr(trainer(task(), 6))(keys))
+    assert training.activity(task(), 6) == 4 * 6
+    monkeypatch.setattr(training, "LARGE", 24)
+    apart = trainer(task(), 6)
+    assert "length=5" in str(jax.make_jaxpr(apart)(keys))  # the members, in a scan of their own
+    np.testing.assert_allclose(apart(keys)["prediction"], together["prediction"], atol=1e-13)
+
+
 def test_points_in_batches_are_the_same_points(monkeypatch: pytest.MonkeyPatch) -> None:
     key = jax.random.key(0)[None]
     whole = trainer(task(), 6)(key)

@@ -26,6 +26,9 @@ from fwdmft.spec.loss import LossSpec
 EVALUATED = 256
 """Points at which a network is evaluated at once, which bounds the memory that measuring takes."""
 
+LARGE = 4096
+"""Activations in one step from which networks are trained one after the other (measured with dense networks)."""
+
 Builder = Callable[[int, Array], Network]
 """(width, key) -> an untrained network."""
 
@@ -66,8 +69,21 @@ class Task:
 
 
 def trainer(task: Task, width: int) -> jax.stages.Wrapped:
-    """Jitted function from keys (member,) to observables (member, time, ...) of networks of this width."""
-    return jax.jit(jax.vmap(partial(_train_member, task, width)))
+    """Jitted function from keys (member,) to observables (member, time, ...) of networks of this width.
+
+    Small networks are trained side by side; large ones one after the other, whose matrix products are then those of
+    one network (up to twice as fast on a processor as products with a member axis).
+    """
+    train = partial(_train_member, task, width)
+    return jax.jit(jax.vmap(train) if activity(task, width) < LARGE else partial(jax.lax.map, train))
+
+
+def activity(task: Task, width: int) -> int:
+    """Activations of one network in one step: training points at a time, and neurons in all layers."""
+    model = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
+    shifts = eqx.filter_eval_shape(lambda model: model.shifts(), model)
+    trained = int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
+    return trained * sum(a.size for a in jax.tree.leaves(shifts))
 
 
 def _train_member(task: Task, width: int, key: Array) -> dict[str, Array]:
