@@ -17,28 +17,30 @@ from typing import Any
 import numpy as np
 
 
-def experiment(depth: int, activation: str, gamma0: float, rate: float, steps: int, **theory: Any) -> dict[str, Any]:
-    """A deep network as a mapping; data are points.npz."""
+def experiment(
+    depth: int, activation: str, gamma0: float, rate: float, steps: int, data: dict[str, Any], **theory: Any
+) -> dict[str, Any]:
+    """A deep network as a mapping, without ensembles."""
     return {
         "name": "deep-benchmark",
         "architecture": {"kind": "deep", "depth": depth, "activation": activation},
         "parameterization": {"kind": "mean_field", "gamma0": gamma0},
         "optimizer": {"kind": "gradient_descent", "learning_rate": rate, "steps": steps},
-        "data": {"kind": "file", "path": "points.npz"},
+        "data": data,
         "theory": theory,
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="fwdmft on one deep network.")
-    parser.add_argument("setting", type=Path, help="a JSON file with an experiment, beside its points.npz")
+    parser.add_argument("setting", type=Path, help="a JSON file with an experiment")
     parser.add_argument("--again", action="store_true", help="time a second run, compilation excluded")
     parser.add_argument("--save", required=True, help="the .npz file to write")
     options = parser.parse_args()
 
     import fwdmft
 
-    loaded = fwdmft.load_experiment(json.loads(options.setting.read_text()), base=options.setting.parent)
+    loaded = fwdmft.load_experiment(json.loads(options.setting.read_text()))
     result = fwdmft.run(loaded)
     found: dict[str, Any] = {str(name): values.values for name, values in result["theory"].data_vars.items()}
     found |= {f"diagnostics_{name}": values.values for name, values in result["diagnostics"].data_vars.items()}

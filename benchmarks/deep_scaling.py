@@ -3,8 +3,8 @@
 - steps: time and peak memory of the infinite width against the number of steps T (depth 3, tanh, P = 4). Seconds are
   those of a second run in the same process, compilation excluded; exponents are least-squares slopes of log seconds
   against log T over all sizes, 1 is linear.
-- points: depth 3, P = 32, T = 1000, infinite width alone: a fresh process, imports and compilation included, and the
-  Monte-Carlo error that results.
+- points: depth 3, P = 32 handwritten digits, T = 1000, infinite width alone: a fresh process, imports and compilation
+  included, and the Monte-Carlo error that results.
 - dense: depth 3, linear, P = 1, T = 30, gamma0 = 3: mean, Sigma and b of f and all kernels from the engine, beside the
   means and Sigma of the published propagator (`dense_hessian.py`), each in a fresh process. The propagator is exact up
   to rounding, so it also judges the engine: differences are rms over times, layers and entries, relative to the rms.
@@ -32,11 +32,10 @@ NAMES = {
 LABELS = {"f": "f", "kernel": "K", "feature": "Phi^1 .. Phi^3", "gradient": "G^1 .. G^3"}
 
 
-def engine(mapping: dict[str, Any], x: np.ndarray, y: np.ndarray, train: int, again: bool = False) -> Side:
-    """A run of the mapping on the points x (P, D), y (P, 1) in a process of its own; `again`: and once more, warm."""
+def engine(mapping: dict[str, Any], again: bool = False) -> Side:
+    """A run of the mapping in a process of its own; `again`: and once more, warm."""
     with tempfile.TemporaryDirectory() as folder:
         setting, saved = Path(folder) / "setting.json", Path(folder) / "found.npz"
-        np.savez(Path(folder) / "points.npz", x=x, y=y, train=train)
         setting.write_text(json.dumps(mapping))
         words = [str(HERE / "deep_engine.py"), str(setting), "--save", str(saved), *(["--again"] if again else [])]
         cost = timed(words)
@@ -44,25 +43,19 @@ def engine(mapping: dict[str, Any], x: np.ndarray, y: np.ndarray, train: int, ag
             return Side(*cost, dict(file))
 
 
-def sphere(count: int, dimension: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Random inputs (P, D) with |x|^2 = D, and targets (P, 1) of +-1."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((count, dimension))
-    x *= np.sqrt(dimension) / np.linalg.norm(x, axis=1, keepdims=True)
-    return x, np.where(rng.random((count, 1)) < 0.5, -1.0, 1.0)
-
-
-def forward(steps: int, count: int, neurons: int, again: bool) -> Side:
-    """The infinite width alone of three layers of tanh on `count` points, the last of them a test point."""
+def forward(steps: int, data: dict[str, Any], neurons: int, basis_tolerance: float, again: bool) -> Side:
+    """The infinite width alone of three layers of tanh."""
     settings = {"neurons": neurons, "replicates": 2, "fluctuations": False, "bias": False}
     # The step size falls as 1/P, so that the speed of training hardly depends on P.
-    mapping = experiment(3, "tanh", 1.0, 0.4 / count, steps, save_every=max(1, steps // 10), **settings)
-    return engine(mapping, *sphere(count), train=count - 1, again=again)
+    rate = 0.4 / (data["train"] + data["test"])
+    saved = {"save_every": max(1, steps // 20), "basis_tolerance": basis_tolerance}
+    return engine(experiment(3, "tanh", 1.0, rate, steps, data, **settings, **saved), again)
 
 
 def over_steps(sizes: list[int], neurons: int) -> None:
     """Print time and memory against T, and exponents."""
-    found = [forward(steps, 4, neurons, again=True) for steps in sizes]
+    data = {"kind": "sphere", "features": 8, "train": 3, "test": 1, "teacher": {"kind": "single_index", "link": "sign"}}
+    found = [forward(steps, data, neurons, 1e-6, again=True) for steps in sizes]
     seconds = [float(side.curves["again_seconds"]) for side in found]
     processor = [float(side.curves["again_processor"]) for side in found]
     print(f"T (P = 4, {neurons} neurons twice)   seconds   processor   peak memory, GB   largest basis")
@@ -75,9 +68,9 @@ def over_steps(sizes: list[int], neurons: int) -> None:
     print(f"exponent {slopes[0]:29.2f} {slopes[1]:11.2f} {memory:17.2f}", flush=True)
 
 
-def many_points(neurons: int) -> None:
+def many_points(neurons: int, basis_tolerance: float) -> None:
     """Print what P = 32, T = 1000 costs and how precise it is."""
-    side = forward(1000, 32, neurons, again=False)
+    side = forward(1000, {"kind": "digits", "train": 30, "test": 2}, neurons, basis_tolerance, again=False)
     print(f"P = 32, T = 1000, {neurons} neurons twice: {side.seconds:.1f} s, processor {side.processor:.1f} s")
     print(f"peak memory {side.memory:.2f} GB; bases {side.curves['diagnostics_basis_rank']}")
     for name in NAMES.values():
@@ -95,9 +88,12 @@ def against_dense(neurons: int, fluctuation_neurons: int, replicates: int) -> No
         cost = timed([*command, "--save", str(saved)])
         with np.load(saved) as file:
             dense = Side(*cost, dict(file))
-    settings = {"neurons": neurons, "fluctuation_neurons": fluctuation_neurons, "replicates": replicates}
-    mapping = experiment(depth, "linear", gamma0, rate, steps, covariance=True, **settings)
-    ours = engine(mapping, np.ones((1, 1)), np.ones((1, 1)), train=1)
+    settings = {"neurons": neurons, "fluctuation_neurons": fluctuation_neurons, "replicates": replicates, "probes": 8}
+    with tempfile.TemporaryDirectory() as folder:
+        points = Path(folder) / "points.npz"
+        np.savez(points, x=np.ones((1, 1)), y=np.ones((1, 1)), train=1)
+        data = {"kind": "file", "path": str(points)}
+        ours = engine(experiment(depth, "linear", gamma0, rate, steps, data, **settings))
     print(f"{'':26s}{'baseline':>12s}{'engine':>12s}{'ratio':>10s}")
     print(line("seconds", dense.seconds, ours.seconds, ".1f"))
     print(line("processor seconds", dense.processor, ours.processor, ".1f"))
@@ -129,13 +125,14 @@ def main() -> None:
     parser.add_argument("--only", choices=["steps", "points", "dense"], help="one part; left out: all")
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 400, 1000], help="all T")
     parser.add_argument("--neurons", type=int, default=2048, help="steps: sample neurons")
-    parser.add_argument("--point-neurons", type=int, default=2048, help="points: sample neurons")
-    parser.add_argument("--dense-neurons", type=int, nargs=2, default=[8192, 4096], help="dense: for mean, Sigma and b")
-    parser.add_argument("--replicates", type=int, default=8, help="dense: samplings")
+    parser.add_argument("--point-neurons", type=int, default=2560, help="points: sample neurons")
+    parser.add_argument("--basis-tolerance", type=float, default=1e-4, help="points: what bases may leave out")
+    parser.add_argument("--dense-neurons", type=int, nargs=2, default=[4096, 2048], help="dense: for mean, Sigma and b")
+    parser.add_argument("--replicates", type=int, default=4, help="dense: samplings")
     a = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "steps": lambda: over_steps(a.steps, a.neurons),
-        "points": lambda: many_points(a.point_neurons),
+        "points": lambda: many_points(a.point_neurons, a.basis_tolerance),
         "dense": lambda: against_dense(*a.dense_neurons, a.replicates),
     }
     for name, part in parts.items():
