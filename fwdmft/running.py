@@ -13,11 +13,13 @@ import xarray as xr
 from fwdmft import losses, registry
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
+from fwdmft.datasets.streams import with_stream
 from fwdmft.errors import InputError
+from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, gradient_flow_ladders, solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task, split_losses
-from fwdmft.optimization import Rung
+from fwdmft.optimization import Plan
 from fwdmft.resources import check_memory, ensemble_bytes, theory_bytes
 from fwdmft.results.build import result_tree
 from fwdmft.spec.experiment import Experiment
@@ -39,15 +41,15 @@ def run(experiment: Experiment, progress: Progress | None = None, force: bool = 
     """
     report = progress or (lambda stage, done, total: None)
     start = time.perf_counter()
-    dataset = load_points(experiment)
+    dataset, plan = _points_and_plan(experiment)
     _check_lazy(experiment)
     with jax.enable_x64(True):
-        theory_task = _theory_task(experiment, dataset)
+        theory_task = _theory_task(experiment, dataset, plan)
         check_memory(_peak_bytes(experiment, dataset, theory_task), force)
         theory = solve(theory_task, report) if experiment.theory else None
         theory_seconds = time.perf_counter() - start
         ladder = gradient_flow_ladders(theory_task)[1]
-    ensemble = _ensembles(experiment, dataset, ladder, report)
+    ensemble = _ensembles(experiment, dataset, plan.on_ladder(ladder), report)
     with jax.enable_x64(True):
         theory_loss, at_width, widths = _theory_losses(experiment, dataset, theory)
         ensembled = _ensembled_loss(experiment, dataset, ensemble)
@@ -74,6 +76,13 @@ def run(experiment: Experiment, progress: Progress | None = None, force: bool = 
     )
 
 
+def _points_and_plan(experiment: Experiment) -> tuple[Dataset, Plan]:
+    """The points that are observed, and the plan of training."""
+    dataset = load_points(experiment)
+    plan = experiment.optimizer.plan(dataset.n_train)
+    return with_stream(dataset, plan) if experiment.optimizer.online else (dataset, plan)
+
+
 def _check_lazy(experiment: Experiment) -> None:
     decay = getattr(experiment.optimizer, "weight_decay", 0.0)
     if experiment.parameterization.richness(None) == 0 and decay:
@@ -82,28 +91,41 @@ def _check_lazy(experiment: Experiment) -> None:
         )
 
 
-def _theory_task(experiment: Experiment, dataset: Dataset) -> TheoryTask:
+def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> TheoryTask:
     """The theory of the experiment; with a modest one where only ensembles are asked for (it finds their step)."""
     parameterization = experiment.parameterization
     limit = parameterization.richness(None)
     many = 1 << 24
-    architecture = registry.registry().get("architecture", experiment.architecture.kind)
     spec = experiment.theory or TheorySpec(neurons=512)
     return TheoryTask(
-        equations=architecture.field_equations(
-            experiment.architecture, parameterization, dataset.x, dataset.y.shape[1]
-        ),
+        equations=_field_equations(experiment, dataset, plan),
         lazy_scale=many * parameterization.richness(many) ** 2 if limit == 0 else None,
         y=dataset.y,
         train=dataset.train,
         loss=experiment.loss,
-        plan=experiment.optimizer.plan(int(dataset.train.sum())),
+        plan=plan,
         spec=spec,
         times=experiment.save_times()[0],
     )
 
 
-def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung, ...]) -> Task:
+def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> FieldEquations:
+    kind = experiment.architecture.kind
+    architecture = registry.registry().get("architecture", kind)
+    equations = architecture.field_equations(
+        experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
+    )
+    if plan.stream is None:
+        return equations
+    carrying = equations.carrying(dataset.x, plan.fresh)
+    if carrying is None:
+        raise InputError(
+            "optimizer.data", "online", f"offline for architecture {kind}, whose theory is on fixed points"
+        )
+    return carrying
+
+
+def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task:
     assert experiment.ensemble is not None
     architecture = registry.registry().get("architecture", experiment.architecture.kind)
     parameterization, spec = experiment.parameterization, experiment.ensemble
@@ -117,7 +139,7 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung,
         y=dataset.y,
         train=dataset.train,
         loss=experiment.loss,
-        plan=experiment.optimizer.plan(int(dataset.train.sum())).on_ladder(ladder),
+        plan=plan,
         save_every=spec.save_every or theory_every,
         center=parameterization.center,
         kernels=spec.kernels,
@@ -125,13 +147,11 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung,
     )
 
 
-def _ensembles(
-    experiment: Experiment, dataset: Dataset, ladder: tuple[Rung, ...], report: Progress
-) -> list[WidthStatistics]:
+def _ensembles(experiment: Experiment, dataset: Dataset, plan: Plan, report: Progress) -> list[WidthStatistics]:
     spec = experiment.ensemble
     if spec is None:
         return []
-    task = _ensemble_task(experiment, dataset, ladder)
+    task = _ensemble_task(experiment, dataset, plan)
 
     def one(width: int, members: int) -> WidthStatistics:
         stage = f"width {width}"
@@ -195,7 +215,7 @@ def _ensembled_loss(experiment: Experiment, dataset: Dataset, ensemble: list[Wid
 def _peak_bytes(experiment: Experiment, dataset: Dataset, theory: TheoryTask) -> int:
     needed = theory_bytes(theory) if experiment.theory else 0
     if experiment.ensemble:
-        task = _ensemble_task(experiment, dataset, theory.plan.ladder)
+        task = _ensemble_task(experiment, dataset, theory.plan)
         pairs = zip(experiment.ensemble.widths, experiment.ensemble.members_per_width(), strict=True)
         needed = max(needed, *(ensemble_bytes(task, width, members) for width, members in pairs))
     return needed

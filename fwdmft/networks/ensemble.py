@@ -126,5 +126,7 @@ def member_bytes(task: Task, width: int) -> int:
     saved = len(range(0, task.plan.steps, task.save_every)) + 1
     kernels = points**2 * (2 * outputs**2 + 1) if task.kernels else 0
     jacobian = points * outputs * parameters if task.kernels else 0
-    numbers = 5 * parameters + 2 * jacobian + 8 * points * width + saved * (points * outputs + kernels)
+    numbers = (
+        5 * parameters + 2 * jacobian + 8 * (points + task.plan.fresh) * width + saved * (points * outputs + kernels)
+    )
     return numbers * np.dtype(task.dtype).itemsize

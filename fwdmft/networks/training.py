@@ -30,7 +30,8 @@ Builder = Callable[[int, Array], Network]
 class Task:
     """What every member of an ensemble is trained on, and what is measured.
 
-    x: (point, ...), y: (point, output), train: (point,) mask. gamma0: richness at a width. center: centred
+    x: (point, ...), y: (point, output), train: (point,) mask, of what is observed: all points, or the test points if
+    the plan has a stream (predictions must not be centred then). gamma0: richness at a width. center: centred
     predictions. dtype: of the networks.
     """
 
@@ -66,8 +67,8 @@ def _cast(model: Network, dtype: Any) -> Network:
 
 def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str, Array]:
     x, y = jnp.asarray(task.x, task.dtype), jnp.asarray(task.y, task.dtype)
-    training = np.flatnonzero(task.train)
-    x_train, y_train = x[training], y[training]
+    training, stream = np.flatnonzero(task.train), task.plan.stream
+    x_train, y_train = (x[training], y[training]) if stream is None else (jnp.asarray(a, task.dtype) for a in stream)
     initial, static = eqx.partition(model, model.trained())
     gamma0 = task.gamma0(width)
     momentum, decay = task.plan.momentum, task.plan.weight_decay
@@ -76,7 +77,7 @@ def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str
         return jax.vmap(eqx.combine(parameters, static))(x)
 
     origin = predict(initial, x) * (1.0 if task.center else 0.0)
-    origin_train = origin[training]
+    origin_train = origin[training] if stream is None else jnp.zeros_like(y_train)
 
     def loss(parameters: Network, chosen: Any) -> Array:
         return losses.total(task.loss, predict(parameters, x_train[chosen]) - origin_train[chosen], y_train[chosen])

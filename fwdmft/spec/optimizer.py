@@ -6,8 +6,9 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from fwdmft.errors import NOTHING, InputError
 from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Real, Spec
 from fwdmft.spec.schedule import Constant, Minibatches, Schedule
 
@@ -20,6 +21,11 @@ class OptimizerSpec(Spec):
 
     kind: str = Field(description="Name of the optimizer.")
     steps: Count = Field(description="Number of steps (steps); results are taken before each step's update.")
+
+    @property
+    def online(self) -> bool:
+        """Whether training points are visited once, in order, and not observed."""
+        return False
 
     @abstractmethod
     def plan(self, n_train: int) -> Plan:
@@ -39,13 +45,36 @@ class GradientDescent(OptimizerSpec):
     batch: Minibatches | None = Field(
         None, description="Minibatches in a fixed seeded order; left out: every training point at every step."
     )
+    data: Literal["offline", "online"] = Field(
+        "offline",
+        description="online: training points are a stream, visited once in its order, batch.size of them per step "
+        "(needs steps * batch.size), and results are about the test points alone.",
+    )
+
+    @model_validator(mode="after")
+    def _batches_of_a_stream(self) -> GradientDescent:
+        if self.online and self.batch is None:
+            raise InputError("batch", NOTHING, "batch: {size: B}, the number of fresh points at each step, online")
+        if self.online and self.batch is not None and self.batch.seed != 0:
+            raise InputError(
+                "batch.seed", self.batch.seed, "no seed online, where points come in the order of the data"
+            )
+        return self
+
+    @property
+    def online(self) -> bool:
+        return self.data == "online"
 
     def plan(self, n_train: int) -> Plan:
         from fwdmft.optimization import Plan
 
+        order = None
+        if self.batch is not None:
+            in_turn = self.batch.in_turn if self.online else self.batch.order
+            order = in_turn(n_train, self.steps)
         return Plan(
             learning_rates=self.learning_rate * self.schedule.multipliers(self.steps),
-            batches=None if self.batch is None else self.batch.order(n_train, self.steps),
+            batches=order,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
