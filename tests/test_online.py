@@ -29,7 +29,7 @@ from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import assert_equal
 
 X, Y, TRAIN = points(5, 4, test=2)
-BATCHES = np.array([[0, 2], [1, 0], [2, 1], [0, 1], [2, 0]])
+BATCHES = np.array([[0, 2], [2, 0], [2, 1], [0, 1], [1, 2]])
 GAMMA0, SIGMA_W, SIGMA_B = 1.5, 1.3, 0.5
 ROWS = np.column_stack([SIGMA_W * X / 2.0, np.full(len(X), SIGMA_B)])
 """What multiplies the standard normal numbers of a neuron's input weights and bias."""

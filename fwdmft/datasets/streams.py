@@ -33,10 +33,10 @@ def with_stream(dataset: Dataset, plan: Plan) -> tuple[Dataset, Plan]:
     from fwdmft.optimization import Stream
 
     assert plan.batches is not None
-    visited = np.flatnonzero(dataset.train)[: plan.batches.size]
+    visited = np.flatnonzero(dataset.train)[: plan.batches.max() + 1]
     observed = ~dataset.train
     done = dataset.standardization
-    sizes = {"stream_points": plan.batches.size, "stream_points_per_step": plan.batches.shape[1]}
+    sizes = {"stream_points": len(visited), "stream_points_per_step": plan.batches.shape[1]}
     test = replace(
         dataset,
         x=dataset.x[observed],

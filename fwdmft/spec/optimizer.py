@@ -24,7 +24,7 @@ class OptimizerSpec(Spec):
 
     @property
     def online(self) -> bool:
-        """Whether training points are visited once, in order, and not observed."""
+        """Whether training points are a stream: not observed, and visited in order by the batches of the plan."""
         return False
 
     @abstractmethod
