@@ -27,8 +27,8 @@ EXPERIMENT = {
         "test": 2,
         "teacher": {"kind": "single_index", "link": "tanh"},
     },
-    "theory": {"neurons": 8192, "save_every": 3},
-    "ensemble": {"widths": [64, 128], "members": 2000},
+    "theory": {"neurons": 8192, "save_every": 3, "covariance": False},
+    "ensemble": {"widths": [64, 128], "members": 2000, "kernels": False},
 }
 
 
@@ -43,12 +43,11 @@ def within_four_errors(residual: Residual) -> None:
     assert (abs(residual.value).where(known) / residual.error.where(known)).max() < 4
 
 
-@pytest.mark.parametrize("name", ["prediction", "tangent_kernel", "feature_kernel", "gradient_kernel"])
-def test_networks_are_as_predicted(result: xr.DataTree, name: str) -> None:
+def test_networks_are_as_predicted(result: xr.DataTree) -> None:
     """E q_N = q + b / N, N Var q_N = Sigma, and the slope of E q_N in 1/N is b."""
     theory, ensemble = result["theory"].to_dataset(), result["ensemble"].to_dataset()
     for compare in (mean_residual, variance_residual, bias_residual):
-        within_four_errors(compare(theory, ensemble, name))
+        within_four_errors(compare(theory, ensemble, "prediction"))
 
 
 def test_networks_learn_from_the_stream(result: xr.DataTree) -> None:
@@ -66,8 +65,8 @@ def test_results_are_about_the_test_points(result: xr.DataTree) -> None:
     for loss in (result["theory/loss"], result["theory/loss_at_width"], result["ensemble/loss_mean"]):
         assert np.isfinite(loss.sel(split="test")).all() and np.isnan(loss.sel(split="train")).all()
     assert result["theory/tangent_kernel_variance"].sizes["point"] == 2
-    for half in ("theory", "ensemble"):
-        assert "tangent_kernel_alignment" not in result[half] and "tangent_kernel_signal_to_noise" in result[half]
+    assert "tangent_kernel_signal_to_noise" in result["theory"]
+    assert "tangent_kernel_alignment" not in result["theory"]
 
 
 def test_figures_show_the_test_points(result: xr.DataTree) -> None:
