@@ -4,7 +4,7 @@ import psutil
 
 from fwdmft.errors import InputError
 from fwdmft.meanfield.theory import TheoryTask, concurrent_replicates, direction_block, direction_bytes
-from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes
+from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
 from fwdmft.networks.training import Task
 
 BASE = 400 << 20
@@ -31,7 +31,7 @@ def theory_bytes(task: TheoryTask) -> int:
 
 def ensemble_bytes(task: Task, width: int, members: int) -> int:
     """Estimated peak memory of training one width."""
-    return CONCURRENT * chunk_size(task, width, members) * member_bytes(task, width)
+    return CONCURRENT * chunk_size(task, width, members) * member_bytes(task, width) + statistics_bytes(task)
 
 
 def check_memory(needed: int, force: bool) -> None:
@@ -42,7 +42,7 @@ def check_memory(needed: int, force: bool) -> None:
             "memory",
             f"an estimated {_gigabytes(needed + BASE)}",
             f"at most the {_gigabytes(available)} that are available: raise theory.save_every, lower theory.neurons, "
-            "set theory.covariance to false, or force the run (--force)",
+            "set theory.covariance or ensemble.kernels to false (or ensemble.kernel_points), or force (--force)",
         )
 
 

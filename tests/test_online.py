@@ -201,6 +201,11 @@ def test_points_come_once_and_in_order() -> None:
         ({"optimizer": online(steps=13)}, "data.train: got 25; expected at least 26 training points, 2 fresh ones at"),
         ({"optimizer": online(batch=None)}, "optimizer.batch: got nothing; expected batch: {size: B}"),
         ({"optimizer": online(batch={"size": 2, "seed": 1})}, "optimizer.batch.seed: got 1; expected no seed online"),
+        ({"optimizer": online(steps=None, epochs=2)}, "optimizer.epochs: got 2; expected 1 online"),
+        (
+            {"ensemble": {"widths": [4], "kernel_points": 2}},
+            "ensemble.kernel_points: got 2; expected no number in online",
+        ),
         ({"parameterization": {"kind": "mean_field"}}, "parameterization.center: got True; expected false in online"),
         ({"parameterization": {"kind": "neural_tangent"}}, "parameterization.center: got True; expected false in"),
         ({"data": {"kind": "gaussian", "features": 4, "train": 25, "test": 0}}, "data.test: got 0; expected at least"),

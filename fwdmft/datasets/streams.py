@@ -24,6 +24,9 @@ def check_online(experiment: Experiment, dataset: Dataset) -> None:
         raise InputError("parameterization.center", parameterization.center, f"false in online learning, {reason}")
     if registry().get("architecture", kind).images:
         raise InputError("optimizer.data", "online", f"offline for architecture {kind}, which takes images")
+    if experiment.ensemble is not None and experiment.ensemble.kernel_points is not None:
+        expected = "no number in online learning, where kernels are those of the test points"
+        raise InputError("ensemble.kernel_points", experiment.ensemble.kernel_points, expected)
     if dataset.n_train == len(dataset.x):
         raise InputError("data.test", 0, "at least one test point, as online learning is observed on test points alone")
 

@@ -65,6 +65,17 @@ class EnsembleSpec(Spec):
     )
     precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the networks.")
     kernels: bool = Field(True, description="Measure tangent, feature and gradient kernels as well.")
+    kernel_points: Count | None = Field(
+        None,
+        description="Measure kernels on the first so many training points alone, as subset_* variables; left out: on "
+        "every point (points).",
+    )
+    predictions: Literal["auto", "every", "last"] = Field(
+        "auto",
+        description="Keep mean and variance of the predictions at every saved time, or at the last alone (as "
+        "final_prediction_*); auto: at every one unless that takes more than half a gigabyte. Losses and accuracies "
+        "are always kept at every saved time.",
+    )
     samples: Whole = Field(16, ge=0, description="Number of members whose predictions are kept one by one (networks).")
 
     @model_validator(mode="after")
