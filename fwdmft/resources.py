@@ -15,7 +15,7 @@ def theory_bytes(task: TheoryTask) -> int:
     """Estimated peak memory of the theory: neurons, travelling directions, checkpoints, saved results."""
     points, outputs = task.y.shape
     saved, spec = len(task.times), task.spec
-    per_neuron = points * (3 + 4 * outputs) + 2 * outputs
+    per_neuron = task.rows * (3 + 4 * outputs) + 2 * outputs
     observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
     total = 6 * spec.neurons * per_neuron + 8 * observables
     if spec.fluctuations or spec.bias:

@@ -16,12 +16,14 @@ import xarray as xr
 from fwdmft import losses, registry
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
+from fwdmft.datasets.streams import with_stream
 from fwdmft.errors import InputError
+from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, gradient_flow_ladders, solve
 from fwdmft.networks.checkpoint import Checkpoint
 from fwdmft.networks.ensemble import WidthStatistics, statistics_bytes, train_ensemble
 from fwdmft.networks.training import Task, split_losses
-from fwdmft.optimization import Rung
+from fwdmft.optimization import Plan
 from fwdmft.resources import check_memory, ensemble_bytes, theory_bytes
 from fwdmft.results.build import result_tree
 from fwdmft.spec.experiment import Experiment
@@ -54,16 +56,18 @@ def run(
     """
     report = progress or (lambda stage, done, total: None)
     start = time.perf_counter()
-    dataset = load_points(experiment)
+    dataset, plan = _points_and_plan(experiment)
     _check_lazy(experiment)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, _identity(experiment, dataset), checkpoint_every)
+    kept = (
+        None if checkpoint is None else Checkpoint(checkpoint, _identity(experiment, dataset, plan), checkpoint_every)
+    )
     with jax.enable_x64(True):
-        theory_task = _theory_task(experiment, dataset)
+        theory_task = _theory_task(experiment, dataset, plan)
         check_memory(_peak_bytes(experiment, dataset, theory_task), force)
         theory = solve(theory_task, report) if experiment.theory else None
         theory_seconds = time.perf_counter() - start
         ladder = gradient_flow_ladders(theory_task)[1]
-    ensemble = _ensembles(experiment, dataset, ladder, report, kept)
+    ensemble = _ensembles(experiment, dataset, plan.on_ladder(ladder), report, kept)
     ensembled = np.stack([each.jackknifed["ensembled_loss"].value for each in ensemble]) if ensemble else None
     with jax.enable_x64(True):
         theory_loss, at_width, widths = _theory_losses(experiment, dataset, theory)
@@ -90,11 +94,18 @@ def run(
     )
 
 
-def _identity(experiment: Experiment, dataset: Dataset) -> dict[str, str]:
+def _points_and_plan(experiment: Experiment) -> tuple[Dataset, Plan]:
+    """The points that are observed, and the plan of training."""
+    dataset = load_points(experiment)
+    plan = experiment.optimizer.plan(dataset.n_train)
+    return with_stream(dataset, plan) if experiment.optimizer.online else (dataset, plan)
+
+
+def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str, str]:
     """What the statistics of the ensembles depend on, by name."""
     provider = registry.registry().provider("architecture", experiment.architecture.kind)
     data = hashlib.sha256()
-    for array in (dataset.x, dataset.y, dataset.train):
+    for array in (dataset.x, dataset.y, dataset.train, *(plan.stream or ())):
         data.update(repr((array.shape, array.dtype)).encode())
         data.update(array.tobytes())
     return {
@@ -114,18 +125,14 @@ def _check_lazy(experiment: Experiment) -> None:
         )
 
 
-def _theory_task(experiment: Experiment, dataset: Dataset) -> TheoryTask:
+def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> TheoryTask:
     """The theory of the experiment; with a modest one where only ensembles are asked for (it finds their step)."""
     parameterization = experiment.parameterization
     limit = parameterization.richness(None)
     many = 1 << 24
-    architecture = registry.registry().get("architecture", experiment.architecture.kind)
     spec = experiment.theory or TheorySpec(neurons=512)
-    plan = experiment.optimizer.plan(dataset.n_train)
     return TheoryTask(
-        equations=architecture.field_equations(
-            experiment.architecture, parameterization, dataset.x, dataset.y.shape[1]
-        ),
+        equations=_field_equations(experiment, dataset, plan),
         lazy_scale=many * parameterization.richness(many) ** 2 if limit == 0 else None,
         y=dataset.y,
         train=dataset.train,
@@ -136,7 +143,23 @@ def _theory_task(experiment: Experiment, dataset: Dataset) -> TheoryTask:
     )
 
 
-def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung, ...]) -> Task:
+def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> FieldEquations:
+    kind = experiment.architecture.kind
+    architecture = registry.registry().get("architecture", kind)
+    equations = architecture.field_equations(
+        experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
+    )
+    if plan.stream is None:
+        return equations
+    carrying = equations.carrying(dataset.x, plan.fresh)
+    if carrying is None:
+        raise InputError(
+            "optimizer.data", "online", f"offline for architecture {kind}, whose theory is on fixed points"
+        )
+    return carrying
+
+
+def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task:
     assert experiment.ensemble is not None
     architecture = registry.registry().get("architecture", experiment.architecture.kind)
     parameterization, spec = experiment.parameterization, experiment.ensemble
@@ -150,7 +173,7 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung,
         y=dataset.y,
         train=dataset.train,
         loss=experiment.loss,
-        plan=experiment.optimizer.plan(dataset.n_train).on_ladder(ladder),
+        plan=plan,
         save_every=spec.save_every or theory_every,
         center=parameterization.center,
         kernels=spec.kernels,
@@ -170,16 +193,12 @@ def _final_only(spec: EnsembleSpec, task: Task) -> bool:
 
 
 def _ensembles(
-    experiment: Experiment,
-    dataset: Dataset,
-    ladder: tuple[Rung, ...],
-    report: Progress,
-    checkpoint: Checkpoint | None,
+    experiment: Experiment, dataset: Dataset, plan: Plan, report: Progress, checkpoint: Checkpoint | None
 ) -> list[WidthStatistics]:
     spec = experiment.ensemble
     if spec is None:
         return []
-    task = _ensemble_task(experiment, dataset, ladder)
+    task = _ensemble_task(experiment, dataset, plan)
 
     def one(width: int, members: int) -> WidthStatistics:
         stage = f"width {width}"
@@ -237,7 +256,7 @@ def _loss_at_width(
 def _peak_bytes(experiment: Experiment, dataset: Dataset, theory: TheoryTask) -> int:
     needed = theory_bytes(theory) if experiment.theory else 0
     if experiment.ensemble:
-        task = _ensemble_task(experiment, dataset, theory.plan.ladder)
+        task = _ensemble_task(experiment, dataset, theory.plan)
         pairs = zip(experiment.ensemble.widths, experiment.ensemble.members_per_width(), strict=True)
         needed = max(needed, *(ensemble_bytes(task, width, members) for width, members in pairs))
     return needed

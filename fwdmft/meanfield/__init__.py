@@ -66,6 +66,9 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   field theory b is the one-loop shift of the mean, from the third derivatives of the action.)
 - Sample neurons come from scrambled Sobol sequences (`neurons`): errors fall faster than S^(-1/2). Independent
   scramblings give the standard errors of everything reported.
+- Online learning, with fresh points at every step, needs no other theory: neurons carry their input weights in place of
+  preactivations at fixed points (`weights`), and a step shows them its points (`FieldEquations.on`). The average over
+  the stream is not taken; trajectories, Sigma and b are those of the given one.
 - A step function's derivative matters when neurons are reweighted: see `fwdmft.activations` for ReLU.
 
 A worked case

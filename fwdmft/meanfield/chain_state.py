@@ -15,10 +15,10 @@ PullBack = Callable[[Array], tuple[Array]]
 
 
 class ChainState(NamedTuple):
-    """h: (point position, neuron) action of the input weights. biases: (neuron,) of the later layers, or None.
+    """h: (point position, neuron) action of the input weights, or (rank, neuron) those themselves (see `weights`).
 
-    w: (output, place, neuron). origin: w u at t = 0 per neuron (point, output, neuron), None if predictions are not
-    centred. begun: whether it is known yet.
+    biases: (neuron,) of the later layers, or None. w: (output, place, neuron). origin: w u at t = 0 per neuron (point,
+    output, neuron), None if predictions are not centred. begun: whether it is known yet.
     """
 
     h: Trained

@@ -63,6 +63,11 @@ class TheoryTask:
     spec: TheorySpec
     times: np.ndarray
 
+    @property
+    def rows(self) -> int:
+        """Observed points, or whatever else a neuron carries a number for: fresh points and input weights."""
+        return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
+
 
 @dataclass(frozen=True)
 class TheoryResult:
@@ -249,7 +254,7 @@ def direction_bytes(task: TheoryTask) -> int:
     """Estimated bytes of one direction: derivatives of the neurons' fields, and of every observable."""
     points, outputs = task.y.shape
     count = (task.spec.fluctuation_neurons or task.spec.neurons) // task.spec.replicates
-    fields = 12 * count * (points * (1 + outputs) + outputs)
+    fields = 12 * count * (task.rows * (1 + outputs) + outputs)
     observables = 4 * len(task.times) * (points * outputs + points**2 * (1 + 2 * outputs**2))
     return 8 * (fields + observables)
 

@@ -82,8 +82,11 @@ _NUMBERS = ("chunk", "members", "samples", "done", "diverged", "seconds")
 
 
 def _finite(seen: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(member,) whether training converged: losses on the training points and predictions stay finite."""
-    finite = np.isfinite(seen["loss"][..., 0]).all(axis=1)
+    """(member,) whether training converged: losses on the training points (the test points if no training point is
+    among those observed) and predictions stay finite."""
+    loss = seen["loss"]
+    split = 1 if np.isnan(loss[:, 0, 0]).all() else 0
+    finite = np.isfinite(loss[..., split]).all(axis=1)
     for name in ("prediction", "final_prediction"):
         if name in seen:
             finite &= np.isfinite(seen[name]).reshape(len(finite), -1).all(axis=1)

@@ -29,7 +29,7 @@ _METRICS = ("loss", "accuracy", "mean_square", "prediction", "final_prediction")
 def grouped(task: Task, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of the observables of some members, (member, time, ...), those that are to be summed by groups."""
     found = {name: seen[name] for name in _METRICS if name in seen}
-    if "feature_kernel" in seen:
+    if "feature_kernel" in seen and np.any(task.train):
         chosen = np.flatnonzero(task.train[task.kernel_at])
         found["last_feature_kernel"] = seen["feature_kernel"][:, :, -1][..., chosen, :][..., chosen]
     return found

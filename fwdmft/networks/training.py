@@ -37,7 +37,8 @@ Builder = Callable[[int, Array], Network]
 class Task:
     """What every member of an ensemble is trained on, and what is measured.
 
-    x: (point, ...), y: (point, output), train: (point,) mask. gamma0: richness at a width. center: centred
+    x: (point, ...), y: (point, output), train: (point,) mask, of what is observed: all points, or the test points if
+    the plan has a stream (predictions must not be centred then). gamma0: richness at a width. center: centred
     predictions. dtype: of the networks. kernel_points: measure kernels on the first so many training points alone.
     final_only: keep predictions at the last time alone, as "final_prediction"; metrics are kept at all times.
     """
@@ -101,8 +102,8 @@ def _cast(model: Network, dtype: Any) -> Network:
 
 def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str, Array]:
     x, y = jnp.asarray(task.x, task.dtype), jnp.asarray(task.y, task.dtype)
-    training = np.flatnonzero(task.train)
-    x_train, y_train = x[training], y[training]
+    training, stream = np.flatnonzero(task.train), task.plan.stream
+    x_train, y_train = (x[training], y[training]) if stream is None else (jnp.asarray(a, task.dtype) for a in stream)
     initial, static = eqx.partition(model, model.trained())
     gamma0 = task.gamma0(width)
     momentum, decay = task.plan.momentum, task.plan.weight_decay
@@ -111,7 +112,7 @@ def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str
         return jax.vmap(eqx.combine(parameters, static))(x)
 
     origin = evaluate(model, x) * (1.0 if task.center else 0.0)
-    origin_train = origin[training]
+    origin_train = origin[training] if stream is None else jnp.zeros_like(y_train)
 
     def loss(parameters: Network, chosen: Any) -> Array:
         return losses.total(task.loss, predict(parameters, x_train[chosen]) - origin_train[chosen], y_train[chosen])
@@ -169,8 +170,8 @@ def measure(
 def metrics(task: Task, seen: dict[str, Array]) -> dict[str, Array]:
     """Small numbers that follow from predictions (..., point, output) and kernels of one network.
 
-    loss, accuracy (of targets that are classes), and mean_square of the prediction: (..., split), NaN for an empty
-    test set. member_feature_alignment with the targets over the training points: (..., layer).
+    loss, accuracy (of targets that are classes), and mean_square of the prediction: (..., split), NaN for a set
+    without points. member_feature_alignment with the targets over the training points: (..., layer).
     """
     found: dict[str, Array] = {}
     if "prediction" in seen:
@@ -179,7 +180,7 @@ def metrics(task: Task, seen: dict[str, Array]) -> dict[str, Array]:
         found["mean_square"] = by_split(lambda f, y: jnp.mean(f**2, axis=(-2, -1)), f, task.y, task.train)
         if are_classes(task.y):
             found["accuracy"] = by_split(accuracy, f, task.y, task.train)
-    if "feature_kernel" in seen:
+    if "feature_kernel" in seen and np.any(task.train):
         chosen = np.flatnonzero(task.train[task.kernel_at])
         kernel = seen["feature_kernel"][..., chosen, :][..., chosen]
         found["member_feature_alignment"] = _alignment(kernel, task.y[task.kernel_at][chosen])
@@ -195,18 +196,15 @@ def _alignment(kernel: Array, y: np.ndarray) -> Array:
 def by_split(
     function: Callable[[Array, Any], Array], f: Float[Array, "*time point output"], y: np.ndarray, train: np.ndarray
 ) -> Float[Array, "*time split"]:
-    """function(f, y) of training and of test points; NaN for an empty test set."""
-    parts = []
-    for chosen in (np.flatnonzero(train), np.flatnonzero(~train)):
-        if len(chosen):
-            parts.append(function(f[..., chosen, :], jnp.asarray(y[chosen], f.dtype)))
-        else:
-            parts.append(jnp.full_like(parts[0], jnp.nan))
-    return jnp.stack(parts, axis=-1)
+    """function(f, y) of training and of test points; NaN for a set without points."""
+    splits = [np.flatnonzero(train), np.flatnonzero(~train)]
+    parts = [function(f[..., chosen, :], jnp.asarray(y[chosen], f.dtype)) for chosen in splits if len(chosen)]
+    nothing = jnp.full_like(parts[0], jnp.nan)
+    return jnp.stack([parts.pop(0) if len(chosen) else nothing for chosen in splits], axis=-1)
 
 
 def split_losses(
     loss: LossSpec, f: Float[Array, "*time point output"], y: np.ndarray, train: np.ndarray
 ) -> Float[Array, "*time split"]:
-    """Losses of training and test points; NaN for an empty test set."""
+    """Losses of training and test points; NaN for a set without points."""
     return by_split(partial(losses.total, loss), f, y, train)

@@ -22,6 +22,11 @@ class OptimizerSpec(Spec):
     kind: str = Field(description="Name of the optimizer.")
     steps: Count | None = Field(description="Number of steps (steps); results are taken before each step's update.")
 
+    @property
+    def online(self) -> bool:
+        """Whether training points are a stream: not observed, and visited in order by the batches of the plan."""
+        return False
+
     @abstractmethod
     def plan(self, n_train: int) -> Plan:
         """The plan for this many training points; raises InputError when the two do not fit."""
@@ -54,6 +59,27 @@ class GradientDescent(OptimizerSpec):
     batch: Minibatches | None = Field(
         None, description="Minibatches in a fixed seeded order; left out: every training point at every step."
     )
+    data: Literal["offline", "online"] = Field(
+        "offline",
+        description="online: training points are a stream, visited once in its order, batch.size of them per step "
+        "(needs steps * batch.size), and results are about the test points alone.",
+    )
+
+    @model_validator(mode="after")
+    def _batches_of_a_stream(self) -> GradientDescent:
+        if self.online and self.batch is None:
+            raise InputError("batch", NOTHING, "batch: {size: B}, the number of fresh points at each step, online")
+        if self.online and self.batch is not None and self.batch.seed != 0:
+            raise InputError(
+                "batch.seed", self.batch.seed, "no seed online, where points come in the order of the data"
+            )
+        if self.online and self.epochs is not None and self.epochs > 1:
+            raise InputError("epochs", self.epochs, "1 online, where no point is visited twice")
+        return self
+
+    @property
+    def online(self) -> bool:
+        return self.data == "online"
 
     @model_validator(mode="after")
     def _one_of_steps_and_epochs(self) -> GradientDescent:
@@ -75,10 +101,12 @@ class GradientDescent(OptimizerSpec):
     def plan(self, n_train: int) -> Plan:
         from fwdmft.optimization import Plan
 
-        steps = self._count(n_train)
+        steps, order = self._count(n_train), None
+        if self.batch is not None:
+            order = (self.batch.in_turn if self.online else self.batch.order)(n_train, steps)
         return Plan(
             learning_rates=self.learning_rate * self.schedule.multipliers(steps),
-            batches=None if self.batch is None else self.batch.order(n_train, steps),
+            batches=order,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )

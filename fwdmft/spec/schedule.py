@@ -112,3 +112,10 @@ class Minibatches(Spec):
             for _ in range(-(-steps // per_epoch))
         ]
         return np.concatenate(epochs)[:steps]
+
+    def in_turn(self, n_train: int, steps: int) -> np.ndarray:
+        """(steps, size) positions, each visited once and in order. Raises InputError when there are too few points."""
+        if steps * self.size > n_train:
+            expected = f"at least {steps * self.size} training points, {self.size} fresh ones at each of {steps} steps"
+            raise InputError("data.train", n_train, expected)
+        return np.arange(steps * self.size).reshape(steps, self.size)
