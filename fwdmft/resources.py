@@ -18,6 +18,9 @@ def theory_bytes(task: TheoryTask) -> int:
     per_neuron = task.rows * (3 + 4 * outputs) + 2 * outputs
     observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
     total = 6 * spec.neurons * per_neuron + 8 * observables
+    if spec.responses:
+        rows = len(task.equations.layers) + points / spec.replicates
+        total += int(3 * task.plan.steps * points * rows * spec.neurons)
     if spec.fluctuations or spec.bias:
         samples = (spec.fluctuation_neurons or spec.neurons) // spec.replicates * concurrent_replicates(task)
         checkpoints = 2 * saved**0.5 * samples * per_neuron

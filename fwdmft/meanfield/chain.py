@@ -135,6 +135,7 @@ class Chain(FieldEquations):
     def forward(self, state: ChainState, noise: dict[str, Array], p: NeuronWeights) -> tuple[Array, ChainActivity]:
         matrices = list(state.matrices)
         h = self.inputs.preactivations(state.h.value).reshape(self._points, self.wiring.positions, -1)
+        fields: list[Array] = []
         v: list[Array] = []
         u: list[Array] = []
         pull_back, u_coordinates = [], []
@@ -146,6 +147,7 @@ class Chain(FieldEquations):
                 u_coordinates.append(product.coordinates)
                 h = self._preactivation(h, product.value, state.biases[layer - 1])
             pooled, back, features = jax.vjp(partial(pooled_features, local, self.wiring.pools[layer]), h, has_aux=True)
+            fields.append(h)
             v.append(features)
             u.append(pooled)
             pull_back.append(back)
@@ -154,7 +156,8 @@ class Chain(FieldEquations):
         if origin is not None:
             origin = jnp.where(state.begun, origin, contributions(u[-1], state.w.value))
         state = state._replace(matrices=tuple(matrices), origin=origin, begun=jnp.ones_like(state.begun))
-        activity = ChainActivity(tuple(v), tuple(u), tuple(pull_back), g, z, tuple(u_coordinates), g_coordinates, state)
+        ahead = tuple(fields), tuple(v), tuple(u), tuple(pull_back)
+        activity = ChainActivity(*ahead, g, z, tuple(u_coordinates), g_coordinates, state)
         return jnp.sum(self._prediction(activity) * p[self._last], axis=-1), activity
 
     @property
@@ -265,8 +268,12 @@ class Chain(FieldEquations):
         origin = activity.state.origin
         return (total if origin is None else total - origin) / self.gamma0
 
+    def arriving(self, activity: ChainActivity) -> tuple[Float[Array, "point output place neuron"], ...]:
+        """z of every layer: what comes back to its pooled features from the weights behind them."""
+        return (*activity.z, self._arriving(activity.state.w.value))
+
     def sites(self, state: ChainState, activity: ChainActivity, p: NeuronWeights) -> Sites:
-        above = (*activity.z, self._arriving(activity.state.w.value))
+        above = self.arriving(activity)
         first = self._field(activity.pull_back[0], above[0], activity.g)
         layers = [LayerSites(v, g) for v, g in zip(activity.v, (first, *activity.g), strict=True)]
         f = self._prediction(activity)

@@ -83,6 +83,12 @@ RESPONSES: dict[str, Observable] = {
         _RESPONSE_DIMS,
     ),
 }
+RESPONSES |= {
+    f"{name}_standard_error": Observable(
+        f"Monte-Carlo standard error of the {words}", rf"\mathrm{{s.e.}}\,{symbol}", dims
+    )
+    for name, (words, symbol, dims) in RESPONSES.items()
+}
 
 _THEORY_ROLES = {
     "": ("{words} at infinite width", "{symbol}"),

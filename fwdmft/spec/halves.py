@@ -48,6 +48,11 @@ class TheorySpec(Spec):
     two_time: bool = Field(
         False, description="Compute kernels between all pairs of saved times, with their fluctuations, as well."
     )
+    responses: bool = Field(
+        False,
+        description="Compute the response functions A and B of each hidden matrix between all pairs of saved times as "
+        "well: for plain fully connected networks with one output, at a cost that grows like (steps x points)^3.",
+    )
     covariance: bool = Field(True, description="Store N Cov of the predictions between all pairs of times.")
 
 
