@@ -55,17 +55,15 @@ def forward(steps: int, data: dict[str, Any], neurons: int, basis_tolerance: flo
 def over_steps(sizes: list[int], neurons: int) -> None:
     """Print time and memory against T, and exponents."""
     data = {"kind": "sphere", "features": 8, "train": 3, "test": 1, "teacher": {"kind": "single_index", "link": "sign"}}
-    found = [forward(steps, data, neurons, 1e-6, again=True) for steps in sizes]
-    seconds = [float(side.curves["again_seconds"]) for side in found]
-    processor = [float(side.curves["again_processor"]) for side in found]
-    print(f"T (P = 4, {neurons} neurons twice)   seconds   processor   peak memory, GB   largest basis")
-    for size, wall, work, side in zip(sizes, seconds, processor, found, strict=True):
-        print(
-            f"{size:8d} {wall:29.2f} {work:11.2f} {side.memory:17.2f} {side.curves['diagnostics_basis_rank'].max():15d}"
-        )
-    slopes = [np.polyfit(np.log(sizes), np.log(values), 1)[0] for values in (seconds, processor)]
-    memory = np.polyfit(np.log(sizes), np.log([side.memory for side in found]), 1)[0]
-    print(f"exponent {slopes[0]:29.2f} {slopes[1]:11.2f} {memory:17.2f}", flush=True)
+    print(f"T (P = 4, {neurons} neurons twice)   seconds   processor   peak memory, GB   largest basis", flush=True)
+    rows = []
+    for steps in sizes:
+        side = forward(steps, data, neurons, 1e-6, again=True)
+        rows.append((float(side.curves["again_seconds"]), float(side.curves["again_processor"]), side.memory))
+        rank = side.curves["diagnostics_basis_rank"].max()
+        print("{:8d} {:29.2f} {:11.2f} {:17.2f} {:15d}".format(steps, *rows[-1], rank), flush=True)
+    slopes = np.polyfit(np.log(sizes), np.log(rows), 1)[0]
+    print("exponent {:29.2f} {:11.2f} {:17.2f}".format(*slopes), flush=True)
 
 
 def many_points(neurons: int, basis_tolerance: float) -> None:
