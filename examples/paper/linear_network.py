@@ -38,7 +38,9 @@ def trajectory(start: jax.Array, y: jax.Array, gamma_squared: jax.Array, eta: fl
         delta, m = y - u, gamma_squared * u + learned
         grown = (
             u + eta * (a @ delta + q * delta) + eta**2 * (m @ delta) * delta,
-            a + eta * (jnp.outer(m, delta) + jnp.outer(delta, m)) + eta**2 * gamma_squared * q * jnp.outer(delta, delta),
+            a
+            + eta * (jnp.outer(m, delta) + jnp.outer(delta, m))
+            + eta**2 * gamma_squared * q * jnp.outer(delta, delta),
             q + 2 * eta * m @ delta + eta**2 * gamma_squared * delta @ a @ delta,
         )
         return grown, (u, a + q * jnp.eye(size))
