@@ -143,8 +143,9 @@ def numbers_of(results: Results, stem: str, theory: Theory) -> list[str]:
             predicted = theory.loss(count, width)[at]
             peak = int(np.argmax(total[at]))
             words = [
-                f"t = {times[one]}: N Var summed {variance[one]:.3g} (theory {total[at][one]:.3g}), loss {loss[one]:.3g}"
-                f" +- {error[one]:.1g} ({predicted[one]:.3g}; infinite width {theory.delta[at][one] ** 2 / 2:.3g})"
+                f"t = {times[one]}: N Var summed {variance[one]:.3g} (theory {total[at][one]:.3g}), "
+                f"loss {loss[one]:.3g} +- {error[one]:.1g} ({predicted[one]:.3g}; "
+                f"infinite width {theory.delta[at][one] ** 2 / 2:.3g})"
                 for one in (peak, len(times) - 1)
             ]
             found.append(f"P = {count}, N = {width} (P/N = {count / width:g}): " + "; ".join(words))

@@ -3,7 +3,7 @@ r"""Two-layer linear networks solved exactly: an independent answer where there 
 On whitened points (x_mu.x_nu = D delta_mu,nu) the centred predictions u, the kernel A of the hidden layer and the
 norm q of the readout form a closed set at any width. With hidden h_mu, readout w, Delta = y - u,
 
-    A_mu,nu = h_mu.h_nu / N        q = w.w / N        m_mu = gamma0 w.h_mu / N = gamma0^2 u_mu + m_mu(0)        K = A + q
+    A_mu,nu = h_mu.h_nu / N    q = w.w / N    m_mu = gamma0 w.h_mu / N = gamma0^2 u_mu + m_mu(0)    K = A + q
 
     u' = u + eta (A + q) Delta + eta^2 (m.Delta) Delta
     A' = A + eta (m Delta^T + Delta m^T) + eta^2 gamma0^2 q Delta Delta^T
@@ -36,11 +36,10 @@ def trajectory(start: jax.Array, y: jax.Array, gamma_squared: jax.Array, eta: fl
     def step(state: tuple, _: None) -> tuple[tuple, tuple]:
         u, a, q = state
         delta, m = y - u, gamma_squared * u + learned
+        turned = jnp.outer(m, delta)
         grown = (
             u + eta * (a @ delta + q * delta) + eta**2 * (m @ delta) * delta,
-            a
-            + eta * (jnp.outer(m, delta) + jnp.outer(delta, m))
-            + eta**2 * gamma_squared * q * jnp.outer(delta, delta),
+            a + eta * (turned + turned.T) + eta**2 * gamma_squared * q * jnp.outer(delta, delta),
             q + 2 * eta * m @ delta + eta**2 * gamma_squared * delta @ a @ delta,
         )
         return grown, (u, a + q * jnp.eye(size))
