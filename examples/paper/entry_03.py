@@ -70,7 +70,7 @@ def _per_point(panel, modes: _Modes) -> None:
 
 
 def _trace(panel, modes: _Modes) -> None:
-    panel.plot(modes.time, np.trace(modes.networks, axis1=1, axis2=2), color=style.shades(2)[1], **NETWORKS)
+    panel.plot(modes.time, np.trace(modes.networks, axis1=1, axis2=2), color=style.shades(1)[0], **NETWORKS)
     panel.plot(modes.time, np.trace(modes.theory, axis1=1, axis2=2), **style.THEORY)
     style.time_axis(panel)
     panel.set(ylabel=r"$N\,\mathrm{tr\,Cov}\,f$", title="all training points")
@@ -92,9 +92,9 @@ def _eigenmodes(panel, modes: _Modes) -> None:
 
 
 def _density(panel, modes: _Modes) -> None:
-    """Output of one point over networks, when it fluctuates most and late."""
+    """Output of one point over networks, when it fluctuates most and somewhat later."""
     place = int(np.argmax(modes.theory[:, 0, 0]))
-    for at, color in zip((place, len(modes.time) - 1), style.shades(2), strict=True):
+    for at, color in zip((place, min(3 * place, len(modes.time) - 1)), style.shades(2), strict=True):
         outputs = modes.samples[:, at, 0]
         spread = np.sqrt(modes.theory[at, 0, 0] / modes.width)
         grid = np.linspace(*np.quantile(outputs, (0.001, 0.999)), 200)
@@ -113,7 +113,7 @@ def _angle(results: Results) -> Figure:
     figure, axes = style.panels(1, 2, size=(3.8, 2.9))
     for panel, name, symbol in zip(axes[0], ("feature", "tangent"), (r"\Phi", "K"), strict=True):
         one = measured.sel(kernel=name)
-        color = style.shades(2)[1]
+        color = style.shades(1)[0]
         panel.errorbar(one.angle, one.variance, one.error, **POINTS, color=color)
         panel.plot(theta, closed_form(theta)[name], **style.THEORY)
         labelled(panel, r"angle $\theta$ (rad)", rf"$N\,\mathrm{{Var}}\,{symbol}(\theta)$")

@@ -1,7 +1,7 @@
 """Edge of stability: catapults, and kernels whose largest eigenvalue settles at 2 / eta."""
 
 import numpy as np
-from drawing import NETWORKS, POINTS, in_time, labelled, legend
+from drawing import NETWORKS, POINTS, in_time, labelled
 from entry import Results
 from matplotlib.figure import Figure
 
@@ -65,19 +65,17 @@ def _sharpness(results: Results) -> Figure:
     titles = ("two hidden layers, one point", "two layers, four points")
     for column, stem, title in zip(axes.T, FILES[1:], titles, strict=True):
         sharp = sharpness(results, stem)
-        for name, look in (("ensemble", {"color": style.shades(2)[1], **NETWORKS}), ("theory", style.THEORY)):
+        for name, look in (("ensemble", {"color": style.shades(1)[0], **NETWORKS}), ("theory", style.THEORY)):
             column[0].plot(*sharp[name], **look)
         column[0].axhline(2, color="0.6", linewidth=0.9, zorder=1)
         tree = results[stem]
         loss = tree["ensemble/loss_mean"].isel(width=-1).sel(split="train")
-        column[1].plot(loss.time, loss, **NETWORKS, color=style.shades(2)[1])
+        column[1].plot(loss.time, loss, **NETWORKS, color=style.shades(1)[0])
         column[1].plot(tree["theory/time"], tree["theory/loss"].sel(split="train"), **style.THEORY)
         labelled(column[0], "", r"sharpness $\eta\,\lambda_1(K)$", title)
         labelled(column[1], "", r"training loss", yscale="log")
         style.time_axis(column[1])
     width = int(results[FILES[1]]["ensemble/width"].values[-1])
-    legend(figure, [], "", [])
-    figure.legends[0].remove()
     style.legend_below(
         figure,
         [style.theory_handle("theory"), *style.width_handles([width], linewidth=3, alpha=0.6)],

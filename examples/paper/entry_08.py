@@ -34,7 +34,7 @@ def figures(results: Results) -> dict[str, Figure]:
 
 def _measured(results: Results) -> xr.Dataset:
     depth = results.settings(FILES[0])["architecture"]["depth"]
-    size = {"width": 64, "members": 500} if results.quick else {"width": 250, "members": 1000}
+    size = {"width": 64, "members": 500} if results.quick else {"width": 250, "members": 400}
     return results.measured("08_members", lambda: measure(ACTIVATIONS, depth, **size))
 
 
