@@ -77,13 +77,13 @@ class Cell:
 
 def lines(tree: xr.DataTree) -> Iterator[Line]:
     """The sweep along each of its fields that takes several values."""
-    dims = list(np.atleast_1d(tree.attrs["sweep_dimensions"]))
+    dims, values = list(np.atleast_1d(tree.attrs["sweep_dimensions"])), tree.to_dataset()
     for dim in dims:
         rest = {other: 0 for other in dims if other != dim}
         halves = (group(tree, name) for name in ("theory", "ensemble"))
         theory, ensemble = (None if half is None else half.isel(rest, missing_dims="ignore") for half in halves)
         if tree.sizes[dim] > 1:
-            yield Line(dim, tree[dim].values, theory, ensemble, {other: tree[other].values[0] for other in rest})
+            yield Line(dim, values[dim].values, theory, ensemble, {other: values[other].values[0] for other in rest})
 
 
 def cells(tree: xr.DataTree, line: Line) -> tuple[Figure, list[Cell]] | None:
