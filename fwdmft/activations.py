@@ -5,9 +5,11 @@ gain sqrt(2) is the convention for ReLU that keeps |phi|^2 = |h|^2 on average.
 
 ReLU. Its derivative is a step, whose own derivative is a delta function at h = 0. Networks never differentiate twice,
 but fluctuations do: reweighting neurons moves preactivations across the kink, and automatic differentiation would
-drop that contribution silently. Here the delta is replaced by a Gaussian of width `KINK_BANDWIDTH` (a kernel density
-estimate of the density of preactivations at zero; its bias is second order in the bandwidth, about
-KINK_BANDWIDTH^2 / 2 relative for unit-variance h). Values and first derivatives are those of ReLU itself.
+drop that contribution silently. Here the delta is replaced by a kernel k of width `KINK_BANDWIDTH` (an estimate of the
+density of preactivations at zero). Gradient kernels bring in the step times its derivative, where only one side of the
+kink counts; so that the bias is of second order in the bandwidth there too, k has vanishing mean distance,
+int_0^inf h k(h) dh = 0. A Gaussian alone has not: rescaling h would change G, and N Var G come out 20 % too large
+after ten layers. Values and first derivatives are those of ReLU itself.
 """
 
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from jaxtyping import Array, Float
 Activation = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
 KINK_BANDWIDTH = 0.2
-"""Standard deviation, in units of h, of the Gaussian that stands for the delta function phi'' of ReLU."""
+"""Standard deviation, in units of h, of the kernel that stands for the delta function phi'' of ReLU."""
 
 
 @jax.custom_jvp
@@ -31,8 +33,9 @@ def _step(h: Array) -> Array:
 @_step.defjvp
 def _step_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (h,), (dh,) = primals, tangents
-    density = jnp.exp(-0.5 * (h / KINK_BANDWIDTH) ** 2) / (KINK_BANDWIDTH * jnp.sqrt(2 * jnp.pi).astype(h.dtype))
-    return _step(h), density * dh
+    distance = (h / KINK_BANDWIDTH) ** 2
+    gaussian = jnp.exp(-0.5 * distance) / (KINK_BANDWIDTH * jnp.sqrt(2 * jnp.pi).astype(h.dtype))
+    return _step(h), gaussian * (2 - distance) * dh
 
 
 @jax.custom_jvp

@@ -33,7 +33,6 @@ app = typer.Typer(
 )
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML or JSON).")]
-ResultFile = Annotated[Path, typer.Argument(help="Result file (netCDF).")]
 
 
 def main() -> None:
@@ -200,11 +199,12 @@ def show(
 @app.command()
 @reported
 def plot(
-    result: ResultFile,
+    result: Annotated[Path, typer.Argument(help="Result file (netCDF), or directory of a sweep.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the figures.")],
 ) -> None:
-    """Draw the figures of a result."""
-    for path in fwdmft.plot(fwdmft.open_result(result), output):
+    """Draw the figures of a result, or of a sweep along each of its fields."""
+    tree = fwdmft.open_sweep(result) if result.is_dir() else fwdmft.open_result(result)
+    for path in fwdmft.plot(tree, output):
         typer.echo(path)
 
 

@@ -25,6 +25,9 @@ from fwdmft.plotting.loss import loss_figure
 from fwdmft.plotting.predictions import predictions_figure
 from fwdmft.plotting.scaling import scaling_figure
 from fwdmft.plotting.signal_to_noise import signal_to_noise_figure
+from fwdmft.plotting.sweep_in_time import sweep_in_time_figure
+from fwdmft.plotting.sweep_panels import Line, lines
+from fwdmft.plotting.sweep_values import sweep_values_figure
 from fwdmft.plotting.task import task_figure
 from fwdmft.plotting.two_time import two_time_figure
 from fwdmft.plotting.variance import variance_figure
@@ -46,20 +49,30 @@ FIGURES: dict[str, Callable[[xr.DataTree], Figure | None]] = {
     "collapse": collapse_figure,
 }
 
-__all__ = ["FIGURES", "plot"]
+SWEEP_FIGURES: dict[str, Callable[[xr.DataTree, Line], Figure | None]] = {
+    "in_time": sweep_in_time_figure,
+    "at_the_end": sweep_values_figure,
+}
+
+__all__ = ["FIGURES", "SWEEP_FIGURES", "plot"]
 
 
 def plot(result: xr.DataTree | str | os.PathLike[str], directory: str | os.PathLike[str]) -> list[Path]:
     """Draw every figure the result has data for into `directory` (made if missing); returns the files
     written.
 
-    `result` is a tree or the path of a result file. Raises InputError for a path that is not a result, or a
-    directory that cannot be written to.
+    `result` is a tree (of `open_sweep` too) or the path of a result file. Raises InputError for a path that is not a
+    result, or a directory that cannot be written to.
     """
     tree = result if isinstance(result, xr.DataTree) else open_result(result)
     place = _directory(directory)
-    drawn = {place / f"{name}.png": draw(tree) for name, draw in FIGURES.items()}
-    return [_save(figure, path) for path, figure in drawn.items() if figure is not None]
+    drawn = _of_sweep(tree) if "sweep_dimensions" in tree.attrs else {n: draw(tree) for n, draw in FIGURES.items()}
+    return [_save(figure, place / f"{name}.png") for name, figure in drawn.items() if figure is not None]
+
+
+def _of_sweep(tree: xr.DataTree) -> dict[str, Figure | None]:
+    """Every figure along every swept field, the others at their first value."""
+    return {f"{line.dim}_{name}": draw(tree, line) for line in lines(tree) for name, draw in SWEEP_FIGURES.items()}
 
 
 def _directory(directory: str | os.PathLike[str]) -> Path:

@@ -60,8 +60,12 @@ def panels(rows: int, columns: int, size: tuple[float, float] = (3.0, 2.5), **sh
 
 def width_colors(widths: Sequence[int]) -> dict[int, Any]:
     """A viridis colour for every width, dark for narrow; the palest yellows are left out."""
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.12, 0.82, max(len(widths), 2)))
-    return {int(width): tuple(shade) for width, shade in zip(sorted(widths), shades, strict=False)}
+    return dict(zip(map(int, sorted(widths)), shades(len(widths)), strict=True))
+
+
+def shades(count: int) -> list[Any]:
+    """`count` viridis colours in order, dark first, without the palest yellows."""
+    return [tuple(shade) for shade in matplotlib.colormaps["viridis"](np.linspace(0.12, 0.82, max(count, 2)))[:count]]
 
 
 def width_handles(widths: Sequence[int], text: str = "networks, $N = {}$", **look: Any) -> list[Artist]:
