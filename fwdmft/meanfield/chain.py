@@ -350,9 +350,11 @@ class Chain(FieldEquations):
         rank, full = np.asarray(bases.rank).tolist(), np.asarray(bases.full).tolist()
         blocks = [block for pair in self._blocks for block in pair]
         old = [capacity for pair in self.capacities for capacity in pair]
+        # A pass with a full basis was broken off, so nothing is known about what the others would have needed.
+        least = old if any(full) else [0] * len(old)
         new = [
-            _capacity(2 * capacity if over else 1.15 * used, block)
-            for capacity, over, used, block in zip(old, full, rank, blocks, strict=True)
+            max(floor, _capacity(1.5 * capacity if over else 1.15 * used, block))
+            for floor, capacity, over, used, block in zip(least, old, full, rank, blocks, strict=True)
         ]
         return replace(self, capacities=tuple(zip(new[::2], new[1::2], strict=True)))
 
@@ -382,15 +384,9 @@ def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], g
     Bases start with room for several times the vectors of a step, as is usual, or once over for many positions.
     """
     inputs = InputWeights(x, wiring.sigma_w[0], wiring.sigma_b)
-    blocks = wiring.blocks(len(x) // wiring.positions)
     times = 7 if wiring.positions == 1 else 1
-    return Chain(
-        inputs=inputs,
-        gamma0=jnp.asarray(gamma0),
-        local=tuple(local),
-        wiring=wiring,
-        capacities=_capacities(blocks, times),
-    )
+    capacities = _capacities(wiring.blocks(len(x) // wiring.positions), times)
+    return Chain(inputs, jnp.asarray(gamma0), tuple(local), wiring, capacities)
 
 
 def _capacities(blocks: list[tuple[int, int]], times: int) -> tuple[tuple[int, int], ...]:
