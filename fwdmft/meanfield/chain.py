@@ -386,7 +386,7 @@ def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], g
     inputs = InputWeights(x, wiring.sigma_w[0], wiring.sigma_b)
     times = 7 if wiring.positions == 1 else 1
     capacities = _capacities(wiring.blocks(len(x) // wiring.positions), times)
-    return Chain(inputs, jnp.asarray(gamma0), tuple(local), wiring, capacities)
+    return Chain(inputs=inputs, gamma0=jnp.asarray(gamma0), local=tuple(local), wiring=wiring, capacities=capacities)
 
 
 def _capacities(blocks: list[tuple[int, int]], times: int) -> tuple[tuple[int, int], ...]:
