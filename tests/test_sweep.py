@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -145,10 +146,19 @@ def test_paths_start_at_the_file_that_names_them(tmp_path: Path) -> None:
 
 
 class InThisProcess(ThreadPoolExecutor):
-    """What computes points in the tests, in place of new processes."""
+    """What computes points in the tests, in place of new processes. The netCDF library takes one thread at a time."""
+
+    turn = Lock()
 
     def __init__(self, workers: int, **_: Any) -> None:
         super().__init__(workers)
+
+    def submit(self, job: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+        def in_turn() -> Any:
+            with self.turn:
+                return job(*arguments, **named)
+
+        return super().submit(in_turn)
 
 
 @pytest.fixture
