@@ -1,6 +1,6 @@
 """Deep networks against theory as the width grows: `python benchmarks/deep_networks.py [NAME ...]`.
 
-Each setting trains ensembles of four widths and computes the theory with `fwdmft.run`. At the times that are kept,
+Each setting trains ensembles of three widths and computes the theory with `fwdmft.run`. At the times that are kept,
 
     N Var q_N = Sigma + c / N + ...        E q_N = q + b / N + d / N^2 + ...
 
@@ -39,8 +39,8 @@ class Setting(NamedTuple):
     rate: float
     steps: int
     neurons: int = 8192
-    widths: tuple[int, ...] = (32, 64, 128, 256)
-    members: tuple[int, ...] = (16000, 12000, 8000, 4000)
+    widths: tuple[int, ...] = (32, 64, 128)
+    members: tuple[int, ...] = (20000, 16000, 8000)
 
 
 SETTINGS = {
@@ -62,7 +62,7 @@ def experiment(setting: Setting, save_every: int) -> dict[str, Any]:
         "parameterization": {"kind": "mean_field", "gamma0": setting.gamma0},
         "optimizer": {"kind": "gradient_descent", "learning_rate": setting.rate, "steps": setting.steps},
         "data": {"kind": "file", "path": "points.npz"},
-        "theory": {"neurons": setting.neurons, "save_every": save_every, "covariance": False},
+        "theory": {"neurons": setting.neurons, "save_every": save_every, "tolerance": 0.01, "covariance": False},
         "ensemble": {"widths": list(setting.widths), "members": list(setting.members), "samples": 0},
     }
 
@@ -139,7 +139,7 @@ def report(theory: xr.Dataset, ensemble: xr.Dataset) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sigma and b of deep networks from ensembles of growing width.")
     parser.add_argument("names", nargs="*", help=f"settings; left out: {', '.join(SETTINGS)}")
-    parser.add_argument("--save-every", type=int, default=5, help="keep every n-th time and the last")
+    parser.add_argument("--save-every", type=int, default=8, help="keep every n-th time and the last")
     parser.add_argument("--save", type=Path, help="a folder for the result files")
     a = parser.parse_args()
     for name in a.names or SETTINGS:

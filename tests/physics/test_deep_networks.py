@@ -39,7 +39,7 @@ def case(request: pytest.FixtureRequest, run: Runner) -> Case:
         parameterization={"kind": "mean_field", "gamma0": gamma0},
         optimizer={"kind": "gradient_descent", "learning_rate": rate, "steps": steps},
         data={"kind": "file", "path": str(path)},
-        theory={"neurons": 8192, "probes": 4, "covariance": False},
+        theory={"neurons": 8192, "fluctuation_neurons": 6144, "probes": 4, "tolerance": 0.01, "covariance": False},
     )
     return Case(tree["theory"].to_dataset(), reference)
 
@@ -74,8 +74,8 @@ def test_unequal_widths_frozen_weights_and_biases(run: Runner, two_points: str) 
         parameterization={"kind": "mean_field", "gamma0": 1.5},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 10},
         data={"kind": "file", "path": two_points},
-        theory={"neurons": 4096, "replicates": 8, "probes": 4, "save_every": 3, "covariance": False},
-        ensemble={"widths": [256], "members": 1500, "samples": 0},
+        theory={"neurons": 2048, "probes": 4, "tolerance": 0.01, "save_every": 3, "covariance": False},
+        ensemble={"widths": [256], "members": 1000, "samples": 0},
     )
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
     for name in OBSERVABLES:
