@@ -236,7 +236,11 @@ def main() -> None:
     parser.add_argument("--gamma0", type=float, default=3.0, help="feature-learning strength")
     parser.add_argument("--learning-rate", type=float, default=0.015, help="step size eta")
     parser.add_argument("--target", type=float, default=1.0, help="target y")
-    result = solve(**vars(options := parser.parse_args()))
+    parser.add_argument("--save", help="a .npz file for all that is found")
+    options = parser.parse_args()
+    result = solve(options.depth, options.steps, options.gamma0, options.learning_rate, options.target)
+    if options.save:
+        np.savez(options.save, **result)
     columns = ("f", "kernel", "variance_f", "variance_kernel", "variance_feature", "variance_gradient")
     print("step, f, K, N Var f, N Var K, N Var Phi^1 .. Phi^L, N Var G^1 .. G^L")
     for t in sorted({0, *np.linspace(1, options.steps - 1, 5).astype(int)} & set(range(options.steps))):

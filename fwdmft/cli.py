@@ -86,16 +86,41 @@ def run(
     experiment: ExperimentFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Result file to write (netCDF).")],
     force: Annotated[bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, whatever an interrupted run has left.")] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between checkpoints of the ensembles, kept in OUTPUT.partial.")
+    ] = 30.0,
 ) -> None:
-    """Compute an experiment and write its result."""
+    """Compute an experiment and write its result; go on from where an interrupted run of it was."""
     from fwdmft.results.write import check_output, write_result
 
     loaded = fwdmft.load_experiment(experiment)
-    check_output(output)
-    with live_progress() as progress:
-        result = fwdmft.run(loaded, progress=progress, force=force)
-    write_result(result, output)
+    with _checkpoint(check_output(output), fresh) as kept, live_progress() as progress:
+        result = fwdmft.run(loaded, progress=progress, force=force, checkpoint=kept, checkpoint_every=checkpoint_every)
+        write_result(result, output)
     _print_summary(result)
+
+
+@contextmanager
+def _checkpoint(output: Path, fresh: bool) -> Iterator[Path]:
+    """The directory of a run's checkpoint; it goes when the result is written, or can never be."""
+    from fwdmft.networks import checkpoint
+
+    place = checkpoint.beside(output)
+    if fresh:
+        checkpoint.discard(place)
+    if place.exists():
+        typer.echo(f"going on from {place}", err=True)
+    try:
+        yield place
+    except KeyboardInterrupt:
+        if place.exists():
+            typer.echo(f"{place} is kept: the same command goes on from there", err=True)
+        raise
+    except fwdmft.ComputationError:
+        checkpoint.discard(place)
+        raise
+    checkpoint.discard(place)
 
 
 @app.command()

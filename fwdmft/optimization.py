@@ -11,6 +11,7 @@ and weight decay is the L2 kind, in units of the scaled gradient: without moment
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,13 @@ class Rung:
     coefficient: float
 
 
+class Stream(NamedTuple):
+    """Training points that are not observed: x (point, feature), y (point, output), in the order in which they come."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything an optimizer decides before training starts.
@@ -31,6 +39,7 @@ class Plan:
     batches: (steps, batch size) positions in the list of training points, or None for all of them at every step.
     tolerance: None for discrete gradient descent; a number asks for its small-step limit to that relative accuracy.
     ladder: results are the combination sum_j coefficient_j q(substeps_j); one rung of one substep is plain descent.
+    stream: the training points where they are not among the observed ones (online learning), else None.
     """
 
     learning_rates: np.ndarray
@@ -39,10 +48,18 @@ class Plan:
     weight_decay: float = 0.0
     tolerance: float | None = None
     ladder: tuple[Rung, ...] = (Rung(1, 1.0),)
+    stream: Stream | None = None
 
     @property
     def steps(self) -> int:
         return len(self.learning_rates)
+
+    @property
+    def fresh(self) -> int:
+        """Points of the stream that a step trains on; 0 without a stream."""
+        if self.stream is None:
+            return 0
+        return len(self.stream.x) if self.batches is None else self.batches.shape[1]
 
     def intervals(self, save_every: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Learning rates (saved, save_every) and batches (saved, save_every, batch size) after each saved step.
@@ -60,6 +77,9 @@ class Plan:
 
     def on_ladder(self, ladder: tuple[Rung, ...]) -> "Plan":
         return replace(self, ladder=ladder)
+
+    def on_stream(self, stream: Stream) -> "Plan":
+        return replace(self, stream=stream)
 
 
 def ladders(longest: int = 9, rungs: int = 5) -> Iterator[tuple[Rung, ...]]:

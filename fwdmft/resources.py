@@ -4,7 +4,7 @@ import psutil
 
 from fwdmft.errors import InputError
 from fwdmft.meanfield.theory import TheoryTask, concurrent_replicates, direction_block, direction_bytes
-from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes
+from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
 from fwdmft.networks.training import Task
 
 BASE = 400 << 20
@@ -15,9 +15,12 @@ def theory_bytes(task: TheoryTask) -> int:
     """Estimated peak memory of the theory: neurons, travelling directions, checkpoints, saved results."""
     points, outputs = task.y.shape
     saved, spec = len(task.times), task.spec
-    per_neuron = points * (3 + 4 * outputs) + 2 * outputs
+    per_neuron = task.rows * (3 + 4 * outputs) + 2 * outputs
     observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
     total = 6 * spec.neurons * per_neuron + 8 * observables
+    if spec.responses:
+        rows = len(task.equations.layers) + points / spec.replicates
+        total += int(3 * task.plan.steps * points * rows * spec.neurons)
     if spec.fluctuations or spec.bias:
         samples = (spec.fluctuation_neurons or spec.neurons) // spec.replicates * concurrent_replicates(task)
         checkpoints = 2 * saved**0.5 * samples * per_neuron
@@ -31,7 +34,7 @@ def theory_bytes(task: TheoryTask) -> int:
 
 def ensemble_bytes(task: Task, width: int, members: int) -> int:
     """Estimated peak memory of training one width."""
-    return CONCURRENT * chunk_size(task, width, members) * member_bytes(task, width)
+    return CONCURRENT * chunk_size(task, width, members) * member_bytes(task, width) + statistics_bytes(task)
 
 
 def check_memory(needed: int, force: bool) -> None:
@@ -42,7 +45,7 @@ def check_memory(needed: int, force: bool) -> None:
             "memory",
             f"an estimated {_gigabytes(needed + BASE)}",
             f"at most the {_gigabytes(available)} that are available: raise theory.save_every, lower theory.neurons, "
-            "set theory.covariance to false, or force the run (--force)",
+            "set theory.covariance or ensemble.kernels to false (or ensemble.kernel_points), or force (--force)",
         )
 
 

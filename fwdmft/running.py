@@ -1,7 +1,10 @@
 """Run an experiment: theory and ensembles on the same task, assembled into one result."""
 
+import hashlib
+import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import jax
@@ -13,44 +16,61 @@ import xarray as xr
 from fwdmft import losses, registry
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
+from fwdmft.datasets.streams import with_stream
 from fwdmft.errors import InputError
+from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, gradient_flow_ladders, solve
-from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
+from fwdmft.networks.checkpoint import Checkpoint
+from fwdmft.networks.ensemble import WidthStatistics, statistics_bytes, train_ensemble
 from fwdmft.networks.training import Task, split_losses
-from fwdmft.optimization import Rung
+from fwdmft.optimization import Plan
 from fwdmft.resources import check_memory, ensemble_bytes, theory_bytes
 from fwdmft.results.build import result_tree
 from fwdmft.spec.experiment import Experiment
-from fwdmft.spec.halves import TheorySpec
+from fwdmft.spec.halves import EnsembleSpec, TheorySpec
 
 Progress = Callable[[str, int, int], None]
 """(stage, done, total), called as work proceeds."""
+
+LARGE_PREDICTIONS = 1 << 29
+"""Bytes of statistics of the predictions from which, unless asked for, they are kept at the last time alone."""
 
 DEFAULT_WIDTHS = (64, 256, 1024)
 """Widths of the predicted loss when no ensemble names any."""
 
 
-def run(experiment: Experiment, progress: Progress | None = None, force: bool = False) -> xr.DataTree:
+def run(
+    experiment: Experiment,
+    progress: Progress | None = None,
+    force: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 30.0,
+) -> xr.DataTree:
     """Compute an experiment and return its result (see the documentation of the result file).
 
     progress: called with (stage, done, total). force: run even if the memory estimate exceeds what is available.
+    checkpoint: a directory in which the ensembles put down what they have, at most every `checkpoint_every` seconds,
+    and from which a later run of the same experiment goes on; who asked for it removes it.
     The theory runs in float64 and networks in the precision asked for, whatever JAX is set to elsewhere.
     Raises InputError for data or settings that do not fit, ComputationError when training diverges.
     """
     report = progress or (lambda stage, done, total: None)
     start = time.perf_counter()
-    dataset = load_points(experiment)
+    dataset, plan = _points_and_plan(experiment)
     _check_lazy(experiment)
+    kept = (
+        None if checkpoint is None else Checkpoint(checkpoint, _identity(experiment, dataset, plan), checkpoint_every)
+    )
     with jax.enable_x64(True):
-        theory_task = _theory_task(experiment, dataset)
+        theory_task = _theory_task(experiment, dataset, plan)
         check_memory(_peak_bytes(experiment, dataset, theory_task), force)
         theory = solve(theory_task, report) if experiment.theory else None
         theory_seconds = time.perf_counter() - start
         ladder = gradient_flow_ladders(theory_task)[1]
-    ensemble = _ensembles(experiment, dataset, ladder, report)
+    ensemble = _ensembles(experiment, dataset, plan.on_ladder(ladder), report, kept)
+    ensembled = np.stack([each.jackknifed["ensembled_loss"].value for each in ensemble]) if ensemble else None
     with jax.enable_x64(True):
         theory_loss, at_width, widths = _theory_losses(experiment, dataset, theory)
-        ensembled = _ensembled_loss(experiment, dataset, ensemble)
     kind = experiment.architecture.kind
     provider = registry.registry().provider("architecture", kind)
     diagnostics = {
@@ -74,6 +94,29 @@ def run(experiment: Experiment, progress: Progress | None = None, force: bool = 
     )
 
 
+def _points_and_plan(experiment: Experiment) -> tuple[Dataset, Plan]:
+    """The points that are observed, and the plan of training."""
+    dataset = load_points(experiment)
+    plan = experiment.optimizer.plan(dataset.n_train)
+    return with_stream(dataset, plan) if experiment.optimizer.online else (dataset, plan)
+
+
+def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str, str]:
+    """What the statistics of the ensembles depend on, by name."""
+    provider = registry.registry().provider("architecture", experiment.architecture.kind)
+    data = hashlib.sha256()
+    for array in (dataset.x, dataset.y, dataset.train, *(plan.stream or ())):
+        data.update(repr((array.shape, array.dtype)).encode())
+        data.update(array.tobytes())
+    return {
+        "experiment": experiment.model_dump_json(exclude={"name", "title", "description"}),
+        "data": data.hexdigest(),
+        "version of fwdmft": _version("fwdmft"),
+        "version of jax": _version("jax"),
+        "plugin": f"{provider.name} {provider.version or _version(provider.distribution)}",
+    }
+
+
 def _check_lazy(experiment: Experiment) -> None:
     decay = getattr(experiment.optimizer, "weight_decay", 0.0)
     if experiment.parameterization.richness(None) == 0 and decay:
@@ -82,33 +125,46 @@ def _check_lazy(experiment: Experiment) -> None:
         )
 
 
-def _theory_task(experiment: Experiment, dataset: Dataset) -> TheoryTask:
+def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> TheoryTask:
     """The theory of the experiment; with a modest one where only ensembles are asked for (it finds their step)."""
     parameterization = experiment.parameterization
     limit = parameterization.richness(None)
     many = 1 << 24
-    architecture = registry.registry().get("architecture", experiment.architecture.kind)
     spec = experiment.theory or TheorySpec(neurons=512)
     return TheoryTask(
-        equations=architecture.field_equations(
-            experiment.architecture, parameterization, dataset.x, dataset.y.shape[1]
-        ),
+        equations=_field_equations(experiment, dataset, plan),
         lazy_scale=many * parameterization.richness(many) ** 2 if limit == 0 else None,
         y=dataset.y,
         train=dataset.train,
         loss=experiment.loss,
-        plan=experiment.optimizer.plan(int(dataset.train.sum())),
+        plan=plan,
         spec=spec,
-        times=experiment.save_times()[0],
+        times=experiment.save_times(plan.steps)[0],
     )
 
 
-def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung, ...]) -> Task:
+def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> FieldEquations:
+    kind = experiment.architecture.kind
+    architecture = registry.registry().get("architecture", kind)
+    equations = architecture.field_equations(
+        experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
+    )
+    if plan.stream is None:
+        return equations
+    carrying = equations.carrying(dataset.x, plan.fresh)
+    if carrying is None:
+        raise InputError(
+            "optimizer.data", "online", f"offline for architecture {kind}, whose theory is on fixed points"
+        )
+    return carrying
+
+
+def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task:
     assert experiment.ensemble is not None
     architecture = registry.registry().get("architecture", experiment.architecture.kind)
     parameterization, spec = experiment.parameterization, experiment.ensemble
     theory_every = experiment.theory.save_every if experiment.theory else 1
-    return Task(
+    task = Task(
         build=lambda width, key: architecture.model(
             experiment.architecture, parameterization, dataset.x, dataset.y.shape[1], width, key
         ),
@@ -117,21 +173,32 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, ladder: tuple[Rung,
         y=dataset.y,
         train=dataset.train,
         loss=experiment.loss,
-        plan=experiment.optimizer.plan(int(dataset.train.sum())).on_ladder(ladder),
+        plan=plan,
         save_every=spec.save_every or theory_every,
         center=parameterization.center,
         kernels=spec.kernels,
         dtype=np.dtype(spec.precision),
+        kernel_points=spec.kernel_points,
     )
+    return replace(task, final_only=_final_only(spec, task))
+
+
+def _final_only(spec: EnsembleSpec, task: Task) -> bool:
+    """Whether predictions are kept at the last time alone."""
+    extrapolated = task.plan.tolerance is not None
+    if spec.predictions == "last" and extrapolated:
+        raise InputError("ensemble.predictions", "last", "every or auto, as gradient_flow extrapolates predictions")
+    too_large = statistics_bytes(replace(task, kernels=False)) > LARGE_PREDICTIONS and not extrapolated
+    return spec.predictions == "last" or (spec.predictions == "auto" and too_large)
 
 
 def _ensembles(
-    experiment: Experiment, dataset: Dataset, ladder: tuple[Rung, ...], report: Progress
+    experiment: Experiment, dataset: Dataset, plan: Plan, report: Progress, checkpoint: Checkpoint | None
 ) -> list[WidthStatistics]:
     spec = experiment.ensemble
     if spec is None:
         return []
-    task = _ensemble_task(experiment, dataset, ladder)
+    task = _ensemble_task(experiment, dataset, plan)
 
     def one(width: int, members: int) -> WidthStatistics:
         stage = f"width {width}"
@@ -142,9 +209,10 @@ def _ensembles(
                 width,
                 members,
                 spec.seed,
-                experiment.save_times()[1],
+                task.times,
                 spec.samples,
                 lambda done: report(stage, done, members),
+                checkpoint,
             )
 
     return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]
@@ -185,17 +253,10 @@ def _loss_at_width(
     return np.stack(splits, axis=-1)
 
 
-def _ensembled_loss(experiment: Experiment, dataset: Dataset, ensemble: list[WidthStatistics]) -> np.ndarray | None:
-    if not ensemble:
-        return None
-    means = jnp.asarray(np.stack([each.mean["prediction"] for each in ensemble]))
-    return np.asarray(split_losses(experiment.loss, means, dataset.y, dataset.train))
-
-
 def _peak_bytes(experiment: Experiment, dataset: Dataset, theory: TheoryTask) -> int:
     needed = theory_bytes(theory) if experiment.theory else 0
     if experiment.ensemble:
-        task = _ensemble_task(experiment, dataset, theory.plan.ladder)
+        task = _ensemble_task(experiment, dataset, theory.plan)
         pairs = zip(experiment.ensemble.widths, experiment.ensemble.members_per_width(), strict=True)
         needed = max(needed, *(ensemble_bytes(task, width, members) for width, members in pairs))
     return needed

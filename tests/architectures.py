@@ -37,7 +37,7 @@ def cnn(name: str, architecture: dict[str, Any], shape: tuple[int, int, int], **
     spec = {"kind": "cnn", **architecture}
     x, y, train = points(2, int(np.prod(shape)))
     images = x.reshape(2, *shape)
-    sizes = {"few": 512, "neurons": 1 << 12, "widths": (32, 96), "members": (3000, 3000)}
+    sizes = {"few": 512, "neurons": 1 << 12, "widths": (32, 96), "members": (1500, 1000)}
     return Case(f"cnn-{name}", registry().get("architecture", "cnn"), spec, images, y, train, **(sizes | settings))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from fwdmft.jackknife import Jackknifed
 from fwdmft.results.build import result_tree
 from fwdmft.results.describe import OBSERVABLES
 
@@ -52,6 +53,9 @@ class Statistics:
     variance_standard_error: Arrays
     sample_prediction: np.ndarray
     seconds: float
+    jackknifed: dict[str, Jackknifed] = field(default_factory=dict)
+    traces: Arrays = field(default_factory=dict)
+    kernel_points: np.ndarray | None = None
 
 
 def experiment(title: str = "Stand-in of a result") -> SimpleNamespace:
@@ -184,7 +188,39 @@ def _one_width(truth: Theory, width: int, shift: float, random: np.random.Genera
     sigma = truth.variance["prediction"] / width
     wiggle = np.sqrt(sigma) * random.normal(size=(16, 1, *sigma.shape[1:]))
     samples = (truth.mean["prediction"] + wiggle).astype(np.float32)
-    return Statistics(width, members, 0, truth.times, mean, variance, mean_error, variance_error, samples, 1.5)
+    of_task = _of_task(width, random)
+    for name, source in (("accuracy", "accuracy"), ("member_feature_alignment", "mean_kernel_alignment")):
+        value, error = of_task[source].value, of_task[source].standard_error
+        layered = name != "accuracy"
+        mean[name], mean_error[name] = (np.stack([a] * DEPTH, axis=1) if layered else a for a in (value, error))
+        variance[name], variance_error[name] = members * mean_error[name] ** 2, 0.1 * mean_error[name] ** 2
+    moments = mean, variance, mean_error, variance_error
+    return Statistics(width, members, 0, truth.times, *moments, samples, 1.5, of_task)
+
+
+def _of_task(width: int, random: np.random.Generator) -> dict[str, Jackknifed]:
+    """What jackknifed statistics of a task look like: narrow networks train slower and gain more from averaging."""
+    t = np.linspace(0, 1, STEPS)[:, None]
+    scaled = t * (1 - 20 / width)
+    trained = 1 - np.exp(-4 * scaled)
+    plateau = np.array([0.001, 0.08])
+    loss = np.array([2.0, 1.0]) * (np.exp(-6 * scaled) + plateau + 2 * trained / width)
+    accuracy = 0.5 + np.array([0.48, 0.4]) * trained
+    values = {
+        "loss": loss,
+        "accuracy": accuracy - 2 * trained / width,
+        "ensembled_loss": loss - 2 * trained / width,
+        "ensembled_accuracy": accuracy,
+        "prediction_relative_variance": np.where(t > 0, 5 / width * (1 + np.tile(trained, 2)), np.nan),
+        "mean_kernel_alignment": 0.2 + 0.5 * trained[:, 0],
+    }
+    return {name: _jackknifed(value, random) for name, value in values.items()}
+
+
+def _jackknifed(value: np.ndarray, random: np.random.Generator) -> Jackknifed:
+    """16 groups that scale the value each by its own factor, close to 1."""
+    factors = 1 + 1e-3 * random.normal(size=(16, *[1] * value.ndim))
+    return Jackknifed(value, value * factors)
 
 
 def loss_curves() -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from experiments import experiment, message
+from result_stand_ins import experiment as stand_in
 from sklearn.datasets import load_digits, load_sample_images
 from typer.testing import CliRunner
 
@@ -15,8 +16,10 @@ from fwdmft import Architecture
 from fwdmft.cli import app
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
+from fwdmft.datasets.standardize import PROCEDURE
 from fwdmft.errors import InputError
 from fwdmft.registry import registry
+from fwdmft.results.build import result_tree
 from fwdmft.spec.images import DigitsData, PhotoPatchesData
 
 
@@ -59,6 +62,19 @@ def test_standardisation_is_on_record(data: Dataset) -> None:
     np.testing.assert_allclose(np.clip(original, 0, lowest), original, atol=1e-12)
     flat = data.flattened().standardization
     assert flat is not None and flat.mean.shape == (data.x[0].size,)
+
+
+def test_standardisation_is_in_the_result() -> None:
+    raw = digits(standardize=False)
+    for data, plain, dims in (
+        (digits(), raw, ("height", "width", "channel")),
+        (digits().flattened(), raw.flattened(), ("feature",)),
+    ):
+        found = result_tree(stand_in(), data, None, None, None, [], [], None, {}, "none", "0")["data"]
+        assert (found["x_mean"].dims, found["x_scale"].dims) == (dims, ("point",))
+        original = found["x"] * found["x_scale"] + found["x_mean"]
+        np.testing.assert_allclose(original.transpose("point", *dims), plain.x, atol=1e-12)
+        assert found.attrs["standardization"] == PROCEDURE
 
 
 def test_digits_removes_the_mean_of_the_training_images_only() -> None:
@@ -106,18 +122,18 @@ def test_digits_refuses_what_it_cannot_give() -> None:
 
 def test_patches_are_tiles_of_their_photograph_and_half() -> None:
     """Every patch is found once, at a place of the grid: training patches left of the middle, test patches right."""
-    data = patches(train=24, test=18, standardize=False, targets="labels", size=20)
-    assert data.x.shape == (42, 20, 20, 3)
+    data = patches(train=24, test=18, standardize=False, targets="labels", size=40)
+    assert data.x.shape == (42, 40, 40, 3)
     photographs = load_sample_images().images
     covered = [np.zeros(photograph.shape[:2], int) for photograph in photographs]
     for patch, label, trained in zip(data.x * 255, data.y[:, 0].astype(int), data.train, strict=True):
-        corners = [(row, column) for row in range(0, 408, 20) for column in range(0, 640, 20)]
-        found = [at for at in corners if _at(photographs[label], at, 20, patch)]
+        corners = [(row, column) for row in range(0, 400, 40) for column in range(0, 640, 40)]
+        found = [at for at in corners if _at(photographs[label], at, 40, patch)]
         assert len(found) == 1
         row, column = found[0]
-        assert (column + 20 <= 320) if trained else (column >= 320)
-        covered[label][row : row + 20, column : column + 20] += 1
-    assert all(each.max() == 1 and each.sum() == 21 * 400 for each in covered)
+        assert (column + 40 <= 320) if trained else (column >= 320)
+        covered[label][row : row + 40, column : column + 40] += 1
+    assert all(each.max() == 1 and each.sum() == 21 * 1600 for each in covered)
 
 
 def _at(photograph: np.ndarray, corner: tuple[int, int], size: int, patch: np.ndarray) -> bool:

@@ -140,3 +140,13 @@ def test_alignment_with_vanishing_targets_is_undefined() -> None:
     with np.errstate(all="raise"):
         assert np.isnan(derived.alignment(np.eye(3), np.zeros((3, 1))))
         assert np.isnan(derived.alignment(np.zeros((2, 3, 3)), np.ones((3, 1)))).all()
+
+
+def test_no_alignment_without_training_points(tree: xr.DataTree) -> None:
+    """As in online learning, where none is among the points observed."""
+    y = tree["data"]["y"].values
+    theory, ensemble = dict(tree["theory"].to_dataset().variables), dict(tree["ensemble"].to_dataset().variables)
+    widths = tree["ensemble"]["width"].values.tolist()
+    for train, expected in ((np.zeros(len(y), bool), False), (np.ones(len(y), bool), True)):
+        for found in (derived.of_theory(theory, y, train), derived.of_ensemble(ensemble, widths, y, train)):
+            assert ("tangent_kernel_alignment" in found) == expected and "tangent_kernel_signal_to_noise" in found

@@ -47,7 +47,7 @@ def test_run_show_plot(toy: Path, tmp_path: Path) -> None:
         assert {v.dtype for v in tree["theory"].data_vars.values()} == {np.dtype("float64")}
     result = CliRunner().invoke(app, ["plot", str(output), "-o", str(tmp_path / "figures")])
     assert result.exit_code == 0, result.output
-    assert len(list((tmp_path / "figures").glob("*.png"))) == 9
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 11
 
 
 def test_memory_is_foreseen(toy: Path, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_fitted_power_by_hand() -> None:
 _NEEDS_THEORY = {"bias", "scaling", "layer_covariance", "two_time"}
 _DRAWN = {
     "ensemble only": ({"of": None}, [name for name in FIGURES if name not in _NEEDS_THEORY]),
-    "theory only": ({"networks": []}, [name for name in FIGURES if name != "scaling"]),
+    "theory only": ({"networks": []}, [name for name in FIGURES if name not in ("scaling", "task", "collapse")]),
     "no variance, no bias": (
         {"of": stand_ins.theory(1, False, False)},
         [name for name in FIGURES if name != "layer_covariance"],
@@ -219,7 +219,7 @@ def test_networks_without_kernels() -> None:
     ]
     partial = stand_ins.tree(of=None, networks=kept)
     drawn = [name for name, draw in FIGURES.items() if draw(partial) is not None]
-    assert drawn == ["loss", "predictions", "variance"]
+    assert drawn == ["loss", "predictions", "variance", "task", "collapse"]
 
 
 def test_no_test_points_and_one_width() -> None:

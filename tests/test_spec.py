@@ -108,8 +108,12 @@ def test_missing_file(tmp_path: Path) -> None:
         ({"optimizer": optimizer(momentum=1)}, "optimizer.momentum: got 1; expected a number less than 1"),
         (
             {"optimizer": {"kind": "gradient_descent", "learning_rate": 1}},
-            "optimizer.steps: got nothing; expected number of steps (steps); results are taken before each "
-            "step's update",
+            "optimizer.steps: got nothing; expected a number of steps, or epochs with batch",
+        ),
+        ({"optimizer": optimizer(epochs=2)}, "optimizer.epochs: got 2; expected either steps or epochs"),
+        (
+            {"optimizer": {"kind": "gradient_descent", "learning_rate": 1, "epochs": 2}},
+            "optimizer.epochs: got 2; expected batch to be given with epochs; otherwise say steps",
         ),
         (
             {"optimizer": {"kind": "gradient_decent"}},
@@ -224,11 +228,11 @@ def test_richness_and_weight_scales() -> None:
 
 def test_save_times_end_with_the_last_step() -> None:
     loaded = load(theory={"save_every": 4}, ensemble={"widths": [8], "save_every": 5})
-    theory, ensemble = loaded.save_times()
+    theory, ensemble = loaded.save_times(10)
     assert theory.tolist() == [0, 4, 8, 9]
     assert ensemble.tolist() == [0, 5, 9]
-    assert load(theory={"save_every": 4}).save_times()[1].tolist() == [0, 4, 8, 9]
-    assert load(theory=None).save_times()[1].tolist() == list(range(10))
+    assert load(theory={"save_every": 4}).save_times(10)[1].tolist() == [0, 4, 8, 9]
+    assert load(theory=None).save_times(10)[1].tolist() == list(range(10))
 
 
 def test_json_round_trip_is_plain_json() -> None:

@@ -58,7 +58,8 @@ def test_chunks_make_no_difference(ten: WidthStatistics, monkeypatch: pytest.Mon
     monkeypatch.setattr(ensemble, "chunk_size", lambda *_: 4)
     chunked = members(10, samples=6, kernels=True)
     np.testing.assert_allclose(chunked.sample_prediction, ten.sample_prediction[:6], atol=1e-13)
-    assert set(ten.mean) == {"prediction", "loss", "feature_kernel", "gradient_kernel", "tangent_kernel"}
+    kernels = {"feature_kernel", "gradient_kernel", "tangent_kernel", "member_feature_alignment"}
+    assert set(ten.mean) == {"prediction", "loss", "mean_square"} | kernels
     for statistics in ("mean", "variance", "mean_standard_error", "variance_standard_error"):
         for name, value in getattr(ten, statistics).items():
             np.testing.assert_allclose(getattr(chunked, statistics)[name], value, atol=1e-12, err_msg=name)
@@ -237,8 +238,8 @@ def test_tangent_kernel_drives_the_predictions(loss: LossSpec) -> None:
 def test_losses_of_training_and_test_points() -> None:
     described = task()
     model = described.build(WIDTH, jax.random.key(0))
-    seen = measure(described, WIDTH, model, jnp.asarray(X), jnp.zeros_like(Y))
     f = np.asarray(jax.vmap(model)(jnp.asarray(X)))
+    seen = measure(described, WIDTH, model, jnp.asarray(X), jnp.asarray(f))
     expected = [((f - Y)[chosen] ** 2).sum() / 2 for chosen in (TRAIN, ~TRAIN)]
     np.testing.assert_allclose(seen["loss"], expected, rtol=1e-12)
     without_test = split_losses(SquaredError(), jnp.asarray(f), Y, np.ones(4, bool))

@@ -16,7 +16,6 @@ def cifar10(spec: Cifar10Data, path: Path) -> Dataset:
     """Images x (point, 32, 32, 3), pixels from 0 to 1 unless standardised; test points are from the test batch."""
     archive = read_archive(path)
     train, test = Pool(*archive.train, "training images of"), Pool(*archive.test, "test images of")
-    checked = "official files, checked" if archive.official else "not the official files"
-    facts: dict[str, str | int | float] = {"source": f"CIFAR-10 from {archive.source} ({checked})"}
+    facts: dict[str, str | int | float] = {"source": f"CIFAR-10 from {archive.source} ({archive.checked})"}
     description = f"CIFAR-10 {', '.join(spec.class_names.values())}"
     return labelled_images(spec, train, test, description, facts, _LARGEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fwdmft.datasets.dataset import Dataset, check_targets
+from fwdmft.datasets.streams import check_online
 from fwdmft.errors import InputError
 from fwdmft.registry import registry
 from fwdmft.spec.experiment import Experiment
@@ -16,6 +17,8 @@ def load_points(experiment: Experiment) -> Dataset:
     dataset = experiment.data.load(experiment.base).validate()
     check_targets(experiment.loss, dataset.y)
     experiment.optimizer.plan(dataset.n_train)
+    if experiment.optimizer.online:
+        check_online(experiment, dataset)
     kind = experiment.architecture.kind
     if not registry().get("architecture", kind).images:
         return dataset.flattened()

@@ -16,7 +16,7 @@ def load_pickled_arrays(content: bytes) -> Any:
 
 
 def _dtype(name: str | bytes, align: object = False, copy: object = False) -> np.dtype:
-    """Old pickles give the name as bytes and the two flags, which pickled arrays never need, as integers."""
+    """Python 2 wrote the name as bytes and the two flags as integers, which some versions of numpy warn about."""
     return np.dtype(name.decode("ascii") if isinstance(name, bytes) else name, align=bool(align), copy=bool(copy))
 
 

@@ -52,7 +52,8 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   forward together (`dynamics`). The cost is linear in the number of steps.
 - A Gaussian matrix between two layers is never formed. Its products with the few directions that training explores
   are drawn as they are needed, conditioned on all earlier ones (`gaussian_matrix`); the response functions A and B of
-  the papers are in these conditional means. Memory does not grow with the square of the number of steps.
+  the papers are in these conditional means. Memory does not grow with the square of the number of steps. `responses`
+  computes A and B themselves, as a diagnostic.
 - Sigma comes from derivatives of this pass in the weights p (`influences`, `fluctuations`), not from the inverse of the
   Hessian of the action over all pairs of times: no response functions are derived by hand, and no (P T)^3 inversion.
 - The influence has two parts, and each is treated as suits it. The *direct* one, psi_i of the average in which neuron
@@ -66,6 +67,9 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   field theory b is the one-loop shift of the mean, from the third derivatives of the action.)
 - Sample neurons come from scrambled Sobol sequences (`neurons`): errors fall faster than S^(-1/2). Independent
   scramblings give the standard errors of everything reported.
+- Online learning, with fresh points at every step, needs no other theory: neurons carry their input weights in place of
+  preactivations at fixed points (`weights`), and a step shows them its points (`FieldEquations.on`). The average over
+  the stream is not taken; trajectories, Sigma and b are those of the given one.
 - A step function's derivative matters when neurons are reweighted: see `fwdmft.activations` for ReLU.
 
 A worked case
@@ -91,5 +95,5 @@ Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in p. F
 
 Modules, in reading order: `field_equations` (what an architecture supplies), `chain` with its `wiring`,
 `gaussian_matrix`, `kernels`, `layers`, `weights`, `products`, `neurons`, `dynamics`, `passes`, `influences`,
-`fluctuations`, `lazy`, `theory`.
+`fluctuations`, `lazy`, `responses`, `theory`.
 """

@@ -49,7 +49,7 @@ from fwdmft.meanfield.kernels import LayerKernels, LayerSites, PopulationAverage
 from fwdmft.meanfield.neurons import Population, Supply
 from fwdmft.meanfield.positions import Taps
 from fwdmft.meanfield.products import mix
-from fwdmft.meanfield.weights import InputWeights, Trained, at_rest, heavy_ball
+from fwdmft.meanfield.weights import CarriedWeights, InputWeights, Trained, at_rest, carried_weights, heavy_ball
 from fwdmft.meanfield.wiring import Wiring
 
 
@@ -60,7 +60,7 @@ class Chain(FieldEquations):
     axis: see `following`.
     """
 
-    inputs: InputWeights
+    inputs: InputWeights | CarriedWeights
     gamma0: Array
     local: tuple[LocalMap, ...] = eqx.field(static=True)
     wiring: Wiring = eqx.field(static=True)
@@ -83,7 +83,7 @@ class Chain(FieldEquations):
     def supplies(self) -> tuple[Supply, ...]:
         found = []
         wiring = self.wiring
-        for m, (capacities, blocks) in enumerate(zip(self.capacities, wiring.blocks(self._points), strict=True)):
+        for m, (capacities, blocks) in enumerate(zip(self.capacities, self._blocks, strict=True)):
             (forward, first), (backward, first_back) = zip(capacities, blocks, strict=True)
             n = wiring.taps[m].offsets
             found.append(Supply(f"forward_{m + 1}", wiring.population(m + 1), n * forward, n * first))
@@ -92,7 +92,11 @@ class Chain(FieldEquations):
 
     @property
     def _points(self) -> int:
-        return len(self.inputs.gram) // self.wiring.positions
+        return self.inputs.points // self.wiring.positions
+
+    @property
+    def _blocks(self) -> list[tuple[int, int]]:
+        return self.wiring.blocks(self.inputs.most // self.wiring.positions)
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
@@ -130,7 +134,8 @@ class Chain(FieldEquations):
 
     def forward(self, state: ChainState, noise: dict[str, Array], p: NeuronWeights) -> tuple[Array, ChainActivity]:
         matrices = list(state.matrices)
-        h = state.h.value.reshape(self._points, self.wiring.positions, -1)
+        h = self.inputs.preactivations(state.h.value).reshape(self._points, self.wiring.positions, -1)
+        fields: list[Array] = []
         v: list[Array] = []
         u: list[Array] = []
         pull_back, u_coordinates = [], []
@@ -142,6 +147,7 @@ class Chain(FieldEquations):
                 u_coordinates.append(product.coordinates)
                 h = self._preactivation(h, product.value, state.biases[layer - 1])
             pooled, back, features = jax.vjp(partial(pooled_features, local, self.wiring.pools[layer]), h, has_aux=True)
+            fields.append(h)
             v.append(features)
             u.append(pooled)
             pull_back.append(back)
@@ -150,7 +156,8 @@ class Chain(FieldEquations):
         if origin is not None:
             origin = jnp.where(state.begun, origin, contributions(u[-1], state.w.value))
         state = state._replace(matrices=tuple(matrices), origin=origin, begun=jnp.ones_like(state.begun))
-        activity = ChainActivity(tuple(v), tuple(u), tuple(pull_back), g, z, tuple(u_coordinates), g_coordinates, state)
+        ahead = tuple(fields), tuple(v), tuple(u), tuple(pull_back)
+        activity = ChainActivity(*ahead, g, z, tuple(u_coordinates), g_coordinates, state)
         return jnp.sum(self._prediction(activity) * p[self._last], axis=-1), activity
 
     @property
@@ -207,6 +214,9 @@ class Chain(FieldEquations):
         (g,) = jax.vmap(pull_back, in_axes=1, out_axes=1)(arriving)
         return g if self.wiring.branch is None or not later else g + later[0]
 
+    def remembered(self, state: ChainState, activity: ChainActivity) -> ChainState:
+        return activity.state
+
     def step(
         self, state: ChainState, activity: ChainActivity, residual: Array, update: Update, p: NeuronWeights
     ) -> ChainState:
@@ -217,7 +227,7 @@ class Chain(FieldEquations):
             first = self._first_signal(activity, residual)
             if wiring.branch is not None and signals:
                 first = first + signals[0]
-            first = first.reshape(h.value.shape)
+            first = first.reshape(-1, first.shape[-1])
             h = heavy_ball(h, self.inputs.direction(first, self.gamma0), update)
         if wiring.trained[-1]:
             features = activity.u[-1].reshape(self._points, -1)
@@ -258,8 +268,12 @@ class Chain(FieldEquations):
         origin = activity.state.origin
         return (total if origin is None else total - origin) / self.gamma0
 
+    def arriving(self, activity: ChainActivity) -> tuple[Float[Array, "point output place neuron"], ...]:
+        """z of every layer: what comes back to its pooled features from the weights behind them."""
+        return (*activity.z, self._arriving(activity.state.w.value))
+
     def sites(self, state: ChainState, activity: ChainActivity, p: NeuronWeights) -> Sites:
-        above = (*activity.z, self._arriving(activity.state.w.value))
+        above = self.arriving(activity)
         first = self._field(activity.pull_back[0], above[0], activity.g)
         layers = [LayerSites(v, g) for v, g in zip(activity.v, (first, *activity.g), strict=True)]
         f = self._prediction(activity)
@@ -334,7 +348,7 @@ class Chain(FieldEquations):
 
     def fitted(self, bases: Bases) -> "Chain":
         rank, full = np.asarray(bases.rank).tolist(), np.asarray(bases.full).tolist()
-        blocks = [block for pair in self.wiring.blocks(self._points) for block in pair]
+        blocks = [block for pair in self._blocks for block in pair]
         old = [capacity for pair in self.capacities for capacity in pair]
         new = [
             _capacity(2 * capacity if over else 1.15 * used, block)
@@ -344,6 +358,19 @@ class Chain(FieldEquations):
 
     def resolving(self, tolerance: float) -> "Chain":
         return replace(self, wiring=replace(self.wiring, tolerance=tolerance))
+
+    def carrying(self, x: np.ndarray, together: int) -> "Chain | None":
+        wiring = self.wiring
+        if x.ndim != 2 or wiring.positions > 1 or wiring.center:
+            return None
+        inputs = carried_weights(x, wiring.sigma_w[0], wiring.sigma_b, together)
+        # Chains can be made of what was read off the points; those are not to be confused with the points.
+        if not np.allclose(inputs.gram, self.inputs.gram):
+            return None
+        return replace(self, inputs=inputs, capacities=_capacities(wiring.blocks(inputs.most), times=7))
+
+    def on(self, x: Float[Array, "point feature"]) -> FieldEquations:
+        return replace(self, inputs=self.inputs.on(x)) if isinstance(self.inputs, CarriedWeights) else super().on(x)
 
     def following(self, axis: str) -> "Chain | None":
         return replace(self, axis=axis) if self.capacities and self.wiring.smooth else None
@@ -362,10 +389,13 @@ def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], g
         gamma0=jnp.asarray(gamma0),
         local=tuple(local),
         wiring=wiring,
-        capacities=tuple(
-            (_capacity(times * ahead + 4, ahead), _capacity(times * back + 4, back)) for ahead, back in blocks
-        ),
+        capacities=_capacities(blocks, times),
     )
+
+
+def _capacities(blocks: list[tuple[int, int]], times: int) -> tuple[tuple[int, int], ...]:
+    """Rows of all bases, forward and backward, for so many times the vectors of a step."""
+    return tuple((_capacity(times * ahead + 4, ahead), _capacity(times * back + 4, back)) for ahead, back in blocks)
 
 
 def _capacity(needed: float, block: int) -> int:

@@ -15,10 +15,10 @@ PullBack = Callable[[Array], tuple[Array]]
 
 
 class ChainState(NamedTuple):
-    """h: (point position, neuron) action of the input weights. biases: (neuron,) of the later layers, or None.
+    """h: (point position, neuron) action of the input weights, or (rank, neuron) those themselves (see `weights`).
 
-    w: (output, place, neuron). origin: w u at t = 0 per neuron (point, output, neuron), None if predictions are not
-    centred. begun: whether it is known yet.
+    biases: (neuron,) of the later layers, or None. w: (output, place, neuron). origin: w u at t = 0 per neuron (point,
+    output, neuron), None if predictions are not centred. begun: whether it is known yet.
     """
 
     h: Trained
@@ -32,13 +32,14 @@ class ChainState(NamedTuple):
 class ChainActivity(NamedTuple):
     """What a forward and a backward pass found; tuples run over layers or matrices.
 
-    v: (point, position, neuron) features, u: (point, place, neuron) the pooled ones. pull_back: vector-Jacobian
-    products from u to h. g: (point, output, position, neuron) backward fields of all layers but the first. z: (point,
-    output, place, neuron) what arrives at the pooled features of all layers but the last. u_coordinates: (capacity,
-    point, place), g_coordinates: (capacity, point output, position), of what a matrix acted on. state: the state with
-    its matrices as these passes left them.
+    h: (point, position, neuron) preactivations, v: features, u: (point, place, neuron) the pooled ones. pull_back:
+    vector-Jacobian products from u to h. g: (point, output, position, neuron) backward fields of all layers but the
+    first. z: (point, output, place, neuron) what arrives at the pooled features of all layers but the last.
+    u_coordinates: (capacity, point, place), g_coordinates: (capacity, point output, position), of what a matrix acted
+    on. state: the state with its matrices as these passes left them.
     """
 
+    h: tuple[Array, ...]
     v: tuple[Array, ...]
     u: tuple[Array, ...]
     pull_back: tuple[PullBack, ...]

@@ -27,6 +27,7 @@ class Drive(eqx.Module):
     targets: (training point, output). train: positions of the training points among all points.
     rates: (saved, step) learning rates of the steps after each saved time. batches: (saved, step, batch size)
     positions among the training points, or None for all. See `Plan.intervals`.
+    stream: (training point, feature) where none of the training points is observed; `train` is then empty.
     """
 
     targets: Float[Array, "train output"]
@@ -37,22 +38,31 @@ class Drive(eqx.Module):
     weight_decay: float = eqx.field(static=True)
     loss: LossSpec = eqx.field(static=True)
     ladder: tuple[Rung, ...] = eqx.field(static=True)
+    stream: Float[Array, "train feature"] | None = None
+
+    def trained(self, equations: FieldEquations, batch: Int[Array, " batch"] | None) -> FieldEquations:
+        """The equations on the points that a step trains on, as far as those are not among the observed ones."""
+        if self.stream is None:
+            return equations
+        return equations.on(self.stream[slice(None) if batch is None else batch])
 
     def residual(
         self, f: Float[Array, "point output"], batch: Int[Array, " batch"] | None
     ) -> Float[Array, "point output"]:
-        """Delta at every point, zero where the step does not train."""
+        """Delta at every point that the step sees, zero where it does not train."""
         chosen = slice(None) if batch is None else batch
+        if self.stream is not None:
+            return losses.residual(self.loss, f, self.targets[chosen])
         points = self.train[chosen]
         return jnp.zeros_like(f).at[points].set(losses.residual(self.loss, f[points], self.targets[chosen]))
 
 
 def make_drive(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, save_every: int) -> Drive:
-    """The drive of a plan for targets y (point, output) and a mask of training points."""
-    positions = np.flatnonzero(train)
+    """The drive of a plan for targets y (point, output) and a mask of training points, none with a stream."""
+    positions, stream = np.flatnonzero(train), plan.stream
     rates, batches = plan.intervals(save_every)
     return Drive(
-        targets=jnp.asarray(y[positions]),
+        targets=jnp.asarray(y[positions] if stream is None else stream.y),
         train=jnp.asarray(positions),
         rates=jnp.asarray(rates),
         batches=None if batches is None else jnp.asarray(batches),
@@ -60,6 +70,7 @@ def make_drive(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, sav
         weight_decay=plan.weight_decay,
         loss=loss,
         ladder=plan.ladder,
+        stream=None if stream is None else jnp.asarray(stream.x),
     )
 
 
@@ -110,28 +121,31 @@ def _one_pass(
 ) -> Trajectory:
     Step = tuple[Array, Array | None]
 
-    def forward(state: State) -> tuple[Array, Any]:
-        return equations.forward(state, noise, p)
-
-    def train(state: State, found: tuple[Array, Any], step: Step) -> State:
+    def train(state: State, found: tuple[Array, Any] | None, step: Step) -> State:
+        """found: of the forward pass on the points trained on, if there was one already."""
         rate, batch = step
-        f, activity = found
+        trained = drive.trained(equations, batch)
+        f, activity = trained.forward(state, noise, p) if found is None else found
         update = Update(rate / substeps, drive.momentum, drive.weight_decay)
-        return equations.step(state, activity, drive.residual(f, batch), update, p)
+        return trained.step(state, activity, drive.residual(f, batch), update, p)
 
-    def train_step(state: State, found: tuple[Array, Any], step: Step) -> State:
+    def train_step(state: State, found: tuple[Array, Any] | None, step: Step) -> State:
         state = train(state, found, step)
         if substeps == 1:
             return state
-        return jax.lax.fori_loop(1, substeps, lambda _, s: train(s, forward(s), step), state)
+        return jax.lax.fori_loop(1, substeps, lambda _, s: train(s, None, step), state)
 
     def interval(state: State, steps: Step) -> tuple[State, Any]:
-        found = forward(state)
+        found = equations.forward(state, noise, p)
         seen = observe(equations.sites(state, found[1], p))
-        state = train_step(state, found, jax.tree.map(lambda a: a[0], steps))
+        first = jax.tree.map(lambda a: a[0], steps)
+        if drive.stream is None:
+            state = train_step(state, found, first)
+        else:
+            state = train_step(equations.remembered(state, found[1]), None, first)
         if steps[0].shape[0] > 1:
             later = jax.tree.map(lambda a: a[1:], steps)
-            state, _ = jax.lax.scan(lambda s, step: (train_step(s, forward(s), step), None), state, later)
+            state, _ = jax.lax.scan(lambda s, step: (train_step(s, None, step), None), state, later)
         return state, seen
 
     def unless_full(state: State, steps: Step) -> tuple[State, Any]:

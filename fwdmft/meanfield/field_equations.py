@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.meanfield.kernels import LayerSites
@@ -86,6 +87,10 @@ class FieldEquations(eqx.Module):
     ) -> tuple[Float[Array, "point output"], Activity]:
         """Predictions (centred if the parameterization says so) and what `step` and `sites` reuse."""
 
+    def remembered(self, state: State, activity: Activity) -> State:
+        """The state with what this forward pass has drawn, for another one from the same weights to agree with."""
+        return state
+
     @abstractmethod
     def step(
         self,
@@ -133,6 +138,18 @@ class FieldEquations(eqx.Module):
     def resolving(self, tolerance: float) -> "FieldEquations":
         """The same equations with bases that may leave out this share of a vector's squared norm."""
         return self
+
+    def carrying(self, x: np.ndarray, together: int) -> "FieldEquations | None":
+        """The same equations with neurons that carry all weights, so that other points can be shown to them (`on`).
+
+        x: (point, ...) that these equations are on. together: most points that will be shown at once. None if that
+        is not possible.
+        """
+        return None
+
+    def on(self, x: Float[Array, "point ..."]) -> "FieldEquations":
+        """Equations from `carrying`, on other points. The state stays the same."""
+        raise TypeError(f"{type(self).__name__} cannot be shown other points")
 
     def following(self, axis: str) -> "FieldEquations | None":
         """Equations for passes that run side by side along a vmapped axis, whose first pass takes all decisions (which

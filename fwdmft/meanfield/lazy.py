@@ -34,7 +34,8 @@ from fwdmft.meanfield.passes import Problem, plain
 from fwdmft.meanfield.weights import Trained, at_rest
 
 SMALL_RICHNESS = 0.05
-"""gamma0 of the difference quotient in `richness_shift`, whose relative error is of order its square."""
+"""gamma0 of the difference quotient in `richness_shift`, whose relative error is of order its square, and at which
+kernels at t = 0 are computed."""
 
 
 class LazyState(NamedTuple):
@@ -53,8 +54,8 @@ class LazyEquations(FieldEquations):
     gamma0: Array
 
     def __init__(self, equations: FieldEquations):
-        # Kernels at t = 0 do not depend on gamma0; any value that can be divided by will do.
-        self.neurons = with_richness(equations, 1.0)
+        # Kernels at t = 0 do not depend on gamma0, but bases are resolved the more closely the smaller it is.
+        self.neurons = with_richness(equations, SMALL_RICHNESS)
         self.gamma0 = jnp.zeros_like(self.neurons.gamma0)
 
     @property

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fwdmft.errors import ComputationError
+from fwdmft.errors import ComputationError, InputError
 from fwdmft.meanfield import neurons
 from fwdmft.meanfield.dynamics import Drive, Trajectory, make_drive
 from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights
@@ -24,6 +24,7 @@ from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
 from fwdmft.meanfield.lazy import LazyEquations, richness_shift
 from fwdmft.meanfield.passes import OutOfRoom, Passes, Problem, with_room
+from fwdmft.meanfield.responses import is_supported, response_functions
 from fwdmft.optimization import Plan, Rung, ladders
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec
@@ -63,6 +64,11 @@ class TheoryTask:
     spec: TheorySpec
     times: np.ndarray
 
+    @property
+    def rows(self) -> int:
+        """Observed points, or whatever else a neuron carries a number for: fresh points and input weights."""
+        return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
+
 
 @dataclass(frozen=True)
 class TheoryResult:
@@ -73,6 +79,8 @@ class TheoryResult:
     equal_time_covariance: N Cov among the outputs of one point (time, point, output, output) or None.
     layer_covariance: N Cov of the mean diagonals of the layers' kernels (time, kernel, layer, kernel, layer), kernels
     being feature and gradient, or None. Two-time kernels have the axes named in `dims`, which include time.
+    responses: A as feature_response, B as gradient_response (matrix, time, point, time', point'), see `responses`, and
+    their `_standard_error`.
     """
 
     times: np.ndarray
@@ -86,14 +94,17 @@ class TheoryResult:
     prediction_covariance: np.ndarray | None = None
     equal_time_covariance: np.ndarray | None = None
     layer_covariance: np.ndarray | None = None
+    responses: Arrays = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
 
 
 def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) -> TheoryResult:
     """Run the theory. Call it where JAX computes in float64.
 
-    Raises ComputationError when training diverges at infinite width or gradient flow does not converge.
+    Raises ComputationError when training diverges at infinite width or gradient flow does not converge, InputError when
+    responses are asked of a network they are not defined for.
     """
+    check_responses(task)
     spec = task.spec
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
     report("infinite width", 0, spec.replicates)
@@ -106,6 +117,8 @@ def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) ->
         "standard_error": spread,
     }
     result["diagnostics"] = {"neurons": spec.neurons, "substeps": fine[-1].substeps} | _bases_diagnostics(bases)
+    if spec.responses:
+        result["responses"] = _responses(task, report)
     if spec.fluctuations or spec.bias:
         samples = _replicates(task, coarse, report)
         result |= _summary(task, samples, spread, coarse)
@@ -139,6 +152,34 @@ def _plain_pass(
         task.equations, lambda equations: _problem(replace(task, equations=equations), count, replicate, ladder)[0]
     )
     return replace(task, equations=equations), seen
+
+
+def check_responses(task: TheoryTask) -> None:
+    """Raise InputError if response functions are asked for where they cannot be computed."""
+    expected = {
+        "a plain, fully connected network with two hidden layers or more, and one output": is_supported(task.equations),
+        "a richness of order one, as without it neurons do not respond": task.lazy_scale is None,
+        "gradient descent, of which every step is kept in mind": task.plan.tolerance is None,
+    }
+    for needed, given in expected.items():
+        if task.spec.responses and not given:
+            raise InputError("theory.responses", True, f"false, or {needed}")
+
+
+def _responses(task: TheoryTask, report: Report) -> Arrays:
+    """Means over the passes of the infinite width, each with its share of the neurons, and standard errors."""
+    spec, kept = task.spec, np.asarray(task.times)
+    every_step = replace(task, spec=spec.model_copy(update={"save_every": 1, "two_time": False}))
+    samples = []
+    for replicate in range(spec.replicates):
+        report("responses", replicate, spec.replicates)
+        problem, p = _problem(every_step, spec.neurons, replicate, task.plan.ladder)
+        found = response_functions(problem, p, -(-spec.neurons // spec.replicates))
+        pair = {"feature_response": found.feature, "gradient_response": found.gradient}
+        samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=3) for name, a in pair.items()})
+    report("responses", spec.replicates, spec.replicates)
+    mean, error = _mean_and_error(samples)
+    return mean | {f"{name}_standard_error": value for name, value in error.items()}
 
 
 def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Rung, ...]]:
@@ -249,7 +290,7 @@ def direction_bytes(task: TheoryTask) -> int:
     """Estimated bytes of one direction: derivatives of the neurons' fields, and of every observable."""
     points, outputs = task.y.shape
     count = (task.spec.fluctuation_neurons or task.spec.neurons) // task.spec.replicates
-    fields = 12 * count * (points * (1 + outputs) + outputs)
+    fields = 12 * count * (task.rows * (1 + outputs) + outputs)
     observables = 4 * len(task.times) * (points * outputs + points**2 * (1 + 2 * outputs**2))
     return 8 * (fields + observables)
 

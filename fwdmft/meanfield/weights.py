@@ -1,7 +1,8 @@
 """Input weights and readout of a population: their random initial values, their action, their training.
 
 Both are linear, so momentum and weight decay act on initial part and learned part alike, and it is enough to follow
-the *action* of the weights on the data: preactivations h for the input weights, w itself for the readout.
+the *action* of the weights on the data: preactivations h for the input weights, w itself for the readout. Where
+training meets fresh points at every step, the input weights themselves are carried along instead.
 Factors of eta, gamma0, D follow `fwdmft.meanfield`.
 """
 
@@ -61,16 +62,77 @@ class InputWeights(eqx.Module):
         self.root = jnp.asarray(root) if 2 * root.shape[1] < len(root) else None
 
     @property
+    def points(self) -> int:
+        return len(self.gram)
+
+    @property
+    def most(self) -> int:
+        return len(self.gram)
+
+    @property
     def rank(self) -> int:
         return self.factor.shape[1]
 
     def initial(self, noise: Float[Array, "rank neuron"]) -> Float[Array, "point neuron"]:
         return self.factor @ noise
 
+    def preactivations(self, value: Float[Array, "point neuron"]) -> Float[Array, "point neuron"]:
+        return value
+
     def direction(self, signal: Float[Array, "point neuron"], gamma0: Array) -> Float[Array, "point neuron"]:
         if self.root is None:
             return gamma0 * mix(self.gram, signal)
         return gamma0 * mix(self.root, mix(self.root.T, signal))
+
+
+class CarriedWeights(eqx.Module):
+    """The same weights, themselves: neurons carry (W, b), so that they can be shown other points at every step.
+
+    rows: (point, rank) x / sqrt(D), and sigma_b as a last column if there are biases: h = rows (W, b)^T. A step adds
+        eta gamma0 rows^T s to (W, b), where s are the backward signals at these points.
+    scales: (rank,) standard deviations of the initial W and b. most: the largest number of points shown at once.
+    """
+
+    rows: Float[Array, "point rank"]
+    scales: Float[Array, " rank"]
+    most: int = eqx.field(static=True)
+
+    @property
+    def points(self) -> int:
+        return len(self.rows)
+
+    @property
+    def rank(self) -> int:
+        return self.rows.shape[1]
+
+    @property
+    def gram(self) -> Float[Array, "point point"]:
+        return self.rows @ self.rows.T
+
+    def initial(self, noise: Float[Array, "rank neuron"]) -> Float[Array, "rank neuron"]:
+        return self.scales[:, None] * noise
+
+    def preactivations(self, value: Float[Array, "rank neuron"]) -> Float[Array, "point neuron"]:
+        return mix(self.rows, value)
+
+    def direction(self, signal: Float[Array, "point neuron"], gamma0: Array) -> Float[Array, "rank neuron"]:
+        return gamma0 * mix(self.rows.T, signal)
+
+    def on(self, x: Float[Array, "point feature"]) -> "CarriedWeights":
+        """The same weights acting on other points."""
+        rows = x / x.shape[1] ** 0.5
+        bias = jnp.broadcast_to(self.rows[0, x.shape[1] :], (len(x), self.rank - x.shape[1]))
+        return CarriedWeights(jnp.concatenate([rows, bias], axis=1), self.scales, self.most)
+
+
+def carried_weights(
+    x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float, together: int
+) -> CarriedWeights:
+    """Weights seen by these points, later by up to `together` others at once."""
+    bias = np.full((len(x), int(sigma_b > 0)), sigma_b)
+    rows = np.concatenate([x / x.shape[1] ** 0.5, bias], axis=1)
+    scales = np.concatenate([np.full(x.shape[1], sigma_w), np.ones(bias.shape[1])])
+    return CarriedWeights(jnp.asarray(rows), jnp.asarray(scales), max(len(x), together))
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import equinox as eqx
 import jax
@@ -13,8 +13,11 @@ import numpy as np
 from jaxtyping import Array
 
 from fwdmft.errors import ComputationError
-from fwdmft.networks.statistics import Moments
-from fwdmft.networks.training import Task, trainer
+from fwdmft.jackknife import Jackknifed
+from fwdmft.networks.checkpoint import Checkpoint
+from fwdmft.networks.tally import GROUPS, Tally
+from fwdmft.networks.task_statistics import grouped, task_statistics
+from fwdmft.networks.training import EVALUATED, Task, trainer
 
 MEMORY = 1 << 30
 """Bytes that the members under way may take together, about."""
@@ -25,10 +28,12 @@ CONCURRENT = os.cpu_count() or 1
 
 @dataclass(frozen=True)
 class WidthStatistics:
-    """An ensemble at one width; arrays (time, ...) as the observables, and "loss" (time, split).
+    """An ensemble at one width; arrays (time, ...) as the observables, and metrics such as "loss" (time, split).
 
     diverged: members whose predictions did not stay finite; they are left out of the statistics.
-    sample_prediction: (sample, time, point, output), the first members one by one.
+    sample_prediction: (sample, time, point, output), the first members one by one; None if only the last is kept.
+    jackknifed: statistics of a task, as of `fwdmft.networks.task_statistics`. traces: (member, time, split) metrics.
+    kernel_points: positions of the points that kernels were measured on, None for all of them.
     """
 
     width: int
@@ -39,8 +44,11 @@ class WidthStatistics:
     variance: dict[str, np.ndarray]
     mean_standard_error: dict[str, np.ndarray]
     variance_standard_error: dict[str, np.ndarray]
-    sample_prediction: np.ndarray
+    sample_prediction: np.ndarray | None
     seconds: float
+    jackknifed: dict[str, Jackknifed] = field(default_factory=dict)
+    traces: dict[str, np.ndarray] = field(default_factory=dict)
+    kernel_points: np.ndarray | None = None
 
 
 def train_ensemble(
@@ -51,50 +59,63 @@ def train_ensemble(
     times: np.ndarray,
     samples: int,
     progress: Callable[[int], None] = lambda done: None,
+    checkpoint: Checkpoint | None = None,
 ) -> WidthStatistics:
     """Train `members` networks of one width and summarise them.
 
     Member m's weights depend on (seed, width, m) alone, not on the number of members or the size of chunks.
-    Raises ComputationError when fewer than two members stay finite.
+    With a checkpoint, members that it already has are not trained again, and the statistics are those of an
+    uninterrupted run to the last bit. Raises ComputationError when fewer than two members stay finite.
     """
-    start = time.perf_counter()
-    size = chunk_size(task, width, members)
-    train = trainer(task, width)
-    root = jax.random.fold_in(jax.random.key(seed), width)
-    moments: dict[str, Moments] = {}
-    kept: list[np.ndarray] = []
-    diverged = 0
-    # The last chunk is filled up with members that are not counted, to reuse the compiled program.
-    starts = range(0, members, size)
-    chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + size)) for i in starts]
-    compiled = train.lower(chunks[0]).compile()
-    with ThreadPoolExecutor(max_workers=CONCURRENT) as pool:
-        # Results are taken in order, so that sums do not depend on which thread was faster.
-        for first, seen in zip(starts, _in_order(pool, compiled, chunks), strict=True):
-            seen = {name: a[: members - first] for name, a in seen.items()}
-            finite = np.isfinite(seen["prediction"]).all(axis=(1, 2, 3))
-            diverged += int(np.sum(~finite))
-            for name, values in seen.items():
-                moments.setdefault(name, Moments()).add(values[finite])
-            kept.append(seen["prediction"][finite][: samples - sum(map(len, kept))])
-            progress(min(first + size, members))
-    if members - diverged < 2:
+    stored = None if checkpoint is None else checkpoint.load(width)
+    tally = Tally(chunk_size(task, width, members), members, samples) if stored is None else Tally.of(stored)
+    start = time.perf_counter() - tally.seconds
+    for seen in _chunks(task, width, members, seed, tally):
+        tally.add(seen, grouped(task, seen))
+        tally.seconds = time.perf_counter() - start
+        if checkpoint is not None:
+            checkpoint.offer(width, tally.arrays)
+        progress(tally.done)
+    if members - tally.diverged < 2:
         raise ComputationError(
-            f"{diverged} of {members} networks of width {width} diverged; expected training that converges: "
+            f"{tally.diverged} of {members} networks of width {width} diverged; expected training that converges: "
             "lower optimizer.learning_rate"
         )
+    return _statistics(task, tally, width, times)
+
+
+def _statistics(task: Task, tally: Tally, width: int, times: np.ndarray) -> WidthStatistics:
+    moments = tally.moments
     return WidthStatistics(
         width=width,
-        members=members,
-        diverged=diverged,
+        members=tally.done,
+        diverged=tally.diverged,
         times=times,
         mean={name: m.mean for name, m in moments.items()},
         variance={name: m.variance for name, m in moments.items()},
         mean_standard_error={name: m.mean_standard_error for name, m in moments.items()},
         variance_standard_error={name: m.variance_standard_error for name, m in moments.items()},
-        sample_prediction=np.concatenate(kept).astype(np.float64),
-        seconds=time.perf_counter() - start,
+        sample_prediction=np.concatenate(tally.kept).astype(np.float64) if tally.kept else None,
+        seconds=tally.seconds,
+        jackknifed=task_statistics(task, tally.groups),
+        traces={name: np.concatenate(parts) for name, parts in tally.traces.items()},
+        kernel_points=None if task.kernel_points is None else task.kernel_at,
     )
+
+
+def _chunks(task: Task, width: int, members: int, seed: int, tally: Tally) -> Iterator[dict[str, np.ndarray]]:
+    """Observables (member, time, ...) of the members that the tally lacks, in order, a chunk at a time."""
+    starts = range(tally.done, members, tally.chunk)
+    if not starts:
+        return
+    root = jax.random.fold_in(jax.random.key(seed), width)
+    # The last chunk is filled up with members that are not counted, to reuse the compiled program.
+    chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + tally.chunk)) for i in starts]
+    compiled = trainer(task, width).lower(chunks[0]).compile()
+    with ThreadPoolExecutor(max_workers=CONCURRENT) as pool:
+        # Results are taken in order, so that sums do not depend on which thread was faster.
+        for first, seen in zip(starts, _in_order(pool, compiled, chunks), strict=True):
+            yield {name: a[: members - first] for name, a in seen.items()}
 
 
 def _in_order(pool: ThreadPoolExecutor, train: Callable, chunks: list[Array]) -> Iterator[dict[str, np.ndarray]]:
@@ -119,12 +140,34 @@ def chunk_size(task: Task, width: int, members: int) -> int:
 
 
 def member_bytes(task: Task, width: int) -> int:
-    """Estimated bytes one member takes: parameters and velocity, activations, Jacobian, saved kernels."""
+    """Estimated bytes one member takes: parameters and velocity, activations, Jacobian, what is saved."""
     model = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
     parameters = sum(a.size for a in jax.tree.leaves(model) if hasattr(a, "size"))
+    shifts = eqx.filter_eval_shape(lambda model: model.shifts(), model)
+    neurons = sum(a.size for a in jax.tree.leaves(shifts)) + task.x[0].size
     points, outputs = task.y.shape
-    saved = len(range(0, task.plan.steps, task.save_every)) + 1
-    kernels = points**2 * (2 * outputs**2 + 1) if task.kernels else 0
-    jacobian = points * outputs * parameters if task.kernels else 0
-    numbers = 5 * parameters + 2 * jacobian + 8 * points * width + saved * (points * outputs + kernels)
+    trained = int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
+    active = _ACTIVATIONS * max(trained, min(points, EVALUATED)) * neurons
+    jacobian = len(task.kernel_at) * outputs * (parameters + neurons) if task.kernels else 0
+    numbers = 5 * parameters + 2 * jacobian + active + _saved(task)
     return numbers * np.dtype(task.dtype).itemsize
+
+
+_ACTIVATIONS = 12
+"""Numbers held per point and neuron while differentiating: shifted copies of a convolution, and the chain rule."""
+
+
+def statistics_bytes(task: Task) -> int:
+    """Estimated bytes of the sums over members: powers of what is saved, and groups of predictions and kernels."""
+    predictions = task.y.size * (1 if task.final_only else len(task.times))
+    trained = int(task.train[task.kernel_at].sum())
+    kernels = len(task.times) * trained**2 if task.kernels else 0
+    return 8 * (6 * _saved(task) + GROUPS * (predictions + kernels))
+
+
+def _saved(task: Task) -> int:
+    """Numbers of one member that are summed over members."""
+    points, outputs = task.y.shape
+    predictions = points * outputs * (1 if task.final_only else len(task.times))
+    kernels = len(task.kernel_at) ** 2 * (2 * outputs**2 + 1) if task.kernels else 0
+    return predictions + len(task.times) * kernels

@@ -4,6 +4,7 @@ Power sums up to the fourth are taken about a reference (the mean of the first c
 cancellation; memory does not grow with the number of members.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +33,19 @@ class Moments:
             total += power.sum(axis=0)
         self.count += len(members)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything known, as arrays by name; `Moments.of` undoes this to the last bit."""
+        if self.reference is None:
+            return {"count": np.asarray(0)}
+        return {"count": np.asarray(self.count), "reference": self.reference, "sums": np.stack(self.sums)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+        """The moments that `arrays` was made from."""
+        if "reference" not in arrays:
+            return cls()
+        return cls(int(arrays["count"]), arrays["reference"], list(arrays["sums"]))
+
     @property
     def mean(self) -> np.ndarray:
         assert self.reference is not None
@@ -54,3 +68,20 @@ class Moments:
         d, e2, e3, e4 = (s / n for s in self.sums)
         m4 = e4 - 4 * d * e3 + 6 * d**2 * e2 - 3 * d**4
         return np.sqrt(np.maximum(m4 - self.variance**2 * (n - 3) / (n - 1), 0.0) / n)
+
+
+@dataclass
+class GroupSums:
+    """Sums over members dealt into groups, for the jackknife (see `fwdmft.jackknife`)."""
+
+    counts: np.ndarray
+    sums: np.ndarray | None = None
+
+    def add(self, members: np.ndarray, groups: np.ndarray) -> None:
+        """Take in members, along the first axis, with the group each belongs to."""
+        if self.sums is None:
+            self.sums = np.zeros((len(self.counts), *members.shape[1:]))
+        for group in np.unique(groups):
+            chosen = members[groups == group]
+            self.sums[group] += chosen.sum(axis=0, dtype=np.float64)
+            self.counts[group] += len(chosen)

@@ -17,10 +17,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft import losses
+from fwdmft.classes import accuracy, are_classes
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.networks.model import Network
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import LossSpec
+
+EVALUATED = 256
+"""Points at which a network is evaluated at once, which bounds the memory that measuring takes."""
+
+LARGE = 4096
+"""Activations in one step from which networks are trained one after the other (measured with dense networks)."""
 
 Builder = Callable[[int, Array], Network]
 """(width, key) -> an untrained network."""
@@ -30,8 +37,10 @@ Builder = Callable[[int, Array], Network]
 class Task:
     """What every member of an ensemble is trained on, and what is measured.
 
-    x: (point, ...), y: (point, output), train: (point,) mask. gamma0: richness at a width. center: centred
-    predictions. dtype: of the networks.
+    x: (point, ...), y: (point, output), train: (point,) mask, of what is observed: all points, or the test points if
+    the plan has a stream (predictions must not be centred then). gamma0: richness at a width. center: centred
+    predictions. dtype: of the networks. kernel_points: measure kernels on the first so many training points alone.
+    final_only: keep predictions at the last time alone, as "final_prediction"; metrics are kept at all times.
     """
 
     build: Builder
@@ -45,11 +54,37 @@ class Task:
     center: bool
     kernels: bool
     dtype: Any
+    kernel_points: int | None = None
+    final_only: bool = False
+
+    @property
+    def times(self) -> np.ndarray:
+        """Steps at which quantities are measured: every `save_every`-th and the last."""
+        return np.union1d(np.arange(0, self.plan.steps, self.save_every), [self.plan.steps - 1]).astype(int)
+
+    @property
+    def kernel_at(self) -> np.ndarray:
+        """Positions of the points between which kernels are measured."""
+        every = np.arange(len(self.x))
+        return every if self.kernel_points is None else np.flatnonzero(self.train)[: self.kernel_points]
 
 
 def trainer(task: Task, width: int) -> jax.stages.Wrapped:
-    """Jitted function from keys (member,) to observables (member, time, ...) of networks of this width."""
-    return jax.jit(jax.vmap(partial(_train_member, task, width)))
+    """Jitted function from keys (member,) to observables (member, time, ...) of networks of this width.
+
+    Small networks are trained side by side; large ones one after the other, whose matrix products are then those of
+    one network (up to twice as fast on a processor as products with a member axis).
+    """
+    train = partial(_train_member, task, width)
+    return jax.jit(jax.vmap(train) if activity(task, width) < LARGE else partial(jax.lax.map, train))
+
+
+def activity(task: Task, width: int) -> int:
+    """Activations of one network in one step: training points at a time, and neurons in all layers."""
+    model = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
+    shifts = eqx.filter_eval_shape(lambda model: model.shifts(), model)
+    trained = int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
+    return trained * sum(a.size for a in jax.tree.leaves(shifts))
 
 
 def _train_member(task: Task, width: int, key: Array) -> dict[str, Array]:
@@ -57,7 +92,8 @@ def _train_member(task: Task, width: int, key: Array) -> dict[str, Array]:
     passes = [(rung.coefficient, _one_pass(task, width, model, rung.substeps)) for rung in task.plan.ladder]
     if len(passes) == 1:
         return passes[0][1]
-    return {name: sum((c * seen[name] for c, seen in passes), jnp.zeros(())) for name in passes[0][1]}
+    combined = {name: sum((c * seen[name] for c, seen in passes), jnp.zeros(())) for name in passes[0][1]}
+    return combined | metrics(task, combined)
 
 
 def _cast(model: Network, dtype: Any) -> Network:
@@ -66,8 +102,8 @@ def _cast(model: Network, dtype: Any) -> Network:
 
 def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str, Array]:
     x, y = jnp.asarray(task.x, task.dtype), jnp.asarray(task.y, task.dtype)
-    training = np.flatnonzero(task.train)
-    x_train, y_train = x[training], y[training]
+    training, stream = np.flatnonzero(task.train), task.plan.stream
+    x_train, y_train = (x[training], y[training]) if stream is None else (jnp.asarray(a, task.dtype) for a in stream)
     initial, static = eqx.partition(model, model.trained())
     gamma0 = task.gamma0(width)
     momentum, decay = task.plan.momentum, task.plan.weight_decay
@@ -75,52 +111,100 @@ def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str
     def predict(parameters: Network, x: Array) -> Array:
         return jax.vmap(eqx.combine(parameters, static))(x)
 
-    origin = predict(initial, x) * (1.0 if task.center else 0.0)
-    origin_train = origin[training]
+    origin = evaluate(model, x) * (1.0 if task.center else 0.0)
+    origin_train = origin[training] if stream is None else jnp.zeros_like(y_train)
 
     def loss(parameters: Network, chosen: Any) -> Array:
         return losses.total(task.loss, predict(parameters, x_train[chosen]) - origin_train[chosen], y_train[chosen])
 
-    def descend(carry: tuple, step: tuple) -> tuple[tuple, None]:
+    def descend(carry: tuple, rate: Array, batch: Any) -> tuple:
         parameters, velocity = carry
-        rate, batch = step
-        gradient = jax.grad(loss)(parameters, slice(None) if batch is None else batch)
+        gradient = jax.grad(loss)(parameters, batch)
         velocity = jax.tree.map(
             lambda v, g, theta: momentum * v - (gamma0**2 * width * g + decay * theta), velocity, gradient, parameters
         )
-        parameters = jax.tree.map(lambda theta, v: theta + (rate / substeps) * v, parameters, velocity)
-        return (parameters, velocity), None
+        return jax.tree.map(lambda theta, v: theta + (rate / substeps) * v, parameters, velocity), velocity
 
-    def substepped(carry: tuple, step: tuple) -> tuple[tuple, None]:
+    rates = jnp.asarray(task.plan.learning_rates, task.dtype)
+    batches = None if task.plan.batches is None else jnp.asarray(task.plan.batches)
+
+    def step(t: Array, carry: tuple) -> tuple:
+        batch = slice(None) if batches is None else batches[t]
         if substeps == 1:
-            return descend(carry, step)
-        return jax.lax.fori_loop(0, substeps, lambda _, c: descend(c, step)[0], carry), None
+            return descend(carry, rates[t], batch)
+        return jax.lax.fori_loop(0, substeps, lambda _, c: descend(c, rates[t], batch), carry)
 
-    def interval(carry: tuple, steps: tuple) -> tuple[tuple, dict[str, Array]]:
-        seen = measure(task, width, eqx.combine(carry[0], static), x, origin)
-        return jax.lax.scan(substepped, carry, steps)[0], seen
+    def interval(carry: tuple, span: tuple) -> tuple[tuple, dict[str, Array]]:
+        network = eqx.combine(carry[0], static)
+        f = evaluate(network, x) - origin
+        if task.center:
+            # Rounding would decide the class of every point before training.
+            f = jnp.where(span[0] == 0, 0.0, f)
+        seen = measure(task, width, network, x, f)
+        if task.final_only:
+            del seen["prediction"]
+        return jax.lax.fori_loop(span[0], span[1], step, carry), seen
 
-    rates, batches = task.plan.intervals(task.save_every)
-    schedule = (jnp.asarray(rates, task.dtype), None if batches is None else jnp.asarray(batches))
-    rest = jax.tree.map(jnp.zeros_like, initial)
-    return jax.lax.scan(interval, (initial, rest), schedule)[1]
+    spans = jnp.asarray(task.times), jnp.asarray([*task.times[1:], task.times[-1]])
+    end, seen = jax.lax.scan(interval, (initial, jax.tree.map(jnp.zeros_like, initial)), spans)
+    if task.final_only:
+        seen["final_prediction"] = evaluate(eqx.combine(end[0], static), x) - origin
+    return seen
+
+
+def evaluate(model: Network, x: Float[Array, "point ..."]) -> Float[Array, "point output"]:
+    """Raw predictions, a limited number of points at a time."""
+    return jax.vmap(model)(x) if len(x) <= EVALUATED else jax.lax.map(model, x, batch_size=EVALUATED)
 
 
 def measure(
-    task: Task, width: int, model: Network, x: Float[Array, "point ..."], origin: Float[Array, "point output"]
+    task: Task, width: int, model: Network, x: Float[Array, "point ..."], f: Float[Array, "point output"]
 ) -> dict[str, Array]:
-    """Prediction (point, output), loss (split) and, if asked for, the empirical kernels of one network."""
-    f = jax.vmap(model)(x) - origin
-    seen = {"prediction": f, "loss": split_losses(task.loss, f, task.y, task.train)}
-    return seen | empirical_kernels(model, x, task.gamma0(width), width) if task.kernels else seen
+    """Prediction f (point, output), metrics and, if asked for, the empirical kernels of one network."""
+    seen = {"prediction": f}
+    if task.kernels:
+        seen |= empirical_kernels(model, x[task.kernel_at], task.gamma0(width), width)
+    return seen | metrics(task, seen)
+
+
+def metrics(task: Task, seen: dict[str, Array]) -> dict[str, Array]:
+    """Small numbers that follow from predictions (..., point, output) and kernels of one network.
+
+    loss, accuracy (of targets that are classes), and mean_square of the prediction: (..., split), NaN for a set
+    without points. member_feature_alignment with the targets over the training points: (..., layer).
+    """
+    found: dict[str, Array] = {}
+    if "prediction" in seen:
+        f = seen["prediction"]
+        found["loss"] = split_losses(task.loss, f, task.y, task.train)
+        found["mean_square"] = by_split(lambda f, y: jnp.mean(f**2, axis=(-2, -1)), f, task.y, task.train)
+        if are_classes(task.y):
+            found["accuracy"] = by_split(accuracy, f, task.y, task.train)
+    if "feature_kernel" in seen and np.any(task.train):
+        chosen = np.flatnonzero(task.train[task.kernel_at])
+        kernel = seen["feature_kernel"][..., chosen, :][..., chosen]
+        found["member_feature_alignment"] = _alignment(kernel, task.y[task.kernel_at][chosen])
+    return found
+
+
+def _alignment(kernel: Array, y: np.ndarray) -> Array:
+    """As `fwdmft.results.derived.alignment`; 0 for a kernel or targets that vanish."""
+    size = np.sum(y**2) * jnp.sqrt(jnp.sum(kernel**2, axis=(-2, -1)))
+    return jnp.einsum("ic,...ij,jc->...", y.astype(kernel.dtype), kernel, y.astype(kernel.dtype)) / (size + (size == 0))
+
+
+def by_split(
+    function: Callable[[Array, Any], Array], f: Float[Array, "*time point output"], y: np.ndarray, train: np.ndarray
+) -> Float[Array, "*time split"]:
+    """function(f, y) of training and of test points; NaN for a set without points."""
+    splits = [np.flatnonzero(train), np.flatnonzero(~train)]
+    parts = [function(f[..., chosen, :], jnp.asarray(y[chosen], f.dtype)) for chosen in splits if len(chosen)]
+    nothing = jnp.full_like(parts[0], jnp.nan)
+    return jnp.stack([parts.pop(0) if len(chosen) else nothing for chosen in splits], axis=-1)
 
 
 def split_losses(
     loss: LossSpec, f: Float[Array, "*time point output"], y: np.ndarray, train: np.ndarray
 ) -> Float[Array, "*time split"]:
-    """Losses of training and test points; NaN for an empty test set."""
-    parts = []
-    for chosen in (np.flatnonzero(train), np.flatnonzero(~train)):
-        part = losses.total(loss, f[..., chosen, :], jnp.asarray(y[chosen], f.dtype))
-        parts.append(part if len(chosen) else jnp.full_like(part, jnp.nan))
-    return jnp.stack(parts, axis=-1)
+    """Losses of training and test points; NaN for a set without points."""
+    return by_split(partial(losses.total, loss), f, y, train)

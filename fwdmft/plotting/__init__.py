@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from fwdmft.errors import InputError
 from fwdmft.plotting.alignment import alignment_figure
 from fwdmft.plotting.bias import bias_figure
+from fwdmft.plotting.collapse import collapse_figure
 from fwdmft.plotting.kernels import kernels_figure
 from fwdmft.plotting.layer_covariance import layer_covariance_figure
 from fwdmft.plotting.layers import layers_figure
@@ -27,6 +28,7 @@ from fwdmft.plotting.signal_to_noise import signal_to_noise_figure
 from fwdmft.plotting.sweep_in_time import sweep_in_time_figure
 from fwdmft.plotting.sweep_panels import Line, lines
 from fwdmft.plotting.sweep_values import sweep_values_figure
+from fwdmft.plotting.task import task_figure
 from fwdmft.plotting.two_time import two_time_figure
 from fwdmft.plotting.variance import variance_figure
 from fwdmft.results.write import open_result
@@ -43,6 +45,8 @@ FIGURES: dict[str, Callable[[xr.DataTree], Figure | None]] = {
     "layer_covariance": layer_covariance_figure,
     "two_time": two_time_figure,
     "alignment": alignment_figure,
+    "task": task_figure,
+    "collapse": collapse_figure,
 }
 
 SWEEP_FIGURES: dict[str, Callable[[xr.DataTree, Line], Figure | None]] = {

@@ -31,9 +31,13 @@ def point_entries(tree: xr.DataTree, per_split: int, output: int | None = None) 
 
 
 def pair_entries(tree: xr.DataTree, output: int = 0) -> list[Entry]:
-    """Kernel entries: a training point with itself, with another, with a test point, as far as they exist."""
-    train, test = _members(tree, "train", 2), _members(tree, "test", 1)
-    pairs = [(train[0], other) for other in (*train, *test)]
+    """Kernel entries: a training point with itself, with another, with a test point, as far as they exist.
+
+    Without training points, a test point with itself and with others.
+    """
+    train = _members(tree, "train", 2)
+    shown = [*train, *_members(tree, "test", 1 if train else 3)]
+    pairs = [(shown[0], other) for other in shown]
     outputs = {"output": output, "output_prime": output}
     return [
         Entry({"point": first, "point_prime": second, **outputs}, _pair_name(tree, first, second, output))

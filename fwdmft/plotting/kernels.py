@@ -93,7 +93,7 @@ def _show_row(row: np.ndarray, images: list[Image], order: np.ndarray, trained: 
 def _decorate(panel: Axes, title: str, count: int, trained: int) -> None:
     style.bare(panel)
     panel.set_title(title)
-    if trained == count:
+    if trained in (0, count):
         return
     for line in (panel.axhline, panel.axvline):
         line(trained - 0.5, color="white", linewidth=1.6)

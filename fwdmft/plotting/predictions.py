@@ -55,7 +55,7 @@ def _panel(
 ) -> None:
     for output in range(min(outputs, _MOST_OUTPUTS)):
         one = Entry({**entry.index, "output": output}, entry.title)
-        if ensemble is not None and width is not None:
+        if ensemble is not None and width is not None and "sample_prediction" in ensemble:
             _members(panel, one, ensemble.sel(width=width), _member_color(ensemble, width, output, outputs))
         if theory is not None:
             _theory(panel, one, theory, width)

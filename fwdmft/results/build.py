@@ -19,6 +19,7 @@ import xarray as xr
 
 from fwdmft.results import derived, describe
 from fwdmft.results.describe import OBSERVABLES, attributes
+from fwdmft.results.task import of_task, padded
 
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
@@ -198,9 +199,9 @@ def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
 def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str]) -> xr.Variable:
     """(T, *dims) as a variable, the layer axis first if there is one, then time.
 
-    The axes of a two-time quantity, which has time among its `dims`, are those already.
+    The axes of a two-time quantity, which has time among its `dims`, or of one at a single time, are those already.
     """
-    if "time" in dims:
+    if "time" in dims or np.ndim(array) == len(dims):
         return xr.Variable(dims, np.asarray(array, np.float64), named)
     variable = xr.Variable(("time", *dims), np.asarray(array, np.float64), named)
     return variable.transpose("layer", "time", ...) if "layer" in dims else variable
@@ -217,20 +218,37 @@ def _ensemble(
         raise ValueError("ensembles of different widths must keep the same times")
     widths = [one.width for one in ensemble]
     variables = dict(_ensemble_observables(ensemble, {**_default_dims(), **dims}))
-    variables |= derived.of_ensemble(variables, widths, dataset.y, dataset.train)
+    at = ensemble[0].kernel_points
+    points = slice(None) if at is None else at
+    variables |= derived.of_ensemble(variables, widths, dataset.y[points], dataset.train[points])
+    if at is not None:
+        variables = dict(_of_subset(variables))
+    variables |= of_task(ensemble)
     variables |= _ensemble_losses(ensemble, ensembled_loss)
     variables |= _ensemble_members(ensemble)
-    return _with_coordinates(variables, times, dataset, widths)
+    group = _with_coordinates(variables, times, dataset, widths)
+    named = attributes("position in /data of the points that kernels were measured on")
+    return _labelled(group, {dim: (dim, np.asarray(at), named) for dim in ("kernel_point", "kernel_point_prime")})
+
+
+def _of_subset(variables: Mapping[str, xr.Variable]) -> Iterator[tuple[str, xr.Variable]]:
+    """Kernels between some of the points only have names and dimensions of their own."""
+    for name, variable in variables.items():
+        if "point_prime" in variable.dims:
+            dims = [f"kernel_{dim}" if dim in ("point", "point_prime") else dim for dim in variable.dims]
+            yield f"subset_{name}", xr.Variable(dims, variable.values, variable.attrs)
+        else:
+            yield name, variable
 
 
 def _default_dims() -> Dims:
-    return {name: observable.dims for name, observable in OBSERVABLES.items()}
+    return {name: observable.dims for name, observable in (OBSERVABLES | describe.METRICS).items()}
 
 
 def _ensemble_observables(ensemble: Sequence[WidthStatistics], dims: Dims) -> Iterator[tuple[str, xr.Variable]]:
     for role in ("mean", "mean_standard_error", "variance", "variance_standard_error"):
         for name in getattr(ensemble[0], role):
-            if name != "loss":
+            if name not in ("loss", "mean_square"):
                 named = describe.ensemble_attributes(name, role)
                 each = [_observable(getattr(one, role)[name], dims[name], named) for one in ensemble]
                 yield f"{name}_{role}", _stack_widths(each)
@@ -269,22 +287,13 @@ def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Varia
 
     dims = ("width", "sample", "time", "point", "output")
     text = attributes("prediction of single trained networks; NaN where a width has fewer samples", "f_N")
-    return {
-        "sample_prediction": xr.Variable(dims, _padded([one.sample_prediction for one in ensemble]), text),
+    samples = [one.sample_prediction for one in ensemble if one.sample_prediction is not None]
+    kept = {"sample_prediction": xr.Variable(dims, padded(samples), text)} if samples else {}
+    return kept | {
         "members": per_width("members", attributes("number of trained networks")),
         "diverged_members": per_width("diverged", attributes("number of networks that diverged and are left out")),
         "seconds": per_width("seconds", attributes("time spent training the networks", units="s")),
     }
-
-
-def _padded(samples: Sequence[np.ndarray]) -> np.ndarray:
-    """Stack (samples, ...) arrays whose first length differs, filling with NaN."""
-    most = max(len(one) for one in samples)
-    shape = (len(samples), most, *samples[0].shape[1:])
-    stacked = np.full(shape, np.nan, np.result_type(*samples))
-    for row, one in zip(stacked, samples, strict=True):
-        row[: len(one)] = one
-    return stacked
 
 
 # --- coordinates and diagnostics ---

@@ -15,7 +15,7 @@ lies along it. Source: Cortes, Mohri & Rostamizadeh 2012 (J. Mach. Learn. Res. 1
 the kernel, as in Cristianini, Shawe-Taylor, Elisseeff & Kandola 2001 (NeurIPS 14).
 
 A ratio with denominator 0 is NaN: an entry that does not fluctuate has no signal-to-noise ratio, a kernel or target
-that vanishes no alignment.
+that vanishes no alignment. Without training points among those observed (online learning) there is none at all.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def of_theory(variables: Variables, y: np.ndarray, train: np.ndarray) -> dict[st
     for name in _KERNELS:
         for role, values in _ratios(_theory_moments(variables, name)):
             found[f"{name}_{role}"] = _named(values, describe.theory_attributes(name, role))
-        if name in variables and name != "gradient_kernel":
+        if name in variables and name != "gradient_kernel" and np.any(train):
             values = _alignment(variables[name], y, train)
             found[f"{name}_alignment"] = _named(values, describe.theory_attributes(name, "alignment"))
     return found
@@ -93,7 +93,7 @@ def of_ensemble(
     for name in _KERNELS:
         for role, values in _ratios(_ensemble_moments(variables, name, widths)):
             found[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(name, role))
-        if f"{name}_mean" in variables and name != "gradient_kernel":
+        if f"{name}_mean" in variables and name != "gradient_kernel" and np.any(train):
             values = _alignment(variables[f"{name}_mean"], y, train)
             found[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(name, "alignment"))
     return found

@@ -56,6 +56,17 @@ OBSERVABLES: dict[str, Observable] = {
     ),
 }
 
+METRICS: dict[str, Observable] = {
+    "accuracy": Observable("accuracy", "A", ("split",)),
+    "member_feature_alignment": Observable(
+        "alignment with the targets over training points of a network's own feature kernel",
+        r"A[\Phi^{\ell}]",
+        ("layer",),
+    ),
+    "final_prediction": Observable("network prediction at the last step", "f", ("point", "output")),
+}
+"""What ensembles measure besides: numbers of every network, and predictions where only the last are kept."""
+
 KERNELS_OF_LAYERS = ("feature", "gradient")
 """The coordinate `kernel` of `layer_covariance`, in the order of its axis."""
 
@@ -71,6 +82,12 @@ RESPONSES: dict[str, Observable] = {
         r"B^{\ell}(t, s)",
         _RESPONSE_DIMS,
     ),
+}
+RESPONSES |= {
+    f"{name}_standard_error": Observable(
+        f"Monte-Carlo standard error of the {words}", rf"\mathrm{{s.e.}}\,{symbol}", dims
+    )
+    for name, (words, symbol, dims) in RESPONSES.items()
 }
 
 _THEORY_ROLES = {
@@ -135,7 +152,7 @@ def attributes(long_name: str, symbol: str | None = None, units: str = "1") -> d
 
 
 def _role_attributes(role: tuple[str, str], name: str) -> dict[str, str]:
-    observable = OBSERVABLES.get(name)
+    observable = (OBSERVABLES | METRICS).get(name)
     words = observable.words if observable else name.replace("_", " ")
     symbol = observable.symbol if observable else rf"\mathrm{{{name.replace('_', ' ')}}}"
     return attributes(role[0].format(words=words), role[1].format(symbol=_before_subscript(symbol, role[1])))

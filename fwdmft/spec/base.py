@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
-def _require_kind(schema: dict[str, Any]) -> None:
+def require_kind(schema: dict[str, Any]) -> None:
     """A discriminating `kind` is written out in files even though Python code may leave it to its default."""
     if "kind" in schema.get("properties", {}):
         schema["required"] = ["kind", *(name for name in schema.get("required", []) if name != "kind")]
@@ -21,7 +21,7 @@ class Spec(BaseModel):
         frozen=True,
         allow_inf_nan=False,
         use_attribute_docstrings=False,
-        json_schema_extra=_require_kind,
+        json_schema_extra=require_kind,
     )
 
 

@@ -52,11 +52,11 @@ class Experiment(Spec):
             raise InputError("theory", NOTHING, "theory or ensemble (or both) to be given")
         return self
 
-    def save_times(self) -> tuple[np.ndarray, np.ndarray]:
-        """Step indices kept by theory and by ensembles: 0, n, 2n, ... and always the last."""
+    def save_times(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of so many steps, the indices kept by theory and by ensembles: 0, n, 2n, ... and always the last."""
         theory = self.theory.save_every if self.theory else 1
         ensemble = (self.ensemble.save_every if self.ensemble else None) or theory
-        return _every(theory, self.optimizer.steps), _every(ensemble, self.optimizer.steps)
+        return _every(theory, steps), _every(ensemble, steps)
 
 
 def _every(stride: int, steps: int) -> np.ndarray:

@@ -48,6 +48,11 @@ class TheorySpec(Spec):
     two_time: bool = Field(
         False, description="Compute kernels between all pairs of saved times, with their fluctuations, as well."
     )
+    responses: bool = Field(
+        False,
+        description="Compute the response functions A and B of each hidden matrix between all pairs of saved times as "
+        "well: for plain fully connected networks with one output, at a cost that grows like (steps x points)^3.",
+    )
     covariance: bool = Field(True, description="Store N Cov of the predictions between all pairs of times.")
 
 
@@ -65,6 +70,17 @@ class EnsembleSpec(Spec):
     )
     precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the networks.")
     kernels: bool = Field(True, description="Measure tangent, feature and gradient kernels as well.")
+    kernel_points: Count | None = Field(
+        None,
+        description="Measure kernels on the first so many training points alone, as subset_* variables; left out: on "
+        "every point (points).",
+    )
+    predictions: Literal["auto", "every", "last"] = Field(
+        "auto",
+        description="Keep mean and variance of the predictions at every saved time, or at the last alone (as "
+        "final_prediction_*); auto: at every one unless that takes more than half a gigabyte. Losses and accuracies "
+        "are always kept at every saved time.",
+    )
     samples: Whole = Field(16, ge=0, description="Number of members whose predictions are kept one by one (networks).")
 
     @model_validator(mode="after")

@@ -110,7 +110,8 @@ class Cifar10Data(LabelledImages):
     path: str = Field(
         min_length=1,
         description="Folder cifar-10-batches-py or cifar-10-batches-bin, the folder that holds it, or the .tar.gz "
-        "it was packed in. Relative to the experiment file. Files of official size must have the official checksum.",
+        "it was packed in, relative to the experiment file. Batches of official size are checked against the "
+        "official checksums.",
     )
     classes: tuple[_Class | _Name, ...] = Field(
         tuple(range(10)), min_length=2, description="Two or more distinct classes, by number 0 to 9 or by name."

@@ -1,9 +1,10 @@
-"""Learning-rate schedules (factors on eta, step by step) and the fixed order of minibatches."""
+"""Learning-rate schedules (factors on eta, step by step, evaluated by optax) and the fixed order of minibatches."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -31,10 +32,12 @@ class Cosine(Spec):
 
     def multipliers(self, steps: int) -> np.ndarray:
         """(steps,) factors on eta: (t + 1)/(warmup + 1) at t < warmup, then from 1 to `final` at the end."""
-        t = np.arange(steps)
-        progress = np.clip((t - self.warmup) / max(1, steps - 1 - self.warmup), 0.0, 1.0)
-        decay = self.final + (1 - self.final) * (1 + np.cos(np.pi * progress)) / 2
-        return np.where(t < self.warmup, (t + 1) / (self.warmup + 1), decay)
+        import optax
+
+        last = max(self.warmup + 1, steps - 1)
+        return _evaluated(
+            lambda: optax.warmup_cosine_decay_schedule(1 / (self.warmup + 1), 1.0, self.warmup, last, self.final), steps
+        )
 
 
 class Exponential(Spec):
@@ -45,7 +48,9 @@ class Exponential(Spec):
 
     def multipliers(self, steps: int) -> np.ndarray:
         """(steps,) factors on eta."""
-        return self.rate ** np.arange(steps)
+        import optax
+
+        return _evaluated(lambda: optax.exponential_decay(1.0, 1, self.rate), steps)
 
 
 class Piecewise(Spec):
@@ -68,8 +73,19 @@ class Piecewise(Spec):
 
     def multipliers(self, steps: int) -> np.ndarray:
         """(steps,) factors on eta."""
-        stages = np.array([1.0, *self.factors])
-        return stages[np.searchsorted(self.boundaries, np.arange(steps), side="right")]
+        import optax
+
+        stages = [optax.constant_schedule(factor) for factor in (1.0, *self.factors)]
+        return _evaluated(lambda: optax.join_schedules(stages, self.boundaries), steps)
+
+
+def _evaluated(make: Callable[[], Callable[[Any], Any]], steps: int) -> np.ndarray:
+    """A schedule of optax at every step, in float64 whatever JAX is set to."""
+    import jax
+    import jax.numpy as jnp
+
+    with jax.enable_x64(True):
+        return np.asarray(jnp.broadcast_to(jax.vmap(make())(jnp.arange(steps)), (steps,)), dtype=np.float64)
 
 
 Schedule = Annotated[Constant | Cosine | Exponential | Piecewise, Field(discriminator="kind")]
@@ -81,14 +97,25 @@ class Minibatches(Spec):
     size: Count = Field(description="Number of training points per step (points).")
     seed: Seed = Field(0, description="Seed of the permutations; theory and networks see the same batches.")
 
-    def order(self, n_train: int, steps: int) -> np.ndarray:
-        """(steps, size) positions in the list of training points. Raises InputError when size > n_train."""
+    def per_epoch(self, n_train: int) -> int:
+        """Number of batches in an epoch. Raises InputError when size > n_train."""
         if self.size > n_train:
             raise InputError("optimizer.batch.size", self.size, f"at most the {n_train} training points")
-        per_epoch = n_train // self.size
+        return n_train // self.size
+
+    def order(self, n_train: int, steps: int) -> np.ndarray:
+        """(steps, size) positions in the list of training points. Raises InputError when size > n_train."""
+        per_epoch = self.per_epoch(n_train)
         rng = np.random.default_rng(self.seed)
         epochs = [
             rng.permutation(n_train)[: per_epoch * self.size].reshape(per_epoch, self.size)
             for _ in range(-(-steps // per_epoch))
         ]
         return np.concatenate(epochs)[:steps]
+
+    def in_turn(self, n_train: int, steps: int) -> np.ndarray:
+        """(steps, size) positions, each visited once and in order. Raises InputError when there are too few points."""
+        if steps * self.size > n_train:
+            expected = f"at least {steps * self.size} training points, {self.size} fresh ones at each of {steps} steps"
+            raise InputError("data.train", n_train, expected)
+        return np.arange(steps * self.size).reshape(steps, self.size)

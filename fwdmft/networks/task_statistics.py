@@ -1,0 +1,98 @@
+"""How well one network does a task, and how well the average of an ensemble does, with errors over members.
+
+From sums over groups of members (see `fwdmft.jackknife`):
+
+    loss, accuracy                        mean over members, (time, split)
+    ensembled_loss, ensembled_accuracy    of the averaged prediction, (time, split)
+    prediction_relative_variance          Var f / (E f)^2, both averaged over points and outputs, (time, split)
+    mean_kernel_alignment                 alignment with the targets of the last layer's mean feature kernel, (time,)
+
+Where only the last predictions are kept, the second and third lines are NaN at earlier times.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fwdmft import losses
+from fwdmft.classes import accuracy, are_classes
+from fwdmft.jackknife import Jackknifed, combined, of_means
+from fwdmft.networks.statistics import GroupSums
+from fwdmft.networks.training import Task
+from fwdmft.results.derived import alignment
+
+_METRICS = ("loss", "accuracy", "mean_square", "prediction", "final_prediction")
+
+
+def grouped(task: Task, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of the observables of some members, (member, time, ...), those that are to be summed by groups."""
+    found = {name: seen[name] for name in _METRICS if name in seen}
+    if "feature_kernel" in seen and np.any(task.train):
+        chosen = np.flatnonzero(task.train[task.kernel_at])
+        found["last_feature_kernel"] = seen["feature_kernel"][:, :, -1][..., chosen, :][..., chosen]
+    return found
+
+
+def task_statistics(task: Task, groups: Mapping[str, GroupSums]) -> dict[str, Jackknifed]:
+    """The statistics above, as far as there are sums to compute them from, in float64."""
+    with jax.enable_x64(True):
+        return _task_statistics(task, groups)
+
+
+def _task_statistics(task: Task, groups: Mapping[str, GroupSums]) -> dict[str, Jackknifed]:
+    found = {name: _of(groups[name]) for name in ("loss", "accuracy") if name in groups}
+    final_only = "final_prediction" in groups
+    predictions = groups["final_prediction" if final_only else "prediction"]
+
+    def ensembled(measure: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Jackknifed:
+        """A measure (..., split) of the averaged predictor, at the times at which it is known."""
+
+        def at_times(f: np.ndarray) -> np.ndarray:
+            values = np.stack([_measured(measure, f, task.y, chosen) for chosen in (task.train, ~task.train)], axis=-1)
+            return _only_last(values, len(task.times)) if final_only else values
+
+        return _of(predictions, at_times)
+
+    found["ensembled_loss"] = ensembled(
+        lambda f, y: np.asarray(losses.total(task.loss, jnp.asarray(f), jnp.asarray(y)))
+    )
+    if are_classes(task.y):
+        found["ensembled_accuracy"] = ensembled(accuracy)
+    square = ensembled(lambda f, y: np.mean(f**2, axis=(-2, -1)))
+    found["prediction_relative_variance"] = _relative_variance(_of(groups["mean_square"]), square, groups["loss"])
+    if "last_feature_kernel" in groups:
+        y = task.y[task.kernel_at][task.train[task.kernel_at]]
+        found["mean_kernel_alignment"] = _of(groups["last_feature_kernel"], lambda kernel: alignment(kernel, y))
+    return found
+
+
+def _of(group: GroupSums, statistic: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Jackknifed:
+    assert group.sums is not None
+    return of_means(group.sums, group.counts, statistic)
+
+
+def _measured(
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], f: np.ndarray, y: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    return measure(f[..., chosen, :], y[chosen]) if chosen.any() else np.full(f.shape[:-2], np.nan)
+
+
+def _only_last(values: np.ndarray, times: int) -> np.ndarray:
+    """(split,) at the last of so many times, NaN before."""
+    found = np.full((times, *values.shape), np.nan)
+    found[-1] = values
+    return found
+
+
+def _relative_variance(mean_square: Jackknifed, square_of_mean: Jackknifed, counted: GroupSums) -> Jackknifed:
+    """Var f / (E f)^2 from E f^2 and the square of the mean of n members, which is too large by Var f / n."""
+    counts = counted.counts[counted.counts > 0]
+
+    def ratio(above: np.ndarray, below: np.ndarray, n: float) -> np.ndarray:
+        variance = np.maximum(above - below, 0.0) * n / np.maximum(n - 1, 1)
+        signal = below - variance / n
+        return np.divide(variance, signal, out=np.full_like(variance, np.nan), where=signal > 0)
+
+    return combined(ratio, mean_square, square_of_mean, Jackknifed(counts.sum(), counts.sum() - counts))

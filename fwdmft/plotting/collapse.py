@@ -1,0 +1,75 @@
+"""Training loss of each width against time, against time scaled by the training rate, and the rates against 1/N.
+
+Above single networks (mean loss), below the averaged predictor, where it is known at every time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+from fwdmft.plotting import style
+from fwdmft.results.comparison import group
+
+_ROWS = {"": ("loss_mean", "single networks"), "ensembled_": ("ensembled_loss", "averaged predictor")}
+_FEW_DECADES = 300.0  # ratio up to which a logarithmic axis has room for labels at 1, 2 and 5 of each decade
+_FIT: dict[str, Any] = {"color": "#D55E00", "linewidth": 1.2}
+
+
+@style.styled
+def collapse_figure(tree: xr.DataTree) -> Figure | None:
+    """Three panels a row; needs training rates in the ensemble."""
+    ensemble = group(tree, "ensemble")
+    rows = [prefix for prefix in _ROWS if ensemble is not None and f"{prefix}training_rate" in ensemble]
+    if ensemble is None or not rows:
+        return None
+    figure, axes = style.panels(len(rows), 3, size=(3.4, 2.9))
+    for row, prefix in zip(axes, rows, strict=True):
+        name, title = _ROWS[prefix]
+        loss = ensemble[name].sel(split="train")
+        steps = ensemble.time.broadcast_like(ensemble[f"{prefix}scaled_time"])
+        _curves(row[0], steps, loss, f"{title}, training points")
+        style.time_axis(row[0])
+        _curves(row[1], ensemble[f"{prefix}scaled_time"], loss, _collapsed(ensemble, prefix))
+        row[1].set_xlabel(r"scaled step $t\, R_N / R_{\mathrm{widest}}$")
+        row[1].set_xlim(right=float(ensemble.time[-1]))
+        _rates(row[2], ensemble, prefix)
+    style.legend_below(figure, style.width_handles(ensemble.width.values), columns=6, entry=1.8)
+    return figure
+
+
+def _curves(panel: Axes, times: xr.DataArray, loss: xr.DataArray, title: str) -> None:
+    for width, color in style.width_colors(loss.width.values).items():
+        panel.plot(times.sel(width=width), loss.sel(width=width), color=color, linewidth=1.5)
+    panel.set(yscale="log", title=title, ylabel=r"loss $\mathcal{L}$")
+    if float(loss.max()) < _FEW_DECADES * float(loss.min()):
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _collapsed(ensemble: xr.Dataset, prefix: str) -> str:
+    if ensemble.sizes["width"] == 1:
+        return "a single width"
+    before, after = (float(ensemble[f"{prefix}{name}loss_curve_distance"].max()) for name in ("", "collapsed_"))
+    return rf"largest rms $\Delta \log \mathcal{{L}}$: {before:.2g} $\to$ {after:.2g}"
+
+
+def _rates(panel: Axes, ensemble: xr.Dataset, prefix: str) -> None:
+    """Rates with error bars of one standard error, and the fitted R_inf - a / N."""
+    rate = ensemble[f"{prefix}training_rate"]
+    error = ensemble[f"{prefix}training_rate_standard_error"]
+    for width, color in style.width_colors(ensemble.width.values).items():
+        panel.errorbar(1 / width, rate.sel(width=width), error.sel(width=width), fmt="o", color=color, capsize=2)
+    panel.set(xlabel="$1/N$", ylabel="training rate $R_N$", xlim=(0, 1.08 / float(ensemble.width.min())))
+    if f"{prefix}training_rate_limit" in ensemble:
+        limit, shift = (float(ensemble[f"{prefix}training_rate_{name}"]) for name in ("limit", "shift"))
+        inverse = np.array([0.0, 1 / float(ensemble.width.min())])
+        label = rf"$R_\infty - a/N$: $R_\infty$ = {limit:.3g}, $a$ = {shift:.2g}"
+        panel.plot(inverse, limit - shift * inverse, **_FIT, label=label)
+        panel.legend(loc="best", fontsize=7.5)

@@ -1,0 +1,230 @@
+"""Online learning: the same training as on fixed points, and what is refused."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiments import experiment
+from jaxtyping import Array
+
+import fwdmft
+from fwdmft.activations import activation
+from fwdmft.datasets.loading import load_points
+from fwdmft.datasets.streams import with_stream
+from fwdmft.meanfield import neurons
+from fwdmft.meanfield.chain import Chain, make_chain
+from fwdmft.meanfield.dynamics import make_drive
+from fwdmft.meanfield.passes import Problem, plain
+from fwdmft.meanfield.weights import InputWeights
+from fwdmft.meanfield.wiring import Wiring
+from fwdmft.networks.training import trainer
+from fwdmft.optimization import Plan, Stream
+from fwdmft.registry import registry
+from fwdmft.spec.loss import SquaredError
+from fwdmft.spec.parameterization import MeanField
+from fwdmft.testing import Case, points
+from fwdmft.testing.agreement import assert_equal
+
+X, Y, TRAIN = points(5, 4, test=2)
+BATCHES = np.array([[0, 2], [2, 0], [2, 1], [0, 1], [1, 2]])
+GAMMA0, SIGMA_W, SIGMA_B = 1.5, 1.3, 0.5
+ROWS = np.column_stack([SIGMA_W * X / 2.0, np.full(len(X), SIGMA_B)])
+"""What multiplies the standard normal numbers of a neuron's input weights and bias."""
+
+PLAN = Plan(0.3 * np.linspace(1, 2, 5), BATCHES, momentum=0.4, weight_decay=0.1)
+MEAN = SquaredError(reduction="mean")
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def fed(plan: Plan) -> Plan:
+    """Online training on the points that the plan's batches visit, one after the other."""
+    assert plan.batches is not None
+    visited = np.flatnonzero(TRAIN)[plan.batches.ravel()]
+    in_turn = np.arange(plan.batches.size).reshape(plan.batches.shape)
+    return replace(plan, batches=in_turn).on_stream(Stream(X[visited], Y[visited]))
+
+
+def on_points(shown: np.ndarray, depth: int, activation_name: str = "tanh") -> Chain:
+    wiring = Wiring(depth, 1, (SIGMA_W,) * (depth + 1), sigma_b=SIGMA_B, center=False)
+    return make_chain(X[shown], [activation(activation_name)] * depth, GAMMA0, wiring)
+
+
+def carried(chain: Chain, shown: np.ndarray) -> Chain:
+    carrying = chain.carrying(X[shown], BATCHES.shape[1])
+    assert carrying is not None
+    return carrying
+
+
+def seen(problem: Problem, p: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+    found = plain(problem, p)
+    assert not found.bases.full.any()
+    return {name: np.asarray(value) for name, value in found.seen.items()}
+
+
+def among(shown: np.ndarray, values: np.ndarray, dims: tuple[str, ...]) -> np.ndarray:
+    for axis, dim in enumerate(dims):
+        if dim.startswith("point"):
+            values = np.compress(shown, values, axis=axis + 1)
+    return values
+
+
+@pytest.mark.parametrize(("depth", "save_every", "shown"), [(1, 2, ~TRAIN), (2, 1, np.ones(5, bool))])
+def test_repeated_points_are_offline_training_at_infinite_width(depth: int, save_every: int, shown: np.ndarray) -> None:
+    """Of neurons whose weights give the same preactivations.
+
+    Where random matrices are between layers, the same points have to be observed at the same times, so that directions
+    get the same noise; then training agrees with what was observed just before.
+    """
+    offline, online = on_points(np.ones(5, bool), depth), carried(on_points(shown, depth), shown)
+    assert isinstance(offline.inputs, InputWeights)
+    noise = neurons.sample(offline.populations, offline.supplies, 256, seed=3)
+    own, of_inputs = np.split(noise["hidden_1"], [-offline.inputs.rank])
+    weights = np.linalg.lstsq(ROWS, offline.inputs.factor @ of_inputs, rcond=None)[0]
+    first = np.concatenate([own, weights])
+    rng = np.random.default_rng(0)
+    p = {each.name: jnp.asarray(rng.dirichlet(np.full(256, 5.0))) for each in offline.populations}
+    none = np.zeros(int(shown.sum()), bool)
+    expected = seen(Problem(offline, jax.tree.map(jnp.asarray, noise), make_drive(PLAN, MEAN, Y, TRAIN, save_every)), p)
+    drive = make_drive(fed(PLAN), MEAN, Y[shown], none, save_every)
+    online = replace(online, capacities=offline.capacities)
+    found = seen(Problem(online, jax.tree.map(jnp.asarray, noise | {"hidden_1": first}), drive), p)
+    assert set(found) == set(offline.dims)
+    for name, dims in offline.dims.items():
+        assert_equal(name, found[name], among(shown, expected[name], dims))
+
+
+def recursion(A: Array, B: Array, C: Array) -> dict[str, Array]:
+    """Linear networks of any width on the stream, whose weights enter only through A = <w W>, B = <W W^T>, C = <w w>.
+
+    Biases are weights of one more input: with r = (x / sqrt(D), sigma_b), v = eta gamma0 sum_mu Delta_mu r_mu and
+    k = 1 - eta lambda, a step is W <- k W + w v, w <- k w + W.v. Then f = A.r / gamma0, K(x, x') = r.B r' + C r.r'.
+    """
+    rows = np.column_stack([X / 2.0, np.full(len(X), SIGMA_B)])
+    test, f, K = rows[~TRAIN], [], []
+    for rate, batch in zip(0.3 * np.linspace(1, 2, 5), BATCHES, strict=True):
+        f.append(test @ A / GAMMA0)
+        K.append(test @ B @ test.T + C * test @ test.T)
+        batch_rows, targets = rows[TRAIN][batch], Y[TRAIN][batch, 0]
+        v = rate * GAMMA0 * ((targets - batch_rows @ A / GAMMA0) / len(batch)) @ batch_rows
+        k = 1 - rate * 0.1
+        A, B, C = (
+            k**2 * A + k * C * v + k * B @ v + (A @ v) * v,
+            k**2 * B + k * (jnp.outer(A, v) + jnp.outer(v, A)) + C * jnp.outer(v, v),
+            k**2 * C + 2 * k * A @ v + v @ B @ v,
+        )
+    kept = np.array([0, 2, 4])
+    return {"prediction": jnp.stack(f)[kept, :, None], "tangent_kernel": jnp.stack(K)[kept][:, :, None, :, None]}
+
+
+def test_linear_networks_on_a_stream() -> None:
+    """Exactly, for any neurons and weights p, and so are derivatives in p, of which Sigma and b are made."""
+    chain = carried(on_points(~TRAIN, 1, "linear"), ~TRAIN)
+    noise = neurons.sample(chain.populations, chain.supplies, 16, seed=3)
+    w, W = SIGMA_W * noise["hidden_1"][0], noise["hidden_1"][1:] * np.array([SIGMA_W] * 4 + [1.0])[:, None]
+    drive = make_drive(fed(replace(PLAN, momentum=0.0)), MEAN, Y[~TRAIN], np.zeros(2, bool), save_every=2)
+    problem = Problem(chain, jax.tree.map(jnp.asarray, noise), drive)
+    rng = np.random.default_rng(0)
+    p, change = jnp.asarray(rng.dirichlet(np.full(16, 5.0))), jnp.asarray(rng.standard_normal(16))
+
+    def theory(p: Array) -> dict[str, Array]:
+        found = problem.observables({"hidden_1": p}, {"hidden_1": p})
+        return {name: found[name] for name in ("prediction", "tangent_kernel")}
+
+    def closed(p: Array) -> dict[str, Array]:
+        return recursion(W @ (p * w), (p * W) @ W.T, p @ w**2)
+
+    def expansion(q: Callable) -> tuple:
+        def slope(p: Array) -> tuple:
+            return jax.jvp(q, (p,), (change,))
+
+        return jax.jit(lambda p: jax.jvp(slope, (p,), (change,)))(p)
+
+    jax.tree.map(lambda found, exact: assert_equal("derivative", found, exact), expansion(theory), expansion(closed))
+
+
+def test_repeated_points_are_offline_training_of_a_network() -> None:
+    spec, architecture = {"kind": "mlp", "activation": "tanh", "bias": 0.5}, registry().get("architecture", "mlp")
+    settings = {"parameterization": MeanField(center=False), "loss": MEAN, "save_every": 2}
+    offline = Case("offline", architecture, spec, X, Y, TRAIN, **settings)
+    online = Case("online", architecture, spec, X[~TRAIN], Y[~TRAIN], np.zeros(2, bool), **settings)
+    key = jax.random.key(0)[None]
+    expected, found = (
+        trainer(each.task(plan, kernels=False), 6)(key) for each, plan in ((offline, PLAN), (online, fed(PLAN)))
+    )
+    np.testing.assert_allclose(found["prediction"], expected["prediction"][:, :, ~TRAIN], atol=1e-12)
+    np.testing.assert_allclose(found["loss"][0, :, 1], expected["loss"][0, :, 1], atol=1e-12)
+    assert np.isnan(found["loss"][0, :, 0]).all()
+
+
+def settings(**changes: object) -> dict:
+    """An experiment with online learning, one part at a time replaced."""
+    return experiment(
+        **{
+            "parameterization": {"kind": "mean_field", "center": False},
+            "optimizer": online(),
+            "data": {"kind": "gaussian", "features": 4, "train": 25, "test": 2},
+            "theory": {"neurons": 64, "replicates": 2, "fluctuations": False, "bias": False},
+            "ensemble": {"widths": [4], "members": 2},
+            **changes,
+        }
+    )
+
+
+def online(**changes: object) -> dict:
+    steps = {"kind": "gradient_descent", "learning_rate": 0.1, "steps": 10}
+    return {
+        name: value for name, value in {**steps, "data": "online", "batch": {"size": 2}, **changes}.items() if value
+    }
+
+
+def test_points_come_once_and_in_order() -> None:
+    loaded = fwdmft.load_experiment(settings())
+    dataset = load_points(loaded)
+    observed, plan = with_stream(dataset, loaded.optimizer.plan(dataset.n_train))
+    assert plan.stream is not None and plan.batches is not None
+    np.testing.assert_array_equal(plan.stream.x[plan.batches.ravel()], dataset.x[:20])
+    np.testing.assert_array_equal(plan.stream.y[plan.batches.ravel()], dataset.y[:20])
+    np.testing.assert_array_equal(observed.x, dataset.x[25:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"optimizer": online(steps=13)}, "data.train: got 25; expected at least 26 training points, 2 fresh ones at"),
+        ({"optimizer": online(batch=None)}, "optimizer.batch: got nothing; expected batch: {size: B}"),
+        ({"optimizer": online(batch={"size": 2, "seed": 1})}, "optimizer.batch.seed: got 1; expected no seed online"),
+        ({"optimizer": online(steps=None, epochs=2)}, "optimizer.epochs: got 2; expected 1 online"),
+        (
+            {"ensemble": {"widths": [4], "kernel_points": 2}},
+            "ensemble.kernel_points: got 2; expected no number in online",
+        ),
+        ({"parameterization": {"kind": "mean_field"}}, "parameterization.center: got True; expected false in online"),
+        ({"parameterization": {"kind": "neural_tangent"}}, "parameterization.center: got True; expected false in"),
+        ({"data": {"kind": "gaussian", "features": 4, "train": 25, "test": 0}}, "data.test: got 0; expected at least"),
+        ({"architecture": {"kind": "cnn", "depth": 1}}, "optimizer.data: got 'online'; expected offline for arch"),
+    ],
+)
+def test_refusals(changes: dict, expected: str) -> None:
+    with pytest.raises(fwdmft.InputError) as refusal:
+        load_points(fwdmft.load_experiment(settings(**changes)))
+    assert expected in str(refusal.value)
+
+
+def test_equations_that_cannot_carry_their_weights() -> None:
+    """Centred ones, those of images, and those on anything but the points."""
+    wiring = Wiring(1, 1, (1.0, 1.0), center=False)
+    chain = make_chain(X, [activation("tanh")], 1.0, wiring)
+    assert chain.carrying(X, 1) is not None
+    assert chain.carrying(2 * X, 1) is None
+    assert chain.carrying(X[:, None, :, None], 1) is None
+    assert make_chain(X, [activation("tanh")], 1.0, replace(wiring, center=True)).carrying(X, 1) is None
+    with pytest.raises(TypeError, match="Chain cannot be shown other points"):
+        chain.on(jnp.asarray(X))
