@@ -19,6 +19,7 @@ NETWORKS: dict[str, Any] = {"linewidth": 3, "alpha": 0.6, "zorder": 2}
 POINTS: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2, "linewidth": 1, "zorder": 3}
 SECOND: dict[str, Any] = {"color": "#D55E00", "linestyle": ":", "linewidth": 1.5, "zorder": 6}
 GAMMA0 = r"$\gamma_0$"
+THEORY = (style.theory_handle("theory"),)
 
 
 def in_time(tree: xr.DataTree) -> Figure:
@@ -33,12 +34,12 @@ def labelled(axes: Axes, x: str, y: str, title: str = "", **settings: Any) -> No
     axes.set(xlabel=x, ylabel=y, title=title, **settings)
 
 
-def legend(figure: Figure, values: Iterable[Any], symbol: str, more: Sequence[Line2D] = (), columns: int = 6) -> None:
-    """Theory, further lines, and a colour for each value."""
+def legend(figure: Figure, values: Iterable[Any], symbol: str, lines: Sequence[Line2D] = (), columns: int = 6) -> None:
+    """The `lines`, and a colour for each value."""
     values = list(values)
     colors = style.shades(len(values))
     shown = [Line2D([], [], color=c, **NETWORKS, label=f"{symbol} = {v}") for v, c in zip(values, colors, strict=True)]
-    style.legend_below(figure, [style.theory_handle("theory"), *more, *shown], columns=columns, entry=1.5)
+    style.legend_below(figure, [*lines, *shown], columns=columns, entry=1.5)
 
 
 def second_handle(text: str) -> Line2D:

@@ -1,7 +1,7 @@
 """Deep networks: variance accumulates through layers, feature learning changes it and the noise of the kernel."""
 
 import numpy as np
-from drawing import GAMMA0, NETWORKS, diagonal, in_time, labelled, legend
+from drawing import GAMMA0, NETWORKS, THEORY, diagonal, in_time, labelled, legend
 from entry import Results
 from isotropic import Theory
 from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def _layers(results: Results, stem: str) -> Figure:
     for panel in axes[-1]:
         style.time_axis(panel)
     figure.suptitle(f"networks of width {width}", fontsize=9)
-    legend(figure, (f"{gamma0:g}" for gamma0 in theory.gamma0.values), GAMMA0)
+    legend(figure, (f"{gamma0:g}" for gamma0 in theory.gamma0.values), GAMMA0, THEORY)
     return figure
 
 
@@ -94,7 +94,7 @@ def _noise(results: Results) -> Figure:
         labelled(panel, "", r"noise to signal $\sqrt{N\,\mathrm{Var}\,K}\,/\,K$", stem.removeprefix("06_deep_"))
         panel.set_ylim(bottom=0)
         style.time_axis(panel)
-    legend(figure, (f"{gamma0:g}" for gamma0 in values), GAMMA0)
+    legend(figure, (f"{gamma0:g}" for gamma0 in values), GAMMA0, THEORY)
     return figure
 
 

@@ -33,8 +33,11 @@ QUICK = {
 
 
 def figures(results: Results) -> dict[str, Figure]:
+    catapult = in_time(results["07_catapult"])
+    for panel in catapult.axes:
+        panel.set_xlim(-0.5, 20.5)  # what follows repeats itself
     return {
-        "catapult": in_time(results["07_catapult"]),
+        "catapult": catapult,
         "final_variance": _final_variance(results),
         "sharpness": _sharpness(results),
     }

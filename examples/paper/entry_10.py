@@ -30,12 +30,14 @@ def _figure(results: Results) -> Figure:
     figure, axes = style.panels(2, 2, size=(3.6, 2.6), sharex=True)
     for row, (name, symbol) in zip(axes, (("tangent_kernel", "K"), ("prediction", "f")), strict=True):
         for panel, activation in zip(row, ACTIVATIONS, strict=True):
+            highest = 0.0
             for place, color in zip(times(results), style.shades(3)[::2], strict=True):
                 gamma0, full, first = compared(results, activation, name, place)
                 time = int(results[FILES[0]]["theory/time"].values[place])
                 panel.plot(gamma0, full, **{**style.THEORY, "color": color})
                 panel.plot(gamma0, first, **{**SECOND, "color": color}, label=f"$t = {time}$")
-                panel.set_ylim(0, 1.4 * full.max())
+                highest = max(highest, full.max())
+            panel.set_ylim(0, 1.2 * highest)
             labelled(panel, "", rf"$N\,\mathrm{{Var}}\,{symbol}$", activation, xscale="log")
     for panel in axes[-1]:
         panel.set_xlabel(f"richness {GAMMA0}")

@@ -16,6 +16,7 @@ import xarray as xr
 from drawing import NETWORKS, POINTS, labelled
 from entry import Results
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from fwdmft.plotting import style
 
@@ -110,6 +111,7 @@ def ratio_figure(results: Results, stem: str, theory: Theory) -> Figure:
         xscale="log",
         yscale="log",
     )
+    axes[0, 0].xaxis.set_minor_formatter(NullFormatter())
     handles = style.width_handles(widths, marker="o", linewidth=0)
     style.legend_below(figure, [style.theory_handle("theory to order $1/N$"), *handles], columns=4)
     return figure

@@ -12,6 +12,8 @@ from fwdmft.plotting import style
 from fwdmft.plotting.grid import SYMBOLS
 from fwdmft.results.comparison import Estimate, group, predicted_deviation, squared_deviation
 
+_MANY = 8  # labels of as many widths stand too close to be read side by side
+
 
 @style.styled
 def scaling_figure(tree: xr.DataTree) -> Figure | None:
@@ -37,7 +39,8 @@ def _panel(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> 
     symbol = SYMBOLS[name]
     panel.set(xscale="log", yscale="log", xlabel="width $N$", title="mean over times and points")
     panel.set_ylabel(rf"$\mathrm{{E}}\,|{symbol}_N - {symbol}|^2$")
-    panel.set_xticks(measured.value.width.values, [str(width) for width in measured.value.width.values])
+    widths = measured.value.width.values
+    panel.set_xticks(widths, [str(width) for width in widths], rotation=0 if len(widths) < _MANY else 45)
     panel.xaxis.set_minor_formatter(NullFormatter())
     panel.margins(x=0.1, y=0.12)
     panel.legend(loc="best")
