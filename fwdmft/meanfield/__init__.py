@@ -26,8 +26,8 @@ Conventions
         to w_c  eta gamma0 sum_mu Delta_mu,c phi(h_mu^L)
     so that d f / d t = eta K Delta to first order in eta.
 
-Convolutional layers have fields h_a at positions a; W v stands for sum_k W_k v_(a+k) / sqrt(n_k) over n_k offsets, Phi is
-averaged over positions, G summed, and K contracts both between all pairs of positions (`kernels`).
+Convolutional layers have fields h_a at positions a; W v stands for sum_k W_k v_(a+k) / sqrt(n_k) over n_k offsets, Phi
+is averaged over positions, G summed, and K contracts both between all pairs of positions (`kernels`).
 
 Where the literature has more than one habit, the choice made here:
 
@@ -97,6 +97,6 @@ Centred, the prediction is (<w h> - A) / gamma0. After one step it is eta y K + 
 Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in p. From the second step on it is not.
 
 Modules, in reading order: `field_equations` (what an architecture supplies), `chain` with its `wiring`,
-`positions`, `gaussian_matrix`, `kernels`, `layers`, `weights`, `products`, `neurons`, `dynamics`, `passes`, `influences`,
-`fluctuations`, `lazy`, `responses`, `theory`.
+`positions`, `gaussian_matrix`, `kernels`, `layers`, `weights`, `products`, `neurons`, `dynamics`, `passes`,
+`influences`, `fluctuations`, `lazy`, `responses`, `theory`.
 """
