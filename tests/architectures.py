@@ -74,11 +74,12 @@ CASES = (
         optimizer=GradientDescent(learning_rate=0.1, steps=9, momentum=0.5, weight_decay=0.1),
     ),
     cnn(
-        "flat",
-        {"depth": 2, "activation": "tanh", "kernel_size": 2, "bias": 0.3},
-        (3, 2, 2),
+        "pooled",
+        {"depth": 2, "activation": "tanh", "kernel_size": 2, "pooling": "average", "bias": 0.3},
+        (4, 4, 1),
         parameterization=MeanField(gamma0=1.5, sigma_w=(1.2, 1.5, 0.8)),
         optimizer=GradientDescent(learning_rate=0.1, steps=7, momentum=0.5),
         save_every=3,
+        few=256,
     ),
 )

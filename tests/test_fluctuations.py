@@ -58,8 +58,8 @@ def test_dense_derivatives(lazy: bool) -> None:
     problem, p = _problem(lazy, weights / weights.sum())
     ((name, p_i),) = p.items()
     spread = jnp.diag(p_i) - jnp.outer(p_i, p_i)  # Cov of N^(1/2) times the empirical weights
-    slopes = jax.jacrev(lambda p: problem.observables(p, p))(p)
-    curvatures = jax.jacfwd(jax.jacrev(lambda p: problem.observables(p, p)))(p)
+    slope_of = jax.jacrev(lambda p: problem.observables(p, p))
+    slopes, curvatures = jax.jit(slope_of)(p), jax.jit(jax.jacfwd(slope_of))(p)
     found = _computed(problem, p)
     for observable, slope in slopes.items():
         exact = jnp.einsum("...i,ij,...j->...", slope[name], spread, slope[name])
