@@ -11,7 +11,7 @@ import pytest
 from fwdmft.activations import activation
 from fwdmft.errors import ComputationError
 from fwdmft.meanfield import neurons
-from fwdmft.meanfield.chain import Chain, make_chain
+from fwdmft.meanfield.chain import make_chain
 from fwdmft.meanfield.dynamics import make_drive
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
@@ -75,17 +75,6 @@ def test_dense_derivatives(lazy: bool) -> None:
     blocks = covariance.reshape(times, points, outputs, times, points, outputs)
     equal = np.einsum("tpctpd->tpcd", blocks)
     np.testing.assert_allclose(found.equal_time_covariance, equal, atol=1e-8 * float(covariance.max()))
-
-
-def test_same_numbers_from_the_general_direct_variance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fourth moments by matrix products equal the neuron-by-neuron sum of the base class."""
-    problem, p = _problem(lazy=False)
-    fast = _computed(problem, p).variance
-    monkeypatch.setattr(Chain, "direct_variance", FieldEquations.direct_variance)
-    jax.clear_caches()
-    slow = _computed(*_problem(lazy=False)).variance
-    for name in fast:
-        np.testing.assert_allclose(fast[name], slow[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def test_many_points_in_few_dimensions() -> None:

@@ -100,7 +100,7 @@ def test_one_pixel_is_a_fully_connected_network(run: Runner, tmp_path: Path) -> 
     """A 1x1 image and a 1x1 kernel: every number of `deep`, exactly."""
     data = images(tmp_path / "x.npz", random_images(3, 1, 1, 4), outputs=2)
     shared = {"depth": 2, "activation": "tanh", "bias": 0.3}
-    sizes = {"neurons": 512, "replicates": 2, "bias": False, "covariance": False}
+    sizes = {"neurons": 512, "replicates": 2, "fluctuations": False, "bias": False, "two_time": True}
     convolutional = run(architecture={"kind": "cnn", "kernel_size": 1, **shared}, data=data, theory=sizes, **SETTINGS)
     dense = run(architecture={"kind": "deep", **shared}, data=data, theory=sizes, **SETTINGS)
     xr.testing.assert_identical(theory(convolutional), theory(dense))
