@@ -62,11 +62,13 @@ def run(
         None if checkpoint is None else Checkpoint(checkpoint, _identity(experiment, dataset, plan), checkpoint_every)
     )
     with jax.enable_x64(True):
-        theory_task = _theory_task(experiment, dataset, plan)
-        check_memory(_peak_bytes(experiment, dataset, theory_task), force)
-        theory = solve(theory_task, report) if experiment.theory else None
+        # Field equations hold Gram matrices of all points, too large for data sets that only networks are trained on.
+        needed = experiment.theory is not None or plan.tolerance is not None
+        theory_task = _theory_task(experiment, dataset, plan) if needed else None
+        check_memory(_peak_bytes(experiment, dataset, plan, theory_task), force)
+        theory = solve(theory_task, report) if theory_task and experiment.theory else None
         theory_seconds = time.perf_counter() - start
-        ladder = gradient_flow_ladders(theory_task)[1]
+        ladder = gradient_flow_ladders(theory_task)[1] if theory_task else plan.ladder
     ensemble = _ensembles(experiment, dataset, plan.on_ladder(ladder), report, kept)
     ensembled = np.stack([each.jackknifed["ensembled_loss"].value for each in ensemble]) if ensemble else None
     with jax.enable_x64(True):
@@ -253,10 +255,10 @@ def _loss_at_width(
     return np.stack(splits, axis=-1)
 
 
-def _peak_bytes(experiment: Experiment, dataset: Dataset, theory: TheoryTask) -> int:
-    needed = theory_bytes(theory) if experiment.theory else 0
+def _peak_bytes(experiment: Experiment, dataset: Dataset, plan: Plan, theory: TheoryTask | None) -> int:
+    needed = theory_bytes(theory) if theory and experiment.theory else 0
     if experiment.ensemble:
-        task = _ensemble_task(experiment, dataset, theory.plan)
+        task = _ensemble_task(experiment, dataset, plan)
         pairs = zip(experiment.ensemble.widths, experiment.ensemble.members_per_width(), strict=True)
         needed = max(needed, *(ensemble_bytes(task, width, members) for width, members in pairs))
     return needed
