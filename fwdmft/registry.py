@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -46,6 +47,18 @@ class Architecture:
     field_equations: Callable[..., FieldEquations]
     model: Callable[..., Network]
     images: bool = False
+
+
+def deferred(home: str, name: str) -> Callable[..., Any]:
+    """The function of that name in the module `home`, which is imported when it is first called.
+
+    Plugins are loaded to list them and to read experiments; what they import JAX for is wanted only when they run.
+    """
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return getattr(import_module(home), name)(*arguments, **named)
+
+    return call
 
 
 @dataclass

@@ -1,26 +1,12 @@
 """Two-layer networks."""
 
-from __future__ import annotations
-
-from typing import Any
-
 from fwdmft import hookimpl
-from fwdmft.registry import Architecture
+from fwdmft.registry import Architecture, deferred
 from fwdmft_mlp.schema import MLP
-
-
-def _field_equations(*arguments: Any) -> Any:
-    from fwdmft_mlp.equations import field_equations
-
-    return field_equations(*arguments)
-
-
-def _model(*arguments: Any) -> Any:
-    from fwdmft_mlp.model import model
-
-    return model(*arguments)
 
 
 @hookimpl
 def fwdmft_architectures() -> list[Architecture]:
-    return [Architecture(MLP, _field_equations, _model)]
+    field_equations = deferred("fwdmft_mlp.equations", "field_equations")
+    model = deferred("fwdmft_mlp.model", "model")
+    return [Architecture(MLP, field_equations, model)]

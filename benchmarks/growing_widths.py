@@ -1,4 +1,4 @@
-"""Deep networks against theory as the width grows: `python benchmarks/deep_networks.py [NAME ...]`.
+"""Networks against theory as the width grows: `python benchmarks/growing_widths.py [NAME ...]`.
 
 Each setting trains ensembles of three widths and computes the theory with `fwdmft.run`. At the times that are kept,
 
@@ -29,46 +29,71 @@ OBSERVABLES = ("prediction", "tangent_kernel", "feature_kernel", "gradient_kerne
 
 
 class Setting(NamedTuple):
-    """A deep network on random points, the last of which is a test point; learning rate eta, number of steps T."""
+    """A network, its data, learning rate eta and number of steps T. The last one or two points are test points."""
 
-    depth: int
-    activation: str
+    architecture: dict[str, Any]
     gamma0: float
-    points: int
-    outputs: int
+    data: dict[str, Any]
     rate: float
     steps: int
-    neurons: int = 8192
     widths: tuple[int, ...] = (32, 64, 128)
     members: tuple[int, ...] = (20000, 16000, 8000)
+    theory: dict[str, Any] = {}
 
+
+def deep(depth: int, activation: str, **settings: Any) -> dict[str, Any]:
+    """A fully connected network, or with another `kind` a convolutional one; ReLU with gain sqrt(2)."""
+    gain = 2**0.5 if activation == "relu" else 1.0
+    return {"kind": "deep", "depth": depth, "activation": activation, "gain": gain} | settings
+
+
+def cnn(depth: int, activation: str, **settings: Any) -> dict[str, Any]:
+    return deep(depth, activation, kind="cnn", **settings)
+
+
+def random_points(count: int, outputs: int = 1) -> dict[str, Any]:
+    """Inputs on the sphere |x|^2 = D = 5 with normal targets, one of them a test point: see `write_points`."""
+    return {"kind": "file", "path": f"points_{count}_{outputs}.npz"}
+
+
+def digits(resolution: int, train: int) -> dict[str, Any]:
+    return {"kind": "digits", "classes": [0, 1], "resolution": resolution, "train": train, "test": 2}
+
+
+DEEP_THEORY = {"neurons": 8192, "tolerance": 0.01}
+BANKS = {"neurons": 4096, "replicates": 4, "probes": 4, "tolerance": 0.01, "basis_tolerance": 1e-4}
+FEW: dict[str, Any] = {"widths": (32, 64, 128), "members": (8000, 6000, 4000)}
 
 SETTINGS = {
-    "tanh-3": Setting(3, "tanh", 1.0, 3, 1, 0.06, 25),
-    "relu-3": Setting(3, "relu", 2.0, 3, 1, 0.04, 25),
-    "tanh-3-two-outputs": Setting(3, "tanh", 4.0, 4, 2, 0.03, 21),
-    "tanh-5": Setting(5, "tanh", 2.0, 3, 1, 0.04, 21),
-    "relu-5": Setting(5, "relu", 4.0, 3, 1, 0.01, 21),
+    "tanh-3": Setting(deep(3, "tanh"), 1.0, random_points(3), 0.06, 25, theory=DEEP_THEORY),
+    "relu-3": Setting(deep(3, "relu"), 2.0, random_points(3), 0.04, 25, theory=DEEP_THEORY),
+    "tanh-3-two-outputs": Setting(deep(3, "tanh"), 4.0, random_points(4, 2), 0.03, 21, theory=DEEP_THEORY),
+    "tanh-5": Setting(deep(5, "tanh"), 2.0, random_points(3), 0.04, 21, theory=DEEP_THEORY),
+    "relu-5": Setting(deep(5, "relu"), 4.0, random_points(3), 0.01, 21, theory=DEEP_THEORY),
+    "cnn-tanh-1": Setting(cnn(1, "tanh"), 3.0, digits(8, 4), 0.05, 25, **FEW),
+    "cnn-relu-1": Setting(cnn(1, "relu", pooling="average"), 1.0, digits(8, 4), 0.05, 25, **FEW),
+    "cnn-tanh-2": Setting(cnn(2, "tanh", pooling="average"), 1.5, digits(4, 4), 0.05, 17, **FEW, theory=BANKS),
+    "cnn-relu-2": Setting(cnn(2, "relu", pooling="average"), 0.5, digits(4, 4), 0.05, 17, **FEW, theory=BANKS),
+    "cnn-tanh-2-large": Setting(cnn(2, "tanh", pooling="average"), 1.0, digits(8, 3), 0.05, 9, **FEW, theory=BANKS),
 }
 
 
 def experiment(setting: Setting, save_every: int) -> dict[str, Any]:
-    """As a mapping; data are points.npz."""
-    gain = 2**0.5 if setting.activation == "relu" else 1.0
-    kind = {"kind": "deep", "depth": setting.depth, "activation": setting.activation, "gain": gain}
+    """As a mapping."""
     return {
-        "name": "deep-networks",
-        "architecture": kind,
+        "name": "growing-widths",
+        "architecture": setting.architecture,
         "parameterization": {"kind": "mean_field", "gamma0": setting.gamma0},
         "optimizer": {"kind": "gradient_descent", "learning_rate": setting.rate, "steps": setting.steps},
-        "data": {"kind": "file", "path": "points.npz"},
-        "theory": {"neurons": setting.neurons, "save_every": save_every, "tolerance": 0.01, "covariance": False},
+        "data": setting.data,
+        "theory": {"save_every": save_every, "covariance": False} | setting.theory,
         "ensemble": {"widths": list(setting.widths), "members": list(setting.members), "samples": 0},
     }
 
 
-def write_points(path: Path, count: int, outputs: int, dimension: int = 5) -> None:
-    """Random inputs (P, D) with |x|^2 = D, and normal targets (P, C)."""
+def write_points(path: Path, dimension: int = 5) -> None:
+    """What `random_points` names: inputs (P, D) with |x|^2 = D, and normal targets (P, C)."""
+    count, outputs = (int(word) for word in path.stem.split("_")[1:])
     rng = np.random.default_rng(1)
     x = rng.standard_normal((count, dimension))
     x *= np.sqrt(dimension) / np.linalg.norm(x, axis=1, keepdims=True)
@@ -137,7 +162,7 @@ def report(theory: xr.Dataset, ensemble: xr.Dataset) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Sigma and b of deep networks from ensembles of growing width.")
+    parser = argparse.ArgumentParser(description="Sigma and b from ensembles of growing width.")
     parser.add_argument("names", nargs="*", help=f"settings; left out: {', '.join(SETTINGS)}")
     parser.add_argument("--save-every", type=int, default=8, help="keep every n-th time and the last")
     parser.add_argument("--save", type=Path, help="a folder for the result files")
@@ -145,7 +170,8 @@ def main() -> None:
     for name in a.names or SETTINGS:
         setting, began = SETTINGS[name], time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            write_points(Path(folder) / "points.npz", setting.points, setting.outputs)
+            if "path" in setting.data:
+                write_points(Path(folder) / setting.data["path"])
             tree = fwdmft.run(fwdmft.load_experiment(experiment(setting, a.save_every), base=folder))
         theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
         loss = theory["loss"].sel(split="train").values
