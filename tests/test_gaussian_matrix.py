@@ -1,8 +1,10 @@
 """Laws of Gaussian conditioning: products with a matrix that is never formed have the law of an explicit one."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,10 @@ from fwdmft.meanfield import gaussian_matrix
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law
 from fwdmft.meanfield.positions import Taps
+
+apply = eqx.filter_jit(gaussian_matrix.apply)
+apply_transposed = eqx.filter_jit(gaussian_matrix.apply_transposed)
+learn = eqx.filter_jit(gaussian_matrix.learn)
 
 LAW = Law(sigma=1.3, ratio=0.75, tolerance=1e-12)
 BANK = LAW._replace(taps=Taps(((0, 1), (1, -1)), 2))
@@ -103,6 +109,7 @@ def sequence(W: Implicit | Explicit, positions: int, blocks: bool = True) -> jax
     return jnp.concatenate([g.ravel() for g in grams])
 
 
+@cache
 def drawn(kind: str, law: Law = LAW, blocks: bool = True) -> np.ndarray:
     build = implicit if kind == "implicit" else explicit
     keys = jax.random.split(jax.random.key({"implicit": 0, "explicit": 1}[kind] + 2 * blocks), RUNS)
@@ -151,7 +158,7 @@ def test_coordinates_reproduce_vectors() -> None:
     state = implicit(jax.random.key(0))
     matrix, v = state.matrix, random_rows(1, 4, IN)
     for _ in range(2):
-        matrix, product = gaussian_matrix.apply(matrix, v, state.noise[0], p_in, p_out, LAW)
+        matrix, product = apply(matrix, v, state.noise[0], p_in, p_out, LAW)
         side = matrix.forward
         np.testing.assert_allclose(product.coordinates[:, :, 0].T @ side.basis, v[:, 0], atol=1e-12)
         gram = np.zeros((len(side.basis),) * 2)
@@ -159,9 +166,9 @@ def test_coordinates_reproduce_vectors() -> None:
         np.testing.assert_allclose((p_in * side.basis) @ side.basis.T, gram, atol=1e-12)
         mixed = jnp.stack([v[0] - 2 * v[1], v[2], random_rows(2, 1, IN)[0]])
         v = mixed
-    again, product = gaussian_matrix.apply(matrix, jnp.stack([v[0] + v[2]]), state.noise[0], p_in, p_out, LAW)
+    again, product = apply(matrix, jnp.stack([v[0] + v[2]]), state.noise[0], p_in, p_out, LAW)
     assert int(again.forward.rank) == int(matrix.forward.rank) == 5
-    _, parts = gaussian_matrix.apply(matrix, v, state.noise[0], p_in, p_out, LAW)
+    _, parts = apply(matrix, v, state.noise[0], p_in, p_out, LAW)
     np.testing.assert_allclose(product.value[0], parts.value[0] + parts.value[2], atol=1e-12)
 
 
@@ -174,12 +181,12 @@ def test_forward_and_transposed_products_are_consistent(law: Law) -> None:
     v, s = jax.random.normal(jax.random.key(4), (*shape, IN)), jax.random.normal(jax.random.key(5), (*shape, OUT))
     update = Update(jnp.asarray(0.3), 0.6, 0.2)
     for t in range(4):
-        matrix, forward = gaussian_matrix.apply(matrix, jnp.tanh(v + t), start.noise[0], p_in, p_out, law)
-        matrix, backward = gaussian_matrix.apply_transposed(matrix, s + forward.value, start.noise[1], p_in, p_out, law)
+        matrix, forward = apply(matrix, jnp.tanh(v + t), start.noise[0], p_in, p_out, law)
+        matrix, backward = apply_transposed(matrix, s + forward.value, start.noise[1], p_in, p_out, law)
         left = jnp.einsum("vai,wai,i->vw", s + forward.value, forward.value, p_out)
         right = jnp.einsum("vai,wai,i->vw", backward.value, jnp.tanh(v + t), p_in)
         np.testing.assert_allclose(left, law.ratio**0.5 * right, atol=1e-10)
-        matrix = gaussian_matrix.learn(
+        matrix = learn(
             matrix, s + forward.value, backward.coordinates, jnp.tanh(v + t), forward.coordinates, law, update
         )
 
@@ -190,17 +197,17 @@ def test_training_acts_as_on_an_explicit_matrix() -> None:
     matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True)
     learned, velocity, kept, kept_velocity = np.zeros((OUT, IN)), np.zeros((OUT, IN)), 1.0, 0.0
     probes = random_rows(7, 3, IN)
-    matrix, initial = gaussian_matrix.apply(matrix, probes, start.noise[0], *equal(), LAW)
+    matrix, initial = apply(matrix, probes, start.noise[0], *equal(), LAW)
     for t in range(3):
         v, s = random_rows(8 + t, 2, IN), random_rows(20 + t, 2, OUT)
-        matrix, forward = gaussian_matrix.apply(matrix, v, start.noise[0], *equal(), LAW)
-        matrix, backward = gaussian_matrix.apply_transposed(matrix, s, start.noise[1], *equal(), LAW)
-        matrix = gaussian_matrix.learn(matrix, s, backward.coordinates, v, forward.coordinates, LAW, update)
+        matrix, forward = apply(matrix, v, start.noise[0], *equal(), LAW)
+        matrix, backward = apply_transposed(matrix, s, start.noise[1], *equal(), LAW)
+        matrix = learn(matrix, s, backward.coordinates, v, forward.coordinates, LAW, update)
         velocity = 0.6 * velocity + np.asarray(s[:, 0].T @ v[:, 0]) / IN**0.5 - 0.2 * learned
         learned = learned + 0.3 * velocity
         kept_velocity = 0.6 * kept_velocity - 0.2 * kept
         kept = kept + 0.3 * kept_velocity
-    _, trained = gaussian_matrix.apply(matrix, probes, start.noise[0], *equal(), LAW)
+    _, trained = apply(matrix, probes, start.noise[0], *equal(), LAW)
     expected = kept * initial.value + probes @ learned.T / IN**0.5
     np.testing.assert_allclose(trained.value, expected, atol=1e-10)
 
@@ -209,16 +216,16 @@ def test_small_residuals_are_dropped_and_reported() -> None:
     """Shares below the tolerance take no basis vector; too many vectors for the room are reported, and harm nothing."""
     law = LAW._replace(tolerance=1e-4)
     state, v = implicit(jax.random.key(0), capacity=6), random_rows(9, 2, IN)
-    matrix, first = gaussian_matrix.apply(state.matrix, v, state.noise[0], *equal(), law)
+    matrix, first = apply(state.matrix, v, state.noise[0], *equal(), law)
     near = v[:1] + 3e-3 * random_rows(10, 1, IN)
-    matrix, _ = gaussian_matrix.apply(matrix, near, state.noise[0], *equal(), law)
+    matrix, _ = apply(matrix, near, state.noise[0], *equal(), law)
     assert int(matrix.forward.rank) == 2 and not bool(matrix.forward.full)
     assert 1e-7 < float(matrix.forward.dropped) < 1e-4
-    matrix, _ = gaussian_matrix.apply(matrix, random_rows(11, 4, IN), state.noise[0], *equal(), law)
+    matrix, _ = apply(matrix, random_rows(11, 4, IN), state.noise[0], *equal(), law)
     assert int(matrix.forward.rank) == 6
-    matrix, _ = gaussian_matrix.apply(matrix, random_rows(12, 2, IN), state.noise[0], *equal(), law)
+    matrix, _ = apply(matrix, random_rows(12, 2, IN), state.noise[0], *equal(), law)
     assert bool(matrix.forward.full) and int(matrix.forward.rank) == 6
-    _, again = gaussian_matrix.apply(matrix, v, state.noise[0], *equal(), law)
+    _, again = apply(matrix, v, state.noise[0], *equal(), law)
     np.testing.assert_allclose(again.value, first.value, atol=1e-12)
 
 
