@@ -32,6 +32,15 @@ def deep(name: str, depth: int, architecture: dict[str, Any], data: Data = TWO_P
     return Case(f"deep-{name}", registry().get("architecture", "deep"), spec, *data, **(sizes | settings))
 
 
+def cnn(name: str, architecture: dict[str, Any], shape: tuple[int, int, int], **settings: Any) -> Case:
+    """A convolutional network on two images (height, width, channel)."""
+    spec = {"kind": "cnn", **architecture}
+    x, y, train = points(2, int(np.prod(shape)))
+    images = x.reshape(2, *shape)
+    sizes = {"few": 256, "neurons": 1 << 11, "widths": (32, 96), "members": (1500, 1000)}
+    return Case(f"cnn-{name}", registry().get("architecture", "cnn"), spec, images, y, train, **(sizes | settings))
+
+
 def classes(data: Data) -> Data:
     """The same points with probabilities of classes as targets."""
     x, y, train = data
@@ -63,5 +72,13 @@ CASES = (
         {"activation": "tanh", "bias": 0.4, "branch_scale": 0.7},
         parameterization=MeanField(gamma0=1.5, sigma_w=(1.2, 1.5, 0.8)),
         optimizer=GradientDescent(learning_rate=0.1, steps=9, momentum=0.5, weight_decay=0.1),
+    ),
+    cnn(
+        "pooled",
+        {"depth": 2, "activation": "tanh", "kernel_size": 2, "pooling": "average", "bias": 0.3},
+        (4, 4, 1),
+        parameterization=MeanField(gamma0=1.5, sigma_w=(1.2, 1.5, 0.8)),
+        optimizer=GradientDescent(learning_rate=0.1, steps=7, momentum=0.5),
+        save_every=3,
     ),
 )

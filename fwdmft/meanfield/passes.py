@@ -334,9 +334,10 @@ class Passes:
         combinations = {name: np.zeros((block, *a.shape)) for name, a in shapes.items()}
         directions = np.zeros((block, sum(len(weights) for weights in p.values())))
         respond = responses if problem.equations.following(AXIS) is None else differences
+        # The one that takes longest begins first.
         programs: dict[Any, tuple] = {
-            respond: (self._led(problem), p, directions, np.zeros(block), bias),
             influences: (problem, p, combinations),
+            respond: (self._led(problem), p, directions, np.zeros(block), bias),
             look: (problem, p),
         }
         pool = ThreadPoolExecutor(max_workers=2)

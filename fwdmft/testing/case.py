@@ -81,7 +81,7 @@ class Case:
     def equations(self) -> FieldEquations:
         """At the case's richness, or at richness 1 where the parameterization's vanishes with width."""
         equations = self._equations if self.lazy_scale is None else with_richness(self._equations, 1.0)
-        return with_room(equations, lambda roomy: self._problem(roomy, self.neurons, 0, None))[0]
+        return with_room(equations, lambda roomy: self.posed(roomy, self.neurons, 0, None))[0]
 
     @property
     def centred_equations(self) -> FieldEquations:
@@ -105,9 +105,10 @@ class Case:
         limit: at the richness of infinite width, even where that is the lazy limit.
         """
         lazy = limit and self.lazy_scale is not None
-        return self._problem(LazyEquations(self.equations) if lazy else self.equations, count, replicate, plan)
+        return self.posed(LazyEquations(self.equations) if lazy else self.equations, count, replicate, plan)
 
-    def _problem(self, equations: FieldEquations, count: int, replicate: int, plan: Plan | None) -> Problem:
+    def posed(self, equations: FieldEquations, count: int, replicate: int = 0, plan: Plan | None = None) -> Problem:
+        """A pass of other equations of these populations."""
         noise = neurons.sample(equations.populations, equations.supplies, count, SEED, replicate)
         drive = make_drive(plan or self.plan, self.loss, self.y, self.train, self.save_every)
         return Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
