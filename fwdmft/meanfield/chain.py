@@ -350,12 +350,14 @@ class Chain(FieldEquations):
         rank, full = np.asarray(bases.rank).tolist(), np.asarray(bases.full).tolist()
         blocks = [block for pair in self._blocks for block in pair]
         old = [capacity for pair in self.capacities for capacity in pair]
-        # A pass with a full basis was broken off, so nothing is known about what the others would have needed.
-        least = old if any(full) else [0] * len(old)
-        new = [
-            max(floor, _capacity(1.5 * capacity if over else 1.15 * used, block))
-            for floor, capacity, over, used, block in zip(least, old, full, rank, blocks, strict=True)
-        ]
+        if any(full):
+            # The pass was broken off, so what it used is the least that is needed: bases well on the way to be full are
+            # enlarged as well.
+            short = [over or 2 * used > capacity for over, used, capacity in zip(full, rank, old, strict=True)]
+            grown = [_capacity(1.5 * capacity, block) for capacity, block in zip(old, blocks, strict=True)]
+            new = [more if few else capacity for few, more, capacity in zip(short, grown, old, strict=True)]
+        else:
+            new = [_capacity(1.15 * used, block) for used, block in zip(rank, blocks, strict=True)]
         return replace(self, capacities=tuple(zip(new[::2], new[1::2], strict=True)))
 
     def resolving(self, tolerance: float) -> "Chain":
