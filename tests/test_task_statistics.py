@@ -159,8 +159,9 @@ def test_points_in_batches_are_the_same_points(monkeypatch: pytest.MonkeyPatch) 
 def test_kernels_between_some_training_points() -> None:
     key = jax.random.key(0)[None]
     whole, some = (trainer(task(kernels=True, kernel_points=count), 6)(key) for count in (None, 3))
-    np.testing.assert_allclose(some["feature_kernel"], whole["feature_kernel"][..., :3, :3], atol=1e-13)
-    np.testing.assert_allclose(some["tangent_kernel"], whole["tangent_kernel"][:, :, :3, :, :3], atol=1e-13)
+    at = np.flatnonzero(TRAIN)[[int(k * TRAIN.sum() / 3) for k in range(3)]]
+    np.testing.assert_allclose(some["feature_kernel"], whole["feature_kernel"][..., at, :][..., at], atol=1e-13)
+    np.testing.assert_allclose(some["tangent_kernel"], whole["tangent_kernel"][:, :, at][..., at, :], atol=1e-13)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,7 @@ def test_results_at_scale(small: xr.DataTree) -> None:
     assert found["subset_tangent_kernel_mean"].dims[2:] == (
         *("kernel_point", "output", "kernel_point_prime", "output_prime"),
     )
-    assert found.kernel_point.values.tolist() == [0, 1]
+    assert found.kernel_point.values.tolist() == [0, 2]
     assert found["ensembled_loss"].notnull().all("split").values[0].tolist() == [False] * 5 + [True]
     assert found["accuracy_mean"].dims == found["member_loss"].isel(member=0).dims == ("width", "time", "split")
     assert all({"long_name", "units"} <= set(variable.attrs) for variable in found.data_vars.values())

@@ -39,7 +39,7 @@ class Task:
 
     x: (point, ...), y: (point, output), train: (point,) mask, of what is observed: all points, or the test points if
     the plan has a stream (predictions must not be centred then). gamma0: richness at a width. center: centred
-    predictions. dtype: of the networks. kernel_points: measure kernels on the first so many training points alone.
+    predictions. dtype: of the networks. kernel_points: measure kernels on so many training points alone.
     final_only: keep predictions at the last time alone, as "final_prediction"; metrics are kept at all times.
     """
 
@@ -65,8 +65,12 @@ class Task:
     @property
     def kernel_at(self) -> np.ndarray:
         """Positions of the points between which kernels are measured."""
-        every = np.arange(len(self.x))
-        return every if self.kernel_points is None else np.flatnonzero(self.train)[: self.kernel_points]
+        if self.kernel_points is None:
+            return np.arange(len(self.x))
+        trained = np.flatnonzero(self.train)
+        # Evenly spread, as points may come class by class.
+        count = min(self.kernel_points, len(trained))
+        return trained[np.arange(count) * len(trained) // count]
 
 
 def trainer(task: Task, width: int) -> jax.stages.Wrapped:

@@ -72,8 +72,8 @@ class EnsembleSpec(Spec):
     kernels: bool = Field(True, description="Measure tangent, feature and gradient kernels as well.")
     kernel_points: Count | None = Field(
         None,
-        description="Measure kernels on the first so many training points alone, as subset_* variables; left out: on "
-        "every point (points).",
+        description="Measure kernels on so many training points alone, evenly spread over their order, as subset_* "
+        "variables; left out: on every point (points).",
     )
     predictions: Literal["auto", "every", "last"] = Field(
         "auto",
