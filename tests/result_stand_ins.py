@@ -6,7 +6,7 @@ exactly the standard errors they are given, so agreement tests have a known answ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -248,3 +248,13 @@ def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
         "fwdmft_mlp",
         "0.1.0",
     )
+
+
+def thinned(theory: Theory) -> Theory:
+    """At some of the times only, without what compares times."""
+    kept = np.array([0, 4, 8, 12, 16, 20])
+    parts = ("mean", "standard_error", "variance", "variance_standard_error", "bias", "bias_standard_error")
+    single = {part: {name: getattr(theory, part)[name] for name in DIMS} for part in parts}
+    arrays = {part: {name: full[kept] for name, full in named.items()} for part, named in single.items()}
+    whole = {"prediction_covariance": None, "equal_time_covariance": None, "layer_covariance": None, "responses": {}}
+    return replace(theory, times=kept, diagnostics={}, **whole, **arrays)
