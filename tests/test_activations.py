@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from fwdmft.activations import ACTIVATIONS, KINK_BANDWIDTH, activation
+from fwdmft.activations import ACTIVATIONS, KINK_BANDWIDTH, Kinked, activation
 
 H = np.linspace(-4.0, 4.0, 42)
 
@@ -42,20 +42,26 @@ def test_values_slopes_scale_and_gain(name: str) -> None:
     assert activation(name) is ACTIVATIONS[name]
 
 
-def test_relu_has_a_second_derivative_of_unit_weight() -> None:
-    """The delta function at the kink: without it neurons that cross the kink would be lost to fluctuations."""
+def test_smoothed_relu() -> None:
+    """Its slope is a step in the first two moments, nearly so in the fourth; away from the kink it is ReLU."""
     relu = activation("relu")
-    h = jnp.linspace(-4.0, 4.0, 4001)
-    curvature = jax.vmap(jax.grad(jax.grad(relu)))(h)
-    assert float(jnp.sum(curvature) * (h[1] - h[0])) == pytest.approx(1.0, abs=1e-6)
-    assert float(jnp.sum(curvature * h)) == pytest.approx(0.0, abs=1e-6)
-    assert float(jnp.abs(curvature[jnp.abs(h) > 6 * KINK_BANDWIDTH]).max()) < 1e-5
+    assert isinstance(relu, Kinked)
+    h = jnp.linspace(-2.0, 2.0, 40_001)
+    slope, step = jax.vmap(jax.grad(relu.smoothed))(h), h > 0
+    for power in (1, 2):
+        # The grid has half a point of the step.
+        assert abs(float(jnp.sum(slope**power - step) * (h[1] - h[0]))) < 0.51 * float(h[1] - h[0])
+    assert 0 < float(jnp.sum(slope**4 - step) * (h[1] - h[0])) < 0.07 * KINK_BANDWIDTH
+    away = jnp.abs(h) > 8 * KINK_BANDWIDTH
+    np.testing.assert_allclose(relu.smoothed(h)[away], relu(h)[away], atol=1e-9)
+    scaled = activation("relu", scale=0.5, gain=3.0)
+    assert isinstance(scaled, Kinked)
+    np.testing.assert_allclose(scaled.smoothed(h), 6.0 * relu.smoothed(0.5 * h), atol=1e-12)
 
 
-def test_the_slope_of_relu_does_not_know_the_scale_of_its_input() -> None:
-    """phi'(c h)^2, averaged over Gaussian h, is the same for all c > 0, up to the third order in the bandwidth."""
-    phi = activation("relu")
+def test_gradient_kernels_of_smoothed_relu() -> None:
+    """<phi'(h)^2> over Gaussian h is that of ReLU, 1/2, up to the second order in the bandwidth."""
+    slope = jax.vmap(jax.grad(activation("relu").smoothed))
     h = jnp.linspace(-8, 8, 200_001)
     weight = jnp.exp(-(h**2) / 2) / jnp.exp(-(h**2) / 2).sum()
-    slope = jax.vmap(jax.grad(phi))
-    assert abs(jax.jvp(lambda c: jnp.sum(weight * slope(c * h) ** 2), (1.0,), (1.0,))[1]) < KINK_BANDWIDTH**3
+    assert abs(jnp.sum(weight * slope(h) ** 2) - 0.5) < KINK_BANDWIDTH**2

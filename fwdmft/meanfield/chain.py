@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.activations import Kinked
 from fwdmft.meanfield import gaussian_matrix, kernels
 from fwdmft.meanfield.chain_state import (
     ChainActivity,
@@ -377,7 +378,11 @@ class Chain(FieldEquations):
         return replace(self, inputs=self.inputs.on(x)) if isinstance(self.inputs, CarriedWeights) else super().on(x)
 
     def following(self, axis: str) -> "Chain | None":
-        return replace(self, axis=axis) if self.capacities and self.wiring.smooth else None
+        return replace(self, axis=axis) if self.capacities else None
+
+    def smoothed(self) -> "Chain":
+        local = tuple(phi.smoothed if isinstance(phi, Kinked) else phi for phi in self.local)
+        return self if local == self.local else replace(self, local=local)
 
 
 def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], gamma0: float, wiring: Wiring) -> Chain:

@@ -148,19 +148,42 @@ def _one_pass(
             state, _ = jax.lax.scan(lambda s, step: (train_step(s, None, step), None), state, later)
         return state, seen
 
-    def unless_full(state: State, steps: Step) -> tuple[State, Any]:
-        _, seen = jax.eval_shape(interval, state, steps)
-        nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), seen)
-        full = jnp.any(equations.bases(state).full)
-        return jax.lax.cond(full, lambda: (state, nothing), lambda: interval(state, steps))
+    def full(state: State) -> Array:
+        return jnp.any(equations.bases(state).full)
 
-    body = unless_full if halting and equations.supplies else interval
+    state = equations.initial(noise, p, momentum=drive.momentum != 0)
+    schedule = drive.rates, drive.batches
+    if halting and equations.supplies:
+        state, seen = _scan_until(full, interval, state, schedule)
+        return Trajectory(summarise(seen), equations.bases(state))
     saved = drive.rates.shape[0]
     blocks = _blocks(saved)
-    schedule = jax.tree.map(lambda a: _padded(a, blocks[0] * blocks[1]), (drive.rates, drive.batches))
-    state = equations.initial(noise, p, momentum=drive.momentum != 0)
-    state, seen = checkpointed_scan(body, state, schedule, blocks)
+    schedule = jax.tree.map(lambda a: _padded(a, blocks[0] * blocks[1]), schedule)
+    state, seen = checkpointed_scan(interval, state, schedule, blocks)
     return Trajectory(summarise(jax.tree.map(lambda a: a[:saved], seen)), equations.bases(state))
+
+
+def _scan_until(
+    halt: Callable[[Any], Array], body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any
+) -> tuple[Any, Any]:
+    """`jax.lax.scan` that ends early, with zeros for what was not reached. It has no reverse mode."""
+    length = len(jax.tree.leaves(xs)[0])
+
+    def at(i: Array) -> Any:
+        return jax.tree.map(lambda a: a[i], xs)
+
+    def go_on(reached: tuple[Array, Any, Any]) -> Array:
+        return (reached[0] < length) & ~halt(reached[1])
+
+    def step(reached: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+        i, carry, ys = reached
+        carry, y = body(carry, at(i))
+        return i + 1, carry, jax.tree.map(lambda all_, one: all_.at[i].set(one), ys, y)
+
+    _, y = jax.eval_shape(body, carry, at(jnp.zeros((), int)))
+    nothing = jax.tree.map(lambda a: jnp.zeros((length, *a.shape), a.dtype), y)
+    _, carry, ys = jax.lax.while_loop(go_on, step, (jnp.zeros((), int), carry, nothing))
+    return carry, ys
 
 
 def _padded(a: Array, length: int) -> Array:

@@ -155,9 +155,16 @@ class FieldEquations(eqx.Module):
         """Equations for passes that run side by side along a vmapped axis, whose first pass takes all decisions (which
         directions a basis keeps), so that they differ smoothly.
 
-        None if they should rather be differentiated: where that is cheap, or differences would not see a kink.
+        None if they should rather be differentiated, where that is cheap.
         """
         return None
+
+    def smoothed(self) -> "FieldEquations":
+        """The equations that derivatives are taken of: these, with smooth maps in place of those that have kinks.
+
+        Without kinks the very same object.
+        """
+        return self
 
     def observe(self, sites: Sites, p: NeuronWeights) -> Observables:
         """Order parameters of the given sites under weights p."""

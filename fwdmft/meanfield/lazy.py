@@ -125,6 +125,10 @@ class LazyEquations(FieldEquations):
         neurons = self.neurons.following(axis)
         return None if neurons is None else LazyEquations(neurons)
 
+    def smoothed(self) -> "LazyEquations":
+        neurons = self.neurons.smoothed()
+        return self if neurons is self.neurons else LazyEquations(neurons)
+
 
 def with_richness(equations: FieldEquations, gamma0: float) -> FieldEquations:
     """The same equations at another richness."""

@@ -29,8 +29,23 @@ NEURONS_PER_VECTOR = 4
 AXIS = "reweighting"
 """Name of the axis along which passes run side by side."""
 
-DIFFERENCE = 2e-3
-"""Relative change of the neurons' weights (root mean square) in difference quotients."""
+
+class Steps(NamedTuple):
+    """Lengths of difference quotients along scaled directions: the largest that all of these allow.
+
+    length: in units of the direction; N^(-1/2) is what separates networks of width N. relative: change of the neurons'
+    weights, root mean square. largest: the same of a single neuron.
+    """
+
+    length: float
+    relative: float
+    largest: float
+
+
+SMALL = Steps(1.0, 2e-3, 1.0)
+ACROSS_KINKS = Steps(0.05, 0.3, 0.5)
+"""Where activations bend sharply, second derivatives are averages over the few neurons in the bend, which cancel to a
+large part. Networks of width 400, whose neurons move through it, do not differ from q by much more than b / N."""
 
 Collected = tuple[Observables, Layers]
 
@@ -38,13 +53,14 @@ Collected = tuple[Observables, Layers]
 class Problem(eqx.Module):
     """Everything a pass needs apart from the weights it is differentiated in.
 
-    two_time: observe two-time kernels as well.
+    two_time: observe two-time kernels as well. steps: of difference quotients.
     """
 
     equations: FieldEquations
     noise: dict[str, Array]
     drive: Drive
     two_time: bool = eqx.field(static=True, default=False)
+    steps: Steps = eqx.field(static=True, default=SMALL)
 
     def trajectory(
         self,
@@ -88,6 +104,11 @@ class Problem(eqx.Module):
             lambda sites: (self.collect(sites, p), self.collect(unmoved(sites), p)),
             lambda seen: (self.complete(seen[0], p), self.complete(seen[1], p)),
         ).seen
+
+    def smoothed(self) -> "Problem":
+        """The problem that derivatives are taken of, see `FieldEquations.smoothed`; this one if that is the same."""
+        equations = self.equations.smoothed()
+        return self if equations is self.equations else replace(self, equations=equations, steps=ACROSS_KINKS)
 
     def by_layer(self, values: Mapping[str, Any]) -> list[Any]:
         """What belongs to the population of each layer."""
@@ -267,8 +288,7 @@ def differences(
     The passes along all directions run side by side with one that is not reweighted, the first, and follow its
     decisions. problem: with equations that do (`FieldEquations.following`).
     """
-    sizes = jnp.sqrt(jnp.mean(jnp.stack([_relative(problem, p, z) for z in directions]), axis=-1))
-    steps = DIFFERENCE / jnp.where(sizes > 0, sizes, 1.0)
+    steps = jnp.stack([_step(problem, p, z) for z in directions])
 
     def one_pass(z: Array) -> tuple[Observables, Observables]:
         moved = jax.tree.map(jnp.add, p, reweighting(p, z, problem.widths))
@@ -293,10 +313,13 @@ def differences(
     return _summed(problem, total, direct, second, weights)
 
 
-def _relative(problem: Problem, p: NeuronWeights, z: Array) -> Array:
-    """Squares of the relative changes of the neurons' weights along a direction."""
+def _step(problem: Problem, p: NeuronWeights, z: Array) -> Float[Array, ""]:
+    """How far to go along a direction."""
     changes = reweighting(p, z, problem.widths)
-    return jnp.concatenate([(changes[name] / p[name]) ** 2 for name in sorted(p)])
+    relative = jnp.concatenate([changes[name] / p[name] for name in sorted(p)])
+    size, largest = jnp.sqrt(jnp.mean(relative**2)), jnp.max(jnp.abs(relative))
+    allowed = problem.steps.relative / size, problem.steps.largest / largest
+    return jnp.where(size > 0, jnp.minimum(problem.steps.length, jnp.minimum(*allowed)), 1.0)
 
 
 def _summed(
@@ -325,7 +348,8 @@ def reweighting(p: NeuronWeights, z: Float[Array, " stacked"], widths: dict[str,
 class Passes:
     """The passes compiled for problems that differ from a first one only in the values of their arrays.
 
-    Compilation takes longer than many runs, so the programs are compiled at once, in threads.
+    Derivatives are those of smoothed problems. Compilation takes longer than many runs, so the programs are compiled at
+    once, in threads.
     """
 
     def __init__(self, problem: Problem, p: NeuronWeights, block: int, bias: bool):
@@ -333,13 +357,16 @@ class Passes:
         shapes = jax.eval_shape(problem.observables, p, p)
         combinations = {name: np.zeros((block, *a.shape)) for name, a in shapes.items()}
         directions = np.zeros((block, sum(len(weights) for weights in p.values())))
-        respond = responses if problem.equations.following(AXIS) is None else differences
+        smoothed = problem.smoothed()
+        respond = responses if smoothed.equations.following(AXIS) is None else differences
         # The one that takes longest begins first.
         programs: dict[Any, tuple] = {
-            influences: (problem, p, combinations),
-            respond: (self._led(problem), p, directions, np.zeros(block), bias),
+            influences: (smoothed, p, combinations),
+            respond: (self._led(smoothed), p, directions, np.zeros(block), bias),
             look: (problem, p),
         }
+        if smoothed is not problem:
+            programs[plain] = (smoothed, p)
         pool = ThreadPoolExecutor(max_workers=2)
         self._programs: dict[Any, Future] = {
             function: pool.submit(_compiled, function, arguments) for function, arguments in programs.items()
@@ -348,13 +375,20 @@ class Passes:
         pool.shutdown(wait=False)
 
     def look(self, problem: Problem, p: NeuronWeights) -> Look:
-        return self._programs[look].result()(problem, p)
+        """Of the problem as it is; the bases are the larger ones of it and its smoothed twin."""
+        seen = self._programs[look].result()(problem, p)
+        smoothed = problem.smoothed()
+        if smoothed is problem:
+            return seen
+        bases = self._programs[plain].result()(smoothed, p).bases
+        return seen._replace(bases=jax.tree.map(jnp.maximum, seen.bases, bases))
 
     def influences(self, problem: Problem, p: NeuronWeights, combinations: Observables) -> Array:
-        return self._programs[influences].result()(problem, p, combinations)
+        return self._programs[influences].result()(problem.smoothed(), p, combinations)
 
     def responses(self, problem: Problem, p: NeuronWeights, directions: np.ndarray, weights: np.ndarray) -> Responses:
-        return self._programs[self._respond].result()(self._led(problem), p, directions, weights, self._bias)
+        led = self._led(problem.smoothed())
+        return self._programs[self._respond].result()(led, p, directions, weights, self._bias)
 
     def _led(self, problem: Problem) -> Problem:
         """The problem for passes that follow a first one, where its equations allow for that."""

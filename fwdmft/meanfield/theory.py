@@ -174,7 +174,7 @@ def _responses(task: TheoryTask, report: Report) -> Arrays:
     for replicate in range(spec.replicates):
         report("responses", replicate, spec.replicates)
         problem, p = _problem(every_step, spec.neurons, replicate, task.plan.ladder)
-        found = response_functions(problem, p, -(-spec.neurons // spec.replicates))
+        found = response_functions(problem.smoothed(), p, -(-spec.neurons // spec.replicates))
         pair = {"feature_response": found.feature, "gradient_response": found.gradient}
         samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=3) for name, a in pair.items()})
     report("responses", spec.replicates, spec.replicates)
@@ -337,7 +337,7 @@ def _lazy_bias(task: TheoryTask, ladder: tuple[Rung, ...]) -> Arrays:
     if task.lazy_scale is None:
         return {}
     problem, p = _problem(task, task.spec.neurons, 0, ladder)
-    shift = richness_shift(replace(problem, equations=task.equations), p)
+    shift = richness_shift(replace(problem, equations=task.equations.smoothed()), p)
     return {name: task.lazy_scale * value for name, value in _numpy(shift).items()}
 
 

@@ -13,8 +13,7 @@ class Wiring:
     sigma_w: initial standard deviations of input weights, matrices and readout (depth + 1). sigma_b: scale of biases.
     widths: n_l of each layer. branch: beta of a residual chain, None for a plain one. trained: which of the weights
     (depth + 1) are; a layer's bias goes with the weights below it. center: report and train f(t) - f(0).
-    tolerance: share of a vector's squared norm that a basis may leave out. smooth: whether the local maps are
-    differentiable twice.
+    tolerance: share of a vector's squared norm that a basis may leave out.
     pools: what is averaged over after each layer (depth). taps: what the matrix behind each layer but the last reads of
     the pooled positions (depth - 1). Left out: one position everywhere.
     """
@@ -28,7 +27,6 @@ class Wiring:
     trained: tuple[bool, ...] = ()
     center: bool = True
     tolerance: float = 1e-6
-    smooth: bool = True
     pools: tuple[Taps, ...] = ()
     taps: tuple[Taps, ...] = ()
 

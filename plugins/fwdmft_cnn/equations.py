@@ -23,7 +23,6 @@ def field_equations(spec: Cnn, parameterization: ParameterizationSpec, x: np.nda
         sigma_b=spec.bias,
         branch=spec.branch_scale,
         center=parameterization.center,
-        smooth=spec.activation != "relu",
         pools=shapes.pools,
         taps=shapes.convolutions[1:],
     )

@@ -20,7 +20,6 @@ def field_equations(spec: Deep, parameterization: ParameterizationSpec, x: np.nd
         branch=spec.branch_scale,
         trained=spec.trained(),
         center=parameterization.center,
-        smooth=spec.activation != "relu",
     )
     local = activation(spec.activation, spec.scale, spec.gain)
     return make_chain(x, [local] * spec.depth, parameterization.richness(None), wiring)
