@@ -73,9 +73,9 @@ SETTINGS = {
     "relu-5": Setting(deep(5, "relu"), 4.0, random_points(3), 0.002, 17, **WIDE, theory=DEEP_THEORY),
     "cnn-tanh-1": Setting(cnn(1, "tanh"), 3.0, digits(8, 4), 0.05, 25, **FEW),
     "cnn-relu-1": Setting(cnn(1, "relu", pooling="average"), 1.0, digits(8, 4), 0.05, 25, **FEW),
-    "cnn-tanh-2": Setting(cnn(2, "tanh", pooling="average"), 1.5, digits(4, 4), 0.05, 17, **FEW, theory=BANKS),
-    "cnn-relu-2": Setting(cnn(2, "relu", pooling="average"), 0.5, digits(4, 4), 0.05, 17, **FEW, theory=BANKS),
-    "cnn-tanh-2-large": Setting(cnn(2, "tanh", pooling="average"), 1.0, digits(8, 3), 0.05, 9, **FEW, theory=BANKS),
+    "cnn-tanh-2": Setting(cnn(2, "tanh", pooling="average"), 1.5, digits(4, 4), 0.2, 17, **FEW, theory=BANKS),
+    "cnn-relu-2": Setting(cnn(2, "relu", pooling="average"), 0.5, digits(4, 3), 0.3, 9, **FEW, theory=BANKS),
+    "cnn-tanh-2-large": Setting(cnn(2, "tanh", pooling="average"), 1.0, digits(8, 3), 0.2, 9, **FEW, theory=BANKS),
 }
 
 

@@ -295,7 +295,14 @@ class Chain(FieldEquations):
         return tuple(layer for population in self.populations for layer in sites[population.name].layers)
 
     def averages(self, population: str, sites: PopulationSites, p: Array) -> PopulationAverages:
-        return kernels.averages(sites, self._pools(population), p)
+        return kernels.averages(sites, self._pools(population), self._patches(population), p)
+
+    def _patches(self, population: str) -> Float[Array, "point position rank"] | None:
+        """Factors of the inputs' overlaps, for the population that the input weights lead to."""
+        if population != self.wiring.population(0):
+            return None
+        root = self.inputs.root
+        return root.reshape(self._points, self.wiring.positions, root.shape[1])
 
     def _pools(self, population: str) -> tuple[Taps, ...]:
         """Of the layers of a population."""

@@ -9,6 +9,9 @@ where G_ab = <g_a g'_b>, G^(L+1) = delta_cc', and Phi^l_ab is what the weights b
 b. The readout reads all positions at one place and has no bias. One term for each set of weights that is trained:
 backward times forward kernel. With layers of equal width and no residual branch every c is 1.
 
+The term of the input weights does without G^1_ab, the largest of these where a layer has many positions: Phi^0 is known
+and of low rank, Phi^0_ab = sum_k x_ak x'_bk, so that the term is sum_k <y_k y'_k> with y_k = sum_a x_ak g_a.
+
 A neuron's direct influence on K is a quadratic form in its own u and g.
 """
 
@@ -41,12 +44,16 @@ class PopulationSites(NamedTuple):
 
 
 class LayerKernels(NamedTuple):
-    """feature, gradient: Phi and G. between_features, between_gradients: of u and of g, between all positions."""
+    """feature, gradient: Phi and G. between_features, between_gradients: of u and of g, between all positions.
+
+    of_inputs: sum_ab G_ab Phi^0_ab, which the first of several layers with positions has in place of between_gradients.
+    """
 
     feature: Float[Array, "point point"]
     gradient: Float[Array, "point output point output"]
     between_features: Float[Array, "point place point place"]
-    between_gradients: Float[Array, "point output position point output position"]
+    between_gradients: Float[Array, "point output position point output position"] | None
+    of_inputs: Float[Array, "point output point output"] | None
 
 
 class PopulationAverages(NamedTuple):
@@ -56,20 +63,30 @@ class PopulationAverages(NamedTuple):
     prediction: Float[Array, "point output"]
 
 
-def averages(sites: PopulationSites, pools: tuple[Taps, ...], p: Float[Array, " neuron"]) -> PopulationAverages:
-    """Kernels of every layer, each with its pool, and the prediction."""
-    layers = tuple(_layer(layer, pool, p) for layer, pool in zip(sites.layers, pools, strict=True))
+def averages(
+    sites: PopulationSites,
+    pools: tuple[Taps, ...],
+    patches: Float[Array, "point position rank"] | None,
+    p: Float[Array, " neuron"],
+) -> PopulationAverages:
+    """Kernels of every layer, each with its pool, and the prediction.
+
+    patches: x of Phi^0 = x x'^T, if the first of these layers reads the input.
+    """
+    reads = (patches, *[None] * len(pools))
+    layers = tuple(_layer(layer, *of, p) for layer, *of in zip(sites.layers, pools, reads, strict=False))
     return PopulationAverages(layers, jnp.sum(sites.f * p, axis=-1))
 
 
-def _layer(layer: LayerSites, pool: Taps, p: Array) -> LayerKernels:
+def _layer(layer: LayerSites, pool: Taps, patches: Array | None, p: Array) -> LayerKernels:
+    feature = summed_gram(layer.v, p) / layer.v.shape[-2]
+    between_features = gram(pool.mean(layer.v), p)
+    if patches is not None and layer.v.shape[-2] > 1:
+        arriving = jnp.einsum("mak,mcan->mckn", patches, layer.g)
+        return LayerKernels(feature, summed_gram(layer.g, p), between_features, None, summed_gram(arriving, p))
     between_gradients = gram(layer.g, p)
-    return LayerKernels(
-        summed_gram(layer.v, p) / layer.v.shape[-2],
-        jnp.einsum("mcanda->mcnd", between_gradients),
-        gram(pool.mean(layer.v), p),
-        between_gradients,
-    )
+    gradient = jnp.einsum("mcanda->mcnd", between_gradients)
+    return LayerKernels(feature, gradient, between_features, between_gradients, None)
 
 
 def summed_gram(rows: Float[Array, "*rest position neuron"], p: Float[Array, " neuron"]) -> Array:
@@ -96,6 +113,8 @@ class TangentKernel(NamedTuple):
         """K, from the kernels of all layers in order."""
 
         def term(number: int) -> Array:
+            if number == 0 and layers[0].of_inputs is not None:
+                return layers[0].of_inputs
             forward = self._forward(layers, number)
             return jnp.sum(forward[:, None, :, :, None, :] * _backward(layers, number), axis=(2, 5))
 
@@ -146,7 +165,9 @@ class TangentKernel(NamedTuple):
 def _backward(layers: list[LayerKernels], number: int) -> Float[Array, "point output place point output place"]:
     """G_ab above layer `number`."""
     if number < len(layers):
-        return layers[number].between_gradients
+        found = layers[number].between_gradients
+        assert found is not None, "only the term of the input weights does without"
+        return found
     points, outputs = layers[-1].gradient.shape[:2]
     return jnp.broadcast_to(jnp.eye(outputs)[:, None, None, :, None], (points, outputs, 1, points, outputs, 1))
 

@@ -46,20 +46,19 @@ class InputWeights(eqx.Module):
     gram: (point, point) Phi^0 = x.x / D + sigma_b^2, through which training acts on h: a step with backward signal
         s = sum_c Delta_c g_c adds eta gamma0 s Phi^0 (the bias is one more, constant input).
     factor: (point, rank) with factor factor^T = sigma_w^2 x.x / D + sigma_b^2, columns by decreasing variance.
-    root: (point, rank) with root root^T = gram, or None. With many more points than features training acts through
-        it: the cost of a step is then linear in the number of points.
+    root: (point, rank) with root root^T = gram. With many more points than features training acts through it: the cost
+        of a step is then linear in the number of points.
     """
 
     gram: Float[Array, "point point"]
     factor: Float[Array, "point rank"]
-    root: Float[Array, "point rank"] | None
+    root: Float[Array, "point rank"]
 
     def __init__(self, x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float):
         overlaps = x @ x.T / x.shape[1]
         self.gram = jnp.asarray(overlaps + sigma_b**2)
         self.factor = jnp.asarray(_factor(sigma_w**2 * overlaps + sigma_b**2))
-        root = _factor(overlaps + sigma_b**2)
-        self.root = jnp.asarray(root) if 2 * root.shape[1] < len(root) else None
+        self.root = jnp.asarray(_factor(overlaps + sigma_b**2))
 
     @property
     def points(self) -> int:
@@ -80,7 +79,7 @@ class InputWeights(eqx.Module):
         return value
 
     def direction(self, signal: Float[Array, "point neuron"], gamma0: Array) -> Float[Array, "point neuron"]:
-        if self.root is None:
+        if 2 * self.root.shape[1] >= self.points:
             return gamma0 * mix(self.gram, signal)
         return gamma0 * mix(self.root, mix(self.root.T, signal))
 
@@ -104,6 +103,10 @@ class CarriedWeights(eqx.Module):
     @property
     def rank(self) -> int:
         return self.rows.shape[1]
+
+    @property
+    def root(self) -> Float[Array, "point rank"]:
+        return self.rows
 
     @property
     def gram(self) -> Float[Array, "point point"]:
