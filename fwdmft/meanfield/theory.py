@@ -287,12 +287,30 @@ def direction_block(task: TheoryTask) -> int:
 
 
 def direction_bytes(task: TheoryTask) -> int:
-    """Estimated bytes of one direction: derivatives of the neurons' fields, and of every observable."""
-    points, outputs = task.y.shape
+    """Estimated bytes of one direction: derivatives of the neurons' fields, of their averages, of every observable."""
     count = (task.spec.fluctuation_neurons or task.spec.neurons) // task.spec.replicates
-    fields = 12 * count * (task.rows * (1 + outputs) + outputs)
+    points, outputs = task.y.shape
     observables = 4 * len(task.times) * (points * outputs + points**2 * (1 + 2 * outputs**2))
-    return 8 * (fields + observables)
+    per_neuron, averages = site_numbers(task)
+    return 8 * (12 * (count * per_neuron + averages) + observables)
+
+
+def site_numbers(task: TheoryTask) -> tuple[int, int]:
+    """How many numbers the fields are of one neuron of every population, and their averages, at one time."""
+    equations, few = task.equations, 4
+    counts = {population.name: population.gaussians for population in equations.populations}
+    counts |= {supply.name: supply.count for supply in equations.supplies}
+    noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
+    p = {population.name: jax.ShapeDtypeStruct((few,), float) for population in equations.populations}
+
+    def fields(noise: dict[str, Array], p: NeuronWeights) -> tuple[Any, Any]:
+        state = equations.initial(noise, p, momentum=False)
+        sites = equations.sites(state, equations.forward(state, noise, p)[1], p)
+        return sites, {name: equations.averages(name, sites[name], p[name]) for name in sites}
+
+    sizes = [sum(a.size for a in jax.tree.leaves(each)) for each in jax.eval_shape(fields, noise, p)]
+    carried = (task.rows - len(task.y)) * (1 + task.y.shape[1])
+    return sizes[0] // few + carried, sizes[1]
 
 
 def _summary(task: TheoryTask, samples: list[Fluctuations], spread: Arrays, ladder: tuple[Rung, ...]) -> dict[str, Any]:
