@@ -42,9 +42,9 @@ def legend(figure: Figure, values: Iterable[Any], symbol: str, lines: Sequence[L
     style.legend_below(figure, [*lines, *shown], columns=columns, entry=1.5)
 
 
-def second_handle(text: str) -> Line2D:
-    """Legend entry of the line that is compared with theory."""
-    return Line2D([], [], **SECOND, label=text)
+def second_handle(text: str, **style: Any) -> Line2D:
+    """Legend entry of the line that is compared with theory; style: what differs from `SECOND`."""
+    return Line2D([], [], **SECOND | style, label=text)
 
 
 def diagonal(kernel: xr.DataArray) -> xr.DataArray:

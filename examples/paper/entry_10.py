@@ -42,7 +42,7 @@ def _figure(results: Results) -> Figure:
     for panel in axes[-1]:
         panel.set_xlabel(f"richness {GAMMA0}")
     axes[0, 0].legend(title="time (steps)")
-    style.legend_below(figure, [style.theory_handle("full theory"), second_handle(r"first order in $\gamma_0^2$")])
+    style.legend_below(figure, [style.theory_handle("full theory"), second_handle(r"first order in $\gamma_0^2$", color="black")])
     return figure
 
 

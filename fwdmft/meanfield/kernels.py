@@ -73,8 +73,8 @@ def averages(
 
     patches: x of Phi^0 = x x'^T, if the first of these layers reads the input.
     """
-    reads = (patches, *[None] * len(pools))
-    layers = tuple(_layer(layer, *of, p) for layer, *of in zip(sites.layers, pools, reads, strict=False))
+    reads = (patches, *[None] * (len(pools) - 1))
+    layers = tuple(_layer(*each, p) for each in zip(sites.layers, pools, reads, strict=True))
     return PopulationAverages(layers, jnp.sum(sites.f * p, axis=-1))
 
 
