@@ -42,7 +42,8 @@ def _figure(results: Results) -> Figure:
     for panel in axes[-1]:
         panel.set_xlabel(f"richness {GAMMA0}")
     axes[0, 0].legend(title="time (steps)")
-    style.legend_below(figure, [style.theory_handle("full theory"), second_handle(r"first order in $\gamma_0^2$", color="black")])
+    first = second_handle(r"first order in $\gamma_0^2$", color="black")
+    style.legend_below(figure, [style.theory_handle("full theory"), first])
     return figure
 
 
