@@ -1,12 +1,16 @@
-"""Population loss of isotropic inputs (online learning of large batches): wide networks need N of the order of D."""
+"""Population loss of isotropic inputs (online learning of large batches): wide networks need N of the order of D.
 
+And online learning proper, of a nonlinear teacher by nonlinear networks from fresh minibatches.
+"""
+
+from drawing import in_time
 from entry import Results
 from isotropic import Theory, loss_figure, numbers_of, ratio_figure, theory_of
 from linear_network import exact
 from matplotlib.figure import Figure
 
 TITLE = "Descent on the population loss in D dimensions"
-FILES = ("05_population", "05_theory")
+FILES = ("05_population", "05_theory", "05_online")
 QUICK = {
     "05_population": {
         "base": {"optimizer": {"learning_rate": 0.01, "steps": 101}, "ensemble": {"widths": [50, 200], "members": 20}},
@@ -22,6 +26,15 @@ QUICK = {
         "optimizer": {"learning_rate": 0.01, "steps": 101},
         "theory": {"neurons": 512, "replicates": 2, "bias": False},
     },
+    "05_online": {
+        "base": {
+            "optimizer": {"steps": 31},
+            "data": {"train": 248, "test": 4},
+            "theory": {"neurons": 512, "replicates": 2, "fluctuations": False, "bias": False},
+            "ensemble": {"widths": [64], "members": 50},
+        },
+        "over": {"parameterization.gamma0": [0.5, 4]},
+    },
 }
 
 
@@ -29,6 +42,7 @@ def figures(results: Results) -> dict[str, Figure]:
     return {
         "population": loss_figure(results, FILES[0], _theory(results)),
         "dimension": ratio_figure(results, FILES[0], _theory(results)),
+        "online": in_time(results[FILES[2]]),
     }
 
 
