@@ -61,7 +61,8 @@ def digits(resolution: int, train: int) -> dict[str, Any]:
 
 
 DEEP_THEORY = {"neurons": 8192, "tolerance": 0.01}
-BANKS = {"neurons": 4096, "replicates": 4, "probes": 4, "tolerance": 0.01, "basis_tolerance": 1e-4}
+PATCHES = {"neurons": 4096, "replicates": 4, "tolerance": 0.01}
+BANKS = PATCHES | {"probes": 4, "basis_tolerance": 1e-4}
 WIDE: dict[str, Any] = {"widths": (64, 128, 256), "members": (12000, 8000, 4000)}
 FEW: dict[str, Any] = {"widths": (32, 64, 128), "members": (8000, 6000, 4000)}
 
@@ -71,8 +72,8 @@ SETTINGS = {
     "tanh-3-two-outputs": Setting(deep(3, "tanh"), 4.0, random_points(4, 2), 0.01, 25, theory=DEEP_THEORY),
     "tanh-5": Setting(deep(5, "tanh"), 2.0, random_points(3), 0.04, 21, theory=DEEP_THEORY),
     "relu-5": Setting(deep(5, "relu"), 4.0, random_points(3), 0.002, 17, **WIDE, theory=DEEP_THEORY),
-    "cnn-tanh-1": Setting(cnn(1, "tanh"), 3.0, digits(8, 4), 0.05, 25, **FEW),
-    "cnn-relu-1": Setting(cnn(1, "relu", pooling="average"), 1.0, digits(8, 4), 0.05, 25, **FEW),
+    "cnn-tanh-1": Setting(cnn(1, "tanh"), 3.0, digits(8, 4), 0.05, 25, **FEW, theory=PATCHES),
+    "cnn-relu-1": Setting(cnn(1, "relu", pooling="average"), 1.0, digits(8, 4), 0.05, 25, **FEW, theory=PATCHES),
     "cnn-tanh-2": Setting(cnn(2, "tanh", pooling="average"), 1.5, digits(4, 4), 0.2, 17, **FEW, theory=BANKS),
     "cnn-relu-2": Setting(cnn(2, "relu", pooling="average"), 0.5, digits(4, 3), 0.3, 9, **FEW, theory=BANKS),
     "cnn-tanh-2-large": Setting(cnn(2, "tanh", pooling="average"), 1.0, digits(8, 3), 0.2, 9, **FEW, theory=BANKS),
