@@ -1,6 +1,6 @@
 """Computing the points of a sweep, each in a process of its own.
 
-A fresh process per point costs some seconds of start-up and compilation, and buys independence: memory is returned
+A fresh process per point costs some seconds of start-up, and buys independence: memory is returned
 after each point, and a point that dies, of lack of memory for example, takes no other with it.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fwdmft.errors import FwdmftError, InputError
@@ -126,12 +127,15 @@ def _differences(wanted: Any, stored: Any, path: tuple[str, ...] = ()) -> Iterat
 
 
 def _compute(missing: Sequence[Point], home: Path, jobs: int, force: bool) -> Iterator[tuple[str, str | None]]:
-    """(name, reason of failure or None) of each point, as they finish; what has not begun is given up on leaving."""
-    with ThreadPoolExecutor(jobs) as waiting:
+    """(name, reason of failure or None) of each point, as they finish; what has not begun is given up on leaving.
+
+    Points share what they compile: the same programs, unless a field changes shapes or functions.
+    """
+    with TemporaryDirectory(ignore_cleanup_errors=True) as cache, ThreadPoolExecutor(jobs) as waiting:
         futures: dict[Future[str | None], str] = {}
         for point in missing:
-            experiment = point.experiment
-            job = partial(write_point, _dump(point), str(experiment.base), str(home / point.place.file), force)
+            experiment, path = point.experiment, str(home / point.place.file)
+            job = partial(write_point, _dump(point), str(experiment.base), path, force, cache)
             futures[waiting.submit(in_own_process, job)] = point.place.name
         try:
             for future in as_completed(futures):
@@ -149,14 +153,19 @@ def in_own_process(job: Callable[[], str | None]) -> str | None:
         return "its process ended without a word, perhaps for lack of memory"
 
 
-def write_point(values: dict[str, Any], base: str, path: str, force: bool) -> str | None:
-    """Compute one point and write its result. Returns why that failed, or None.
+def write_point(values: dict[str, Any], base: str, path: str, force: bool, cache: str) -> str | None:
+    """Compute one point and write its result, in a process of its own. Returns why that failed, or None.
 
+    cache: directory for compiled programs, unless the environment names one.
     Errors are returned as text, because not every exception survives the way from one process to another.
     """
+    import jax
+
     import fwdmft
     from fwdmft.results.write import write_result
 
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", cache)
     try:
         write_result(fwdmft.run(fwdmft.load_experiment(values, base=base), force=force), path)
     except FwdmftError as error:
