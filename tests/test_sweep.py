@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import result_stand_ins as stand_ins
 import xarray as xr
@@ -115,14 +120,38 @@ def test_bad_places_and_jobs_are_refused(engine: Any, tmp_path: Path) -> None:
         fwdmft.run_sweep(grid, tmp_path, jobs=0)
 
 
-def test_a_process_that_dies_is_a_failed_point() -> None:
-    assert "perhaps for lack of memory" in (running.in_own_process(_die) or "")
+def test_a_process_that_dies_is_a_failed_point(tmp_path: Path) -> None:
+    assert "perhaps for lack of memory" in (running.in_own_process(_die, str(tmp_path)) or "")
 
 
 def _die() -> str:
-    import os
-
     os._exit(9)
+
+
+def test_points_end_with_the_sweep(tmp_path: Path) -> None:
+    """Even if that is killed without a chance to tell them."""
+    told = tmp_path / "process"
+    call = f"running.in_own_process(partial(test_sweep._wait, {str(told)!r}), {str(tmp_path)!r})"
+    words = "from functools import partial; from fwdmft.sweeping import run as running; import test_sweep; "
+    sweep = subprocess.Popen([sys.executable, "-c", words + call], cwd=Path(__file__).parent)
+    within(60, lambda: told.exists() and told.read_text() != "")
+    sweep.kill()
+    sweep.wait()
+    within(60, lambda: not psutil.pid_exists(int(told.read_text())))
+
+
+def _wait(told: str) -> str:
+    Path(told).write_text(str(os.getpid()))
+    time.sleep(600)
+    return ""
+
+
+def within(seconds: float, happened: Callable[[], bool]) -> None:
+    """Wait for something; fail if it takes longer than that."""
+    limit = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
 
 
 def test_points_are_computed_in_processes_of_their_own(tmp_path: Path) -> None:

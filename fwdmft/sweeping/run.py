@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -135,8 +136,8 @@ def _compute(missing: Sequence[Point], home: Path, jobs: int, force: bool) -> It
         futures: dict[Future[str | None], str] = {}
         for point in missing:
             experiment, path = point.experiment, str(home / point.place.file)
-            job = partial(write_point, _dump(point), str(experiment.base), path, force, cache)
-            futures[waiting.submit(in_own_process, job)] = point.place.name
+            job = partial(write_point, _dump(point), str(experiment.base), path, force)
+            futures[waiting.submit(in_own_process, job, cache)] = point.place.name
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -144,28 +145,26 @@ def _compute(missing: Sequence[Point], home: Path, jobs: int, force: bool) -> It
             waiting.shutdown(wait=False, cancel_futures=True)
 
 
-def in_own_process(job: Callable[[], str | None]) -> str | None:
-    """What `job` returns, called in a new process; says so if that process dies."""
+def in_own_process(job: Callable[[], str | None], cache: str) -> str | None:
+    """What `job` returns, called in a new process; says so if that process dies.
+
+    cache: directory for compiled programs, unless the environment names one.
+    """
     try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(cache,)) as process:
             return process.submit(job).result()
     except BrokenProcessPool:
         return "its process ended without a word, perhaps for lack of memory"
 
 
-def write_point(values: dict[str, Any], base: str, path: str, force: bool, cache: str) -> str | None:
-    """Compute one point and write its result, in a process of its own. Returns why that failed, or None.
+def write_point(values: dict[str, Any], base: str, path: str, force: bool) -> str | None:
+    """Compute one point and write its result. Returns why that failed, or None.
 
-    cache: directory for compiled programs, unless the environment names one.
     Errors are returned as text, because not every exception survives the way from one process to another.
     """
-    import jax
-
     import fwdmft
     from fwdmft.results.write import write_result
 
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", cache)
     try:
         write_result(fwdmft.run(fwdmft.load_experiment(values, base=base), force=force), path)
     except FwdmftError as error:
@@ -174,3 +173,19 @@ def write_point(values: dict[str, Any], base: str, path: str, force: bool, cache
         detail = traceback.format_exc() if os.environ.get("FWDMFT_DEBUG") else str(error)
         return f"unexpected {type(error).__name__}: {detail}"
     return None
+
+
+def _begin(cache: str) -> None:
+    """In a new process: share compiled programs, and leave nothing running when the sweep itself is killed."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", cache)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
