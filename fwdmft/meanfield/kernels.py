@@ -46,7 +46,7 @@ class PopulationSites(NamedTuple):
 class LayerKernels(NamedTuple):
     """feature, gradient: Phi and G. between_features, between_gradients: of u and of g, between all positions.
 
-    of_inputs: sum_ab G_ab Phi^0_ab, which the first of several layers with positions has in place of between_gradients.
+    of_inputs: sum_ab G_ab Phi^0_ab, which a first layer of several positions has in place of between_gradients.
     """
 
     feature: Float[Array, "point point"]

@@ -1,7 +1,7 @@
 """Computing the points of a sweep, each in a process of its own.
 
-A fresh process per point costs some seconds of start-up, and buys independence: memory is returned
-after each point, and a point that dies, of lack of memory for example, takes no other with it.
+A fresh process per point costs some seconds of start-up, and buys independence: memory is returned after each point,
+and a point that dies, of lack of memory for example, takes no other with it.
 """
 
 from __future__ import annotations
