@@ -3,7 +3,7 @@
 import psutil
 
 from fwdmft.errors import InputError
-from fwdmft.meanfield.theory import TheoryTask, concurrent_replicates, direction_block, direction_bytes, site_numbers
+from fwdmft.meanfield.theory import TheoryTask, concurrent_replicates, direction_block, direction_bytes
 from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
 from fwdmft.networks.training import Task
 
@@ -15,7 +15,7 @@ def theory_bytes(task: TheoryTask) -> int:
     """Estimated peak memory of the theory: neurons, travelling directions, checkpoints, saved results."""
     points, outputs = task.y.shape
     saved, spec = len(task.times), task.spec
-    per_neuron = 3 * site_numbers(task)[0]
+    per_neuron = 3 * task.site_numbers[0]
     observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
     total = 6 * spec.neurons * per_neuron + 8 * observables
     if spec.responses:

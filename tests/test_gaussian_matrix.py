@@ -191,6 +191,26 @@ def test_forward_and_transposed_products_are_consistent(law: Law) -> None:
         )
 
 
+@pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
+def test_what_is_dropped_acts_through_known_products(law: Law) -> None:
+    """The same for a vector whose residual takes no basis vector: what W^T s tells of W v does not need one.
+
+    It is linear in the residual, so fluctuations feel it however small the residual is.
+    """
+    p_in, p_out = (jax.random.dirichlet(jax.random.key(n), jnp.full(n, 5.0)) for n in (IN, OUT))
+    start, shape = implicit(jax.random.key(24), law=law), (2, law.taps.sources)
+    v, s = jax.random.normal(jax.random.key(25), (*shape, IN)), jax.random.normal(jax.random.key(26), (*shape, OUT))
+    coarse = law._replace(tolerance=0.1)
+    matrix, _ = apply(start.matrix, v, start.noise[0], p_in, p_out, coarse)
+    matrix, backward = apply_transposed(matrix, s, start.noise[1], p_in, p_out, coarse)
+    near = v + 0.1 * jax.random.normal(jax.random.key(27), v.shape)
+    after, forward = apply(matrix, near, start.noise[0], p_in, p_out, coarse)
+    assert int(after.forward.rank) == int(matrix.forward.rank)
+    left = jnp.einsum("vai,wai,i->vw", s, forward.value, p_out)
+    right = jnp.einsum("vai,wai,i->vw", backward.value, near, p_in)
+    np.testing.assert_allclose(left, law.ratio**0.5 * right, atol=1e-10)
+
+
 def test_training_acts_as_on_an_explicit_matrix() -> None:
     """The learned part is sum s v^T / sqrt(N_in) with momentum and decay; conditioning supplies the initial one."""
     start, update = implicit(jax.random.key(6)), Update(jnp.asarray(0.3), 0.6, 0.2)

@@ -199,8 +199,25 @@ def _act(
         jnp.maximum(side.dropped, jnp.where(room, fresh.dropped, 0.0)),
         side.full | (jnp.any(new) & ~room),
     )
-    coordinates = _append(fresh.known, fresh.coordinates, side.rank).reshape(-1, *shape[:2])
-    return extended, Product(_products(action, coordinates, law.taps), coordinates)
+    coordinates = _append(fresh.known, fresh.coordinates, side.rank)
+    dropped = (v - coordinates.T @ extended.basis).reshape(shape)
+    coordinates = coordinates.reshape(-1, *shape[:2])
+    value = _products(action, coordinates, law.taps) + kept.value * _revealed(other, dropped, p, law)
+    return extended, Product(value, coordinates)
+
+
+def _revealed(
+    other: Side, dropped: Float[Array, "vector position source"], p: Array, law: Law
+) -> Float[Array, "vector place target"]:
+    """What the transposed products tell of the initial matrix's product with what was left out of vectors.
+
+    It is small, but linear in the residual, so it has a derivative where the residual itself is zero.
+    """
+    shape = dropped.shape
+    told = other.image.reshape(-1, shape[-1]) @ (p * dropped).reshape(-1, shape[-1]).T
+    told = told.reshape(len(other.basis), law.taps.offsets, *shape[:2])
+    arriving = law.taps.gather(told) * (law.ratio / law.taps.offsets) ** 0.5
+    return mix(arriving.reshape(len(other.basis), -1).T, other.basis).reshape(shape[0], law.taps.places, -1)
 
 
 class _Fresh(NamedTuple):

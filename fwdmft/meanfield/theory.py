@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -68,6 +69,24 @@ class TheoryTask:
     def rows(self) -> int:
         """Observed points, or whatever else a neuron carries a number for: fresh points and input weights."""
         return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
+
+    @cached_property
+    def site_numbers(self) -> tuple[int, int]:
+        """How many numbers the fields are of one neuron of every population, and their averages, at one time."""
+        equations, few = self.equations, 4
+        counts = {population.name: population.gaussians for population in equations.populations}
+        counts |= {supply.name: supply.count for supply in equations.supplies}
+        noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
+        p = {population.name: jax.ShapeDtypeStruct((few,), float) for population in equations.populations}
+
+        def fields(noise: dict[str, Array], p: NeuronWeights) -> tuple[Any, Any]:
+            state = equations.initial(noise, p, momentum=False)
+            sites = equations.sites(state, equations.forward(state, noise, p)[1], p)
+            return sites, {name: equations.averages(name, sites[name], p[name]) for name in sites}
+
+        sizes = [sum(a.size for a in jax.tree.leaves(each)) for each in jax.eval_shape(fields, noise, p)]
+        carried = (self.rows - len(self.y)) * (1 + self.y.shape[1])
+        return sizes[0] // few + carried, sizes[1]
 
 
 @dataclass(frozen=True)
@@ -291,26 +310,8 @@ def direction_bytes(task: TheoryTask) -> int:
     count = (task.spec.fluctuation_neurons or task.spec.neurons) // task.spec.replicates
     points, outputs = task.y.shape
     observables = 4 * len(task.times) * (points * outputs + points**2 * (1 + 2 * outputs**2))
-    per_neuron, averages = site_numbers(task)
+    per_neuron, averages = task.site_numbers
     return 8 * (12 * (count * per_neuron + averages) + observables)
-
-
-def site_numbers(task: TheoryTask) -> tuple[int, int]:
-    """How many numbers the fields are of one neuron of every population, and their averages, at one time."""
-    equations, few = task.equations, 4
-    counts = {population.name: population.gaussians for population in equations.populations}
-    counts |= {supply.name: supply.count for supply in equations.supplies}
-    noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
-    p = {population.name: jax.ShapeDtypeStruct((few,), float) for population in equations.populations}
-
-    def fields(noise: dict[str, Array], p: NeuronWeights) -> tuple[Any, Any]:
-        state = equations.initial(noise, p, momentum=False)
-        sites = equations.sites(state, equations.forward(state, noise, p)[1], p)
-        return sites, {name: equations.averages(name, sites[name], p[name]) for name in sites}
-
-    sizes = [sum(a.size for a in jax.tree.leaves(each)) for each in jax.eval_shape(fields, noise, p)]
-    carried = (task.rows - len(task.y)) * (1 + task.y.shape[1])
-    return sizes[0] // few + carried, sizes[1]
 
 
 def _summary(task: TheoryTask, samples: list[Fluctuations], spread: Arrays, ladder: tuple[Rung, ...]) -> dict[str, Any]:
