@@ -193,22 +193,27 @@ def test_forward_and_transposed_products_are_consistent(law: Law) -> None:
 
 @pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
 def test_what_is_dropped_acts_through_known_products(law: Law) -> None:
-    """The same for a vector whose residual takes no basis vector: what W^T s tells of W v does not need one.
+    """The same for the derivative of a vector out of the span of the basis, which takes no basis vector itself.
 
-    It is linear in the residual, so fluctuations feel it however small the residual is.
+    The vector is N(e) = v + e r with v in the span: d/de <s W N>_out = <W^T s r>_in, also as a difference of passes.
     """
     p_in, p_out = (jax.random.dirichlet(jax.random.key(n), jnp.full(n, 5.0)) for n in (IN, OUT))
     start, shape = implicit(jax.random.key(24), law=law), (2, law.taps.sources)
-    v, s = jax.random.normal(jax.random.key(25), (*shape, IN)), jax.random.normal(jax.random.key(26), (*shape, OUT))
-    coarse = law._replace(tolerance=0.1)
-    matrix, _ = apply(start.matrix, v, start.noise[0], p_in, p_out, coarse)
-    matrix, backward = apply_transposed(matrix, s, start.noise[1], p_in, p_out, coarse)
-    near = v + 0.1 * jax.random.normal(jax.random.key(27), v.shape)
-    after, forward = apply(matrix, near, start.noise[0], p_in, p_out, coarse)
-    assert int(after.forward.rank) == int(matrix.forward.rank)
-    left = jnp.einsum("vai,wai,i->vw", s, forward.value, p_out)
-    right = jnp.einsum("vai,wai,i->vw", backward.value, near, p_in)
-    np.testing.assert_allclose(left, law.ratio**0.5 * right, atol=1e-10)
+    v, r = (jax.random.normal(jax.random.key(n), (*shape, IN)) for n in (25, 27))
+    s = jax.random.normal(jax.random.key(26), (*shape, OUT))
+    matrix, _ = apply(start.matrix, v, start.noise[0], p_in, p_out, law)
+    matrix, backward = apply_transposed(matrix, s, start.noise[1], p_in, p_out, law)
+    expected = law.ratio**0.5 * jnp.einsum("vai,wai,i->vw", backward.value, r, p_in)
+
+    def seen(e: jax.Array, axis: str | None) -> jax.Array:
+        moved = v + e * r
+        _, forward = gaussian_matrix.apply(matrix, moved, start.noise[0], p_in, p_out, law._replace(axis=axis))
+        return jnp.einsum("vai,wai,i->vw", s, forward.value, p_out)
+
+    _, derivative = jax.jvp(lambda e: seen(e, None), (jnp.zeros(()),), (jnp.ones(()),))
+    np.testing.assert_allclose(derivative, expected, atol=1e-10)
+    passes = jax.vmap(lambda e: seen(e, "pass"), axis_name="pass")(jnp.asarray([0.0, 0.1]))
+    np.testing.assert_allclose((passes[1] - passes[0]) / 0.1, expected, atol=1e-10)
 
 
 def test_training_acts_as_on_an_explicit_matrix() -> None:

@@ -25,7 +25,8 @@ decay are linear and apply to both parts alike.
 
 Trajectories are smooth in time, so a block of new vectors mostly lies in the span of earlier ones: the residual is
 resolved into its principal directions, those above a tolerance are kept. Which ones is decided with gradients stopped;
-the kept ones are orthonormalised by a Cholesky factor, which is differentiable, as only their span matters.
+the kept ones are orthonormalised by a Cholesky factor, which is differentiable, as only their span matters. What is
+left out has derivatives all the same, and its product a part that is linear in it: what transposed products tell of.
 
 Source: the conditioning technique of Bolthausen (2014) for iterations with Gaussian matrices; Bordelon & Pehlevan 2022
 (arXiv 2205.09653) for the field theory it replaces.
@@ -202,22 +203,38 @@ def _act(
     coordinates = _append(fresh.known, fresh.coordinates, side.rank)
     dropped = (v - coordinates.T @ extended.basis).reshape(shape)
     coordinates = coordinates.reshape(-1, *shape[:2])
-    value = _products(action, coordinates, law.taps) + kept.value * _revealed(other, dropped, p, law)
+    value = _products(action, coordinates, law.taps)
+    value = value + kept.value * _change(_revealed(other, dropped, p, law), law.axis)
     return extended, Product(value, coordinates)
 
 
 def _revealed(
     other: Side, dropped: Float[Array, "vector position source"], p: Array, law: Law
 ) -> Float[Array, "vector place target"]:
-    """What the transposed products tell of the initial matrix's product with what was left out of vectors.
-
-    It is small, but linear in the residual, so it has a derivative where the residual itself is zero.
-    """
+    """What the transposed products tell of the initial matrix's product with what was left out of vectors."""
     shape = dropped.shape
     told = other.image.reshape(-1, shape[-1]) @ (p * dropped).reshape(-1, shape[-1]).T
     told = told.reshape(len(other.basis), law.taps.offsets, *shape[:2])
     arriving = law.taps.gather(told) * (law.ratio / law.taps.offsets) ** 0.5
     return mix(arriving.reshape(len(other.basis), -1).T, other.basis).reshape(shape[0], law.taps.places, -1)
+
+
+def _change(value: Array, axis: str | None) -> Array:
+    """What the value changes by where derivatives are taken: zero with its gradients, or less that of the first pass.
+
+    A residual may be left out because it is small, but its derivatives are as large as any.
+    """
+    return _zero_with_gradients(value) if axis is None else value - of_first(value, axis)
+
+
+@jax.custom_jvp
+def _zero_with_gradients(value: Array) -> Array:
+    return jnp.zeros_like(value)
+
+
+@_zero_with_gradients.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _zero_with_gradients(*primals), tangents[0]
 
 
 class _Fresh(NamedTuple):
