@@ -22,7 +22,6 @@ Source: Bordelon & Pehlevan 2022 (arXiv 2205.09653), with discrete time kept exa
 the same expansion with N_l = n_l N.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,7 +33,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.activations import Kinked
-from fwdmft.meanfield import gaussian_matrix, kernels
+from fwdmft.meanfield import gaussian_matrix, kernels, room
 from fwdmft.meanfield.chain_state import (
     ChainActivity,
     ChainState,
@@ -355,18 +354,7 @@ class Chain(FieldEquations):
         return Bases(*(jnp.stack([getattr(side, name) for side in sides]) for name in ("rank", "dropped", "full")))
 
     def fitted(self, bases: Bases) -> "Chain":
-        rank, full = np.asarray(bases.rank).tolist(), np.asarray(bases.full).tolist()
-        blocks = [block for pair in self._blocks for block in pair]
-        old = [capacity for pair in self.capacities for capacity in pair]
-        if any(full):
-            # The pass was broken off, so what it used is the least that is needed: bases well on the way to be full are
-            # enlarged as well.
-            short = [over or 2 * used > capacity for over, used, capacity in zip(full, rank, old, strict=True)]
-            grown = [_capacity(1.5 * capacity, block) for capacity, block in zip(old, blocks, strict=True)]
-            new = [more if few else capacity for few, more, capacity in zip(short, grown, old, strict=True)]
-        else:
-            new = [_capacity(1.15 * used, block) for used, block in zip(rank, blocks, strict=True)]
-        return replace(self, capacities=tuple(zip(new[::2], new[1::2], strict=True)))
+        return replace(self, capacities=room.fitted(self.capacities, self._blocks, bases))
 
     def resolving(self, tolerance: float) -> "Chain":
         return replace(self, wiring=replace(self.wiring, tolerance=tolerance))
@@ -379,7 +367,7 @@ class Chain(FieldEquations):
         # Chains can be made of what was read off the points; those are not to be confused with the points.
         if not np.allclose(inputs.gram, self.inputs.gram):
             return None
-        return replace(self, inputs=inputs, capacities=_capacities(wiring.blocks(inputs.most), times=7))
+        return replace(self, inputs=inputs, capacities=room.at_first(wiring.blocks(inputs.most), times=7))
 
     def on(self, x: Float[Array, "point feature"]) -> FieldEquations:
         return replace(self, inputs=self.inputs.on(x)) if isinstance(self.inputs, CarriedWeights) else super().on(x)
@@ -399,15 +387,5 @@ def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], g
     """
     inputs = InputWeights(x, wiring.sigma_w[0], wiring.sigma_b)
     times = 7 if wiring.positions == 1 else 1
-    capacities = _capacities(wiring.blocks(len(x) // wiring.positions), times)
+    capacities = room.at_first(wiring.blocks(len(x) // wiring.positions), times)
     return Chain(inputs=inputs, gamma0=jnp.asarray(gamma0), local=tuple(local), wiring=wiring, capacities=capacities)
-
-
-def _capacities(blocks: list[tuple[int, int]], times: int) -> tuple[tuple[int, int], ...]:
-    """Rows of all bases, forward and backward, for so many times the vectors of a step."""
-    return tuple((_capacity(times * ahead + 4, ahead), _capacity(times * back + 4, back)) for ahead, back in blocks)
-
-
-def _capacity(needed: float, block: int) -> int:
-    """Rows that hold `needed` vectors and one more block, in multiples of four."""
-    return 4 * math.ceil((needed + block + 1) / 4)

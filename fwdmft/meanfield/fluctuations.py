@@ -22,7 +22,8 @@ from jaxtyping import Array
 
 from fwdmft.meanfield.field_equations import NeuronWeights
 from fwdmft.meanfield.influences import Subspace, indirect_subspace, random_directions
-from fwdmft.meanfield.passes import Joint, Passes, Problem, check_room
+from fwdmft.meanfield.passes import Joint, Passes, Problem
+from fwdmft.meanfield.room import check_room
 
 
 @dataclass(frozen=True)

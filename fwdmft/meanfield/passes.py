@@ -15,16 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.errors import ComputationError
 from fwdmft.meanfield import dynamics
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites
 from fwdmft.meanfield.gaussian_matrix import of_first
 from fwdmft.meanfield.layers import Layers, strength_covariance, strengths, two_time_kernels, two_time_variance
-
-NEURONS_PER_VECTOR = 4
-"""A basis of k vectors takes k of the S dimensions of neuron space; what is left of the randomness is off by k/S."""
-
+from fwdmft.meanfield.room import OutOfRoom, check_room
 
 AXIS = "reweighting"
 """Name of the axis along which passes run side by side."""
@@ -148,27 +144,6 @@ def with_room(
             equations = equations.fitted(error.bases)
         else:
             return equations, seen
-
-
-class OutOfRoom(Exception):
-    """Bases were full. The pass is to be repeated with more room."""
-
-    def __init__(self, bases: Bases):
-        super().__init__(bases)
-        self.bases = bases
-
-
-def check_room(bases: Bases, p: NeuronWeights) -> None:
-    """Raise OutOfRoom if a basis was full, ComputationError if one has too many vectors for the neurons."""
-    rank, count = int(np.max(bases.rank, initial=0)), min(len(weights) for weights in p.values())
-    if count < NEURONS_PER_VECTOR * rank:
-        raise ComputationError(
-            f"random matrices act on {rank} or more independent vectors, too many for {count} sample neurons; "
-            f"expected at least {NEURONS_PER_VECTOR} times as many neurons as vectors: raise theory.neurons, or lower "
-            "theory.replicates, which share them where fluctuations are computed"
-        )
-    if np.any(bases.full):
-        raise OutOfRoom(bases)
 
 
 class Look(NamedTuple):

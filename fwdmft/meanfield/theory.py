@@ -24,8 +24,9 @@ from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeight
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
 from fwdmft.meanfield.lazy import LazyEquations, richness_shift
-from fwdmft.meanfield.passes import OutOfRoom, Passes, Problem, with_room
+from fwdmft.meanfield.passes import Passes, Problem, with_room
 from fwdmft.meanfield.responses import is_supported, response_functions
+from fwdmft.meanfield.room import OutOfRoom
 from fwdmft.optimization import Plan, Rung, ladders
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec
