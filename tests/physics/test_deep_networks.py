@@ -40,8 +40,8 @@ def case(request: pytest.FixtureRequest, run: Runner) -> Case:
         optimizer={"kind": "gradient_descent", "learning_rate": rate, "steps": steps},
         data={"kind": "file", "path": str(path)},
         theory={
-            "neurons": 8192,
-            "fluctuation_neurons": 3072,
+            "neurons": 4096,
+            "fluctuation_neurons": 2048,
             "replicates": 4,
             "probes": 4,
             "tolerance": 0.01,
