@@ -22,7 +22,8 @@ def mlp(
 ) -> Case:
     """A two-layer network; its name starts with the activation."""
     spec = {"kind": "mlp", "activation": name.split("-")[0], "bias": bias, "scale": scale, "gain": gain}
-    return Case(f"mlp-{name}", registry().get("architecture", "mlp"), spec, *data, **settings)
+    sizes = {"neurons": 1 << 12, "members": (5000, 5000)}
+    return Case(f"mlp-{name}", registry().get("architecture", "mlp"), spec, *data, **(sizes | settings))
 
 
 def deep(name: str, depth: int, architecture: dict[str, Any], data: Data = TWO_POINTS, **settings: Any) -> Case:
@@ -78,7 +79,7 @@ CASES = (
         {"depth": 2, "activation": "tanh", "kernel_size": 2, "pooling": "average", "bias": 0.3},
         (4, 4, 1),
         parameterization=MeanField(gamma0=1.5, sigma_w=(1.2, 1.5, 0.8)),
-        optimizer=GradientDescent(learning_rate=0.1, steps=7, momentum=0.5),
+        optimizer=GradientDescent(learning_rate=0.15, steps=7),
         save_every=3,
     ),
 )
