@@ -38,5 +38,5 @@ def tanh_run(run: Runner, two_points: str) -> xr.DataTree:
         optimizer={"kind": "gradient_descent", "learning_rate": 0.05, "steps": 60},
         data={"kind": "file", "path": two_points},
         theory={"neurons": 16384},
-        ensemble={"widths": [32, 64, 128, 256], "members": [40000, 20000, 10000, 5000], "save_every": 1},
+        ensemble={"widths": [32, 64, 128, 256], "members": [80000, 40000, 20000, 10000], "save_every": 1},
     )

@@ -85,7 +85,10 @@ def test_catapults(run: Runner, two_points: str, gamma0: float, rate: float) -> 
 def test_gradient_flow_of_networks(run: Runner, two_points: str) -> None:
     """Networks and theory reach the same small-step limit: mean to order 1/N and N Var; plain steps are far from it."""
     flow = {"kind": "gradient_flow", "learning_rate": 0.3, "steps": 9, "tolerance": 1e-4}
-    settings = {"theory": {"neurons": 4096}, "ensemble": {"widths": [64], "members": 1500}}
+    settings = {
+        "theory": {"neurons": 4096, "tolerance": 0.01, "save_every": 4},
+        "ensemble": {"widths": [64], "members": 1500},
+    }
     tree = run(**_setting(two_points, optimizer=flow, **settings))
     width, theory, ensemble = 64, tree["theory"].to_dataset(), tree["ensemble"].to_dataset().isel(width=0)
     assert int(tree["diagnostics"]["substeps"]) > 1
