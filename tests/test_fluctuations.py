@@ -15,7 +15,7 @@ from fwdmft.meanfield.chain import make_chain
 from fwdmft.meanfield.dynamics import make_drive
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
-from fwdmft.meanfield.influences import random_directions
+from fwdmft.meanfield.influences import EMPHASIS, centred, indirect_subspace, random_directions
 from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.meanfield.passes import AXIS, Passes, Problem, differences, responses, with_room
 from fwdmft.meanfield.weights import InputWeights
@@ -113,3 +113,43 @@ def test_overflow_is_reported() -> None:
     broken = Problem(problem.equations, jax.tree.map(lambda a: a.at[0, 0].set(jnp.inf), problem.noise), problem.drive)
     with pytest.raises(ComputationError, match="influence of single neurons overflows"):
         _computed(broken, p)
+
+
+class _KnownInfluences:
+    """Stands for `Passes`: indirect influences of neurons on predictions at each time are the columns of a matrix."""
+
+    block = 4
+
+    def __init__(self, columns: np.ndarray):
+        self.columns = columns
+
+    def influences(self, problem: object, p: object, combinations: dict[str, jax.Array]) -> jax.Array:
+        return combinations["prediction"] @ self.columns.T
+
+
+def test_the_basis_takes_in_direct_influences_on_predictions() -> None:
+    """Up to a smaller share than of the indirect ones: in converged predictions both cancel, and so do their rests."""
+    rng, tolerance, times, count = np.random.default_rng(0), 0.02, 30, 200
+    p = {"neurons": jnp.full(count, 1 / count)}
+    spectrum = 0.6 ** np.arange(12)
+    direct, rest = (centred(p, rng.standard_normal((12, count))).T * spectrum for _ in range(2))
+    in_time = rng.standard_normal((12, times))
+    direct, indirect = direct @ in_time, (rest - direct) @ in_time
+    subspace = indirect_subspace(
+        _KnownInfluences(indirect),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        p,
+        {"prediction": np.ones(times)},
+        max_rank=100,
+        tolerance=tolerance,
+        seed=0,
+        company=0,
+        direct=lambda combinations: np.asarray(combinations["prediction"]) @ direct.T,
+    )
+
+    def left_out(columns: np.ndarray) -> float:
+        return float(np.sum((columns - subspace.basis @ (subspace.basis.T @ columns)) ** 2) / np.sum(columns**2))
+
+    assert subspace.basis.shape[1] < 24
+    assert left_out(indirect) < tolerance
+    assert left_out(direct) < tolerance / EMPHASIS

@@ -79,13 +79,23 @@ def fluctuations(
     check_room(look.bases, p)
     mean, direct = _numpy(look.mean), _numpy(look.direct_variance)
     progress(0.05)
-    subspace = indirect_subspace(passes, problem, p, _scales(mean, direct), max_rank, tolerance, seed, probes)
+    sites = _numpy(look.prediction_sites)
+    subspace = indirect_subspace(
+        passes,
+        problem,
+        p,
+        _scales(mean, direct),
+        max_rank,
+        tolerance,
+        seed,
+        probes,
+        lambda combinations: _direct(sites, p, problem.widths, np.asarray(combinations["prediction"])),
+    )
     progress(0.4)
     rank = subspace.basis.shape[1]
     complement = _probes(p, subspace, probes, seed)
     sums = _sum_over(passes, problem, p, subspace.basis.T, complement, lambda s: progress(0.4 + s / 2))
     variance = {name: direct[name] + sums.variance[name] for name in direct}
-    sites = _numpy(look.prediction_sites)
     total, direct_part = np.asarray(sums.total.prediction), np.asarray(sums.direct.prediction)
     full = _prediction_covariance(sites, p, problem.widths, total, direct_part, everything=covariance)
     progress(1.0)
@@ -122,6 +132,18 @@ def _scales(mean: dict[str, np.ndarray], direct: dict[str, np.ndarray]) -> dict[
     """
     units = {name: float(np.sum(direct[name])) or float(np.sum(mean[name] ** 2)) or 1.0 for name in direct}
     return {name: np.full(mean[name].shape, unit**-0.5) for name, unit in units.items()}
+
+
+def _direct(
+    sites: dict[str, np.ndarray], p: NeuronWeights, widths: dict[str, float], combinations: np.ndarray
+) -> np.ndarray:
+    """Direct influences (count, stacked) of the neurons on combinations (count, time, point, output) of predictions."""
+    parts = []
+    for name in sorted(p):
+        roots = np.sqrt(np.asarray(p[name]) / widths[name])
+        none = np.zeros((len(combinations), len(roots)))
+        parts.append(roots * np.tensordot(combinations, sites[name], 3) if name in sites else none)
+    return np.concatenate(parts, axis=1)
 
 
 def _probes(p: NeuronWeights, subspace: Subspace, count: int, seed: int) -> np.ndarray:
