@@ -86,7 +86,8 @@ def against_dense(neurons: int, fluctuation_neurons: int, replicates: int) -> No
         cost = timed([*command, "--save", str(saved)])
         with np.load(saved) as file:
             dense = Side(*cost, dict(file))
-    settings = {"neurons": neurons, "fluctuation_neurons": fluctuation_neurons, "replicates": replicates, "probes": 8}
+    settings = {"neurons": neurons, "fluctuation_neurons": fluctuation_neurons, "replicates": replicates}
+    settings |= {"probes": 8, "tolerance": 0.01}
     with tempfile.TemporaryDirectory() as folder:
         points = Path(folder) / "points.npz"
         np.savez(points, x=np.ones((1, 1)), y=np.ones((1, 1)), train=1)
@@ -123,7 +124,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["steps", "points", "dense"], help="one part; left out: all")
     parser.add_argument("--steps", type=int, nargs="+", default=[100, 200, 400, 1000], help="all T")
     parser.add_argument("--neurons", type=int, default=2048, help="steps: sample neurons")
-    parser.add_argument("--point-neurons", type=int, default=2048, help="points: sample neurons")
+    parser.add_argument("--point-neurons", type=int, default=1536, help="points: sample neurons")
     parser.add_argument("--basis-tolerance", type=float, default=1e-3, help="points: what bases may leave out")
     parser.add_argument("--dense-neurons", type=int, nargs=2, default=[4096, 2048], help="dense: for mean, Sigma and b")
     parser.add_argument("--replicates", type=int, default=4, help="dense: samplings")

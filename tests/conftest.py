@@ -7,7 +7,7 @@ import sys
 import pytest
 import xarray as xr
 
-CHEAP = "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
+CHEAP = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def _accepted(flags: str) -> bool:
@@ -18,6 +18,26 @@ def _accepted(flags: str) -> bool:
 
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = CHEAP if _accepted(CHEAP) else ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what they computed run in one process: those of a file, or of a case of the table of laws.
+
+    What takes longest begins first, so that no process ends long after the others.
+    """
+
+    def lasts(item: pytest.Item) -> int:
+        return 0 if "physics" in item.path.parts else 1 if _case(item) else 2
+
+    items.sort(key=lasts)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {_case(item)}"))
+
+
+def _case(item: pytest.Item) -> str:
+    """The name of the case of a law."""
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params["case"]) if callspec is not None and "law" in callspec.params else ""
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one output", "three outputs"])

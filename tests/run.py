@@ -20,8 +20,8 @@ CHECKS = (
     (BIN / "ruff", "format", "--check", "."),
     (BIN / "mypy",),
     (BIN / "fwdmft", "schema", "--check", "schemas"),
-    # A file runs in one process, so that what its tests share is computed once.
-    (PYTHON, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--durations", "15"),
+    # Tests that share what they computed run in one process (`tests/conftest.py`).
+    (PYTHON, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "15"),
 )
 
 

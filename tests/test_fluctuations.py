@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +47,13 @@ def _problem(lazy: bool, weights: np.ndarray | None = None) -> tuple[Problem, di
     return problem, {population.name: jnp.asarray(weights) for population in equations.populations}
 
 
-def _computed(problem: Problem, p: dict[str, jax.Array]) -> Fluctuations:
-    passes = Passes(problem, p, block=8, bias=True)
+@cache
+def _passes(lazy: bool) -> Passes:
+    return Passes(*_problem(lazy), block=8, bias=True)
+
+
+def _computed(problem: Problem, p: dict[str, jax.Array], lazy: bool) -> Fluctuations:
+    passes = _passes(lazy)
     return fluctuations(passes, problem, p, covariance=True, max_rank=NEURONS, tolerance=1e-15, probes=4, seed=0)
 
 
@@ -60,7 +66,7 @@ def test_dense_derivatives(lazy: bool) -> None:
     spread = jnp.diag(p_i) - jnp.outer(p_i, p_i)  # Cov of N^(1/2) times the empirical weights
     slope_of = jax.jacrev(lambda p: problem.observables(p, p))
     slopes, curvatures = jax.jit(slope_of)(p), jax.jit(jax.jacfwd(slope_of))(p)
-    found = _computed(problem, p)
+    found = _computed(problem, p, lazy)
     for observable, slope in slopes.items():
         exact = jnp.einsum("...i,ij,...j->...", slope[name], spread, slope[name])
         scale = float(jnp.max(exact))
@@ -112,7 +118,7 @@ def test_overflow_is_reported() -> None:
     problem, p = _problem(lazy=False)
     broken = Problem(problem.equations, jax.tree.map(lambda a: a.at[0, 0].set(jnp.inf), problem.noise), problem.drive)
     with pytest.raises(ComputationError, match="influence of single neurons overflows"):
-        _computed(broken, p)
+        _computed(broken, p, lazy=False)
 
 
 class _KnownInfluences:

@@ -31,6 +31,7 @@ from fwdmft.plotting.sweep_values import sweep_values_figure
 from fwdmft.plotting.task import task_figure
 from fwdmft.plotting.two_time import two_time_figure
 from fwdmft.plotting.variance import variance_figure
+from fwdmft.results.files import kept_open
 from fwdmft.results.write import open_result
 
 FIGURES: dict[str, Callable[[xr.DataTree], Figure | None]] = {
@@ -72,7 +73,8 @@ def plot(result: xr.DataTree | str | os.PathLike[str], directory: str | os.PathL
 
 def _of_sweep(tree: xr.DataTree) -> dict[str, Figure | None]:
     """Every figure along every swept field, the others at their first value."""
-    return {f"{line.dim}_{name}": draw(tree, line) for line in lines(tree) for name, draw in SWEEP_FIGURES.items()}
+    with kept_open():
+        return {f"{line.dim}_{name}": draw(tree, line) for line in lines(tree) for name, draw in SWEEP_FIGURES.items()}
 
 
 def _directory(directory: str | os.PathLike[str]) -> Path:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import netCDF4
 
+MOST = 128
+"""Files that are kept open at a time: systems allow a process a few hundred."""
+
 _KEPT: ContextVar[tuple[ExitStack, dict[Path, netCDF4.Dataset]] | None] = ContextVar("kept", default=None)
 
 
 @contextmanager
 def kept_open() -> Iterator[None]:
-    """Within this block `opened` opens each file once; opening one costs far more than reading a small variable."""
+    """Within this block `opened` opens each of the first `MOST` files once; opening one costs more than reading."""
     with ExitStack() as stack:
         token = _KEPT.set((stack, {}))
         try:
@@ -27,7 +30,7 @@ def kept_open() -> Iterator[None]:
 def opened(path: Path) -> Iterator[netCDF4.Dataset]:
     """A netCDF file open for reading, with missing values as they are stored. Not safe between threads."""
     kept = _KEPT.get()
-    if kept is None:
+    if kept is None or (path not in kept[1] and len(kept[1]) >= MOST):
         with _open(path) as file:
             yield file
         return

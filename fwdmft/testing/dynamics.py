@@ -17,7 +17,7 @@ from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, observe
 from fwdmft.testing.equations import assert_same, weights
 from fwdmft.testing.law import Law
 
-SAMPLINGS = 64
+SAMPLINGS = 32
 """Independent samplings whose spread is the Monte-Carlo error."""
 
 MORE = 16

@@ -84,7 +84,7 @@ def test_catapults(run: Runner, two_points: str, gamma0: float, rate: float) -> 
 
 def test_gradient_flow_of_networks(run: Runner, two_points: str) -> None:
     """Networks and theory reach the same small-step limit: mean to order 1/N and N Var; plain steps are far from it."""
-    flow = {"kind": "gradient_flow", "learning_rate": 0.3, "steps": 9, "tolerance": 1e-4}
+    flow = {"kind": "gradient_flow", "learning_rate": 0.3, "steps": 9, "tolerance": 1e-3}
     settings = {
         "theory": {"neurons": 4096, "tolerance": 0.01, "save_every": 4},
         "ensemble": {"widths": [64], "members": 1500},
@@ -95,7 +95,7 @@ def test_gradient_flow_of_networks(run: Runner, two_points: str) -> None:
     for name in ("prediction", "tangent_kernel"):
         sigma, bias = theory[f"{name}_variance"], theory[f"{name}_bias"]
         error = np.hypot(ensemble[f"{name}_mean_standard_error"], theory[f"{name}_standard_error"])
-        error = np.hypot(error, theory[f"{name}_bias_standard_error"] / width) + 1e-4 * np.abs(theory[name]).max()
+        error = np.hypot(error, theory[f"{name}_bias_standard_error"] / width) + 1e-3 * np.abs(theory[name]).max()
         shift = ensemble[f"{name}_mean"] - theory[name] - bias / width
         assert float((np.abs(shift) / error).where(sigma > 0).max()) < 4, name
         error = np.hypot(width * ensemble[f"{name}_variance_standard_error"], theory[f"{name}_variance_standard_error"])
