@@ -21,7 +21,7 @@ if "XLA_FLAGS" not in os.environ:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what they computed run in one process: those of a file, or of a case of the table of laws.
+    """Tests that share what they computed run in one process: those of a file, or of a case of its table.
 
     What takes longest begins first, so that no process ends long after the others.
     """
@@ -35,9 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _case(item: pytest.Item) -> str:
-    """The name of the case of a law."""
     callspec = getattr(item, "callspec", None)
-    return str(callspec.params["case"]) if callspec is not None and "law" in callspec.params else ""
+    return str(callspec.params.get("case", "")) if callspec is not None else ""
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one output", "three outputs"])

@@ -49,6 +49,14 @@ def test_an_entry_from_files_to_figures(tmp_path: Path, capsys: pytest.CaptureFi
         make.compute(entry.Results(tmp_path, {}), "03_lazy", jobs=1)
 
 
+@pytest.mark.parametrize("case", [2, 4, 5, 7])
+def test_entries_are_made_at_small_sizes(case: int, tmp_path: Path) -> None:
+    make.make(case, tmp_path, quick=True)
+    said = (tmp_path / f"{case:02}_numbers.md").read_text()
+    assert said.strip() and "nan" not in said
+    assert list(tmp_path.glob(f"{case:02}_*.png"))
+
+
 def test_linear_recursion_is_a_network() -> None:
     """One network of two points, trained by hand, whose start is given to the recursion."""
     gamma0, eta, steps, width = 1.5, 0.05, 8, 6

@@ -1,6 +1,7 @@
 """Sigma = lim N Cov(q_N) and b = lim N (E q_N - q) from reweightings of the neurons.
 
-With Q an orthonormal basis of the indirect influences (`influences.indirect_subspace`) and A = A_direct + A_indirect,
+With Q an orthonormal basis of the indirect influences, and of the direct ones on predictions
+(`influences.indirect_subspace`), and A = A_direct + A_indirect,
 
     Sigma = A^T A = A_direct^T A_direct + sum_k [(Q_k^T A)^T (Q_k^T A) - (Q_k^T A_direct)^T (Q_k^T A_direct)] + ...
     b     = 1/2 tr D^2 q = 1/2 sum_k D^2 q[Q_k, Q_k] + ...
