@@ -7,7 +7,7 @@ import sys
 import pytest
 import xarray as xr
 
-CHEAP = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+CHEAP = "--xla_cpu_use_fusion_emitters=false"
 
 
 def _accepted(flags: str) -> bool:
@@ -18,12 +18,22 @@ def _accepted(flags: str) -> bool:
 
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = CHEAP if _accepted(CHEAP) else ""
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # in processes that tests start
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Optimisations only for tests that run longer than they compile."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimized") is None)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share what they computed run in one process: those of a file, or of a case of its table.
 
-    What takes longest begins first, so that no process ends long after the others.
+    What takes longest begins first, so that no process ends long after the others. pytest-xdist looks at the groups in
+    a hook of the same name, and has to find them there.
     """
 
     def lasts(item: pytest.Item) -> int:

@@ -12,12 +12,12 @@ from fwdmft.plotting.entries import mean_diagonal
 
 TITLE = "Covariance of kernels across layers at initialisation"
 FILES = ("08_layers", "08_widths")
-_QUICK_THEORY = {"neurons": 1024, "replicates": 2, "probes": 8}
+_QUICK_THEORY = {"neurons": 1024, "replicates": 2, "probes": 4, "tolerance": 0.05}
 QUICK = {
-    "08_layers": {"base": {"architecture": {"depth": 4}, "theory": _QUICK_THEORY}},
+    "08_layers": {"base": {"architecture": {"depth": 3}, "theory": _QUICK_THEORY}},
     "08_widths": {
         "base": {
-            "architecture": {"depth": 3},
+            "architecture": {"depth": 2},
             "theory": _QUICK_THEORY,
             "ensemble": {"widths": [10, 100], "members": 200},
         }

@@ -13,7 +13,7 @@ FILES = ("10_perturbation",)
 QUICK = {
     "10_perturbation": {
         "base": {"optimizer": {"learning_rate": 0.05, "steps": 41}, "theory": {"neurons": 512, "replicates": 4}},
-        "over": {"parameterization.gamma0": [0.05, 0.25, 1, 4]},
+        "over": {"parameterization.gamma0": [0.05, 0.25, 2]},
     }
 }
 ACTIVATIONS = ("linear", "tanh")

@@ -132,7 +132,13 @@ class Case:
     def theory(self) -> TheoryResult:
         """Infinite width, fluctuations and bias."""
         spec = TheorySpec(
-            neurons=self.neurons, save_every=self.save_every, seed=SEED, replicates=REPLICATES, covariance=False
+            neurons=self.neurons,
+            save_every=self.save_every,
+            seed=SEED,
+            replicates=REPLICATES,
+            probes=4,
+            tolerance=0.01,
+            covariance=False,
         )
         steps = self.plan.steps
         times = np.union1d(np.arange(0, steps, self.save_every), [steps - 1])

@@ -77,6 +77,7 @@ def recursion(x: np.ndarray, depth: int) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.optimized
 def test_initial_kernels_obey_the_convolutional_recursions(run: Runner, tmp_path: Path) -> None:
     """Two layers, two images of 3x2 pixels with two channels: theory and networks against the recursion."""
     x = random_images(2, 3, 2, 2)

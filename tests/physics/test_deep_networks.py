@@ -11,6 +11,8 @@ from fwdmft.results.comparison import mean_residual, variance_residual
 from fwdmft.testing.agreement import Estimate
 from tests.physics.conftest import Runner
 
+pytestmark = pytest.mark.optimized
+
 REFERENCE = Path(__file__).parent.parent / "reference"
 REPLICATES = 8
 OBSERVABLES = ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel")

@@ -1,7 +1,10 @@
 """Two-layer tanh networks at gamma0 = 1 against their own ensembles and against recorded numbers."""
 
 import numpy as np
+import pytest
 import xarray as xr
+
+pytestmark = pytest.mark.optimized
 
 TIMES = [15, 30, 59]
 TRAIN = {"point": 0, "output": 0}

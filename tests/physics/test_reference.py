@@ -12,6 +12,8 @@ import xarray as xr
 
 from tests.physics.conftest import Runner
 
+pytestmark = pytest.mark.optimized
+
 FILE = Path(__file__).parent.parent / "reference" / "two_layer_erf.npz"
 
 
