@@ -38,10 +38,10 @@ QUICK = {
 SINGLE: dict[str, Any] = {**POINTS, "fmt": "o-"}
 AVERAGED: dict[str, Any] = {**POINTS, "fmt": "s--", "markerfacecolor": "white"}
 PANELS = (
-    ("loss_mean", r"test loss $\mathcal{L}$, single and averaged"),
-    ("loss_ratio", r"averaged over single loss $\mathcal{L}[\mathrm{E} f_N]\,/\,\mathrm{E}\mathcal{L}_N$"),
+    ("loss_mean", r"test loss $\mathcal{L}$"),
+    ("loss_ratio", r"$\mathcal{L}[\mathrm{E} f_N]\,/\,\mathrm{E}\,\mathcal{L}[f_N]$ (test)"),
     ("prediction_relative_variance", r"$\mathrm{Var}\,f_N\,/\,(\mathrm{E} f_N)^2$"),
-    ("last_feature_kernel_alignment", r"alignment of $\mathrm{E}\,\Phi^L_N$ with the targets"),
+    ("last_feature_kernel_alignment", r"alignment of $\mathrm{E}\,\Phi^L_N$ with targets"),
 )
 
 
@@ -71,7 +71,11 @@ def _task(results: Results) -> Figure:
         panel.minorticks_off()
     axes[0, 0].set_yscale("log")
     axes[1, 0].set_yscale("log")
-    legend(figure, (f"{value:g}" for value in gamma0), GAMMA0)
+    kinds = ((SINGLE, "single networks"), (AVERAGED, "averaged predictor"))
+    handles = [axes[0, 0].errorbar([], [], **look | {"color": "gray"}, label=label).lines[0] for look, label in kinds]
+    for handle, (_, label) in zip(handles, kinds, strict=True):
+        handle.set_label(label)
+    legend(figure, (f"{value:g}" for value in gamma0), GAMMA0, handles)
     return figure
 
 
