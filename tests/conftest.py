@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import xarray as xr
@@ -28,25 +29,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimized") is None)
 
 
-@pytest.hookimpl(tryfirst=True)
+TABLES = {"test_architectures.py", "test_deep_networks.py", "test_gallery.py"}
+"""Files whose tests share what they computed with those of the same first parameter only."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what they computed run in one process: those of a file, or of a case of its table.
+    """What takes longest begins first, so that no process ends long after the others."""
+    items.sort(key=lambda item: ("physics" not in item.path.parts, item.path.name not in TABLES))
 
-    What takes longest begins first, so that no process ends long after the others. pytest-xdist looks at the groups in
-    a hook of the same name, and has to find them there.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests that share what they computed run in one process.
+
+    Marks of groups do not reach the scheduler with every version of pytest (pytest-xdist, issue 1386).
     """
+    from xdist.scheduler import LoadScopeScheduling
 
-    def lasts(item: pytest.Item) -> int:
-        return 0 if "physics" in item.path.parts else 1 if _case(item) else 2
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path, _, test = nodeid.partition("::")
+            case = test.partition("[")[2].rstrip("]").partition("-")[0]
+            return f"{path} {case}" if path.rpartition("/")[2] in TABLES else path
 
-    items.sort(key=lasts)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {_case(item)}"))
-
-
-def _case(item: pytest.Item) -> str:
-    callspec = getattr(item, "callspec", None)
-    return str(callspec.params.get("case", "")) if callspec is not None else ""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one output", "three outputs"])

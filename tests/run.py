@@ -21,7 +21,7 @@ CHECKS = (
     (BIN / "mypy",),
     (BIN / "fwdmft", "schema", "--check", "schemas"),
     # Tests that share what they computed run in one process (`tests/conftest.py`).
-    (PYTHON, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "15"),
+    (PYTHON, "-m", "pytest", "-q", "-n", "2", "--no-loadscope-reorder", "--durations", "15"),
 )
 
 
