@@ -52,26 +52,25 @@ def residual(
 
 
 @partial(jax.jit, static_argnums=0)
-def at_width(
+def shift(
     loss: LossSpec,
     f: Float[Array, "time point output"],
     y: Float[Array, "point output"],
     covariance: Float[Array, "time point output output"],
     bias: Float[Array, "time point output"],
-    width: float,
 ) -> Float[Array, " time"]:
-    """Expected loss of a network of width N to order 1/N.
+    """N times what finite width adds to the expected loss of a network, to leading order.
 
     E ell(f_N) = ell(f) + (grad ell . b + tr(hess ell Sigma) / 2) / N, by expanding ell around the infinite-width f
     with E(f_N - f) = b / N and Cov f_N = Sigma / N (`covariance`: Sigma among the outputs of one point).
     """
     point_loss = POINT_LOSSES[loss.kind]
 
-    def shift(f: Array, y: Array, sigma: Array, b: Array) -> Array:
+    def of_point(f: Array, y: Array, sigma: Array, b: Array) -> Array:
         slope, curvature = jax.grad(point_loss)(f, y), jax.hessian(point_loss)(f, y)
         return slope @ b + 0.5 * jnp.sum(curvature * sigma)
 
-    over_points = jax.vmap(shift, in_axes=(0, 0, 0, 0))
+    over_points = jax.vmap(of_point, in_axes=(0, 0, 0, 0))
     shifts = jax.vmap(over_points, in_axes=(0, None, 0, 0))(f, y, covariance, bias)
     reduce = jnp.sum if loss.reduction == "sum" else jnp.mean
-    return total(loss, f, y) + reduce(shifts, axis=-1) / width
+    return reduce(shifts, axis=-1)

@@ -8,24 +8,24 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import psutil
 import xarray as xr
 
-from fwdmft import losses, registry
+from fwdmft import registry
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
 from fwdmft.errors import InputError
 from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.theory import TheoryResult, TheoryTask, gradient_flow_ladders, solve
+from fwdmft.meanfield.theory import TheoryTask, gradient_flow_ladders, solve
 from fwdmft.networks.checkpoint import Checkpoint
 from fwdmft.networks.ensemble import WidthStatistics, statistics_bytes, train_ensemble
-from fwdmft.networks.training import Task, split_losses
+from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
 from fwdmft.resources import check_memory, ensemble_bytes, theory_bytes
 from fwdmft.results.build import result_tree
+from fwdmft.results.theory_loss import theory_loss
 from fwdmft.spec.experiment import Experiment
 from fwdmft.spec.halves import EnsembleSpec, TheorySpec
 
@@ -72,7 +72,8 @@ def run(
     ensemble = _ensembles(experiment, dataset, plan.on_ladder(ladder), report, kept)
     ensembled = np.stack([each.jackknifed["ensembled_loss"].value for each in ensemble]) if ensemble else None
     with jax.enable_x64(True):
-        theory_loss, at_width, widths = _theory_losses(experiment, dataset, theory)
+        widths = experiment.ensemble.widths if experiment.ensemble else DEFAULT_WIDTHS
+        loss = theory_loss(experiment.loss, dataset, theory, widths) if theory else None
     kind = experiment.architecture.kind
     provider = registry.registry().provider("architecture", kind)
     diagnostics = {
@@ -85,9 +86,7 @@ def run(
         experiment,
         dataset,
         theory,
-        theory_loss,
-        at_width,
-        widths,
+        loss,
         ensemble,
         ensembled,
         diagnostics,
@@ -218,41 +217,6 @@ def _ensembles(
             )
 
     return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]
-
-
-def _theory_losses(
-    experiment: Experiment, dataset: Dataset, theory: TheoryResult | None
-) -> tuple[np.ndarray | None, np.ndarray | None, list[int]]:
-    """Losses (time, split) at infinite width and (width, time, split) to order 1/N."""
-    if theory is None:
-        return None, None, []
-    f = jnp.asarray(theory.mean["prediction"])
-    infinite = np.asarray(split_losses(experiment.loss, f, dataset.y, dataset.train))
-    if theory.equal_time_covariance is None or not theory.variance or not theory.bias:
-        return infinite, None, []
-    widths = list(experiment.ensemble.widths if experiment.ensemble else DEFAULT_WIDTHS)
-    corrections = f, theory.equal_time_covariance, theory.bias["prediction"]
-    at_width = [_loss_at_width(experiment, dataset, *corrections, width) for width in widths]
-    return infinite, np.stack(at_width), widths
-
-
-def _loss_at_width(
-    experiment: Experiment,
-    dataset: Dataset,
-    f: jax.Array,
-    covariance: np.ndarray,
-    bias: np.ndarray,
-    width: int,
-) -> np.ndarray:
-    splits = []
-    for chosen in (dataset.train, ~dataset.train):
-        points = np.flatnonzero(chosen)
-        if len(points) == 0:
-            splits.append(np.full(len(f), np.nan))
-            continue
-        parts = f[:, points], jnp.asarray(dataset.y[points]), covariance[:, points], bias[:, points]
-        splits.append(np.asarray(losses.at_width(experiment.loss, *map(jnp.asarray, parts), width)))
-    return np.stack(splits, axis=-1)
 
 
 def _peak_bytes(experiment: Experiment, dataset: Dataset, plan: Plan, theory: TheoryTask | None) -> int:

@@ -16,6 +16,7 @@ import xarray as xr
 from fwdmft.jackknife import Jackknifed
 from fwdmft.results.build import result_tree
 from fwdmft.results.describe import OBSERVABLES
+from fwdmft.results.theory_loss import TheoryLoss
 
 Arrays = dict[str, np.ndarray]
 POINTS, TRAINED, DEPTH, STEPS = 6, 4, 2, 21
@@ -35,7 +36,7 @@ class Theory:
     bias: Arrays
     bias_standard_error: Arrays
     prediction_covariance: np.ndarray | None = None
-    equal_time_covariance: np.ndarray | None = None
+    equal_time_covariances: np.ndarray | None = None
     layer_covariance: np.ndarray | None = None
     responses: Arrays = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +80,7 @@ def theory(outputs: int = 1, fluctuations: bool = True, bias: bool = True, two_t
     if two_time:
         curves |= {name: _between_times(*curves[name.removesuffix("_two_time")]) for name in TWO_TIME_DIMS}
     mean, sigma, shift = ({name: curves[name][part] for name in curves} for part in range(3))
-    covariance = sigma["prediction"][:, :, :, None] * np.eye(outputs)
+    covariances = sigma["prediction"][None, :, :, :, None] * np.eye(outputs)
     return Theory(
         times=np.arange(STEPS),
         dims=DIMS | (TWO_TIME_DIMS if two_time else {}),
@@ -90,7 +91,7 @@ def theory(outputs: int = 1, fluctuations: bool = True, bias: bool = True, two_t
         bias=shift if bias else {},
         bias_standard_error={name: 0.02 * np.sqrt(value) for name, value in sigma.items()} if bias else {},
         prediction_covariance=_full_covariance(sigma["prediction"]) if fluctuations else None,
-        equal_time_covariance=covariance if fluctuations else None,
+        equal_time_covariances=covariances if fluctuations else None,
         layer_covariance=_layer_covariance() if fluctuations else None,
         responses=_responses(outputs) if two_time else {},
         diagnostics={
@@ -229,19 +230,22 @@ def loss_curves() -> np.ndarray:
     return np.array([2.0, 1.0]) * (np.exp(-6 * t) + np.array([0.001, 0.08]))
 
 
+def _theory_loss(of: Theory) -> TheoryLoss:
+    infinite = loss_curves()[of.times]
+    shifts = np.stack([infinite * 40 / width for width in WIDTHS])
+    return TheoryLoss(infinite, WIDTHS, infinite + shifts, 0.1 * shifts) if of.variance else TheoryLoss(infinite)
+
+
 def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
     """A whole result; of=Theory or None and networks=[Statistics] or [] replace or leave out a half."""
     of = parts.get("of", theory(outputs))
     networks = parts.get("networks", ensemble(outputs))
     averaged = np.array([loss_curves() * (1 + 4 / one.width) for one in networks])
-    at_width = np.stack([loss_curves() * (1 + 40 / width) for width in WIDTHS])
     return result_tree(
         experiment(),
         dataset(outputs, images),
         of,
-        None if of is None else loss_curves()[of.times],
-        at_width[:, of.times] if of is not None and of.variance else None,
-        WIDTHS,
+        None if of is None else _theory_loss(of),
         networks,
         averaged if networks else None,
         {"seconds": 12.0, "device": "cpu", "peak_memory_bytes": 10**9},
@@ -256,5 +260,5 @@ def thinned(theory: Theory) -> Theory:
     parts = ("mean", "standard_error", "variance", "variance_standard_error", "bias", "bias_standard_error")
     single = {part: {name: getattr(theory, part)[name] for name in DIMS} for part in parts}
     arrays = {part: {name: full[kept] for name, full in named.items()} for part, named in single.items()}
-    whole = {"prediction_covariance": None, "equal_time_covariance": None, "layer_covariance": None, "responses": {}}
+    whole = {"prediction_covariance": None, "equal_time_covariances": None, "layer_covariance": None, "responses": {}}
     return replace(theory, times=kept, diagnostics={}, **whole, **arrays)

@@ -70,7 +70,7 @@ def test_standardisation_is_in_the_result() -> None:
         (digits(), raw, ("height", "width", "channel")),
         (digits().flattened(), raw.flattened(), ("feature",)),
     ):
-        found = result_tree(stand_in(), data, None, None, None, [], [], None, {}, "none", "0")["data"]
+        found = result_tree(stand_in(), data, None, None, [], None, {}, "none", "0")["data"]
         assert (found["x_mean"].dims, found["x_scale"].dims) == (dims, ("point",))
         original = found["x"] * found["x_scale"] + found["x_mean"]
         np.testing.assert_allclose(original.transpose("point", *dims), plain.x, atol=1e-12)

@@ -1,5 +1,6 @@
 """Losses: their values, their residuals, and their expectation over networks of width N."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ import pytest
 from scipy.special import expit, log_softmax, softmax
 
 from fwdmft import losses
+from fwdmft.meanfield.theory import TheoryResult
+from fwdmft.results.theory_loss import theory_loss
 from fwdmft.spec.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
 
 POINTS, OUTPUTS = 3, 2
@@ -93,7 +96,7 @@ def expected_loss(
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_at_width_is_the_expectation_to_order_one_over_width(kind: Any, reduction: str) -> None:
+def test_shift_is_that_of_the_expectation_to_order_one_over_width(kind: Any, reduction: str) -> None:
     """What is left falls as N^-2, and is small against the correction itself."""
     loss, times = kind(reduction=reduction), 2
     f, b, y = predictions(times), predictions(times)[::-1], targets(loss)
@@ -102,7 +105,36 @@ def test_at_width_is_the_expectation_to_order_one_over_width(kind: Any, reductio
     widths, errors = (100, 400), []
     for width in widths:
         exact = expected_loss(loss, f, y, sigma, b, width)
-        errors.append(np.abs(losses.at_width(loss, f, y, sigma, b, width) - exact))
+        errors.append(np.abs(losses.total(loss, f, y) + losses.shift(loss, f, y, sigma, b) / width - exact))
     correction = np.abs(exact - losses.total(loss, f, y))
     assert (errors[1] < 0.1 * correction).all()
     np.testing.assert_allclose(np.log(errors[0] / errors[1]) / np.log(4), 2.0, atol=0.1)
+
+
+def test_theory_loss_has_the_error_of_its_samplings() -> None:
+    """One training and one test point; N (E L_N - L) = (f - y) b + Sigma / 2 in each of two samplings."""
+    f, y = np.array([[0.0, 0.0], [0.4, 0.1]]), np.array([1.0, -1.0])
+    covariances, biases = (
+        np.array([[[0.0, 0.0], [0.6, 0.8]], [[0.0, 0.0], [1.0, 0.4]]]),
+        np.array([[[0.0, 0.0]] * 2] * 2),
+    )
+    biases[:, 1] = [[0.1, -0.2], [0.3, 0.2]]
+    theory = TheoryResult(
+        times=np.arange(2),
+        dims={},
+        mean={"prediction": f[..., None]},
+        variance={"prediction": covariances.mean(axis=0)[..., None]},
+        bias={"prediction": biases.mean(axis=0)[..., None]},
+        equal_time_covariances=covariances[..., None, None],
+        prediction_biases=biases[..., None],
+    )
+    data = SimpleNamespace(y=y[:, None], train=np.array([True, False]))
+    with jax.enable_x64(True):
+        found = theory_loss(SquaredError(), data, theory, [10, 40])  # type: ignore[arg-type]
+    infinite = (f - y) ** 2 / 2
+    shifts = (f - y) * biases + covariances / 2
+    assert found.at_width is not None and found.at_width_error is not None
+    np.testing.assert_allclose(found.infinite, infinite)
+    for place, width in enumerate((10, 40)):
+        np.testing.assert_allclose(found.at_width[place], infinite + shifts.mean(axis=0) / width)
+        np.testing.assert_allclose(found.at_width_error[place], abs(shifts[0] - shifts[1]) / 2 / width, atol=1e-15)

@@ -67,6 +67,16 @@ def test_loss_excess_is_relative_to_infinite_width(tree: xr.DataTree) -> None:
         assert [text.get_text() for text in axes.texts] == [f"$N = {width}$" for width in WIDTHS]
 
 
+def test_loss_excess_has_the_error_of_the_theory(tree: xr.DataTree) -> None:
+    theory, axes = tree["theory"].to_dataset().sel(split="train"), draw("loss", tree).axes[2]
+    edges = np.concatenate([band.get_paths()[0].vertices for band in axes.collections if len(band.get_paths()) == 1])
+    for width in WIDTHS:
+        here = theory.sel(width=width)
+        excess = here["loss_at_width"] / here["loss"] - 1
+        upper = (excess + 2 * here["loss_at_width_standard_error"] / here["loss"]).values[-1]
+        assert np.isclose(edges[:, 1], upper).any()
+
+
 def test_loss_excess_compares_equal_times(tree: xr.DataTree) -> None:
     rare = xr.DataTree.from_dict({"/": tree.to_dataset(), **{name: tree[name].to_dataset() for name in tree}})
     rare["theory"] = xr.DataTree(tree["theory"].to_dataset().isel(time=[0, 10, 20], time_prime=[0, 10, 20]))

@@ -53,7 +53,8 @@ def test_theory_has_every_variable_of_the_contract(reread: xr.DataTree, outputs:
     primed = ("time_prime", "point_prime", "output_prime")
     assert theory["prediction_covariance"].dims == (*_THEORY_DIMS["prediction"], *primed)
     assert theory["loss"].dims == ("time", "split")
-    assert theory["loss_at_width"].dims == ("width", "time", "split")
+    for name in ("loss_at_width", "loss_at_width_standard_error"):
+        assert theory[name].dims == ("width", "time", "split")
     assert dict(theory.sizes)["layer"] == DEPTH and theory.sizes["output"] == outputs
 
 

@@ -96,7 +96,8 @@ class TheoryResult:
 
     mean: at infinite width, with Monte-Carlo `standard_error`. variance: N Var. bias: N (E q_N - q). Those that were
     not asked for are empty. prediction_covariance: (time, point, output, time, point, output) or None.
-    equal_time_covariance: N Cov among the outputs of one point (time, point, output, output) or None.
+    equal_time_covariances, prediction_biases: N Cov among the outputs of one point (sampling, time, point, output,
+    output) and b of predictions (sampling, time, point, output) as each independent sampling has them, or None.
     layer_covariance: N Cov of the mean diagonals of the layers' kernels (time, kernel, layer, kernel, layer), kernels
     being feature and gradient, or None. Two-time kernels have the axes named in `dims`, which include time.
     responses: A as feature_response, B as gradient_response (matrix, time, point, time', point'), see `responses`, and
@@ -112,7 +113,8 @@ class TheoryResult:
     bias: Arrays = field(default_factory=dict)
     bias_standard_error: Arrays = field(default_factory=dict)
     prediction_covariance: np.ndarray | None = None
-    equal_time_covariance: np.ndarray | None = None
+    equal_time_covariances: np.ndarray | None = None
+    prediction_biases: np.ndarray | None = None
     layer_covariance: np.ndarray | None = None
     responses: Arrays = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
@@ -321,7 +323,7 @@ def _summary(task: TheoryTask, samples: list[Fluctuations], spread: Arrays, ladd
     passes = task.spec.neurons * task.spec.replicates
     summary: dict[str, Any] = {
         "standard_error": {name: sobol_error(spread[name], v / passes) for name, v in variance.items()},
-        "equal_time_covariance": np.mean([s.equal_time_covariance for s in samples], axis=0),
+        "equal_time_covariances": np.stack([s.equal_time_covariance for s in samples]),
     }
     if task.spec.fluctuations:
         summary |= {"variance": variance, "variance_standard_error": variance_error}
@@ -334,9 +336,11 @@ def _summary(task: TheoryTask, samples: list[Fluctuations], spread: Arrays, ladd
             summary["prediction_covariance"] = (np.asarray(full) / len(samples)).reshape(*size, *size)
     if task.spec.bias:
         bias, bias_error = _mean_and_error([s.bias for s in samples])
-        for name, shift in _lazy_bias(task, ladder).items():
+        shifts = _lazy_bias(task, ladder)
+        for name, shift in shifts.items():
             bias[name] = bias[name] + shift
-        summary |= {"bias": bias, "bias_standard_error": bias_error}
+        each = np.stack([s.bias["prediction"] for s in samples]) + shifts.get("prediction", 0.0)
+        summary |= {"bias": bias, "bias_standard_error": bias_error, "prediction_biases": each}
     return summary
 
 

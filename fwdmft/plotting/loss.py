@@ -2,7 +2,8 @@
 
 Above: theory at infinite width and at each N, single networks, and the averaged predictor. Those curves nearly
 coincide, so below is their relative excess over infinite width, (L_N - L_inf) / L_inf. Error bars are those of the
-networks; the Monte-Carlo error of L_inf moves all networks of a panel against the theory by the same amount.
+networks, bands those of Sigma and b; the Monte-Carlo error of L_inf moves all networks of a panel against the theory by
+the same amount.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fwdmft.results.comparison import at_common_times, group
 _LOG_FROM = 10.0  # ratio of largest to smallest loss from which the axis is logarithmic
 _FEW_DECADES = 300.0  # ratio up to which a logarithmic axis has room for labels at 1, 2 and 5 of each decade
 _LABELS_APART = 0.075  # least distance of two width labels, as a share of the panel's height
+_LOSS_ERROR = "loss_at_width_standard_error"
 _INFINITE: dict[str, Any] = {"color": "black", "linewidth": 0.9, "zorder": 4}
 _AVERAGED: dict[str, Any] = {"linestyle": ":", "linewidth": 1.6, "zorder": 3}
 
@@ -72,6 +74,8 @@ def _theory(panel: Axes, theory: xr.Dataset | None, split: str, dark: bool) -> l
     at_width = theory["loss_at_width"].sel(split=split)
     for width, look in _theory_looks(theory, dark).items():
         panel.plot(theory.time, at_width.sel(width=width), **look)
+    if _LOSS_ERROR in theory:
+        handles.append(style.band_handle(r"$\pm 2$ s.e. of theory (below)"))
     if dark:
         return [*handles, style.theory_handle("theory at each $N$")]
     dashed = style.THEORY["linestyle"]
@@ -132,12 +136,23 @@ def _excess_panel(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset | None, 
         excess = (theory["loss_at_width"].sel(split=split) - infinite) / infinite
         for width, look in _theory_looks(theory, dark=ensemble is not None).items():
             panel.plot(theory.time, excess.sel(width=width), **look)
+        _theory_bands(panel, theory.sel(split=split), excess, infinite)
     if _drawn(panel).max() > _LOG_FROM:
         # Where training ends, the loss at infinite width can be orders of magnitude below that at finite width.
         panel.set_yscale("symlog", linthresh=1.0)
     panel.yaxis.set_major_formatter(PercentFormatter(1.0))
     if "loss_at_width" in theory:
         _label_widths(panel, excess.isel(time=-1))
+
+
+def _theory_bands(panel: Axes, theory: xr.Dataset, excess: xr.DataArray, infinite: xr.DataArray) -> None:
+    """Two standard errors of the theory to either side of its lines (left out by results of earlier versions)."""
+    if _LOSS_ERROR not in theory:
+        return
+    error = 2 * theory[_LOSS_ERROR] / infinite
+    for width, color in style.width_colors(theory.width.values).items():
+        value, spread = (each.sel(width=width) for each in (excess, error))
+        panel.fill_between(theory.time, value - spread, value + spread, **style.BAND | {"color": color, "zorder": 1})
 
 
 def _excess_of_networks(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, split: str) -> None:

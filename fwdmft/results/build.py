@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fwdmft.datasets.standardize import Standardization
     from fwdmft.meanfield.theory import TheoryResult
     from fwdmft.networks.ensemble import WidthStatistics
+    from fwdmft.results.theory_loss import TheoryLoss
     from fwdmft.spec.experiment import Experiment
 
 Dims = Mapping[str, tuple[str, ...]]
@@ -39,9 +40,7 @@ def result_tree(
     experiment: Experiment,
     dataset: Dataset,
     theory: TheoryResult | None,
-    theory_loss: np.ndarray | None,
-    loss_at_width: np.ndarray | None,
-    loss_widths: Sequence[int],
+    theory_loss: TheoryLoss | None,
     ensemble: Sequence[WidthStatistics],
     ensembled_loss: np.ndarray | None,
     diagnostics: Mapping[str, Any],
@@ -50,7 +49,6 @@ def result_tree(
 ) -> xr.DataTree:
     """The result as a DataTree with groups /data, /theory, /ensemble and /diagnostics.
 
-    theory_loss: (T, 2) over (train, test) at infinite width; loss_at_width: (W, T, 2) for `loss_widths`.
     ensembled_loss: (W', T', 2), loss of the averaged predictor, for the widths of `ensemble` in their order.
     diagnostics: scalars, strings, arrays, or (dims, array) for named dimensions; theory.diagnostics and
     theory.responses are added. A half that did not run (theory None, ensemble empty) has no group. Raises
@@ -58,7 +56,7 @@ def result_tree(
     """
     groups = {"/data": _data(dataset)}
     if theory is not None:
-        groups["/theory"] = _theory(theory, dataset, theory_loss, loss_at_width, loss_widths)
+        groups["/theory"] = _theory(theory, dataset, theory_loss)
     if ensemble:
         dims = theory.dims if theory is not None else {}
         groups["/ensemble"] = _ensemble(ensemble, dims, dataset, ensembled_loss)
@@ -144,21 +142,21 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def _theory(
     theory: TheoryResult,
     dataset: Dataset,
-    loss: np.ndarray | None,
-    loss_at_width: np.ndarray | None,
-    loss_widths: Sequence[int],
+    loss: TheoryLoss | None,
 ) -> xr.Dataset:
     variables = dict(_theory_observables(theory))
     variables |= derived.of_theory(variables, dataset.y, dataset.train)
     variables |= _theory_covariances(theory)
     if loss is not None:
         words = "loss at infinite width"
-        variables["loss"] = xr.Variable(("time", "split"), loss, attributes(words, r"\mathcal{L}"))
-    if loss_at_width is not None:
-        words = "expected loss at width N, to order 1/N"
-        dims = ("width", "time", "split")
-        variables["loss_at_width"] = xr.Variable(dims, loss_at_width, attributes(words, r"\mathcal{L}_N"))
-    widths = loss_widths if loss_at_width is not None else None
+        variables["loss"] = xr.Variable(("time", "split"), loss.infinite, attributes(words, r"\mathcal{L}"))
+    widths = None
+    if loss is not None and loss.at_width is not None:
+        widths, dims, words = loss.widths, ("width", "time", "split"), "expected loss at width N, to order 1/N"
+        variables["loss_at_width"] = xr.Variable(dims, loss.at_width, attributes(words, r"\mathcal{L}_N"))
+        words = "standard error of loss_at_width through Sigma and b; that of the loss at infinite width comes on top"
+        error = attributes(words, r"\mathrm{se}[\mathcal{L}_N]")
+        variables["loss_at_width_standard_error"] = xr.Variable(dims, loss.at_width_error, error)
     return _with_coordinates(variables, theory.times, dataset, widths)
 
 
@@ -183,11 +181,11 @@ def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
         words = "width times covariance of the network predictions over initialisations"
         named = attributes(words, r"N\,\mathrm{Cov}\,f")
         found["prediction_covariance"] = xr.Variable(_COVARIANCE_DIMS, theory.prediction_covariance, named)
-    if theory.equal_time_covariance is not None:
+    if theory.equal_time_covariances is not None:
         words = "width times covariance of the outputs at one point and time over initialisations"
         named = attributes(words, r"N\,\mathrm{Cov}_{cc'}\,f")
         dims = ("time", "point", "output", "output_prime")
-        found["prediction_output_covariance"] = xr.Variable(dims, theory.equal_time_covariance, named)
+        found["prediction_output_covariance"] = xr.Variable(dims, theory.equal_time_covariances.mean(axis=0), named)
     layers = getattr(theory, "layer_covariance", None)
     if layers is not None:
         words = "width times covariance over initialisations between the mean diagonals of the kernels of layers"

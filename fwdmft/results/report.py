@@ -53,22 +53,24 @@ def _loss_rows(tree: xr.DataTree, splits: list[str]) -> Iterator[list[str]]:
         yield ["infinite", "theory", *_numbers(theory["loss"], splits)]
     for width in _widths(theory, ensemble):
         if theory is not None and "loss_at_width" in theory and width in theory.width:
-            yield [str(width), "theory", *_numbers(theory["loss_at_width"].sel(width=width), splits)]
+            yield [str(width), "theory", *_loss_with_error(theory.sel(width=width), "loss_at_width", splits)]
         if ensemble is not None and width in ensemble.width:
             yield from _ensemble_loss_rows(ensemble.sel(width=width), str(width), splits)
 
 
 def _ensemble_loss_rows(ensemble: xr.Dataset, width: str, splits: list[str]) -> Iterator[list[str]]:
     if "loss_mean" in ensemble:
-        values = _numbers(ensemble["loss_mean"], splits)
-        if "loss_mean_standard_error" in ensemble:
-            errors = ensemble["loss_mean_standard_error"].isel(time=-1)
-            values = [
-                f"{value} ± {errors.sel(split=split).item():.1g}" for value, split in zip(values, splits, strict=True)
-            ]
-        yield [width, _networks(ensemble), *values]
+        yield [width, _networks(ensemble), *_loss_with_error(ensemble, "loss_mean", splits)]
     if "ensembled_loss" in ensemble:
         yield [width, "averaged predictor", *_numbers(ensemble["ensembled_loss"], splits)]
+
+
+def _loss_with_error(half: xr.Dataset, name: str, splits: list[str]) -> list[str]:
+    values, error = _numbers(half[name], splits), f"{name}_standard_error"
+    if error not in half:
+        return values
+    errors = half[error].isel(time=-1)
+    return [f"{value} ± {errors.sel(split=split).item():.1g}" for value, split in zip(values, splits, strict=True)]
 
 
 def _networks(ensemble: xr.Dataset) -> str:

@@ -11,8 +11,6 @@ from fwdmft.results.comparison import mean_residual, variance_residual
 from fwdmft.testing.agreement import Estimate
 from tests.physics.conftest import Runner
 
-pytestmark = pytest.mark.optimized
-
 REFERENCE = Path(__file__).parent.parent / "reference"
 REPLICATES = 8
 OBSERVABLES = ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel")
@@ -30,7 +28,10 @@ class Case(NamedTuple):
         return values.transpose("time", ...).values
 
 
-@pytest.fixture(scope="module", params=[("deep_tanh_2", 24), ("deep_linear_3", 40)], ids=lambda param: param[0])
+FILES = (pytest.param(("deep_tanh_2", 24), marks=pytest.mark.optimized), ("deep_linear_3", 40))
+
+
+@pytest.fixture(scope="module", params=FILES, ids=lambda param: param[0])
 def case(request: pytest.FixtureRequest, run: Runner) -> Case:
     """A reference file up to a number of steps: those at which variances grow, peak, and begin to fall, or all."""
     name, steps = request.param
