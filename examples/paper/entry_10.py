@@ -50,7 +50,7 @@ def _figure(results: Results) -> Figure:
 def times(results: Results) -> tuple[int, int]:
     """Positions of two times: when N Var f is about largest, and the last."""
     variance = results[FILES[0]]["theory/prediction_variance"].isel(gamma0=0, point=0, output=0)
-    return int(variance.sel(activation="linear").argmax()), variance.sizes["time"] - 1
+    return int(variance.sel(activation="linear").values.argmax()), variance.sizes["time"] - 1
 
 
 def compared(results: Results, activation: str, name: str, place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -324,10 +324,12 @@ class Passes:
     """The passes compiled for problems that differ from a first one only in the values of their arrays.
 
     Derivatives are those of smoothed problems. Compilation takes longer than many runs, so the programs are compiled at
-    once, in threads.
+    once, in threads. options: of the compiler.
     """
 
-    def __init__(self, problem: Problem, p: NeuronWeights, block: int, bias: bool):
+    def __init__(
+        self, problem: Problem, p: NeuronWeights, block: int, bias: bool, options: Mapping[str, Any] | None = None
+    ):
         self.block = block
         shapes = jax.eval_shape(problem.observables, p, p)
         combinations = {name: np.zeros((block, *a.shape)) for name, a in shapes.items()}
@@ -344,7 +346,8 @@ class Passes:
             programs[plain] = (smoothed, p)
         pool = ThreadPoolExecutor(max_workers=2)
         self._programs: dict[Any, Future] = {
-            function: pool.submit(_compiled, function, arguments) for function, arguments in programs.items()
+            function: pool.submit(_compiled, function, arguments, dict(options or {}))
+            for function, arguments in programs.items()
         }
         self._respond, self._bias = respond, bias
         pool.shutdown(wait=False)
@@ -371,7 +374,7 @@ class Passes:
         return problem if equations is None else replace(problem, equations=equations)
 
 
-def _compiled(function: Any, arguments: tuple) -> Callable:
+def _compiled(function: Any, arguments: tuple, options: dict[str, Any]) -> Callable:
     # JAX keeps its precision setting per thread.
     with jax.enable_x64(True):
-        return function.lower(*arguments).compile()
+        return function.lower(*arguments).compile(compiler_options=options)

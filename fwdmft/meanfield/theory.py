@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from fwdmft.errors import ComputationError, InputError
 from fwdmft.meanfield import neurons
+from fwdmft.meanfield.compiling import compiler_options
 from fwdmft.meanfield.dynamics import Drive, Trajectory, make_drive
 from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights
 from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
@@ -262,7 +263,10 @@ def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> l
     """
     spec = task.spec
     count = (spec.fluctuation_neurons or spec.neurons) // spec.replicates
-    passes = Passes(*_problem(task, count, 1, ladder), direction_block(task), spec.bias)
+    options = compiler_options(
+        float(count) * task.site_numbers[0] * sum(rung.substeps for rung in ladder) * task.plan.steps
+    )
+    passes = Passes(*_problem(task, count, 1, ladder), direction_block(task), spec.bias, options)
     shares = [0.0] * spec.replicates
 
     def one(replicate: int) -> Fluctuations:

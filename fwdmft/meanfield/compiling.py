@@ -1,0 +1,30 @@
+"""How hard XLA is to try: small problems take longer to compile than to run.
+
+Numbers change in the last digits with the options, so what decides on them is the size of a problem, never a clock.
+"""
+
+from functools import cache
+from typing import Any
+
+import jax
+
+CHEAP: dict[str, Any] = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+"""Programs compiled so take a third of the time to compile, and up to twice the time to run."""
+
+SMALL = 2e5
+"""Numbers per pass (fields of all neurons at all steps) up to which `CHEAP` saves time over a whole experiment."""
+
+
+def compiler_options(numbers: float) -> dict[str, Any]:
+    """For programs whose passes go through so many numbers."""
+    return CHEAP if numbers < SMALL and _accepted() else {}
+
+
+@cache
+def _accepted() -> bool:
+    """Options belong to XLA's backend for processors, and which ones it knows changes between versions."""
+    try:
+        jax.jit(lambda: 0.0, compiler_options=CHEAP).lower().compile()
+    except Exception:
+        return False
+    return jax.default_backend() == "cpu"
