@@ -52,6 +52,8 @@ def _panel(panel: Axes, last: xr.Dataset, name: str, splits: list[str]) -> None:
     panel.xaxis.set_minor_formatter(NullFormatter())
     if name == "accuracy":
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
+        low, high = panel.get_ylim()
+        panel.set_ylim(max(low, -0.02), min(high, 1.02))
     if name == "variance" and float(last[single].min()) > 0:
         panel.set_yscale("log")
 
