@@ -97,6 +97,6 @@ Centred, the prediction is (<w h> - A) / gamma0. After one step it is eta y K + 
 Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in p. From the second step on it is not.
 
 Modules, in reading order: `field_equations` (what an architecture supplies), `chain` with its `wiring`,
-`positions`, `gaussian_matrix`, `kernels`, `layers`, `weights`, `products`, `neurons`, `dynamics`, `compiling`, `passes`,
-`influences`, `fluctuations`, `lazy`, `responses`, `theory`.
+`positions`, `gaussian_matrix`, `kernels`, `layers`, `weights`, `products`, `neurons`, `dynamics`, `compiling`,
+`passes`, `influences`, `fluctuations`, `lazy`, `responses`, `theory`.
 """
