@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from fwdmft.meanfield.compiling import CHEAP, SMALL, compiler_options
 
@@ -11,6 +12,7 @@ def test_small_problems_are_compiled_cheaply() -> None:
     assert compiler_options(SMALL) == {}
 
 
+@pytest.mark.optimized  # or both programs would be cheap
 def test_cheap_programs_compute_the_same() -> None:
     h = np.linspace(-3, 3, 101)
 

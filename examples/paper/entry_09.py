@@ -72,9 +72,10 @@ def _task(results: Results) -> Figure:
     axes[0, 0].set_yscale("log")
     axes[1, 0].set_yscale("log")
     kinds = ((SINGLE, "single networks"), (AVERAGED, "averaged predictor"))
-    handles = [axes[0, 0].errorbar([], [], **look | {"color": "gray"}, label=label).lines[0] for look, label in kinds]
-    for handle, (_, label) in zip(handles, kinds, strict=True):
-        handle.set_label(label)
+    handles = []
+    for look, label in kinds:
+        handles.append(axes[0, 0].errorbar([], [], **look | {"color": "gray"}).lines[0])
+        handles[-1].set_label(label)
     legend(figure, (f"{value:g}" for value in gamma0), GAMMA0, handles)
     return figure
 
