@@ -25,6 +25,7 @@ the same expansion with N_l = n_l N.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -32,8 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.activations import Kinked
-from fwdmft.meanfield import gaussian_matrix, kernels, room
+from fwdmft.meanfield import kernels, room
 from fwdmft.meanfield.chain_state import (
     ChainActivity,
     ChainState,
@@ -43,8 +43,16 @@ from fwdmft.meanfield.chain_state import (
     mix_outputs,
     pooled_features,
 )
-from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Observables, Sites, Update
-from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law
+from fwdmft.meanfield.field_equations import (
+    Contribution,
+    FieldEquations,
+    Observables,
+    Pairs,
+    RandomMatrix,
+    Sites,
+    Update,
+)
+from fwdmft.meanfield.gaussian_matrix import Law
 from fwdmft.meanfield.kernels import LayerKernels, LayerSites, PopulationAverages, PopulationSites, TangentKernel
 from fwdmft.meanfield.neurons import Population, Supply
 from fwdmft.meanfield.positions import Taps
@@ -80,14 +88,15 @@ class Chain(FieldEquations):
         return tuple(Population(name, count, width[name]) for name, count in gaussians.items())
 
     @property
-    def supplies(self) -> tuple[Supply, ...]:
+    def matrices(self) -> tuple[RandomMatrix, ...]:
         found = []
         wiring = self.wiring
         for m, (capacities, blocks) in enumerate(zip(self.capacities, self._blocks, strict=True)):
-            (forward, first), (backward, first_back) = zip(capacities, blocks, strict=True)
-            n = wiring.taps[m].offsets
-            found.append(Supply(f"forward_{m + 1}", wiring.population(m + 1), n * forward, n * first))
-            found.append(Supply(f"backward_{m + 1}", wiring.population(m), n * backward, n * first_back))
+            source, target, law = wiring.population(m), wiring.population(m + 1), self._law(m)
+            n = law.taps.offsets
+            forward = Supply(f"forward_{m + 1}", target, n * capacities[0], n * blocks[0])
+            backward = Supply(f"backward_{m + 1}", source, n * capacities[1], n * blocks[1])
+            found.append(RandomMatrix(source, target, law, capacities, blocks, forward, backward))
         return tuple(found)
 
     @property
@@ -107,9 +116,9 @@ class Chain(FieldEquations):
             "tangent_kernel": ("point", "output", "point_prime", "output_prime"),
         }
 
-    def initial(self, noise: dict[str, Array], p: NeuronWeights, momentum: bool) -> ChainState:
+    def initial(self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool) -> ChainState:
         wiring, depth = self.wiring, self.wiring.depth
-        left = {name: noise[name] for name in p}
+        left = {population.name: noise[population.name] for population in self.populations}
 
         def take(layer: int, count: int) -> Array:
             name = wiring.population(layer)
@@ -123,16 +132,11 @@ class Chain(FieldEquations):
             at_rest(wiring.sigma_b * take(layer, 1)[0], momentum) if wiring.sigma_b else None
             for layer in range(1, depth)
         ]
-        neurons = [len(p[wiring.population(layer)]) for layer in range(depth)]
-        matrices = [
-            gaussian_matrix.untouched(capacities, (neurons[m], neurons[m + 1]), momentum, wiring.taps[m].offsets)
-            for m, capacities in enumerate(self.capacities)
-        ]
-        origin = jnp.zeros((self._points, wiring.outputs, w.shape[-1])) if wiring.center else None
+        origin = jnp.zeros((self._points, wiring.outputs, w.shape[-1]), w.dtype) if wiring.center else None
         begun = jnp.zeros((), bool)
-        return ChainState(at_rest(h, momentum), tuple(matrices), tuple(biases), at_rest(w, momentum), origin, begun)
+        return ChainState(at_rest(h, momentum), matrices, tuple(biases), at_rest(w, momentum), origin, begun)
 
-    def forward(self, state: ChainState, noise: dict[str, Array], p: NeuronWeights) -> tuple[Array, ChainActivity]:
+    def forward(self, state: ChainState, noise: dict[str, Array]) -> tuple[Array, ChainActivity]:
         matrices = list(state.matrices)
         h = self.inputs.preactivations(state.h.value).reshape(self._points, self.wiring.positions, -1)
         fields: list[Array] = []
@@ -141,8 +145,8 @@ class Chain(FieldEquations):
         pull_back, u_coordinates = [], []
         for layer, local in enumerate(self.local):
             if layer > 0:
-                matrices[layer - 1], product = gaussian_matrix.apply(
-                    matrices[layer - 1], u[-1], noise[f"forward_{layer}"], *self._ends(layer - 1, p)
+                matrices[layer - 1], product = matrices[layer - 1].apply(
+                    u[-1], noise.get(f"forward_{layer}"), self._law(layer - 1)
                 )
                 u_coordinates.append(product.coordinates)
                 h = self._preactivation(h, product.value, state.biases[layer - 1])
@@ -151,26 +155,23 @@ class Chain(FieldEquations):
             v.append(features)
             u.append(pooled)
             pull_back.append(back)
-        g, z, g_coordinates = self._backward(state.w.value, pull_back, matrices, noise, p)
+        g, z, g_coordinates = self._backward(state.w.value, pull_back, matrices, noise)
         origin = state.origin
         if origin is not None:
             origin = jnp.where(state.begun, origin, contributions(u[-1], state.w.value))
         state = state._replace(matrices=tuple(matrices), origin=origin, begun=jnp.ones_like(state.begun))
         ahead = tuple(fields), tuple(v), tuple(u), tuple(pull_back)
         activity = ChainActivity(*ahead, g, z, tuple(u_coordinates), g_coordinates, state)
-        return jnp.sum(self._prediction(activity) * p[self._last], axis=-1), activity
+        return jnp.mean(self._prediction(activity), axis=-1), activity
 
     @property
     def _last(self) -> str:
         return self.wiring.population(self.wiring.depth - 1)
 
-    def _ends(self, matrix: int, p: NeuronWeights) -> tuple[Array, Array, Law]:
-        wiring, law = self.wiring, self.wiring.law(matrix)
+    def _law(self, matrix: int) -> Law:
+        law = self.wiring.law(matrix)
         # What is learned moves vectors by a share gamma0^2 of their squared norm, and f is this movement over gamma0.
-        law = law._replace(
-            axis=self.axis, tolerance=law.tolerance * jnp.minimum(1.0, jax.lax.stop_gradient(self.gamma0) ** 2)
-        )
-        return p[wiring.population(matrix)], p[wiring.population(matrix + 1)], law
+        return law._replace(tolerance=law.tolerance * jnp.minimum(1.0, self.gamma0**2))
 
     def _preactivation(self, before: Array, arriving: Array, bias: Trained | None) -> Array:
         arriving = arriving if bias is None else arriving + bias.value
@@ -180,9 +181,8 @@ class Chain(FieldEquations):
         self,
         w: Array,
         pull_back: list[PullBack],
-        matrices: list[GaussianMatrix],
+        matrices: list[Any],
         noise: dict[str, Array],
-        p: NeuronWeights,
     ) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
         """g, z and coordinates of g, see `ChainActivity`. `matrices` is extended by what is seen."""
         points, outputs = self._points, self.wiring.outputs
@@ -193,8 +193,8 @@ class Chain(FieldEquations):
         for m in reversed(range(len(matrices))):
             g.insert(0, self._field(pull_back[m + 1], above, g))
             signals = (self.wiring.beta * g[0]).reshape(points * outputs, *g[0].shape[2:])
-            matrices[m], product = gaussian_matrix.apply_transposed(
-                matrices[m], signals, noise[f"backward_{m + 1}"], *self._ends(m, p)
+            matrices[m], product = matrices[m].apply_transposed(
+                signals, noise.get(f"backward_{m + 1}"), self._law(m)
             )
             coordinates.insert(0, product.coordinates)
             # z is a derivative in single neurons of unequally wide layers, W^T g / sqrt(N_in).
@@ -217,9 +217,10 @@ class Chain(FieldEquations):
     def remembered(self, state: ChainState, activity: ChainActivity) -> ChainState:
         return activity.state
 
-    def step(
-        self, state: ChainState, activity: ChainActivity, residual: Array, update: Update, p: NeuronWeights
-    ) -> ChainState:
+    def current(self, state: ChainState) -> tuple[Any, ...]:
+        return state.matrices
+
+    def step(self, state: ChainState, activity: ChainActivity, residual: Array, update: Update) -> ChainState:
         state, wiring = activity.state, self.wiring
         signals = [mix_outputs(residual, g) for g in activity.g]
         h, w = state.h, state.w
@@ -248,13 +249,10 @@ class Chain(FieldEquations):
         arriving = activity.z[0] if activity.z else self._arriving(activity.state.w.value)
         return activity.pull_back[0](mix_outputs(residual, arriving))[0]
 
-    def _learn(
-        self, activity: ChainActivity, matrix: int, signal: Array, residual: Array, update: Update
-    ) -> GaussianMatrix:
+    def _learn(self, activity: ChainActivity, matrix: int, signal: Array, residual: Array, update: Update) -> Any:
         coordinates = activity.g_coordinates[matrix]
-        coordinates = coordinates.reshape(len(coordinates), *residual.shape, -1)
-        return gaussian_matrix.learn(
-            activity.state.matrices[matrix],
+        coordinates = coordinates.reshape(len(coordinates), *residual.shape, coordinates.shape[-1])
+        return activity.state.matrices[matrix].learn(
             signal,
             self.gamma0 * jnp.sum(coordinates * residual[..., None], axis=2),
             activity.u[matrix],
@@ -272,7 +270,7 @@ class Chain(FieldEquations):
         """z of every layer: what comes back to its pooled features from the weights behind them."""
         return (*activity.z, self._arriving(activity.state.w.value))
 
-    def sites(self, state: ChainState, activity: ChainActivity, p: NeuronWeights) -> Sites:
+    def sites(self, activity: ChainActivity) -> Sites:
         above = self.arriving(activity)
         first = self._field(activity.pull_back[0], above[0], activity.g)
         layers = [LayerSites(v, g) for v, g in zip(activity.v, (first, *activity.g), strict=True)]
@@ -283,8 +281,17 @@ class Chain(FieldEquations):
         populations = (*before, PopulationSites((layers[-1],), f))
         return {self.wiring.population(layer): sites for layer, sites in enumerate(populations)}
 
-    def prediction_sites(self, sites: Sites) -> dict[str, Array]:
-        return {self._last: sites[self._last].f}
+    def contributions(self, activity: ChainActivity) -> dict[str, tuple[Contribution, ...]]:
+        """Of a layer: u u' (kernels, overlaps with a basis), g g', z u' (predictions, responses), g h' (responses)."""
+        found: dict[str, tuple[Contribution, ...]] = {}
+        above = self.arriving(activity)
+        first = self._field(activity.pull_back[0], above[0], activity.g)
+        for layer, g in enumerate((first, *activity.g)):
+            u, z, g, h = (a.reshape(-1, a.shape[-1]) for a in (activity.u[layer], above[layer], g, activity.h[layer]))
+            name = self.wiring.population(layer)
+            pairs = (Contribution(u, u), Contribution(g, g), Contribution(z, u), Contribution(g, h))
+            found[name] = (*found.get(name, ()), *pairs)
+        return found
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -293,8 +300,8 @@ class Chain(FieldEquations):
     def layer_sites(self, sites: Sites) -> tuple[LayerSites, ...]:
         return tuple(layer for population in self.populations for layer in sites[population.name].layers)
 
-    def averages(self, population: str, sites: PopulationSites, p: Array) -> PopulationAverages:
-        return kernels.averages(sites, self._pools(population), self._patches(population), p)
+    def averages(self, population: str, sites: PopulationSites) -> PopulationAverages:
+        return kernels.averages(sites, self._pools(population), self._patches(population))
 
     def _patches(self, population: str) -> Float[Array, "point position rank"] | None:
         """Factors of the inputs' overlaps, for the population that the input weights lead to."""
@@ -326,35 +333,8 @@ class Chain(FieldEquations):
     def _layers(self, averages: dict[str, PopulationAverages]) -> list[LayerKernels]:
         return [layer for population in self.populations for layer in averages[population.name].layers]
 
-    def direct_variance(self, sites: Sites, p: NeuronWeights) -> Observables:
-        """As the general one, from fourth moments of v and g by matrix products."""
-        means = {name: self.averages(name, sites[name], p[name]) for name in sites}
-        layers, tangent = self._layers(means), self._tangent
-        feature: list[Array] = []
-        gradient: list[Array] = []
-        total = jnp.zeros(())
-        for population in self.populations:
-            name, n = population.name, population.width
-            first = len(feature)
-            feature += [kernels.feature_variance(layer, p[name]) / n for layer in sites[name].layers]
-            gradient += [kernels.pair_variance(layer.g, p[name]) / n for layer in sites[name].layers]
-            total = total + tangent.variance(layers, sites[name].layers, first, p[name]) / n
-        last = sites[self._last].f - means[self._last].prediction[..., None]
-        return {
-            "prediction": last**2 @ p[self._last] / self.wiring.widths[-1],
-            "feature_kernel": jnp.stack(feature),
-            "gradient_kernel": jnp.stack(gradient),
-            "tangent_kernel": total,
-        }
-
-    def bases(self, state: ChainState) -> Bases:
-        if not state.matrices:
-            return super().bases(state)
-        sides = [side for matrix in state.matrices for side in (matrix.forward, matrix.backward)]
-        return Bases(*(jnp.stack([getattr(side, name) for side in sides]) for name in ("rank", "dropped", "full")))
-
-    def fitted(self, bases: Bases) -> "Chain":
-        return replace(self, capacities=room.fitted(self.capacities, self._blocks, bases))
+    def with_room(self, capacities: Pairs) -> "Chain":
+        return replace(self, capacities=capacities)
 
     def resolving(self, tolerance: float) -> "Chain":
         return replace(self, wiring=replace(self.wiring, tolerance=tolerance))
@@ -371,13 +351,6 @@ class Chain(FieldEquations):
 
     def on(self, x: Float[Array, "point feature"]) -> FieldEquations:
         return replace(self, inputs=self.inputs.on(x)) if isinstance(self.inputs, CarriedWeights) else super().on(x)
-
-    def following(self, axis: str) -> "Chain | None":
-        return replace(self, axis=axis) if self.capacities else None
-
-    def smoothed(self) -> "Chain":
-        local = tuple(phi.smoothed if isinstance(phi, Kinked) else phi for phi in self.local)
-        return self if local == self.local else replace(self, local=local)
 
 
 def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], gamma0: float, wiring: Wiring) -> Chain:

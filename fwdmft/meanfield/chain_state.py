@@ -1,12 +1,11 @@
 """What evolves and what happens in a chain of layers (`chain`), and the sums over places and outputs it is made of."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.gaussian_matrix import GaussianMatrix
 from fwdmft.meanfield.positions import Taps
 from fwdmft.meanfield.weights import Trained
 
@@ -22,7 +21,7 @@ class ChainState(NamedTuple):
     """
 
     h: Trained
-    matrices: tuple[GaussianMatrix, ...]
+    matrices: tuple[Any, ...]
     biases: tuple[Trained | None, ...]
     w: Trained
     origin: Array | None

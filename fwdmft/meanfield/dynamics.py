@@ -1,11 +1,10 @@
-"""One causal pass of the mean-field dynamics, as a differentiable function of the neurons' weights.
+"""One causal pass of training, through the fields of all neurons.
 
-Two sets of weights enter a pass: `p_dynamics`, with which neurons interact while they train, and `p_observed`, with
-which the saved quantities are averaged. They are the same p; keeping them apart lets the fluctuation code tell the
-direct influence of a neuron (it is one term of an average) from the indirect one (it changed how all others trained).
+The same pass serves a large simulation at infinite width, networks of few neurons, and mean-field neurons: they differ
+in the random matrices (see `field_equations`), and mean-field neurons are shown the residuals that a large simulation
+has recorded, in place of their own.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from fwdmft import losses
-from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights, Sites, State, Update
+from fwdmft.meanfield.field_equations import Activity, FieldEquations, State, Update
 from fwdmft.optimization import Plan, Rung
 from fwdmft.spec.loss import LossSpec
 
@@ -75,98 +74,114 @@ def make_drive(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, sav
 
 
 class Trajectory(NamedTuple):
-    """What was collected (time axis first), and how well random matrices were resolved on the way."""
+    """What was collected (time axis first), the random matrices after training, and the residuals of every step.
+
+    residuals: (step, point, output), with substeps as steps; no rows if they were not asked for.
+    """
 
     seen: Any
-    bases: Bases
+    matrices: tuple[Any, ...]
+    residuals: Float[Array, "step point output"]
+
+
+class _Carry(NamedTuple):
+    """step: number of updates so far."""
+
+    state: State
+    step: Int[Array, ""]
+    residuals: Float[Array, "step point output"]
+
+
+Observe = Callable[[FieldEquations, Activity], Any]
 
 
 def trajectory(
-    equations: FieldEquations,
-    noise: dict[str, Array],
-    drive: Drive,
-    p: NeuronWeights,
-    observe: Callable[[Sites], Any],
-    summarise: Callable[[Any], Any] = lambda collected: collected,
-    halting: bool = False,
-) -> Trajectory:
-    """Train the neurons once and summarise what `observe(sites)` collects before the update of every saved step.
+    equations: FieldEquations, noise: dict[str, Array], matrices: tuple[Any, ...], drive: Drive, observe: Observe
+) -> Any:
+    """What `observe(equations, activity)` collects before the update of every saved step, a time axis first.
 
-    summarise: applied to the collected arrays, which have a leading time axis. halting: stop, and collect zeros from
-    then on, when a basis is full (a pass that is repeated with more room).
     With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
     """
     passes = [
-        (rung.coefficient, _one_pass(equations, noise, drive, p, observe, summarise, rung.substeps, halting))
+        (rung.coefficient, one_pass(equations, noise, matrices, drive, observe, rung.substeps).seen)
         for rung in drive.ladder
     ]
     if len(passes) == 1:
         return passes[0][1]
-    seen = jax.tree.map(
-        lambda *leaves: sum(c * leaf for (c, _), leaf in zip(passes, leaves, strict=True)),
-        *[each.seen for _, each in passes],
-    )
-    return Trajectory(seen, jax.tree.map(lambda *parts: jnp.max(jnp.stack(parts), 0), *[b.bases for _, b in passes]))
+    return jax.tree.map(lambda *leaves: sum(c * a for (c, _), a in zip(passes, leaves, strict=True)), *zip(*passes)[1])
 
 
-def _one_pass(
+def updates(drive: Drive, substeps: int) -> int:
+    """Number of updates in a pass."""
+    return drive.rates.size * substeps
+
+
+def one_pass(
     equations: FieldEquations,
     noise: dict[str, Array],
+    matrices: tuple[Any, ...],
     drive: Drive,
-    p: NeuronWeights,
-    observe: Callable[[Sites], Any],
-    summarise: Callable[[Any], Any],
+    observe: Observe,
     substeps: int,
-    halting: bool,
+    *,
+    residuals: Float[Array, "step point output"] | None = None,
+    record: bool = False,
+    halt: Callable[[tuple[Any, ...]], Array] | None = None,
 ) -> Trajectory:
+    """Train the neurons once.
+
+    residuals: what neurons are shown in place of the residuals that follow from their predictions. record: return the
+    residuals. halt: stop once this is true of the random matrices, and collect zeros from then on.
+    """
     Step = tuple[Array, Array | None]
 
-    def train(state: State, found: tuple[Array, Any] | None, step: Step) -> State:
+    def train(carry: _Carry, found: tuple[Array, Any] | None, step: Step) -> _Carry:
         """found: of the forward pass on the points trained on, if there was one already."""
         rate, batch = step
         trained = drive.trained(equations, batch)
-        f, activity = trained.forward(state, noise, p) if found is None else found
+        f, activity = trained.forward(carry.state, noise) if found is None else found
+        residual = drive.residual(f, batch) if residuals is None else residuals[carry.step]
+        kept = carry.residuals
+        if record:
+            kept = jax.lax.dynamic_update_index_in_dim(kept, residual, carry.step, 0)
         update = Update(rate / substeps, drive.momentum, drive.weight_decay)
-        return trained.step(state, activity, drive.residual(f, batch), update, p)
+        return _Carry(trained.step(carry.state, activity, residual, update), carry.step + 1, kept)
 
-    def train_step(state: State, found: tuple[Array, Any] | None, step: Step) -> State:
-        state = train(state, found, step)
+    def train_step(carry: _Carry, found: tuple[Array, Any] | None, step: Step) -> _Carry:
+        carry = train(carry, found, step)
         if substeps == 1:
-            return state
-        return jax.lax.fori_loop(1, substeps, lambda _, s: train(s, None, step), state)
+            return carry
+        return jax.lax.fori_loop(1, substeps, lambda _, c: train(c, None, step), carry)
 
-    def interval(state: State, steps: Step) -> tuple[State, Any]:
-        found = equations.forward(state, noise, p)
-        seen = observe(equations.sites(state, found[1], p))
+    def interval(carry: _Carry, steps: Step) -> tuple[_Carry, Any]:
+        found = equations.forward(carry.state, noise)
+        seen = observe(equations, found[1])
         first = jax.tree.map(lambda a: a[0], steps)
         if drive.stream is None:
-            state = train_step(state, found, first)
+            carry = train_step(carry, found, first)
         else:
-            state = train_step(equations.remembered(state, found[1]), None, first)
+            carry = train_step(carry._replace(state=equations.remembered(carry.state, found[1])), None, first)
         if steps[0].shape[0] > 1:
             later = jax.tree.map(lambda a: a[1:], steps)
-            state, _ = jax.lax.scan(lambda s, step: (train_step(s, None, step), None), state, later)
-        return state, seen
+            carry, _ = jax.lax.scan(lambda c, step: (train_step(c, None, step), None), carry, later)
+        return carry, seen
 
-    def full(state: State) -> Array:
-        return jnp.any(equations.bases(state).full)
-
-    state = equations.initial(noise, p, momentum=drive.momentum != 0)
-    schedule = drive.rates, drive.batches
-    if halting and equations.supplies:
-        state, seen = _scan_until(full, interval, state, schedule)
-        return Trajectory(summarise(seen), equations.bases(state))
-    saved = drive.rates.shape[0]
-    blocks = _blocks(saved)
-    schedule = jax.tree.map(lambda a: _padded(a, blocks[0] * blocks[1]), schedule)
-    state, seen = checkpointed_scan(interval, state, schedule, blocks)
-    return Trajectory(summarise(jax.tree.map(lambda a: a[:saved], seen)), equations.bases(state))
+    state = equations.initial(noise, matrices, momentum=drive.momentum != 0)
+    shape = jax.eval_shape(equations.forward, state, noise)[0]
+    kept = jnp.zeros((updates(drive, substeps) if record else 0, *shape.shape), shape.dtype)
+    carry, schedule = _Carry(state, jnp.zeros((), jnp.int32), kept), (drive.rates, drive.batches)
+    if halt is None:
+        carry, seen = jax.lax.scan(interval, carry, schedule)
+    else:
+        stop = halt
+        carry, seen = _scan_until(lambda c: stop(equations.current(c.state)), interval, carry, schedule)
+    return Trajectory(seen, equations.current(carry.state), carry.residuals)
 
 
 def _scan_until(
     halt: Callable[[Any], Array], body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any
 ) -> tuple[Any, Any]:
-    """`jax.lax.scan` that ends early, with zeros for what was not reached. It has no reverse mode."""
+    """`jax.lax.scan` that ends early, with zeros for what was not reached."""
     length = len(jax.tree.leaves(xs)[0])
 
     def at(i: Array) -> Any:
@@ -184,32 +199,3 @@ def _scan_until(
     nothing = jax.tree.map(lambda a: jnp.zeros((length, *a.shape), a.dtype), y)
     _, carry, ys = jax.lax.while_loop(go_on, step, (jnp.zeros((), int), carry, nothing))
     return carry, ys
-
-
-def _padded(a: Array, length: int) -> Array:
-    return jnp.concatenate([a, jnp.zeros((length - a.shape[0], *a.shape[1:]), a.dtype)])
-
-
-def _blocks(length: int) -> tuple[int, int]:
-    """(outer, inner) with outer * inner >= length, both about sqrt(length), with the least padding."""
-    root = math.isqrt(length)
-    inner = min(range(max(1, root // 2), 2 * root + 1), key=lambda m: (-(-length // m) * m, abs(m - root)))
-    return -(-length // inner), inner
-
-
-def checkpointed_scan(
-    body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, blocks: tuple[int, int]
-) -> tuple[Any, Any]:
-    """`jax.lax.scan` over outer * inner steps whose reverse pass stores about outer + inner carries.
-
-    It keeps the carry at block boundaries and, for the block at hand, at step boundaries, and recomputes everything
-    else (one extra forward pass per level).
-    """
-    step = jax.checkpoint(body, prevent_cse=False)
-
-    def block(carry: Any, xs: Any) -> tuple[Any, Any]:
-        return jax.lax.scan(step, carry, xs)
-
-    xs = jax.tree.map(lambda a: a.reshape(*blocks, *a.shape[1:]), xs)
-    carry, ys = jax.lax.scan(jax.checkpoint(block, prevent_cse=False), carry, xs)
-    return carry, jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), ys)

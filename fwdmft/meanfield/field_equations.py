@@ -1,17 +1,18 @@
-"""What an architecture tells the engine about its neurons at infinite width.
+"""What an architecture tells the engine about its neurons.
 
-The engine (`dynamics`, `fluctuations`) knows no architecture. It draws noise for the populations, steps a state
-forward in time, and differentiates what it observes with respect to the weights p of the neurons.
+The engine knows no architecture. It draws noise for the populations, steps a state forward in time, and averages what
+it observes over the neurons. The same equations serve three simulations, which differ in their random matrices alone:
+many neurons at infinite width (`gaussian_matrix`), a network of few neurons (`explicit_matrix`), and mean-field neurons
+each by itself (`replayed_matrix`).
 """
 
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from fwdmft.meanfield.kernels import LayerSites
 from fwdmft.meanfield.neurons import Population, Supply
@@ -22,8 +23,9 @@ Activity = Any
 """What the forward pass computed on the way to the prediction and a training step can reuse."""
 Sites = dict[str, Any]
 """Per population, a pytree of per-neuron quantities (neuron axis last) that the observables are averages of."""
-NeuronWeights = dict[str, Float[Array, " neuron"]]
 Observables = dict[str, Array]
+Pairs = tuple[tuple[int, int], ...]
+"""A number for the forward and the backward side of every matrix."""
 
 
 class Update(NamedTuple):
@@ -34,33 +36,47 @@ class Update(NamedTuple):
     weight_decay: float
 
 
-class Bases(NamedTuple):
-    """How vectors were resolved that random matrices acted on, one entry per matrix and direction.
+class RandomMatrix(NamedTuple):
+    """A Gaussian matrix between two populations, and how much of it a large simulation has to resolve.
 
-    rank: basis vectors used. dropped: largest share of a vector's squared norm left out. full: there was not room for
-    all, so the pass is not to be trusted.
+    source, target: populations. law: of its entries. capacities: room for basis vectors, forward and backward.
+    blocks: vectors that it acts on at once, forward and backward. forward, backward: noise for new directions.
     """
 
-    rank: Int[Array, " side"]
-    dropped: Float[Array, " side"]
-    full: Bool[Array, " side"]
+    source: str
+    target: str
+    law: Any
+    capacities: tuple[int, int]
+    blocks: tuple[int, int]
+    forward: Supply
+    backward: Supply
+
+    @property
+    def offsets(self) -> int:
+        """Number of matrices in the bank."""
+        return self.law.taps.offsets
+
+
+class Contribution(NamedTuple):
+    """Two fields (row, neuron) of a population; the neurons contribute products of a row of each."""
+
+    left: Float[Array, "row neuron"]
+    right: Float[Array, "row neuron"]
 
 
 class FieldEquations(eqx.Module):
-    """Training dynamics of an infinitely wide network, seen by its neurons.
+    """Training dynamics of a wide network, seen by its neurons.
 
     Laws, each checked by the test kit for every architecture:
 
-    - Neurons interact only through averages weighted by p: copying a neuron and splitting its weight changes nothing,
-      and a neuron of weight zero has no effect on the others.
-    - `averages` is linear in p, and `sites` of a neuron do not depend on which p it is later averaged with.
-    - The prediction returned by `forward` is the observable "prediction" of `assemble`.
+    - Neurons interact only through averages: copying every neuron changes nothing.
+    - The prediction returned by `forward` is the observable "prediction" of `observe`.
     - Without residual, momentum and weight decay a step changes nothing; neither does a learning rate of zero.
     - Kernels at t = 0 do not depend on gamma0.
     """
 
     gamma0: eqx.AbstractVar[Array]
-    """Richness; the engine differentiates in it and takes it to zero for the lazy limit."""
+    """Richness."""
 
     @property
     @abstractmethod
@@ -68,9 +84,14 @@ class FieldEquations(eqx.Module):
         """The populations and the noise their neurons carry."""
 
     @property
-    def supplies(self) -> tuple[Supply, ...]:
-        """Random numbers drawn upon during training."""
+    def matrices(self) -> tuple[RandomMatrix, ...]:
+        """The random matrices between populations, in the order of `ChainState.matrices`; none without."""
         return ()
+
+    @property
+    def supplies(self) -> tuple[Supply, ...]:
+        """Random numbers drawn upon during training: those for new directions of the random matrices."""
+        return tuple(supply for matrix in self.matrices for supply in (matrix.forward, matrix.backward))
 
     @property
     @abstractmethod
@@ -78,13 +99,15 @@ class FieldEquations(eqx.Module):
         """Dimension names of each observable, without time. "prediction": ("point", "output") is required."""
 
     @abstractmethod
-    def initial(self, noise: dict[str, Array], p: NeuronWeights, momentum: bool) -> State:
-        """State before the first step. `momentum` says whether velocities will be needed."""
+    def initial(self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool) -> State:
+        """State before the first step.
+
+        noise: of every population (number, neuron). matrices: the random matrices, in the order of `matrices`.
+        momentum: whether velocities will be needed.
+        """
 
     @abstractmethod
-    def forward(
-        self, state: State, noise: dict[str, Array], p: NeuronWeights
-    ) -> tuple[Float[Array, "point output"], Activity]:
+    def forward(self, state: State, noise: dict[str, Array]) -> tuple[Float[Array, "point output"], Activity]:
         """Predictions (centred if the parameterization says so) and what `step` and `sites` reuse."""
 
     def remembered(self, state: State, activity: Activity) -> State:
@@ -92,23 +115,23 @@ class FieldEquations(eqx.Module):
         return state
 
     @abstractmethod
-    def step(
-        self,
-        state: State,
-        activity: Activity,
-        residual: Float[Array, "point output"],
-        update: Update,
-        p: NeuronWeights,
-    ) -> State:
+    def step(self, state: State, activity: Activity, residual: Float[Array, "point output"], update: Update) -> State:
         """One training step, given Delta = -d loss / d f (zero for points that are not trained on in this step)."""
 
-    @abstractmethod
-    def sites(self, state: State, activity: Activity, p: NeuronWeights) -> Sites:
-        """Per-neuron quantities behind the observables. The last axis of every array runs over neurons."""
+    def current(self, state: State) -> tuple[Any, ...]:
+        """The random matrices of a state."""
+        return ()
 
     @abstractmethod
-    def prediction_sites(self, sites: Sites) -> dict[str, Float[Array, "point output neuron"]]:
-        """Contribution of each neuron to the prediction, for the populations that have one."""
+    def sites(self, activity: Activity) -> Sites:
+        """Per-neuron quantities behind the observables. The last axis of every array runs over neurons."""
+
+    def contributions(self, activity: Activity) -> dict[str, tuple[Contribution, ...]]:
+        """Of every population, the pairs of fields whose products its neurons contribute to order parameters.
+
+        They serve as control variates. Any choice is right; a complete one leaves the least variance.
+        """
+        return {}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -120,24 +143,28 @@ class FieldEquations(eqx.Module):
         return ()
 
     @abstractmethod
-    def averages(self, population: str, sites: Any, p: Float[Array, " neuron"]) -> Any:
-        """Averages over one population with weights p; linear in p."""
+    def averages(self, population: str, sites: Any) -> Any:
+        """Averages over the neurons of one population."""
 
     @abstractmethod
     def assemble(self, averages: dict[str, Any]) -> Observables:
         """Order parameters from the averages of all populations."""
 
-    def bases(self, state: State) -> Bases:
-        """How well a pass that ended in this state resolved what random matrices acted on."""
-        return Bases(jnp.zeros(0, int), jnp.zeros(0), jnp.zeros(0, bool))
+    def observe(self, sites: Sites) -> Observables:
+        """Order parameters of the given sites."""
+        return self.assemble({name: self.averages(name, sites[name]) for name in sites})
 
-    def fitted(self, bases: Bases) -> "FieldEquations":
-        """The same equations with room for what a pass has shown to be needed."""
+    def with_room(self, capacities: Pairs) -> "FieldEquations":
+        """The same equations with room for so many basis vectors, on the forward and backward side of each matrix."""
         return self
 
     def resolving(self, tolerance: float) -> "FieldEquations":
         """The same equations with bases that may leave out this share of a vector's squared norm."""
         return self
+
+    def with_richness(self, gamma0: float | Array) -> "FieldEquations":
+        """The same equations at another richness."""
+        return eqx.tree_at(lambda e: e.gamma0, self, jnp.full_like(self.gamma0, gamma0))
 
     def carrying(self, x: np.ndarray, together: int) -> "FieldEquations | None":
         """The same equations with neurons that carry all weights, so that other points can be shown to them (`on`).
@@ -150,46 +177,3 @@ class FieldEquations(eqx.Module):
     def on(self, x: Float[Array, "point ..."]) -> "FieldEquations":
         """Equations from `carrying`, on other points. The state stays the same."""
         raise TypeError(f"{type(self).__name__} cannot be shown other points")
-
-    def following(self, axis: str) -> "FieldEquations | None":
-        """Equations for passes that run side by side along a vmapped axis, whose first pass takes all decisions (which
-        directions a basis keeps), so that they differ smoothly.
-
-        None if they should rather be differentiated, where that is cheap.
-        """
-        return None
-
-    def smoothed(self) -> "FieldEquations":
-        """The equations that derivatives are taken of: these, with smooth maps in place of those that have kinks.
-
-        Without kinks the very same object.
-        """
-        return self
-
-    def observe(self, sites: Sites, p: NeuronWeights) -> Observables:
-        """Order parameters of the given sites under weights p."""
-        return self.assemble({name: self.averages(name, sites[name], p[name]) for name in sites})
-
-    def direct_variance(self, sites: Sites, p: NeuronWeights) -> Observables:
-        """Variance over neurons of the explicit influence of a neuron on the observables.
-
-        The explicit (direct) influence d observe(sites, p) / d p_i, centred, leaves aside that reweighting neurons
-        also changed how the sites came about. Returns sum over populations of sum_i p_i psi_i^2, shaped like the
-        observables. This general implementation goes neuron by neuron; architectures with structure can do better.
-        """
-        averages = {name: self.averages(name, sites[name], p[name]) for name in sites}
-
-        def influences(name: str) -> Observables:
-            def one(site: Any) -> Observables:
-                alone = self.averages(name, jax.tree.map(lambda a: a[..., None], site), jnp.ones(1))
-                change = jax.tree.map(jnp.subtract, alone, averages[name])
-                tangent = {k: change if k == name else jax.tree.map(jnp.zeros_like, averages[k]) for k in averages}
-                return jax.jvp(self.assemble, (averages,), (tangent,))[1]
-
-            by_neuron = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), sites[name])
-            psi = jax.lax.map(one, by_neuron, batch_size=64)
-            return jax.tree.map(lambda a: jnp.tensordot(p[name], a**2, axes=1) / widths[name], psi)
-
-        widths = {population.name: population.width for population in self.populations}
-        totals = [influences(name) for name in sites]
-        return jax.tree.map(lambda *parts: sum(parts), *totals)

@@ -12,7 +12,7 @@ Given X, the product of W with a new direction E_n orthogonal to E is, in law,
 
 The first term is what the transposed products revealed (the response functions A and B of the field theory), the
 projection keeps <E' W E_n> consistent with it. The same holds for W^T with the roles exchanged. In law a simulation
-with S neurons of equal weight *is* a network of width S, so weighted neurons give the functional of their measure.
+with S neurons *is* a network of width S.
 
 A convolution is a bank of n_k independent matrices W_k, one for each offset k, which read the vectors at positions of
 their source (`Taps`): at place a the product is sum_k W_k v_(a+k) / sqrt(n_k N_in). The vectors at all positions share
@@ -23,10 +23,11 @@ Training adds rank-one terms s v^T / sqrt(N_in) whose vectors have been seen, s 
 so on each side they change the action on the basis only: `action` is Y plus what was learned. Momentum and weight
 decay are linear and apply to both parts alike.
 
-Trajectories are smooth in time, so a block of new vectors mostly lies in the span of earlier ones: the residual is
-resolved into its principal directions, those above a tolerance are kept. Which ones is decided with gradients stopped;
-the kept ones are orthonormalised by a Cholesky factor, which is differentiable, as only their span matters. What is
-left out has derivatives all the same, and its product a part that is linear in it: what transposed products tell of.
+Trajectories are smooth in time, so a block of new vectors mostly lies in the span of earlier ones. The residuals of a
+block are orthonormalised in the order of their size (pivoted Gram-Schmidt), and those above a tolerance are kept.
+
+A matrix can keep a record of the averages that it used. Under this record a neuron needs no company: see
+`replayed_matrix`.
 
 Source: the conditioning technique of Bolthausen (2014) for iterations with Gaussian matrices; Bordelon & Pehlevan 2022
 (arXiv 2205.09653) for the field theory it replaces.
@@ -44,43 +45,17 @@ from fwdmft.meanfield.products import mix
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 
 
-class Side(NamedTuple):
-    """What is known of a matrix in one direction; rows from `rank` on are zero.
-
-    basis: E. image: Y, of the initial matrix. action: of the trained one, with its velocity.
-    rank: number of basis vectors. dropped: largest share of a vector's squared norm that was left out.
-    full: whether the capacity did not suffice, so that the side is not to be trusted.
-    """
-
-    basis: Float[Array, "capacity source"]
-    image: Float[Array, "capacity offset target"]
-    action: Trained
-    rank: Int[Array, ""]
-    dropped: Float[Array, ""]
-    full: Bool[Array, ""]
-
-
-class GaussianMatrix(NamedTuple):
-    """A matrix seen from both sides. kept: what weight decay left of the initial matrix."""
-
-    forward: Side
-    backward: Side
-    kept: Trained
-
-
 class Law(NamedTuple):
     """Law of the initial matrix, and how closely vectors are resolved.
 
     sigma: standard deviation of the entries. ratio: N_in / N_out. tolerance: share of a vector's squared norm that may
-    be left out. taps: what the matrices of a bank read. axis: name of a vmapped axis whose first pass decides for all
-    which directions are kept, or None.
+    be left out. taps: what the matrices of a bank read.
     """
 
     sigma: float
     ratio: float
     tolerance: float | Float[Array, ""]
     taps: Taps = POINT
-    axis: str | None = None
 
     def transposed(self) -> "Law":
         return self._replace(ratio=1 / self.ratio, taps=self.taps.transposed)
@@ -93,18 +68,102 @@ class Product(NamedTuple):
     coordinates: Float[Array, "capacity vector position"]
 
 
+class Record(NamedTuple):
+    """The averages that one side used, for every block it was applied to.
+
+    coordinates: of the vectors, old and new directions. mixing: new directions as combinations of the residuals.
+    revealed: coefficients of the other side's basis in the images of new directions, for every offset. start: rank
+    before the block. done: number of blocks seen.
+    """
+
+    coordinates: Float[Array, "block capacity vector"]
+    mixing: Float[Array, "block direction vector"]
+    revealed: Float[Array, "block capacity direction offset"]
+    start: Int[Array, " block"]
+    done: Int[Array, ""]
+
+
+class Side(NamedTuple):
+    """What is known of a matrix in one direction; rows from `rank` on are zero.
+
+    basis: E. image: Y, of the initial matrix. action: of the trained one, with its velocity.
+    rank: number of basis vectors. dropped: largest share of a vector's squared norm that was left out.
+    full: whether the capacity did not suffice, so that the side is not to be trusted. record: None if not kept.
+    """
+
+    basis: Float[Array, "capacity source"]
+    image: Float[Array, "capacity offset target"]
+    action: Trained
+    rank: Int[Array, ""]
+    dropped: Float[Array, ""]
+    full: Bool[Array, ""]
+    record: Record | None
+
+
+class GaussianMatrix(NamedTuple):
+    """A matrix seen from both sides. kept: what weight decay left of the initial matrix."""
+
+    forward: Side
+    backward: Side
+    kept: Trained
+
+    def apply(self, v: Array, noise: Array, law: Law) -> tuple["GaussianMatrix", Product]:
+        """W v / sqrt(N_in) for vectors v (vector, position, in neuron), with noise (capacity offset, out neuron) for
+        new directions."""
+        side, product = _act(self.forward, self.backward, self.kept, v, noise, law)
+        return self._replace(forward=side), product
+
+    def apply_transposed(self, v: Array, noise: Array, law: Law) -> tuple["GaussianMatrix", Product]:
+        """W^T v / sqrt(N_out) for vectors v (vector, place, out neuron), with noise (capacity offset, in neuron)."""
+        side, product = _act(self.backward, self.forward, self.kept, v, noise, law.transposed())
+        return self._replace(backward=side), product
+
+    def learn(
+        self,
+        signal: Float[Array, "vector place out"],
+        signal_coordinates: Float[Array, "capacity vector place"],
+        v: Float[Array, "vector position in"],
+        v_coordinates: Float[Array, "capacity vector position"],
+        law: Law,
+        update: Update,
+    ) -> "GaussianMatrix":
+        """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in), of vectors that have been
+        seen."""
+        ahead = learned(v_coordinates, signal, law.taps)
+        back = learned(signal_coordinates, v, law.taps.transposed) / law.ratio**0.5
+        return GaussianMatrix(
+            self.forward._replace(action=heavy_ball(self.forward.action, ahead, update)),
+            self.backward._replace(action=heavy_ball(self.backward.action, back, update)),
+            heavy_ball(self.kept, jnp.zeros(()), update),
+        )
+
+
 def untouched(
-    capacities: tuple[int, int], neurons: tuple[int, int], momentum: bool, offsets: int = 1
+    capacities: tuple[int, int],
+    neurons: tuple[int, int],
+    momentum: bool,
+    offsets: int = 1,
+    recorded: tuple[int, int, int] | None = None,
 ) -> GaussianMatrix:
-    """A bank of which nothing is known. capacities: of forward and backward side. neurons: in, out."""
+    """A bank of which nothing is known.
+
+    capacities: of forward and backward side. neurons: in, out. recorded: number of blocks to keep a record of, and
+    vectors in a block forward and backward; None for no record.
+    """
+    ahead, back = capacities
+    records: list[Record | None] = [None, None]
+    if recorded is not None:
+        blocks, *vectors = recorded
+        sizes = zip((ahead, back), (back, ahead), vectors, strict=True)
+        records = [_empty_record(blocks, own, other, each, offsets) for own, other, each in sizes]
     return GaussianMatrix(
-        _unknown((capacities[0], offsets, neurons[1]), neurons[0], momentum),
-        _unknown((capacities[1], offsets, neurons[0]), neurons[1], momentum),
+        _unknown((ahead, offsets, neurons[1]), neurons[0], momentum, records[0]),
+        _unknown((back, offsets, neurons[0]), neurons[1], momentum, records[1]),
         at_rest(jnp.ones(()), momentum),
     )
 
 
-def _unknown(shape: tuple[int, int, int], source: int, momentum: bool) -> Side:
+def _unknown(shape: tuple[int, int, int], source: int, momentum: bool, record: Record | None) -> Side:
     image = jnp.zeros(shape)
     return Side(
         jnp.zeros((shape[0], source)),
@@ -113,53 +172,28 @@ def _unknown(shape: tuple[int, int, int], source: int, momentum: bool) -> Side:
         jnp.zeros((), jnp.int32),
         jnp.zeros(()),
         jnp.zeros((), bool),
+        record,
     )
 
 
-def apply(
-    matrix: GaussianMatrix, v: Array, noise: Array, p_in: Array, p_out: Array, law: Law
-) -> tuple[GaussianMatrix, Product]:
-    """W v / sqrt(N_in) for vectors v (vector, position, in neuron), with noise (capacity offset, out neuron) for new
-    directions."""
-    side, product = _act(matrix.forward, matrix.backward, matrix.kept, v, noise, p_in, p_out, law)
-    return matrix._replace(forward=side), product
-
-
-def apply_transposed(
-    matrix: GaussianMatrix, v: Array, noise: Array, p_in: Array, p_out: Array, law: Law
-) -> tuple[GaussianMatrix, Product]:
-    """W^T v / sqrt(N_out) for vectors v (vector, place, out neuron), with noise (capacity offset, in neuron)."""
-    side, product = _act(matrix.backward, matrix.forward, matrix.kept, v, noise, p_out, p_in, law.transposed())
-    return matrix._replace(backward=side), product
-
-
-def learn(
-    matrix: GaussianMatrix,
-    signal: Float[Array, "vector place out"],
-    signal_coordinates: Float[Array, "capacity vector place"],
-    v: Float[Array, "vector position in"],
-    v_coordinates: Float[Array, "capacity vector position"],
-    law: Law,
-    update: Update,
-) -> GaussianMatrix:
-    """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in), of vectors that have been seen."""
-    forward, backward = matrix.forward, matrix.backward
-    ahead = _learned(v_coordinates, signal, law.taps)
-    back = _learned(signal_coordinates, v, law.taps.transposed) / law.ratio**0.5
-    return GaussianMatrix(
-        forward._replace(action=heavy_ball(forward.action, ahead, update)),
-        backward._replace(action=heavy_ball(backward.action, back, update)),
-        heavy_ball(matrix.kept, jnp.zeros(()), update),
+def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int) -> Record:
+    return Record(
+        jnp.zeros((blocks, own, vectors)),
+        jnp.zeros((blocks, vectors, vectors)),
+        jnp.zeros((blocks, other, vectors, offsets)),
+        jnp.zeros(blocks, jnp.int32),
+        jnp.zeros((), jnp.int32),
     )
 
 
-def _learned(coordinates: Array, rows: Array, taps: Taps) -> Float[Array, "capacity offset neuron"]:
+def learned(coordinates: Array, rows: Array, taps: Taps) -> Float[Array, "capacity offset neuron"]:
     """What the images of basis vectors gain."""
     gain = mix(_read(coordinates, taps), rows.reshape(-1, rows.shape[-1]))
     return gain.reshape(len(coordinates), taps.offsets, -1)
 
 
-def _products(action: Array, coordinates: Array, taps: Taps) -> Float[Array, "vector place target"]:
+def products(action: Array, coordinates: Array, taps: Taps) -> Float[Array, "vector place target"]:
+    """The products of vectors with these coordinates (capacity, vector, position)."""
     rows = _read(coordinates, taps).T @ action.reshape(-1, action.shape[-1])
     return rows.reshape(coordinates.shape[1], taps.places, -1)
 
@@ -170,71 +204,37 @@ def _read(coordinates: Float[Array, "capacity vector position"], taps: Taps) -> 
     return read.reshape(len(coordinates) * taps.offsets, -1)
 
 
-def _act(
-    side: Side, other: Side, kept: Trained, v: Array, noise: Array, p: Array, p_target: Array, law: Law
-) -> tuple[Side, Product]:
+def _act(side: Side, other: Side, kept: Trained, v: Array, noise: Array, law: Law) -> tuple[Side, Product]:
     """Extend the side so that it resolves v (vector, position, source), and act on it."""
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
     noise = noise.reshape(-1, law.taps.offsets, noise.shape[-1])
-    weighted = p * v
-    known = side.basis @ weighted.T
-    squares = jnp.einsum("vn,vn->v", weighted, v)
-    unseen = _decisive(squares - jnp.sum(known**2, axis=0), law.axis)
-    norms = _decisive(jnp.where(squares > 0, squares, 1.0), law.axis)
+    known = side.basis @ v.T / v.shape[-1]
+    squares = jnp.mean(v**2, axis=-1)
+    unseen = squares - jnp.sum(known**2, axis=0)
+    norms = jnp.where(squares > 0, squares, 1.0)
     new = unseen / norms > law.tolerance
     room = side.rank + len(v) <= len(side.basis)
     fresh = jax.lax.cond(
         jnp.any(new) & room,
-        lambda: _resolve(side, other, v, known, norms, noise, p, p_target, law),
-        lambda: _nothing_new(side, v, known, jnp.max(unseen / norms)),
+        lambda: _resolve(side, other, v, known, norms, noise, law),
+        lambda: _nothing_new(side, other, v, known, jnp.max(unseen / norms)),
     )
-    action = _append(side.action.value, kept.value * fresh.image, side.rank)
+    action = append(side.action.value, kept.value * fresh.image, side.rank)
     velocity = None
     if side.action.velocity is not None:
-        velocity = _append(side.action.velocity, kept.velocity * fresh.image, side.rank)
+        velocity = append(side.action.velocity, kept.velocity * fresh.image, side.rank)
+    coordinates = append(fresh.known, fresh.coordinates, side.rank)
     extended = Side(
-        _append(side.basis, fresh.basis, side.rank),
-        _append(side.image, fresh.image, side.rank),
+        append(side.basis, fresh.basis, side.rank),
+        append(side.image, fresh.image, side.rank),
         Trained(action, velocity),
         side.rank + fresh.number,
         jnp.maximum(side.dropped, jnp.where(room, fresh.dropped, 0.0)),
         side.full | (jnp.any(new) & ~room),
+        None if side.record is None else _noted(side.record, coordinates, fresh, side.rank),
     )
-    coordinates = _append(fresh.known, fresh.coordinates, side.rank)
-    dropped = (v - coordinates.T @ extended.basis).reshape(shape)
     coordinates = coordinates.reshape(-1, *shape[:2])
-    value = _products(action, coordinates, law.taps)
-    value = value + kept.value * _change(_revealed(other, dropped, p, law), law.axis)
-    return extended, Product(value, coordinates)
-
-
-def _revealed(
-    other: Side, dropped: Float[Array, "vector position source"], p: Array, law: Law
-) -> Float[Array, "vector place target"]:
-    """What the transposed products tell of the initial matrix's product with what was left out of vectors."""
-    shape = dropped.shape
-    told = other.image.reshape(-1, shape[-1]) @ (p * dropped).reshape(-1, shape[-1]).T
-    told = told.reshape(len(other.basis), law.taps.offsets, *shape[:2])
-    arriving = law.taps.gather(told) * (law.ratio / law.taps.offsets) ** 0.5
-    return mix(arriving.reshape(len(other.basis), -1).T, other.basis).reshape(shape[0], law.taps.places, -1)
-
-
-def _change(value: Array, axis: str | None) -> Array:
-    """What the value changes by where derivatives are taken: zero with its gradients, or less that of the first pass.
-
-    A residual may be left out because it is small, but its derivatives are as large as any.
-    """
-    return _zero_with_gradients(value) if axis is None else value - of_first(value, axis)
-
-
-@jax.custom_jvp
-def _zero_with_gradients(value: Array) -> Array:
-    return jnp.zeros_like(value)
-
-
-@_zero_with_gradients.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    return _zero_with_gradients(*primals), tangents[0]
+    return extended, Product(products(action, coordinates, law.taps), coordinates)
 
 
 class _Fresh(NamedTuple):
@@ -244,93 +244,89 @@ class _Fresh(NamedTuple):
     image: Float[Array, "vector offset target"]
     known: Float[Array, "capacity vector"]
     coordinates: Float[Array, "vector vector"]
+    mixing: Float[Array, "vector vector"]
+    revealed: Float[Array, "capacity vector offset"]
     number: Int[Array, ""]
     dropped: Float[Array, ""]
 
 
-def _nothing_new(side: Side, v: Array, known: Array, dropped: Array) -> _Fresh:
+def _noted(record: Record, coordinates: Array, fresh: _Fresh, rank: Array) -> Record:
+    def put(buffer: Array, value: Array) -> Array:
+        return jax.lax.dynamic_update_index_in_dim(buffer, value, record.done, 0)
+
+    return Record(
+        put(record.coordinates, coordinates),
+        put(record.mixing, fresh.mixing),
+        put(record.revealed, fresh.revealed),
+        put(record.start, rank),
+        record.done + 1,
+    )
+
+
+def _nothing_new(side: Side, other: Side, v: Array, known: Array, dropped: Array) -> _Fresh:
     count = len(v)
+    none = jnp.zeros((count, count))
     return _Fresh(
         jnp.zeros_like(v),
         jnp.zeros((count, *side.image.shape[1:])),
         known,
-        jnp.zeros((count, count)),
+        none,
+        none,
+        jnp.zeros((len(other.basis), count, side.image.shape[1])),
         jnp.zeros((), side.rank.dtype),
         dropped,
     )
 
 
-def _resolve(
-    side: Side,
-    other: Side,
-    v: Array,
-    known: Array,
-    norms: Array,
-    noise: Array,
-    p: Array,
-    p_target: Array,
-    law: Law,
-) -> _Fresh:
+def _resolve(side: Side, other: Side, v: Array, known: Array, norms: Array, noise: Array, law: Law) -> _Fresh:
+    size = v.shape[-1]
     residual = v - known.T @ side.basis
     # Once more, as rounding leaves the residual not quite orthogonal.
-    correction = side.basis @ (p * residual).T
+    correction = side.basis @ residual.T / size
     residual = residual - correction.T @ side.basis
-    mixing, strengths = _principal(residual, norms, p, law.axis)
-    keep = strengths > law.tolerance
-    basis = _orthonormal(mix(mixing.T, residual), keep, p)
+    mixing, number, dropped = orthonormalising(residual @ residual.T / size, norms, law.tolerance)
+    basis = mixing @ residual
+    keep = jnp.arange(len(v)) < number
     e = jax.lax.dynamic_slice_in_dim(noise, side.rank, len(v)) * keep[:, None, None]
-    # Of every other basis vector (row), for every new direction and offset (column).
-    told = jnp.swapaxes(other.image @ (p * basis).T, 1, 2).reshape(len(other.basis), -1)
-    imagined = other.basis @ (p_target * e).reshape(-1, len(p_target)).T
-    revealed = law.ratio**0.5 * told - law.sigma * imagined
+    # Of every other basis vector (row), for every new direction and offset.
+    told = law.ratio**0.5 * jnp.swapaxes(other.image @ basis.T / size, 1, 2)
+    imagined = jnp.moveaxis(other.basis @ jnp.swapaxes(e, 1, 2) / e.shape[-1], 0, 1)
+    image = law.sigma * e + jnp.einsum("kvo,kn->von", told - law.sigma * imagined, other.basis)
     return _Fresh(
-        basis,
-        law.sigma * e + (revealed.T @ other.basis).reshape(e.shape),
-        known + correction,
-        basis @ (p * residual).T,
-        jnp.sum(keep).astype(side.rank.dtype),
-        jnp.max(jnp.where(keep, 0.0, strengths)),
+        basis, image, known + correction, basis @ residual.T / size, mixing, told, number.astype(side.rank.dtype), dropped
     )
 
 
-def _principal(
-    residual: Array, norms: Array, p: Array, axis: str | None
-) -> tuple[Float[Array, "vector direction"], Array]:
-    """Combinations of the residuals along which their joint scatter, relative to the vectors' norms, is largest.
+def orthonormalising(
+    scatter: Float[Array, "vector vector"], norms: Float[Array, " vector"], tolerance: float | Array
+) -> tuple[Float[Array, "direction vector"], Int[Array, ""], Float[Array, ""]]:
+    """Rows b with b scatter b^T = 1, from vectors in the order of what is left of them (pivoted Gram-Schmidt).
 
-    Directions and their signs decide which noise a basis vector gets, so they must not hang on rounding, which differs
-    between compiled programs: vectors of equal norm would have degenerate scatter, hence slightly unequal factors.
+    scatter: <r r'> of the vectors. norms: squared norms that the tolerance refers to. Returns the rows, zero ones
+    last, how many there are, and the largest share of a norm that is left out.
     """
-    generic = 1 - 0.2 * jnp.modf(0.618034 * jnp.arange(1, len(norms) + 1))[0]
-    scales = generic / jnp.sqrt(norms)
-    scaled = scales[:, None] * residual
-    scatter = _decisive((p * scaled) @ scaled.T, axis)
-    if len(scatter) == 1:
-        return scales[:, None], scatter[0]
-    strengths, vectors = jnp.linalg.eigh(scatter)
-    vectors = vectors * jnp.where(generic @ vectors < 0, -1.0, 1.0)
-    return scales[:, None] * vectors[:, ::-1], strengths[::-1]
+    count = len(scatter)
+
+    def one(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        rows, left, number = carry
+        shares = jnp.diagonal(left) / norms
+        pivot = jnp.argmax(shares)
+        ok = shares[pivot] > tolerance
+        row = jax.nn.one_hot(pivot, count, dtype=scatter.dtype)
+        row = row - (rows @ scatter[pivot]) @ rows
+        # Once more, for what rounding left.
+        row = row - (rows @ (scatter @ row)) @ rows
+        size = jnp.sqrt(jnp.where(ok, row @ scatter @ row, 1.0))
+        row = jnp.where(ok, row / size, 0.0)
+        image = scatter @ row
+        return rows.at[i].set(row), left - jnp.outer(image, image), number + ok
+
+    start = jnp.zeros_like(scatter), scatter, jnp.zeros((), jnp.int32)
+    rows, left, number = jax.lax.fori_loop(0, count, one, start)
+    return rows, number, jnp.max(jnp.diagonal(left) / norms)
 
 
-def _decisive(value: Array, axis: str | None) -> Array:
-    """What a choice is based on: no gradient passes, and passes that travel together decide alike."""
-    value = jax.lax.stop_gradient(value)
-    return value if axis is None else of_first(value, axis)
-
-
-def of_first(value: Array, axis: str) -> Array:
-    """The value that the first of the passes along a vmapped axis has."""
-    return jax.lax.psum(jnp.where(jax.lax.axis_index(axis) == 0, value, jnp.zeros_like(value)), axis)
-
-
-def _orthonormal(rows: Array, keep: Array, p: Array) -> Array:
-    """The kept rows (they come first) orthonormalised, the others zero."""
-    kept = rows * keep[:, None]
-    scatter = (p * kept) @ kept.T + jnp.diag(jnp.where(keep, 0.0, 1.0))
-    return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(scatter), kept, lower=True)
-
-
-def _append(buffer: Float[Array, "capacity *rest"], rows: Float[Array, "new *rest"], start: Array) -> Array:
+def append(buffer: Float[Array, "capacity *rest"], rows: Float[Array, "new *rest"], start: Array) -> Array:
     """Rows added from `start` on, where the buffer is zero."""
     there = jax.lax.dynamic_slice_in_dim(buffer, start, len(rows))
     return jax.lax.dynamic_update_slice_in_dim(buffer, there + rows, start, axis=0)

@@ -7,8 +7,7 @@ strength of a layer's kernel is its mean diagonal, over points (and outputs): on
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.kernels import LayerSites, feature_variance, pair_variance, summed_gram
-from fwdmft.meanfield.neurons import Population
+from fwdmft.meanfield.kernels import LayerSites, summed_gram
 
 Layers = tuple[LayerSites, ...]
 
@@ -18,24 +17,11 @@ TWO_TIME_DIMS = {
 }
 
 
-def two_time_kernels(layers: Layers, weights: list[Float[Array, " neuron"]]) -> dict[str, Array]:
-    """Both kernels, from the sites of every layer at all times and the weights of its neurons."""
+def two_time_kernels(layers: Layers) -> dict[str, Array]:
+    """Both kernels, from the sites of every layer at all times."""
     return {
-        "feature_kernel_two_time": jnp.stack(
-            [summed_gram(layer.v, p) / layer.v.shape[-2] for layer, p in zip(layers, weights, strict=True)]
-        ),
-        "gradient_kernel_two_time": jnp.stack(
-            [summed_gram(layer.g, p) for layer, p in zip(layers, weights, strict=True)]
-        ),
-    }
-
-
-def two_time_variance(layers: Layers, weights: list[Array], widths: list[float]) -> dict[str, Array]:
-    """Variance over neurons of their direct influence on two-time kernels, see `FieldEquations.direct_variance`."""
-    found = list(zip(layers, weights, widths, strict=True))
-    return {
-        "feature_kernel_two_time": jnp.stack([feature_variance(layer, p) / n for layer, p, n in found]),
-        "gradient_kernel_two_time": jnp.stack([pair_variance(layer.g, p) / n for layer, p, n in found]),
+        "feature_kernel_two_time": jnp.stack([summed_gram(layer.v) / layer.v.shape[-2] for layer in layers]),
+        "gradient_kernel_two_time": jnp.stack([summed_gram(layer.g) for layer in layers]),
     }
 
 
@@ -49,23 +35,3 @@ def strengths(kernels: dict[str, Array]) -> Float[Array, "... kernel layer"]:
         ],
         axis=-2,
     )
-
-
-def strength_covariance(
-    layers: Layers, names: tuple[str, ...], populations: tuple[Population, ...], p: dict[str, Array]
-) -> Float[Array, "kernel layer kernel layer"]:
-    """Covariance over neurons of their direct influence on the strengths; names: population of each layer."""
-    squares = [
-        jnp.stack([jnp.mean(layer.v**2, axis=(0, 1)), jnp.mean(jnp.sum(layer.g**2, axis=2), axis=(0, 1))])
-        for layer in layers
-    ]
-    centred = [s - (s @ p[name])[:, None] for s, name in zip(squares, names, strict=True)]
-    width = {population.name: population.width for population in populations}
-
-    def between(i: int, j: int) -> Float[Array, "kernel kernel"]:
-        if names[i] != names[j]:
-            return jnp.zeros((2, 2))
-        return (p[names[i]] * centred[i]) @ centred[j].T / width[names[i]]
-
-    blocks = [[between(i, j) for j in range(len(layers))] for i in range(len(layers))]
-    return jnp.transpose(jnp.asarray(blocks), (2, 0, 3, 1))

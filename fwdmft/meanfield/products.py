@@ -1,8 +1,7 @@
 """Products between few rows and many neurons, fast whether "few" is one point or a hundred.
 
-The neuron axis comes last and is long. Matrix products suit many rows; with only a few (and with the batches of
-directions that travel together in `fluctuations`) a sum of elementwise products fuses with its surroundings, while a
-batched matrix product would not.
+The neuron axis comes last. Matrix products suit many rows; with only a few, a sum of elementwise products fuses with
+its surroundings.
 """
 
 import jax.numpy as jnp
@@ -20,9 +19,8 @@ def mix(matrix: Float[Array, "row column"], rows: Float[Array, "column neuron"])
     return sum((matrix[:, j, None] * rows[j] for j in range(1, columns)), matrix[:, 0, None] * rows[0])
 
 
-def gram(a: Float[Array, "*rest neuron"], p: Float[Array, " neuron"]) -> Array:
-    """Weighted averages <a a'> = sum_i p_i a_i a'_i over all pairs of leading indices, shape (*rest, *rest)."""
+def gram(a: Float[Array, "*rest neuron"]) -> Array:
+    """Averages <a a'> over neurons for all pairs of leading indices, shape (*rest, *rest)."""
     rows = a.reshape(-1, a.shape[-1])
-    weighted = p * rows
-    pairs = jnp.sum(weighted[:, None] * rows, axis=-1) if len(rows) <= FEW else weighted @ rows.T
+    pairs = jnp.mean(rows[:, None] * rows, axis=-1) if len(rows) <= FEW else rows @ rows.T / rows.shape[-1]
     return pairs.reshape(*a.shape[:-1], *a.shape[:-1])

@@ -1,38 +1,37 @@
 """Room for the bases of random matrices: how much there is at first, when it does not suffice, how it grows."""
 
 import math
+from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
-from fwdmft.errors import ComputationError
-from fwdmft.meanfield.field_equations import Bases, NeuronWeights
+from fwdmft.meanfield.field_equations import Pairs
+from fwdmft.meanfield.gaussian_matrix import GaussianMatrix
 
 NEURONS_PER_VECTOR = 4
 """A basis of k vectors takes k of the S dimensions of neuron space; what is left of the randomness is off by k/S."""
 
-Pairs = tuple[tuple[int, int], ...]
-"""A number for the forward and the backward side of every matrix."""
+
+class Bases(NamedTuple):
+    """How vectors were resolved that random matrices acted on, one entry per matrix and direction.
+
+    rank: basis vectors used. dropped: largest share of a vector's squared norm left out. full: there was not room for
+    all, so the pass is not to be trusted.
+    """
+
+    rank: Int[Array, " side"]
+    dropped: Float[Array, " side"]
+    full: Bool[Array, " side"]
 
 
-class OutOfRoom(Exception):
-    """Bases were full. The pass is to be repeated with more room."""
-
-    def __init__(self, bases: Bases):
-        super().__init__(bases)
-        self.bases = bases
-
-
-def check_room(bases: Bases, p: NeuronWeights) -> None:
-    """Raise OutOfRoom if a basis was full, ComputationError if one has too many vectors for the neurons."""
-    rank, count = int(np.max(bases.rank, initial=0)), min(len(weights) for weights in p.values())
-    if count < NEURONS_PER_VECTOR * rank:
-        raise ComputationError(
-            f"random matrices act on {rank} or more independent vectors, too many for {count} sample neurons; "
-            f"expected at least {NEURONS_PER_VECTOR} times as many neurons as vectors: raise theory.neurons, or lower "
-            "theory.replicates, which share them where fluctuations are computed"
-        )
-    if np.any(bases.full):
-        raise OutOfRoom(bases)
+def bases(matrices: tuple[GaussianMatrix, ...]) -> Bases:
+    """Of the forward and the backward side of each matrix in turn."""
+    sides = [side for matrix in matrices for side in (matrix.forward, matrix.backward)]
+    if not sides:
+        return Bases(jnp.zeros(0, int), jnp.zeros(0), jnp.zeros(0, bool))
+    return Bases(*(jnp.stack([getattr(side, name) for side in sides]) for name in Bases._fields))
 
 
 def at_first(blocks: list[tuple[int, int]], times: int) -> Pairs:

@@ -1,0 +1,218 @@
+"""Control variates: what mean-field neurons contribute to order parameters.
+
+In the limit of infinite width a neuron acts on all others only through its contributions to averages, so the linear
+influence of a neuron is a combination of the contributions that it makes along its mean-field trajectory. A large
+simulation records the averages of training. Under this record any neuron is simulated by itself (`replayed_matrix`),
+from the random numbers that it also has in a finite network. The mean of its contributions is known from the neurons
+of the large simulation, and so is their covariance.
+
+Contributions are products of two fields (`FieldEquations.contributions`) at a few times. Fields are reduced to their
+principal components first, the products then to theirs. x stands for the latter, less their mean, scaled to variance 1.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fwdmft.meanfield.dynamics import Drive, one_pass, updates
+from fwdmft.meanfield.field_equations import Activity, FieldEquations
+from fwdmft.meanfield.replayed_matrix import MatrixRecord, ReplayedMatrix, recorded, replayed
+from fwdmft.meanfield.simulation import gaussian_matrices
+
+FIELDS = 12
+"""Principal components of a field."""
+
+COMPONENTS = 100
+"""Principal components of the contributions of a population."""
+
+BLOCKS = 8
+"""Blocks of neurons from which the error of the covariance is estimated."""
+
+_FITTED = 4096
+"""Neurons from which principal components are computed."""
+
+Pairs = tuple[tuple[Array, Array], ...]
+"""Pairs of fields (row, neuron)."""
+
+
+class Product(NamedTuple):
+    """One kind of contribution. left, right: (component, row) principal components of its fields.
+
+    symmetric: whether both fields are the same, so that each pair of components counts once.
+    """
+
+    left: Float[Array, "component row"]
+    right: Float[Array, "component row"]
+
+
+class Combination(NamedTuple):
+    """x of a population from its products: weights (component, product), offset (component,)."""
+
+    products: tuple[Product, ...]
+    weights: Float[Array, "component product"]
+    offset: Float[Array, " component"]
+
+
+class Controls(eqx.Module):
+    """Everything that gives x for a neuron's random numbers. symmetric: of every population's products."""
+
+    equations: FieldEquations
+    drive: Drive
+    records: tuple[MatrixRecord, ...]
+    residuals: Float[Array, "step point output"]
+    combinations: dict[str, Combination]
+    symmetric: dict[str, tuple[bool, ...]] = eqx.field(static=True)
+
+    @property
+    def count(self) -> int:
+        return sum(len(c.offset) for c in self.combinations.values())
+
+
+class Replay(NamedTuple):
+    """x: (component, neuron) of every population. matrices: the replayed ones, with all directions met."""
+
+    x: dict[str, Float[Array, "component neuron"]]
+    matrices: tuple[ReplayedMatrix, ...]
+
+
+def _collect(equations: FieldEquations, activity: Activity) -> dict[str, Pairs]:
+    found = equations.contributions(activity)
+    return {name: tuple((pair.left, pair.right) for pair in pairs) for name, pairs in found.items()}
+
+
+@eqx.filter_jit
+def _recording_pass(
+    equations: FieldEquations, noise: dict[str, Array], drive: Drive
+) -> tuple[tuple[MatrixRecord, ...], Float[Array, "step point output"]]:
+    substeps = drive.ladder[-1].substeps
+    matrices = gaussian_matrices(equations, noise, drive.momentum != 0, updates(drive, substeps))
+    seen = one_pass(equations, noise, matrices, drive, lambda *_: None, substeps, record=True)
+    return tuple(recorded(matrix) for matrix in seen.matrices), seen.residuals
+
+
+class Made(NamedTuple):
+    """covariances: of x over neurons, each from a block of them (block, component, component), populations joined."""
+
+    controls: Controls
+    covariances: np.ndarray
+
+
+def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Drive) -> Made:
+    """Controls from a large simulation with this noise. drive: with few saved times, and without a stream."""
+    records, residuals = _recording_pass(equations, noise, drive)
+    bare = Controls(equations, drive, records, residuals, {}, _symmetric(equations, noise))
+    fields = _fields(bare, noise)
+    made = {name: _combination(pairs, bare.symmetric[name]) for name, pairs in fields.items()}
+    controls = eqx.tree_at(lambda c: c.combinations, bare, {name: each for name, (each, _) in made.items()})
+    return Made(controls, _joined([covariances for _, covariances in made.values()]))
+
+
+def _symmetric(equations: FieldEquations, noise: dict[str, Array]) -> dict[str, tuple[bool, ...]]:
+    found: dict[str, tuple[bool, ...]] = {}
+
+    def look(equations: FieldEquations) -> None:
+        state = equations.initial(noise, gaussian_matrices(equations, noise, False), momentum=False)
+        for name, pairs in equations.contributions(equations.forward(state, noise)[1]).items():
+            found[name] = tuple(pair.left is pair.right for pair in pairs)
+
+    eqx.filter_eval_shape(look, equations)
+    return found
+
+
+def _joined(blocks: list[np.ndarray]) -> np.ndarray:
+    """Block-diagonal matrices, as populations are independent."""
+    size = sum(block.shape[-1] for block in blocks)
+    joined, start = np.zeros((BLOCKS, size, size)), 0
+    for block in blocks:
+        end = start + block.shape[-1]
+        joined[:, start:end, start:end] = block
+        start = end
+    return joined
+
+
+def _combination(pairs: Pairs, symmetric: tuple[bool, ...]) -> tuple[Combination, np.ndarray]:
+    """The combination that suits these fields, and covariances of x from blocks of neurons."""
+    products = tuple(Product(*(jnp.asarray(_principal(np.asarray(field))) for field in pair)) for pair in pairs)
+    values, mean, spread = _standard(products, symmetric, pairs)
+    scatter = np.asarray(values[:, :_FITTED] @ values[:, :_FITTED].T / min(_FITTED, values.shape[1]))
+    strengths, vectors = np.linalg.eigh(scatter)
+    kept = slice(-min(COMPONENTS, int(np.sum(strengths > 1e-8 * strengths[-1]))), None)
+    weights = (vectors[:, kept] / np.sqrt(strengths[kept])).T
+    x = weights @ np.asarray(values)
+    size = x.shape[1] // BLOCKS
+    blocks = x[:, : size * BLOCKS].reshape(len(x), BLOCKS, size).swapaxes(0, 1)
+    scaled = jnp.asarray(weights) / spread
+    return Combination(products, scaled, scaled @ mean), blocks @ blocks.swapaxes(1, 2) / size
+
+
+@eqx.filter_jit
+def _standard(
+    products: tuple[Product, ...], symmetric: tuple[bool, ...], pairs: Pairs
+) -> tuple[Float[Array, "product neuron"], Float[Array, " product"], Float[Array, " product"]]:
+    """Products of mean 0 and variance 1, their mean and their standard deviation."""
+    values = _products(products, symmetric, pairs)
+    mean, spread = jnp.mean(values, axis=1), jnp.std(values, axis=1)
+    spread = jnp.where(spread > 1e-10 * jnp.max(spread), spread, jnp.inf)
+    return (values - mean[:, None]) / spread[:, None], mean, spread
+
+
+def _principal(rows: Float[np.ndarray, "row neuron"]) -> Float[np.ndarray, "component row"]:
+    few = rows[:, :_FITTED]
+    strengths, vectors = np.linalg.eigh(few @ few.T / few.shape[1])
+    kept = min(FIELDS, int(np.sum(strengths > 1e-10 * strengths[-1])))
+    return vectors[:, ::-1][:, :kept].T
+
+
+def _products(
+    products: tuple[Product, ...], symmetric: tuple[bool, ...], rows: Pairs
+) -> Float[Array, "product neuron"]:
+    found = []
+    for product, same, (left, right) in zip(products, symmetric, rows, strict=True):
+        a = product.left @ left
+        if same:
+            first, second = np.triu_indices(len(a))
+            found.append(a[first] * a[second])
+        else:
+            b = product.right @ right
+            found.append((a[:, None] * b).reshape(-1, a.shape[-1]))
+    return jnp.concatenate(found)
+
+
+@eqx.filter_jit
+def _fields(controls: Controls, noise: dict[str, Array]) -> dict[str, Pairs]:
+    return _replayed(controls, noise)[0]
+
+
+def replay(controls: Controls, noise: dict[str, Array]) -> Replay:
+    """x of mean-field neurons with these random numbers, in the numbers' precision."""
+    fields, matrices = _replayed(controls, noise)
+    x = {}
+    for name, combination in controls.combinations.items():
+        values = _products(combination.products, controls.symmetric[name], fields[name])
+        x[name] = combination.weights @ values - combination.offset[:, None]
+    return Replay(x, matrices)
+
+
+def _replayed(
+    controls: Controls, noise: dict[str, Array]
+) -> tuple[dict[str, Pairs], tuple[ReplayedMatrix, ...]]:
+    """Pairs of fields of mean-field neurons, (time row, neuron), and the matrices in the end."""
+    equations, drive = controls.equations, controls.drive
+    dtype = jnp.result_type(*noise.values())
+    matrices = tuple(
+        replayed(
+            record,
+            (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]),
+            drive.momentum != 0,
+            matrix.offsets,
+            dtype,
+        )
+        for matrix, record in zip(equations.matrices, controls.records, strict=True)
+    )
+    substeps = drive.ladder[-1].substeps
+    seen = one_pass(equations, noise, matrices, drive, _collect, substeps, residuals=controls.residuals)
+    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.matrices

@@ -1,0 +1,120 @@
+"""Random matrices of finite networks, entry by entry, whose randomness can be shared with mean-field neurons.
+
+`between` draws a matrix in the law of independent N(0, sigma^2) entries. With `shared_with` it has the same law, but
+its products with given vectors follow given numbers, as far as they can: W e_r = Y_r + ..., where Y_r are the numbers
+that a mean-field neuron receives for the direction e_r (`replayed_matrix`). Then the network and the mean-field neurons
+have most of their randomness in common.
+
+How. Let directions be processed in the causal order in which training met them; a direction may depend on all numbers
+of earlier ones. Let u be the part of an input direction that is orthogonal to the earlier ones, of norm 1, and F an
+orthonormal basis of the earlier output directions. Given F^T W, the vector (1 - F F^T) W u is still Gaussian and
+independent of everything before. It is replaced by (1 - F F^T) xi with the numbers xi of this direction:
+
+    W <- W + (1 - F F^T) (xi - W u) u^T
+
+which changes neither F^T W nor the products with earlier directions. Directions of the output side are treated alike.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from fwdmft.meanfield.field_equations import Update
+from fwdmft.meanfield.gaussian_matrix import Law, Product
+from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
+
+
+class ExplicitMatrix(NamedTuple):
+    """A bank of matrices W_k (offset, out neuron, in neuron). It needs no noise and no coordinates."""
+
+    weights: Trained
+
+    def apply(self, v: Array, noise: Array, law: Law) -> tuple["ExplicitMatrix", Product]:
+        """W v / sqrt(N_in) for vectors v (vector, position, in neuron)."""
+        return self, _product(self.weights.value, v, law)
+
+    def apply_transposed(self, v: Array, noise: Array, law: Law) -> tuple["ExplicitMatrix", Product]:
+        """W^T v / sqrt(N_out) for vectors v (vector, place, out neuron)."""
+        return self, _product(jnp.swapaxes(self.weights.value, 1, 2), v, law.transposed())
+
+    def learn(
+        self, signal: Array, signal_coordinates: Array, v: Array, v_coordinates: Array, law: Law, update: Update
+    ) -> "ExplicitMatrix":
+        """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in)."""
+        gain = jnp.einsum("mao,mkai->koi", signal, _read(v, law)) / (law.taps.offsets * v.shape[-1]) ** 0.5
+        return ExplicitMatrix(heavy_ball(self.weights, gain, update))
+
+
+def _product(weights: Float[Array, "offset out in"], v: Float[Array, "vector position in"], law: Law) -> Product:
+    value = jnp.einsum("koi,mkai->mao", weights, _read(v, law)) / (law.taps.offsets * v.shape[-1]) ** 0.5
+    return Product(value, jnp.zeros((0, *v.shape[:2]), v.dtype))
+
+
+def _read(v: Float[Array, "vector position neuron"], law: Law) -> Float[Array, "vector offset place neuron"]:
+    """What every offset and place reads."""
+    if law.taps.simple:
+        return v[:, None]
+    return jnp.moveaxis(law.taps.read(jnp.swapaxes(v, 1, 2)), 1, -1)
+
+
+def between(neurons: tuple[int, int], law: Law, momentum: bool, key: Array, dtype: object) -> ExplicitMatrix:
+    """A bank with independent entries. neurons: in, out."""
+    shape = (law.taps.offsets, neurons[1], neurons[0])
+    return ExplicitMatrix(at_rest(law.sigma * jax.random.normal(key, shape, dtype), momentum))
+
+
+class Directions(NamedTuple):
+    """Directions of one side in their order, and the N(0, 1) numbers that belong to the products with them."""
+
+    vectors: Float[Array, "direction source"]
+    numbers: Float[Array, "direction offset target"]
+
+
+def shared_with(
+    matrix: ExplicitMatrix,
+    forward: Directions,
+    backward: Directions,
+    order: tuple[Bool[Array, " event"], Int[Array, " event"]],
+    law: Law,
+) -> ExplicitMatrix:
+    """The matrix with products that follow the numbers of the directions; the law of its entries stays the same.
+
+    order: for every event, whether the direction is one of the backward side, and its number. An event of a number
+    beyond the last direction does nothing.
+    """
+    weights = matrix.weights.value
+    rows_in, rows_out = forward.vectors.shape[1], backward.vectors.shape[1]
+
+    def forward_event(carry: tuple[Array, Array, Array], number: Array) -> tuple[Array, Array, Array]:
+        w, of_in, of_out = carry
+        unit = _orthogonal(of_in, forward.vectors[number])
+        change = law.sigma * forward.numbers[number] - w @ unit
+        change = change - (change @ of_out.T) @ of_out
+        return w + change[..., None] * unit, of_in.at[number].set(unit), of_out
+
+    def backward_event(carry: tuple[Array, Array, Array], number: Array) -> tuple[Array, Array, Array]:
+        w, of_in, of_out = carry
+        unit = _orthogonal(of_out, backward.vectors[number])
+        change = law.sigma * backward.numbers[number] - unit @ w
+        change = change - (change @ of_in.T) @ of_in
+        return w + unit[:, None] * change[:, None, :], of_in, of_out.at[number].set(unit)
+
+    def event(carry: tuple[Array, Array, Array], which: tuple[Array, Array]) -> tuple[tuple, None]:
+        return jax.lax.cond(which[0], backward_event, forward_event, carry, which[1]), None
+
+    nothing = jnp.zeros((len(forward.vectors), rows_in), weights.dtype)
+    nothing_back = jnp.zeros((len(backward.vectors), rows_out), weights.dtype)
+    (weights, _, _), _ = jax.lax.scan(event, (weights, nothing, nothing_back), order)
+    return ExplicitMatrix(at_rest(weights, matrix.weights.velocity is not None))
+
+
+def _orthogonal(units: Float[Array, "direction neuron"], vector: Float[Array, " neuron"]) -> Float[Array, " neuron"]:
+    """The part of a vector that is orthogonal to orthonormal ones, of norm 1; zero if next to nothing is left."""
+    size = jnp.sqrt(vector @ vector)
+    left = vector - (units @ vector) @ units
+    left = left - (units @ left) @ units
+    norm = jnp.sqrt(left @ left)
+    some = norm > 1e-3 * size
+    return jnp.where(some, left / jnp.where(some, norm, 1.0), 0.0)
