@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 import fwdmft
 from fwdmft.cli import app
-from fwdmft.networks.checkpoint import Checkpoint, beside
+from fwdmft.checkpoint import Checkpoint, beside
 
 SMALL = experiment(
     theory=None,

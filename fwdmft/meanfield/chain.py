@@ -193,9 +193,7 @@ class Chain(FieldEquations):
         for m in reversed(range(len(matrices))):
             g.insert(0, self._field(pull_back[m + 1], above, g))
             signals = (self.wiring.beta * g[0]).reshape(points * outputs, *g[0].shape[2:])
-            matrices[m], product = matrices[m].apply_transposed(
-                signals, noise.get(f"backward_{m + 1}"), self._law(m)
-            )
+            matrices[m], product = matrices[m].apply_transposed(signals, noise.get(f"backward_{m + 1}"), self._law(m))
             coordinates.insert(0, product.coordinates)
             # z is a derivative in single neurons of unequally wide layers, W^T g / sqrt(N_in).
             scale = (self.wiring.widths[m + 1] / self.wiring.widths[m]) ** 0.5

@@ -293,7 +293,14 @@ def _resolve(side: Side, other: Side, v: Array, known: Array, norms: Array, nois
     imagined = jnp.moveaxis(other.basis @ jnp.swapaxes(e, 1, 2) / e.shape[-1], 0, 1)
     image = law.sigma * e + jnp.einsum("kvo,kn->von", told - law.sigma * imagined, other.basis)
     return _Fresh(
-        basis, image, known + correction, basis @ residual.T / size, mixing, told, number.astype(side.rank.dtype), dropped
+        basis,
+        image,
+        known + correction,
+        basis @ residual.T / size,
+        mixing,
+        told,
+        number.astype(side.rank.dtype),
+        dropped,
     )
 
 

@@ -52,7 +52,8 @@ class Sampler(eqx.Module):
 
     def single(self) -> "Sampler":
         """The same in single precision."""
-        return jax.tree.map(lambda a: np.asarray(a, np.float32) if eqx.is_inexact_array(a) else a, self)
+        kinds = {"f": np.float32, "i": np.int32}
+        return jax.tree.map(lambda a: np.asarray(a, kinds.get(a.dtype.kind, a.dtype)) if eqx.is_array(a) else a, self)
 
     def draw(self, key: Array) -> Draws:
         """One draw, without the leading axis."""
@@ -74,7 +75,9 @@ class Sampler(eqx.Module):
         mean = (first + second) / 2
         none = jnp.zeros(0, mean.dtype)
         x = none if found is None else jnp.concatenate([jnp.mean(a, axis=1) for a in found.x.values()])
-        x_first = none if found is None else jnp.concatenate([jnp.mean(a[:, : a.shape[1] // 2], 1) for a in found.x.values()])
+        x_first = (
+            none if found is None else jnp.concatenate([jnp.mean(a[:, : a.shape[1] // 2], 1) for a in found.x.values()])
+        )
         return Draws(mean, (first - second) / 2, whole - mean, x, x_first - x)
 
     def _noise(self, key: Array) -> tuple[dict[str, Array], dict[str, int]]:
@@ -102,9 +105,7 @@ class Sampler(eqx.Module):
         seen = trajectory(equations, noise, tuple(matrices), self.drive, self.observing)
         return jnp.concatenate([a.ravel() for _, a in sorted(self.observing.complete(seen).items())])
 
-    def _shared(
-        self, drawn: ExplicitMatrix, number: int, noise: dict[str, Array], found: Replay
-    ) -> ExplicitMatrix:
+    def _shared(self, drawn: ExplicitMatrix, number: int, noise: dict[str, Array], found: Replay) -> ExplicitMatrix:
         assert self.controls is not None
         matrix, replayed = self.controls.equations.matrices[number], found.matrices[number]
 

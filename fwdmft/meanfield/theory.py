@@ -1,48 +1,51 @@
-"""The theory half of an experiment: infinite width, Sigma, b, and the Monte-Carlo error of each.
+"""The theory half of an experiment: infinite width, Sigma, b, and the error of each.
 
-Infinite width is the mean over R passes with S neurons each. Sigma and b come from R independent samplings that share
-S neurons, or as many as the experiment says. The spread over samplings gives the standard errors. That of the
-infinite width is steadied by Sigma / (R S), what independent neurons would leave (`sobol_error`).
+Infinite width is the mean over R large simulations with S neurons each; their spread, steadied by what independent
+neurons would leave, gives its standard error (`sobol_error`). Sigma and b come from draws of small networks
+(`finite_width`). S and the number of draws follow from a stated error, unless the experiment names them.
 """
 
-import os
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError, InputError
-from fwdmft.meanfield import neurons
-from fwdmft.meanfield.compiling import compiler_options
-from fwdmft.meanfield.dynamics import Drive, Trajectory, make_drive
-from fwdmft.meanfield.field_equations import Bases, FieldEquations, NeuronWeights
-from fwdmft.meanfield.fluctuations import Fluctuations, fluctuations
+from fwdmft.meanfield import neurons, room
+from fwdmft.meanfield.controls import Made, about_mean, make_controls
+from fwdmft.meanfield.dynamics import Drive, make_drive, updates
+from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Wanted, finite_width
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
-from fwdmft.meanfield.lazy import LazyEquations, richness_shift
-from fwdmft.meanfield.passes import Passes, Problem, with_room
+from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.meanfield.responses import is_supported, response_functions
-from fwdmft.meanfield.room import OutOfRoom
+from fwdmft.meanfield.samples import Sampler
+from fwdmft.meanfield.simulation import STRENGTH, Large, Observing, gaussian_matrices, infinite_width
 from fwdmft.optimization import Plan, Rung, ladders
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec
 
-BLOCK = 8
-"""Directions that travel together through the dynamics, at most."""
-
-MEMORY = 1 << 29
-"""Bytes that the directions travelling together through the dynamics may take, about."""
-
-FEW_PROBES, MANY_PROBES = 4, 16
-"""Probes of the complement per sampling, where it hardly matters and where it carries a good part of b."""
-
 DERIVATIVE_TOLERANCE = 1e-4
-"""Relative accuracy of the gradient-flow limit asked of fluctuations and networks, whose own errors are larger."""
+"""Relative accuracy of the gradient-flow limit asked of draws and networks, whose own errors are larger."""
+
+FEWEST, MOST = 1 << 10, 1 << 17
+"""Neurons per simulation: the first try, and the last."""
+
+SHARE = 0.25
+"""The error of q is to be so much smaller than the stated one: q costs little, and b is a difference to it."""
+
+CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
+"""The simulation behind the control variates: most neurons, times of contributions, and what bases may leave out."""
+
+CONTROL_BYTES = 1 << 29
+"""Memory that its record may take."""
 
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, int, int], None]
@@ -52,14 +55,13 @@ Report = Callable[[str, int, int], None]
 class TheoryTask:
     """What the theory is asked.
 
-    equations: at infinite width; their richness is taken to zero if `lazy_scale` is not None.
-    lazy_scale: None for richness of order one; else lim N gamma0(N)^2, what a network of a parameterization whose
-        richness vanishes learns at order 1/N.
-    y: (point, output). train: (point,) mask. save_every: spacing of the saved steps.
+    equations: at infinite width. richness: gamma0 at a width; `lazy` says that it vanishes at infinite width.
+    y: (point, output). train: (point,) mask. times: the saved steps.
     """
 
     equations: FieldEquations
-    lazy_scale: float | None
+    richness: Callable[[int], float]
+    lazy: bool
     y: np.ndarray
     train: np.ndarray
     loss: LossSpec
@@ -72,23 +74,35 @@ class TheoryTask:
         """Observed points, or whatever else a neuron carries a number for: fresh points and input weights."""
         return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
 
+    @property
+    def two_time(self) -> bool:
+        """Whether two-time kernels are computed."""
+        return self.spec.two_time and bool(self.equations.layers)
+
+    @property
+    def at_infinite_width(self) -> FieldEquations:
+        """The equations, or their lazy limit."""
+        return LazyEquations(self.equations) if self.lazy else self.equations
+
+    def drive(self, ladder: tuple[Rung, ...], save_every: int | None = None) -> Drive:
+        """The drive of a large simulation or a draw."""
+        every = self.spec.save_every if save_every is None else save_every
+        return make_drive(self.plan.on_ladder(ladder), self.loss, self.y, self.train, every)
+
     @cached_property
-    def site_numbers(self) -> tuple[int, int]:
-        """How many numbers the fields are of one neuron of every population, and their averages, at one time."""
+    def site_numbers(self) -> int:
+        """How many numbers the fields are of one neuron of every population at one time."""
         equations, few = self.equations, 4
         counts = {population.name: population.gaussians for population in equations.populations}
         counts |= {supply.name: supply.count for supply in equations.supplies}
         noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
-        p = {population.name: jax.ShapeDtypeStruct((few,), float) for population in equations.populations}
 
-        def fields(noise: dict[str, Array], p: NeuronWeights) -> tuple[Any, Any]:
-            state = equations.initial(noise, p, momentum=False)
-            sites = equations.sites(state, equations.forward(state, noise, p)[1], p)
-            return sites, {name: equations.averages(name, sites[name], p[name]) for name in sites}
+        def fields(noise: dict[str, Array]) -> Any:
+            state = equations.initial(noise, gaussian_matrices(equations, noise, False), momentum=False)
+            return equations.sites(equations.forward(state, noise)[1])
 
-        sizes = [sum(a.size for a in jax.tree.leaves(each)) for each in jax.eval_shape(fields, noise, p)]
-        carried = (self.rows - len(self.y)) * (1 + self.y.shape[1])
-        return sizes[0] // few + carried, sizes[1]
+        size = sum(a.size for a in jax.tree.leaves(jax.eval_shape(fields, noise)))
+        return size // few + (self.rows - len(self.y)) * (1 + self.y.shape[1])
 
 
 @dataclass(frozen=True)
@@ -97,8 +111,8 @@ class TheoryResult:
 
     mean: at infinite width, with Monte-Carlo `standard_error`. variance: N Var. bias: N (E q_N - q). Those that were
     not asked for are empty. prediction_covariance: (time, point, output, time, point, output) or None.
-    equal_time_covariances, prediction_biases: N Cov among the outputs of one point (sampling, time, point, output,
-    output) and b of predictions (sampling, time, point, output) as each independent sampling has them, or None.
+    equal_time_covariances, prediction_biases: N Cov among the outputs of one point (group, time, point, output,
+    output) and b of predictions (group, time, point, output) as each group of draws has them, or None.
     layer_covariance: N Cov of the mean diagonals of the layers' kernels (time, kernel, layer, kernel, layer), kernels
     being feature and gradient, or None. Two-time kernels have the axes named in `dims`, which include time.
     responses: A as feature_response, B as gradient_response (matrix, time, point, time', point'), see `responses`, and
@@ -121,67 +135,279 @@ class TheoryResult:
     diagnostics: dict[str, Any] = field(default_factory=dict)
 
 
-def solve(task: TheoryTask, report: Report = lambda stage, done, total: None) -> TheoryResult:
+def solve(
+    task: TheoryTask, report: Report = lambda stage, done, total: None, checkpoint: Checkpoint | None = None
+) -> TheoryResult:
     """Run the theory. Call it where JAX computes in float64.
 
-    Raises ComputationError when training diverges at infinite width or gradient flow does not converge, InputError when
-    responses are asked of a network they are not defined for.
+    Raises ComputationError when training diverges at infinite width, when its vectors are too many for the neurons, or
+    when gradient flow does not converge; InputError when responses are asked of a network they are not defined for.
     """
     check_responses(task)
-    spec = task.spec
+    spec, clock = task.spec, _Clock()
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
-    report("infinite width", 0, spec.replicates)
     fine, coarse = gradient_flow_ladders(task)
-    task, mean, spread, bases = _infinite_width(task, fine, report)
-    result: dict[str, Any] = {
-        "times": task.times,
-        "dims": task.equations.dims | (TWO_TIME_DIMS if two_time(task) else {}),
-        "mean": mean,
-        "standard_error": spread,
-    }
-    result["diagnostics"] = {"neurons": spec.neurons, "substeps": fine[-1].substeps} | _bases_diagnostics(bases)
-    if spec.responses:
-        result["responses"] = _responses(task, report)
-    if spec.fluctuations or spec.bias:
-        samples = _replicates(task, coarse, report)
-        result |= _summary(task, samples, spread, coarse)
-        result["diagnostics"] |= _diagnostics(samples)
-    return TheoryResult(**result)
-
-
-def _infinite_width(
-    task: TheoryTask, ladder: tuple[Rung, ...], report: Report
-) -> tuple[TheoryTask, Arrays, Arrays, Bases]:
-    """Mean over R passes with S neurons each, its standard error from their spread, and the largest of all bases.
-
-    The task comes back with as much room for bases as that takes.
-    """
-    passes, bases = [], []
-    for replicate in range(task.spec.replicates):
-        task, seen = _plain_pass(task, task.spec.neurons, replicate, ladder)
-        passes.append(_numpy(seen.seen))
-        bases.append(seen.bases)
-        check_finite(passes[-1]["prediction"], task.times)
-        report("infinite width", replicate + 1, task.spec.replicates)
-    most = jax.tree.map(lambda *each: np.max(each, axis=0), *bases)
-    return replace(task, equations=task.equations.fitted(most)), *_mean_and_error(passes), most
-
-
-def _plain_pass(
-    task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]
-) -> tuple[TheoryTask, Trajectory]:
-    """One pass, and the task with room for what it needed."""
-    equations, seen = with_room(
-        task.equations, lambda equations: _problem(replace(task, equations=equations), count, replicate, ladder)[0]
+    infinite = _infinite_width(task, fine, report)
+    result: dict[str, Any] = {"times": task.times, "diagnostics": {"substeps": fine[-1].substeps}}
+    result["diagnostics"]["seconds_infinite_width"] = clock.lap()
+    if infinite is not None:
+        task = replace(task, equations=task.equations.with_room(_capacities(infinite.equations)))
+        result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
+        if spec.responses:
+            result["responses"] = _responses(task, infinite.neurons, report)
+    elif spec.responses:
+        raise _too_many_vectors(MOST if spec.neurons is None else spec.neurons)
+    corrections = None
+    if spec.fluctuations or spec.bias or infinite is None:
+        made = _controls(task, coarse, infinite)
+        result["diagnostics"]["seconds_controls"] = clock.lap()
+        corrections = _finite_width(task, coarse, infinite, made, report, checkpoint)
+        result["diagnostics"] |= _draw_diagnostics(corrections, made) | {"seconds_draws": clock.lap()}
+    return TheoryResult(
+        dims=task.equations.dims | (TWO_TIME_DIMS if task.two_time else {}),
+        **result,
+        **_summary(task, infinite, corrections),
     )
-    return replace(task, equations=equations), seen
+
+
+class _Clock:
+    """Processor seconds between laps."""
+
+    def __init__(self) -> None:
+        self._last = time.process_time()
+
+    def lap(self) -> float:
+        now = time.process_time()
+        seconds, self._last = now - self._last, now
+        return seconds
+
+
+class Infinite(NamedTuple):
+    """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took."""
+
+    each: dict[str, np.ndarray]
+    neurons: int
+    bases: room.Bases
+    equations: FieldEquations
+
+    @property
+    def mean(self) -> Arrays:
+        return {name: a.mean(axis=0) for name, a in self.each.items()}
+
+    @property
+    def spread(self) -> Arrays:
+        """Standard error of the mean, from the spread alone."""
+        return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
+
+
+def _infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
+    """As many neurons as the error asks for; None if the vectors of training are too many for them."""
+    spec, count = task.spec, task.spec.neurons or FEWEST
+    while True:
+        found = _simulations(task, count, ladder, report)
+        if spec.neurons is not None or count >= MOST:
+            return found
+        if found is not None:
+            error = max(_relative(found.spread[name], found.mean[name]) for name in JUDGED)
+            if error <= SHARE * spec.relative_error:
+                return found
+            excess = error / (SHARE * spec.relative_error)
+            count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
+        else:
+            count *= 4
+        count = min(count, MOST)
+
+
+def _relative(error: np.ndarray, value: np.ndarray) -> float:
+    size = float(np.sqrt(np.mean(value**2)))
+    return float(np.sqrt(np.mean(error**2))) / size if size > 0 else 0.0
+
+
+def _simulations(task: TheoryTask, count: int, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
+    found: list[Large] = []
+    equations, stage = task.at_infinite_width, f"infinite width, {count} neurons"
+    for replicate in range(task.spec.replicates):
+        report(stage, replicate, task.spec.replicates)
+        large = _large(task, equations, count, replicate, ladder)
+        if large is None:
+            return None
+        check_finite(large.seen["prediction"], task.times)
+        equations = large.equations
+        found.append(large)
+    report(stage, task.spec.replicates, task.spec.replicates)
+    each = {name: np.stack([large.seen[name] for large in found]) for name in found[0].seen}
+    bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(large.bases for large in found), strict=True)))
+    return Infinite(each, count, bases, equations)
+
+
+def _large(
+    task: TheoryTask, equations: FieldEquations, count: int, replicate: int, ladder: tuple[Rung, ...]
+) -> Large | None:
+    def draw(equations: FieldEquations) -> dict[str, Array]:
+        return _noise(equations, count, task.spec.seed, replicate)
+
+    return infinite_width(equations, draw, task.drive(ladder), Observing(task.two_time))
+
+
+def _noise(equations: FieldEquations, count: int, seed: int, replicate: int) -> dict[str, Array]:
+    noise = neurons.sample(equations.populations, equations.supplies, count, seed, replicate)
+    return {name: jnp.asarray(a) for name, a in noise.items()}
+
+
+def _capacities(equations: FieldEquations) -> tuple[tuple[int, int], ...]:
+    return tuple(matrix.capacities for matrix in equations.matrices)
+
+
+def _too_many_vectors(count: int) -> ComputationError:
+    return ComputationError(
+        f"random matrices act on too many independent vectors for {count} sample neurons; expected at least "
+        f"{room.NEURONS_PER_VECTOR} times as many neurons as vectors: raise theory.neurons or theory.basis_tolerance"
+    )
+
+
+def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | None) -> Made | None:
+    """Control variates, whose means are those of all neurons behind q; None if they would cost too much.
+
+    Then the sampling errors of q and of these means cancel, as far as control variates tell q.
+    """
+    if infinite is None or task.plan.stream is not None:
+        return None
+    count = min(CONTROL_NEURONS, infinite.neurons)
+    # In the lazy limit nothing moves, so the first forward pass tells all.
+    plan = replace(task.plan, learning_rates=np.zeros(1), batches=None) if task.lazy else task.plan
+    equations = task.equations.with_richness(1.0) if task.lazy else task.equations
+    loose = equations.resolving(max(CONTROL_TOLERANCE, task.spec.basis_tolerance))
+    drive = make_drive(plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES))
+    seed = task.spec.seed
+    fitted = infinite_width(loose, lambda e: _noise(e, count, seed, 0), drive, Observing())
+    if fitted is None or _record_bytes(fitted.equations, drive, ladder) > CONTROL_BYTES:
+        return None
+    made = make_controls(fitted.equations, _noise(fitted.equations, count, seed, 0), drive)
+    every = (_noise(fitted.equations, infinite.neurons, seed, i) for i in range(task.spec.replicates))
+    return made._replace(controls=about_mean(made.controls, every))
+
+
+def _record_bytes(equations: FieldEquations, drive: Drive, ladder: tuple[Rung, ...]) -> int:
+    blocks = updates(drive, ladder[-1].substeps)
+    numbers = sum(
+        vectors * (own + other * matrix.offsets + vectors)
+        for matrix in equations.matrices
+        for own, other, vectors in zip(matrix.capacities, matrix.capacities[::-1], matrix.blocks, strict=True)
+    )
+    return 8 * blocks * numbers
+
+
+def _finite_width(
+    task: TheoryTask,
+    ladder: tuple[Rung, ...],
+    infinite: Infinite | None,
+    made: Made | None,
+    report: Report,
+    checkpoint: Checkpoint | None,
+) -> FiniteWidth:
+    spec = task.spec
+    drive, observing = task.drive(ladder), Observing(task.two_time, bool(task.equations.layers))
+
+    def sampler(width: int) -> Sampler:
+        narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, 2 * width))
+        return Sampler(narrow, wide, drive, made.controls if made else None, width, observing)
+
+    covariances = made.covariances if made else np.zeros((1, 0, 0))
+    q = None
+    if infinite is not None:
+        q = infinite.mean | _strength(infinite.mean), infinite.spread | _strength(infinite.spread)
+    wanted = Wanted(
+        spec.relative_error, spec.bias, spec.draws, spec.draw_width, spec.covariance and spec.fluctuations, spec.seed
+    )
+    return finite_width(sampler, covariances, q, wanted, report, checkpoint)
+
+
+def _strength(q: Arrays) -> Arrays:
+    if "feature_kernel" not in q:
+        return {}
+    from fwdmft.meanfield.layers import strengths
+
+    return {
+        STRENGTH: np.asarray(strengths({name: jnp.asarray(q[name]) for name in ("feature_kernel", "gradient_kernel")}))
+    }
+
+
+def _summary(task: TheoryTask, infinite: Infinite | None, corrections: FiniteWidth | None) -> dict[str, Any]:
+    """What the result holds of q, Sigma and b."""
+    if corrections is None:
+        assert infinite is not None
+        return {"mean": infinite.mean, "standard_error": infinite.spread}
+    found, layout, spec = corrections.estimates, corrections.layout, task.spec
+    limits = found.mean + 2 * found.change
+    limit = limits.mean(axis=0), limits.std(axis=0, ddof=1) / np.sqrt(len(limits))
+    flat = {"sigma": found.sigma, "bias": (corrections.bias.value, corrections.bias.error), "limit": limit}
+    named = {name: [layout.split(a) for a in pair] for name, pair in flat.items()}
+    for parts in named.values():
+        for part in parts:
+            part.pop(STRENGTH, None)
+    variance = named["sigma"][0]
+    if infinite is None:
+        summary: dict[str, Any] = {"mean": named["limit"][0], "standard_error": named["limit"][1]}
+    else:
+        neurons_in_all = infinite.neurons * task.spec.replicates
+        errors = {
+            name: sobol_error(spread, np.maximum(variance[name], 0) / neurons_in_all)
+            for name, spread in infinite.spread.items()
+        }
+        summary = {"mean": infinite.mean, "standard_error": errors}
+    outputs, layers = layout.split_pairs(found.pairs)
+    summary["equal_time_covariances"] = outputs
+    if spec.fluctuations:
+        summary |= {"variance": variance, "variance_standard_error": named["sigma"][1]}
+        summary["layer_covariance"] = None if layers is None else layers.mean(axis=0)
+        if found.full is not None:
+            shape = layout.shapes["prediction"]
+            summary["prediction_covariance"] = found.full.reshape(*shape, *shape)
+    if spec.bias:
+        summary |= {"bias": named["bias"][0], "bias_standard_error": named["bias"][1]}
+        summary["prediction_biases"] = layout.split(corrections.bias.groups)["prediction"]
+    return summary
+
+
+def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
+    """Standard error of an observable from its spread over few Sobol samplings.
+
+    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
+    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
+    Sobol points do better than those; the mean of both estimates (in variance) is returned.
+    """
+    expected = float(np.sum(independent))
+    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
+    return np.sqrt((spread**2 + gain * independent) / 2)
+
+
+def _draw_diagnostics(found: FiniteWidth, made: Made | None) -> dict[str, Any]:
+    """draws, draw_width; relative errors reached; what control variates leave; and the self-check.
+
+    self_check: q from draws alone, E q_n less b/n, less q of the large simulation, in standard errors, root mean square
+    and largest, over f and K.
+    """
+    estimates, layout = found.estimates, found.layout
+    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, found.bias.check))
+    whole = float(np.sum(variance["prediction"]))
+    scores = np.concatenate([check[name][variance[name] > 0] for name in JUDGED])
+    return {
+        "draws": found.draws,
+        "draw_width": found.width,
+        "relative_error_variance": found.errors["sigma"],
+        "relative_error_bias": found.errors["bias"],
+        "control_variates": 0 if made is None else made.controls.count,
+        "variance_left": float(np.sum(variance["prediction"] * left["prediction"])) / whole if whole > 0 else 0.0,
+        "self_check": float(np.sqrt(np.mean(scores**2))) if scores.size else 0.0,
+        "self_check_largest": float(np.max(np.abs(scores), initial=0.0)),
+    }
 
 
 def check_responses(task: TheoryTask) -> None:
     """Raise InputError if response functions are asked for where they cannot be computed."""
     expected = {
         "a plain, fully connected network with two hidden layers or more, and one output": is_supported(task.equations),
-        "a richness of order one, as without it neurons do not respond": task.lazy_scale is None,
+        "a richness of order one, as without it neurons do not respond": not task.lazy,
         "gradient descent, of which every step is kept in mind": task.plan.tolerance is None,
     }
     for needed, given in expected.items():
@@ -189,34 +415,38 @@ def check_responses(task: TheoryTask) -> None:
             raise InputError("theory.responses", True, f"false, or {needed}")
 
 
-def _responses(task: TheoryTask, report: Report) -> Arrays:
-    """Means over the passes of the infinite width, each with its share of the neurons, and standard errors."""
+def _responses(task: TheoryTask, count: int, report: Report) -> Arrays:
+    """Means over the simulations of the infinite width, each with its share of the neurons, and standard errors."""
     spec, kept = task.spec, np.asarray(task.times)
-    every_step = replace(task, spec=spec.model_copy(update={"save_every": 1, "two_time": False}))
+    drive = task.drive(task.plan.ladder, save_every=1)
     samples = []
     for replicate in range(spec.replicates):
         report("responses", replicate, spec.replicates)
-        problem, p = _problem(every_step, spec.neurons, replicate, task.plan.ladder)
-        found = response_functions(problem.smoothed(), p, -(-spec.neurons // spec.replicates))
+        noise = _noise(task.equations, count, spec.seed, replicate)
+        found = response_functions(task.equations, noise, drive, -(-count // spec.replicates))
         pair = {"feature_response": found.feature, "gradient_response": found.gradient}
         samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=3) for name, a in pair.items()})
     report("responses", spec.replicates, spec.replicates)
-    mean, error = _mean_and_error(samples)
-    return mean | {f"{name}_standard_error": value for name, value in error.items()}
+    stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
+    error = {f"{name}_standard_error": a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in stacked.items()}
+    return {name: a.mean(axis=0) for name, a in stacked.items()} | error
 
 
 def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Rung, ...]]:
-    """Step-halving ladders that reach the plan's tolerance, and a cruder one for derivatives and networks.
+    """Step-halving ladders that reach the plan's tolerance, and a cruder one for draws and networks.
 
     Plain gradient descent needs one rung. Raises ComputationError when the longest ladder does not suffice.
     """
     tolerance = task.plan.tolerance
     if tolerance is None:
         return task.plan.ladder, task.plan.ladder
-    coarse, before, change = None, None, np.inf
+    equations, coarse, before, change = task.at_infinite_width, None, None, np.inf
+    count = min(task.spec.neurons or FEWEST, FEWEST)
     for ladder in ladders():
-        task, seen = _plain_pass(task, min(task.spec.neurons, 1024), 0, ladder)
-        f = np.asarray(seen.seen["prediction"])
+        large = _large(task, equations, count, 0, ladder)
+        if large is None:
+            raise _too_many_vectors(count)
+        equations, f = large.equations, large.seen["prediction"]
         if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
             change = float(np.max(np.abs(f - before)) / max(np.max(np.abs(f)), np.finfo(float).tiny))
             coarse = ladder if coarse is None and change < DERIVATIVE_TOLERANCE else coarse
@@ -239,156 +469,8 @@ def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
         )
 
 
-def _problem(task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]) -> tuple[Problem, NeuronWeights]:
-    drive = _drive(task, ladder)
-    equations = task.equations if task.lazy_scale is None else LazyEquations(task.equations)
-    noise = neurons.sample(equations.populations, equations.supplies, count, task.spec.seed, replicate)
-    problem = Problem(equations, jax.tree.map(jnp.asarray, noise), drive, two_time(task))
-    return problem, problem.equal_weights()
-
-
-def two_time(task: TheoryTask) -> bool:
-    """Whether two-time kernels are computed."""
-    return task.spec.two_time and bool(task.equations.layers)
-
-
-def _drive(task: TheoryTask, ladder: tuple[Rung, ...]) -> Drive:
-    return make_drive(task.plan.on_ladder(ladder), task.loss, task.y, task.train, task.spec.save_every)
-
-
-def _replicates(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> list[Fluctuations]:
-    """Fluctuations from each independent sampling (numbered from 1; 0 is that of the infinite-width pass).
-
-    Samplings run in threads of their own, as many as there are processors: a pass over few points keeps one busy.
-    """
-    spec = task.spec
-    count = (spec.fluctuation_neurons or spec.neurons) // spec.replicates
-    options = compiler_options(
-        float(count) * task.site_numbers[0] * sum(rung.substeps for rung in ladder) * task.plan.steps
-    )
-    passes = Passes(*_problem(task, count, 1, ladder), direction_block(task), spec.bias, options)
-    shares = [0.0] * spec.replicates
-
-    def one(replicate: int) -> Fluctuations:
-        def progress(share: float) -> None:
-            shares[replicate] = share
-            report("fluctuations", round(100 * sum(shares)), 100 * spec.replicates)
-
-        # JAX keeps its precision setting per thread.
-        with jax.enable_x64(True):
-            problem, p = _problem(task, count, replicate + 1, ladder)
-            return fluctuations(
-                passes,
-                problem,
-                p,
-                covariance=spec.covariance and spec.fluctuations,
-                max_rank=spec.rank,
-                tolerance=spec.tolerance,
-                probes=probe_count(task),
-                seed=spec.seed + replicate,
-                progress=progress,
-            )
-
-    report("fluctuations", 0, 100 * spec.replicates)
-    try:
-        with ThreadPoolExecutor(max_workers=concurrent_replicates(task)) as pool:
-            return list(pool.map(one, range(spec.replicates)))
-    except OutOfRoom as error:
-        return _replicates(replace(task, equations=task.equations.fitted(error.bases)), ladder, report)
-
-
-def probe_count(task: TheoryTask) -> int:
-    """Random directions per sampling: few suffice without Gaussian matrices."""
-    return task.spec.probes or (FEW_PROBES, MANY_PROBES)[bool(task.equations.supplies)]
-
-
-def concurrent_replicates(task: TheoryTask) -> int:
-    """How many samplings run at once: with Gaussian matrices a pass is made of products that use all processors."""
-    return 1 if task.equations.supplies else min(task.spec.replicates, os.cpu_count() or 1)
-
-
-def direction_block(task: TheoryTask) -> int:
-    """Directions that travel together, so that they fit into `MEMORY`."""
-    return int(np.clip(MEMORY // direction_bytes(task), 1, BLOCK))
-
-
-def direction_bytes(task: TheoryTask) -> int:
-    """Estimated bytes of one direction: derivatives of the neurons' fields, of their averages, of every observable."""
-    count = (task.spec.fluctuation_neurons or task.spec.neurons) // task.spec.replicates
-    points, outputs = task.y.shape
-    observables = 4 * len(task.times) * (points * outputs + points**2 * (1 + 2 * outputs**2))
-    per_neuron, averages = task.site_numbers
-    return 8 * (12 * (count * per_neuron + averages) + observables)
-
-
-def _summary(task: TheoryTask, samples: list[Fluctuations], spread: Arrays, ladder: tuple[Rung, ...]) -> dict[str, Any]:
-    """Means over replicates and standard errors from their spread; `spread`: standard error of the infinite width."""
-    variance, variance_error = _mean_and_error([s.variance for s in samples])
-    passes = task.spec.neurons * task.spec.replicates
-    summary: dict[str, Any] = {
-        "standard_error": {name: sobol_error(spread[name], v / passes) for name, v in variance.items()},
-        "equal_time_covariances": np.stack([s.equal_time_covariance for s in samples]),
-    }
-    if task.spec.fluctuations:
-        summary |= {"variance": variance, "variance_standard_error": variance_error}
-        together = [s.layer_covariance for s in samples if s.layer_covariance is not None]
-        if together:
-            summary["layer_covariance"] = np.mean(together, axis=0)
-        if task.spec.covariance:
-            size = samples[0].equal_time_covariance.shape[:3]
-            full = sum(s.prediction_covariance for s in samples if s.prediction_covariance is not None)
-            summary["prediction_covariance"] = (np.asarray(full) / len(samples)).reshape(*size, *size)
-    if task.spec.bias:
-        bias, bias_error = _mean_and_error([s.bias for s in samples])
-        shifts = _lazy_bias(task, ladder)
-        for name, shift in shifts.items():
-            bias[name] = bias[name] + shift
-        each = np.stack([s.bias["prediction"] for s in samples]) + shifts.get("prediction", 0.0)
-        summary |= {"bias": bias, "bias_standard_error": bias_error, "prediction_biases": each}
-    return summary
-
-
-def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
-    """Standard error of an observable from its spread over few Sobol samplings.
-
-    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
-    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
-    Sobol points do better than those; the mean of both estimates (in variance) is returned.
-    """
-    expected = float(np.sum(independent))
-    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
-    return np.sqrt((spread**2 + gain * independent) / 2)
-
-
-def _lazy_bias(task: TheoryTask, ladder: tuple[Rung, ...]) -> Arrays:
-    """What networks whose richness vanishes like sqrt(lazy_scale / N) learn at order 1/N."""
-    if task.lazy_scale is None:
-        return {}
-    problem, p = _problem(task, task.spec.neurons, 0, ladder)
-    shift = richness_shift(replace(problem, equations=task.equations.smoothed()), p)
-    return {name: task.lazy_scale * value for name, value in _numpy(shift).items()}
-
-
-def _mean_and_error(samples: list[Arrays]) -> tuple[Arrays, Arrays]:
-    stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
-    error = {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in stacked.items()}
-    return {name: a.mean(axis=0) for name, a in stacked.items()}, error
-
-
-def _bases_diagnostics(bases: Bases) -> Arrays:
+def _bases_diagnostics(infinite: Infinite) -> Arrays:
     """Ranks and dropped shares, forward and backward side of each matrix in turn; none without matrices."""
-    if not bases.rank.size:
+    if not infinite.bases.rank.size:
         return {}
-    return {"basis_rank": np.asarray(bases.rank), "basis_dropped_residual": np.asarray(bases.dropped)}
-
-
-def _diagnostics(samples: list[Fluctuations]) -> dict[str, Any]:
-    return {
-        "influence_rank": max(s.rank for s in samples),
-        "influence_remainder": max(s.remainder for s in samples),
-        "probe_variance": max(s.probe_variance for s in samples),
-    }
-
-
-def _numpy(tree: dict[str, Array]) -> Arrays:
-    return {name: np.asarray(value) for name, value in tree.items()}
+    return {"basis_rank": infinite.bases.rank, "basis_dropped_residual": infinite.bases.dropped}
