@@ -19,7 +19,9 @@ from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
 from fwdmft.errors import InputError
 from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.theory import TheoryTask, gradient_flow_ladders, solve
+from fwdmft.meanfield.infinite_width import gradient_flow_ladders
+from fwdmft.meanfield.task import TheoryTask
+from fwdmft.meanfield.theory import solve
 from fwdmft.networks.ensemble import WidthStatistics, statistics_bytes, train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.meanfield.field_equations import Update
@@ -59,7 +60,7 @@ def _read(v: Float[Array, "vector position neuron"], law: Law) -> Float[Array, "
     return jnp.moveaxis(law.taps.read(jnp.swapaxes(v, 1, 2)), 1, -1)
 
 
-def between(neurons: tuple[int, int], law: Law, momentum: bool, key: Array, dtype: object) -> ExplicitMatrix:
+def between(neurons: tuple[int, int], law: Law, momentum: bool, key: Array, dtype: DTypeLike) -> ExplicitMatrix:
     """A bank with independent entries. neurons: in, out."""
     shape = (law.taps.offsets, neurons[1], neurons[0])
     return ExplicitMatrix(at_rest(law.sigma * jax.random.normal(key, shape, dtype), momentum))

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from fwdmft.checkpoint import Checkpoint
+from fwdmft.errors import ComputationError
 from fwdmft.in_order import in_order
 from fwdmft.meanfield import samples
 from fwdmft.meanfield.next_order import Bias, bias
@@ -28,8 +29,8 @@ MOST = 1 << 15
 NARROWEST, WIDEST = 16, 256
 """Widths n that are tried."""
 
-NEXT_ORDER = 0.3
-"""Largest (V_2n - V_n) / V_n, root mean square, at which Richardson's extrapolation is trusted."""
+NEXT_ORDER = 0.7
+"""Share of the stated error that the next order in 1/n may have in Sigma, see `_judged`."""
 
 LESS_PRECISE = 10.0
 """b is a small difference: its error relative to its root mean square may be so many times larger."""
@@ -157,79 +158,114 @@ class FiniteWidth:
     errors: dict[str, float]
 
 
+Known = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+"""q at infinite width and its standard error, by name."""
+
+
+class _Drawing:
+    """Draws at one width, and what they say so far."""
+
+    def __init__(
+        self, source: Sampler, covariances: np.ndarray, wanted: Wanted, report: Report, checkpoint: Checkpoint | None
+    ):
+        self.source, self.width = source.single(), source.width
+        self.layout = Layout(samples.observable_shapes(self.source))
+        self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
+        self._full = self.layout.slices["prediction"] if wanted.covariance else None
+        stored = None if checkpoint is None else checkpoint.load(self._part)
+        self._drawn = Drawn(_chunk(self.layout)) if stored is None else Drawn.of(stored)
+
+    @property
+    def _part(self) -> str:
+        return f"draws-{self.width}"
+
+    @property
+    def count(self) -> int:
+        return self._drawn.count
+
+    def extend(self, count: int) -> Estimates:
+        """Estimates from at least so many draws."""
+        stage = f"networks of width {self.width} and {2 * self.width}"
+        for found in self._draws(count):
+            self._drawn.take(found, self._full, self.layout.pairs)
+            if self._checkpoint is not None:
+                self._checkpoint.offer(self._part, self._drawn.arrays)
+            self._report(stage, min(self.count, count), count)
+        return estimates(self._drawn.groups, self.width, self._covariances, self._full, self.layout.pairs)
+
+    def _draws(self, count: int) -> Iterator[dict[str, np.ndarray]]:
+        """Chunk by chunk; as many for every group, if they suffice."""
+        chunk = self._drawn.chunk
+        chunks = max(-(-count // chunk), 2)
+        if chunks >= GROUPS:
+            chunks = -(-chunks // GROUPS) * GROUPS
+
+        def work(number: int) -> dict[str, np.ndarray]:
+            # JAX keeps its precision setting per thread.
+            with jax.enable_x64(False):
+                root = jax.random.fold_in(jax.random.fold_in(jax.random.key(self._wanted.seed), self.width), number)
+                found = samples.draws(self.source, jax.random.split(root, chunk))
+                return {name: np.asarray(a) for name, a in found._asdict().items()}
+
+        return in_order(work, range(self._drawn.done, chunks))
+
+
 def finite_width(
     sampler: Callable[[int], Sampler],
     covariances: np.ndarray,
-    q: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None,
+    q: Known | None,
     wanted: Wanted,
     report: Report,
     checkpoint: Checkpoint | None = None,
 ) -> FiniteWidth:
     """Sigma and b.
 
-    sampler: draws at a width. covariances: of the control variates (block, component, component). q: at infinite
-    width, and by what share of Sigma^(1/2) it may be off, both in flat order by name; None if it is not known.
+    sampler: draws at a width. covariances: of the control variates (block, component, component). q: None if it is not
+    known. Raises ComputationError if networks of the largest width diverge.
     """
     width = wanted.width or NARROWEST
     while True:
-        source = sampler(width).single()
-        layout = Layout(samples.observable_shapes(source))
-        stored = None if checkpoint is None else checkpoint.load(f"draws-{width}")
-        drawn = Drawn(_chunk(layout)) if stored is None else Drawn.of(stored)
-        stage = f"networks of width {width} and {2 * width}"
-
-        def extend(count: int) -> Estimates:
-            full = layout.slices["prediction"] if wanted.covariance else None
-            pairs = layout.pairs
-            for found in _draw(source, drawn, count, wanted.seed, width):
-                drawn.take(found, full, pairs)
-                if checkpoint is not None:
-                    checkpoint.offer(f"draws-{width}", drawn.arrays)
-                report(stage, min(drawn.done * drawn.chunk, count), count)
-            return estimates(drawn.groups, width, covariances, full, pairs)
-
-        pilot = extend(min(PILOT, wanted.draws or PILOT))
-        if wanted.width or width >= WIDEST or _next_order(pilot, layout) < NEXT_ORDER:
+        drawing = _Drawing(sampler(width), covariances, wanted, report, checkpoint)
+        found = drawing.extend(min(PILOT, wanted.draws or PILOT))
+        last = wanted.width is not None or width >= WIDEST
+        finite = bool(np.isfinite(found.sigma[0]).all())
+        excess = _next_order(found, drawing.layout) / _allowed(wanted.error) if finite else 2.0
+        if finite and (last or excess <= 1):
             break
-        width *= 2
-    found, count = pilot, drawn.count
-
-    def judged(found: Estimates) -> FiniteWidth:
-        return _judged(found, layout, width, count, q)
-
-    while count < (wanted.draws or MOST):
-        needed = wanted.draws or min(MOST, _needed(judged(found), wanted))
-        if needed <= count:
+        if last:
+            raise ComputationError(
+                f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
+                "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
+            )
+        # The next order falls like 1/n.
+        width = min(width * 2 ** int(np.ceil(np.log2(excess))), WIDEST)
+    judged = _judged(found, drawing, q)
+    while drawing.count < (wanted.draws or MOST):
+        needed = wanted.draws or min(MOST, _needed(judged, wanted))
+        if needed <= drawing.count:
             break
         # The error is known roughly at first: no more than four times as many at once.
-        found = extend(min(needed, 4 * count) if wanted.draws is None else needed)
-        count = drawn.count
-    return judged(found)
+        found = drawing.extend(needed if wanted.draws else min(needed, 4 * drawing.count))
+        judged = _judged(found, drawing, q)
+    return judged
 
 
-def _judged(
-    found: Estimates,
-    layout: Layout,
-    width: int,
-    count: int,
-    q: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None,
-) -> FiniteWidth:
+def _judged(found: Estimates, drawing: _Drawing, q: Known | None) -> FiniteWidth:
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
-    relative = np.zeros(layout.size)
+    layout = drawing.layout
+    relative, next_order = np.zeros(layout.size), np.zeros(layout.size)
     for where in layout.slices.values():
         relative[where] = 2 * _excess(found, where)
-    sigma, error = found.sigma
-    next_order = np.zeros(layout.size)
-    for where in layout.slices.values():
         next_order[where] = 0.5 * relative[where] ** 2 * _rms(found.variance[where])
+    sigma, error = found.sigma
     found = found._replace(sigma=(sigma, np.hypot(error, np.where(found.variance > 0, next_order, 0.0))))
-    flat = None
+    known, off = None, None
     if q is not None:
-        left = np.clip(found.left, 0.0, 1.0)
-        flat = layout.join(q[0]), layout.join(q[1]) * np.sqrt(left)
-    b = bias(found.mean, found.change, width, *(flat or (None, None)), relative)
+        known, off = layout.join(q[0]), layout.join(q[1]) * np.sqrt(np.clip(found.left, 0.0, 1.0))
+    b = bias(found.mean, found.change, drawing.width, known, off, relative)
     pairs = {"sigma": found.sigma, "bias": (b.value, b.error)}
-    return FiniteWidth(found, b, layout, width, count, {name: _reached(pair, layout) for name, pair in pairs.items()})
+    errors = {name: _reached(pair, layout) for name, pair in pairs.items()}
+    return FiniteWidth(found, b, layout, drawing.width, drawing.count, errors)
 
 
 def draw_numbers(observables: int) -> int:
@@ -246,22 +282,6 @@ def _chunk(layout: Layout) -> int:
     return int(np.clip(_NUMBERS // (3 * layout.size), 8, 64))
 
 
-def _draw(source: Sampler, drawn: Drawn, count: int, seed: int, width: int) -> Iterator[dict[str, np.ndarray]]:
-    """Draws until there are at least `count`, chunk by chunk; a multiple of a chunk for every group, if they suffice."""
-    chunks = max(-(-count // drawn.chunk), 2)
-    if chunks >= GROUPS:
-        chunks = -(-chunks // GROUPS) * GROUPS
-
-    def work(number: int) -> dict[str, np.ndarray]:
-        # JAX keeps its precision setting per thread.
-        with jax.enable_x64(False):
-            root = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), width), number)
-            found = samples.draws(source, jax.random.split(root, drawn.chunk))
-            return {name: np.asarray(a) for name, a in found._asdict().items()}
-
-    return in_order(work, range(drawn.done, chunks))
-
-
 def _rms(a: np.ndarray) -> float:
     return float(np.sqrt(np.mean(a**2)))
 
@@ -271,6 +291,11 @@ def _excess(found: Estimates, where: slice) -> float:
     growth, error = (a[where] for a in found.growth)
     size = _rms(found.variance[where])
     return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
+
+
+def _allowed(error: float) -> float:
+    """Growth at which the next order has its share of the error: error of Sigma / Sigma = (2 growth)^2 / 2."""
+    return float(np.sqrt(NEXT_ORDER * error / 2))
 
 
 def _next_order(found: Estimates, layout: Layout) -> float:

@@ -4,13 +4,15 @@ At infinite width a neuron meets the others only through averages. `gaussian_mat
 (`Record`). Under this record the trajectory of a neuron depends on its own random numbers alone, so that any number of
 mean-field neurons can be simulated, each without company. Nothing is averaged here:
 
-    new direction   e_n = sum_m mixing_nm (v_m - sum_r coordinates_rm e_r)      image of it   sum_k revealed_kn e'_k + xi_n
+    new direction   e_n = sum_m mixing_nm (v_m - sum_r coordinates_rm e_r)
+    image of it     sum_k revealed_kn e'_k + sigma xi_n
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.meanfield.field_equations import Update
@@ -83,7 +85,7 @@ def recorded(matrix: GaussianMatrix) -> MatrixRecord:
 
 
 def replayed(
-    record: MatrixRecord, neurons: tuple[int, int], momentum: bool, offsets: int, dtype: object
+    record: MatrixRecord, neurons: tuple[int, int], momentum: bool, offsets: int, dtype: DTypeLike
 ) -> ReplayedMatrix:
     """A matrix before training, between so many mean-field neurons (in, out)."""
 
@@ -116,6 +118,7 @@ def _act(
     action = append(side.action.value, kept.value * image, start)
     velocity = None
     if side.action.velocity is not None:
+        assert kept.velocity is not None
         velocity = append(side.action.velocity, kept.velocity * image, start)
     coordinates = coordinates.reshape(-1, *shape[:2])
     extended = ReplayedSide(

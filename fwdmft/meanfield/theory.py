@@ -1,108 +1,46 @@
 """The theory half of an experiment: infinite width, Sigma, b, and the error of each.
 
-Infinite width is the mean over R large simulations with S neurons each; their spread, steadied by what independent
-neurons would leave, gives its standard error (`sobol_error`). Sigma and b come from draws of small networks
-(`finite_width`). S and the number of draws follow from a stated error, unless the experiment names them.
+Infinite width comes from large simulations (`infinite_width`), Sigma and b from draws of small networks
+(`finite_width`). The number of neurons and of draws follow from a stated error, unless the experiment names them.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.errors import ComputationError, InputError
-from fwdmft.meanfield import neurons, room
+from fwdmft.errors import InputError
+from fwdmft.meanfield import simulation
 from fwdmft.meanfield.controls import Made, about_mean, make_controls
 from fwdmft.meanfield.dynamics import Drive, make_drive, updates
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Wanted, finite_width
-from fwdmft.meanfield.layers import TWO_TIME_DIMS
-from fwdmft.meanfield.lazy import LazyEquations
+from fwdmft.meanfield.infinite_width import (
+    MOST,
+    Arrays,
+    Infinite,
+    Report,
+    gradient_flow_ladders,
+    infinite_width,
+    noise_of,
+    sobol_error,
+    too_many_vectors,
+)
+from fwdmft.meanfield.layers import TWO_TIME_DIMS, strengths
 from fwdmft.meanfield.responses import is_supported, response_functions
 from fwdmft.meanfield.samples import Sampler
-from fwdmft.meanfield.simulation import STRENGTH, Large, Observing, gaussian_matrices, infinite_width
-from fwdmft.optimization import Plan, Rung, ladders
-from fwdmft.spec.halves import TheorySpec
-from fwdmft.spec.loss import LossSpec
-
-DERIVATIVE_TOLERANCE = 1e-4
-"""Relative accuracy of the gradient-flow limit asked of draws and networks, whose own errors are larger."""
-
-FEWEST, MOST = 1 << 10, 1 << 17
-"""Neurons per simulation: the first try, and the last."""
-
-SHARE = 0.25
-"""The error of q is to be so much smaller than the stated one: q costs little, and b is a difference to it."""
+from fwdmft.meanfield.simulation import STRENGTH, Observing
+from fwdmft.meanfield.task import TheoryTask
+from fwdmft.optimization import Rung
 
 CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
 """The simulation behind the control variates: most neurons, times of contributions, and what bases may leave out."""
 
 CONTROL_BYTES = 1 << 29
 """Memory that its record may take."""
-
-Arrays = dict[str, np.ndarray]
-Report = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class TheoryTask:
-    """What the theory is asked.
-
-    equations: at infinite width. richness: gamma0 at a width; `lazy` says that it vanishes at infinite width.
-    y: (point, output). train: (point,) mask. times: the saved steps.
-    """
-
-    equations: FieldEquations
-    richness: Callable[[int], float]
-    lazy: bool
-    y: np.ndarray
-    train: np.ndarray
-    loss: LossSpec
-    plan: Plan
-    spec: TheorySpec
-    times: np.ndarray
-
-    @property
-    def rows(self) -> int:
-        """Observed points, or whatever else a neuron carries a number for: fresh points and input weights."""
-        return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
-
-    @property
-    def two_time(self) -> bool:
-        """Whether two-time kernels are computed."""
-        return self.spec.two_time and bool(self.equations.layers)
-
-    @property
-    def at_infinite_width(self) -> FieldEquations:
-        """The equations, or their lazy limit."""
-        return LazyEquations(self.equations) if self.lazy else self.equations
-
-    def drive(self, ladder: tuple[Rung, ...], save_every: int | None = None) -> Drive:
-        """The drive of a large simulation or a draw."""
-        every = self.spec.save_every if save_every is None else save_every
-        return make_drive(self.plan.on_ladder(ladder), self.loss, self.y, self.train, every)
-
-    @cached_property
-    def site_numbers(self) -> int:
-        """How many numbers the fields are of one neuron of every population at one time."""
-        equations, few = self.equations, 4
-        counts = {population.name: population.gaussians for population in equations.populations}
-        counts |= {supply.name: supply.count for supply in equations.supplies}
-        noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
-
-        def fields(noise: dict[str, Array]) -> Any:
-            state = equations.initial(noise, gaussian_matrices(equations, noise, False), momentum=False)
-            return equations.sites(equations.forward(state, noise)[1])
-
-        size = sum(a.size for a in jax.tree.leaves(jax.eval_shape(fields, noise)))
-        return size // few + (self.rows - len(self.y)) * (1 + self.y.shape[1])
 
 
 @dataclass(frozen=True)
@@ -147,7 +85,7 @@ def solve(
     spec, clock = task.spec, _Clock()
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
     fine, coarse = gradient_flow_ladders(task)
-    infinite = _infinite_width(task, fine, report)
+    infinite = infinite_width(task, fine, report)
     result: dict[str, Any] = {"times": task.times, "diagnostics": {"substeps": fine[-1].substeps}}
     result["diagnostics"]["seconds_infinite_width"] = clock.lap()
     if infinite is not None:
@@ -156,7 +94,7 @@ def solve(
         if spec.responses:
             result["responses"] = _responses(task, infinite.neurons, report)
     elif spec.responses:
-        raise _too_many_vectors(MOST if spec.neurons is None else spec.neurons)
+        raise too_many_vectors(MOST if spec.neurons is None else spec.neurons)
     corrections = None
     if spec.fluctuations or spec.bias or infinite is None:
         made = _controls(task, coarse, infinite)
@@ -182,87 +120,8 @@ class _Clock:
         return seconds
 
 
-class Infinite(NamedTuple):
-    """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took."""
-
-    each: dict[str, np.ndarray]
-    neurons: int
-    bases: room.Bases
-    equations: FieldEquations
-
-    @property
-    def mean(self) -> Arrays:
-        return {name: a.mean(axis=0) for name, a in self.each.items()}
-
-    @property
-    def spread(self) -> Arrays:
-        """Standard error of the mean, from the spread alone."""
-        return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
-
-
-def _infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
-    """As many neurons as the error asks for; None if the vectors of training are too many for them."""
-    spec, count = task.spec, task.spec.neurons or FEWEST
-    while True:
-        found = _simulations(task, count, ladder, report)
-        if spec.neurons is not None or count >= MOST:
-            return found
-        if found is not None:
-            error = max(_relative(found.spread[name], found.mean[name]) for name in JUDGED)
-            if error <= SHARE * spec.relative_error:
-                return found
-            excess = error / (SHARE * spec.relative_error)
-            count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
-        else:
-            count *= 4
-        count = min(count, MOST)
-
-
-def _relative(error: np.ndarray, value: np.ndarray) -> float:
-    size = float(np.sqrt(np.mean(value**2)))
-    return float(np.sqrt(np.mean(error**2))) / size if size > 0 else 0.0
-
-
-def _simulations(task: TheoryTask, count: int, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
-    found: list[Large] = []
-    equations, stage = task.at_infinite_width, f"infinite width, {count} neurons"
-    for replicate in range(task.spec.replicates):
-        report(stage, replicate, task.spec.replicates)
-        large = _large(task, equations, count, replicate, ladder)
-        if large is None:
-            return None
-        check_finite(large.seen["prediction"], task.times)
-        equations = large.equations
-        found.append(large)
-    report(stage, task.spec.replicates, task.spec.replicates)
-    each = {name: np.stack([large.seen[name] for large in found]) for name in found[0].seen}
-    bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(large.bases for large in found), strict=True)))
-    return Infinite(each, count, bases, equations)
-
-
-def _large(
-    task: TheoryTask, equations: FieldEquations, count: int, replicate: int, ladder: tuple[Rung, ...]
-) -> Large | None:
-    def draw(equations: FieldEquations) -> dict[str, Array]:
-        return _noise(equations, count, task.spec.seed, replicate)
-
-    return infinite_width(equations, draw, task.drive(ladder), Observing(task.two_time))
-
-
-def _noise(equations: FieldEquations, count: int, seed: int, replicate: int) -> dict[str, Array]:
-    noise = neurons.sample(equations.populations, equations.supplies, count, seed, replicate)
-    return {name: jnp.asarray(a) for name, a in noise.items()}
-
-
 def _capacities(equations: FieldEquations) -> tuple[tuple[int, int], ...]:
     return tuple(matrix.capacities for matrix in equations.matrices)
-
-
-def _too_many_vectors(count: int) -> ComputationError:
-    return ComputationError(
-        f"random matrices act on too many independent vectors for {count} sample neurons; expected at least "
-        f"{room.NEURONS_PER_VECTOR} times as many neurons as vectors: raise theory.neurons or theory.basis_tolerance"
-    )
 
 
 def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | None) -> Made | None:
@@ -279,11 +138,11 @@ def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | N
     loose = equations.resolving(max(CONTROL_TOLERANCE, task.spec.basis_tolerance))
     drive = make_drive(plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES))
     seed = task.spec.seed
-    fitted = infinite_width(loose, lambda e: _noise(e, count, seed, 0), drive, Observing())
+    fitted = simulation.infinite_width(loose, lambda e: noise_of(e, count, seed, 0), drive, Observing())
     if fitted is None or _record_bytes(fitted.equations, drive, ladder) > CONTROL_BYTES:
         return None
-    made = make_controls(fitted.equations, _noise(fitted.equations, count, seed, 0), drive)
-    every = (_noise(fitted.equations, infinite.neurons, seed, i) for i in range(task.spec.replicates))
+    made = make_controls(fitted.equations, noise_of(fitted.equations, count, seed, 0), drive)
+    every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(task.spec.replicates))
     return made._replace(controls=about_mean(made.controls, every))
 
 
@@ -325,8 +184,6 @@ def _finite_width(
 def _strength(q: Arrays) -> Arrays:
     if "feature_kernel" not in q:
         return {}
-    from fwdmft.meanfield.layers import strengths
-
     return {
         STRENGTH: np.asarray(strengths({name: jnp.asarray(q[name]) for name in ("feature_kernel", "gradient_kernel")}))
     }
@@ -367,18 +224,6 @@ def _summary(task: TheoryTask, infinite: Infinite | None, corrections: FiniteWid
         summary |= {"bias": named["bias"][0], "bias_standard_error": named["bias"][1]}
         summary["prediction_biases"] = layout.split(corrections.bias.groups)["prediction"]
     return summary
-
-
-def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
-    """Standard error of an observable from its spread over few Sobol samplings.
-
-    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
-    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
-    Sobol points do better than those; the mean of both estimates (in variance) is returned.
-    """
-    expected = float(np.sum(independent))
-    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
-    return np.sqrt((spread**2 + gain * independent) / 2)
 
 
 def _draw_diagnostics(found: FiniteWidth, made: Made | None) -> dict[str, Any]:
@@ -422,7 +267,7 @@ def _responses(task: TheoryTask, count: int, report: Report) -> Arrays:
     samples = []
     for replicate in range(spec.replicates):
         report("responses", replicate, spec.replicates)
-        noise = _noise(task.equations, count, spec.seed, replicate)
+        noise = noise_of(task.equations, count, spec.seed, replicate)
         found = response_functions(task.equations, noise, drive, -(-count // spec.replicates))
         pair = {"feature_response": found.feature, "gradient_response": found.gradient}
         samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=3) for name, a in pair.items()})
@@ -430,43 +275,6 @@ def _responses(task: TheoryTask, count: int, report: Report) -> Arrays:
     stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
     error = {f"{name}_standard_error": a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in stacked.items()}
     return {name: a.mean(axis=0) for name, a in stacked.items()} | error
-
-
-def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Rung, ...]]:
-    """Step-halving ladders that reach the plan's tolerance, and a cruder one for draws and networks.
-
-    Plain gradient descent needs one rung. Raises ComputationError when the longest ladder does not suffice.
-    """
-    tolerance = task.plan.tolerance
-    if tolerance is None:
-        return task.plan.ladder, task.plan.ladder
-    equations, coarse, before, change = task.at_infinite_width, None, None, np.inf
-    count = min(task.spec.neurons or FEWEST, FEWEST)
-    for ladder in ladders():
-        large = _large(task, equations, count, 0, ladder)
-        if large is None:
-            raise _too_many_vectors(count)
-        equations, f = large.equations, large.seen["prediction"]
-        if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
-            change = float(np.max(np.abs(f - before)) / max(np.max(np.abs(f)), np.finfo(float).tiny))
-            coarse = ladder if coarse is None and change < DERIVATIVE_TOLERANCE else coarse
-            if change < tolerance:
-                return ladder, coarse or ladder
-        before = f
-    raise ComputationError(
-        f"gradient flow: halving the step {len(ladder)} times left a relative change of {change:.1e}; expected "
-        f"optimizer.tolerance {tolerance:g}: raise it, or take a smaller optimizer.learning_rate"
-    )
-
-
-def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
-    """Raise ComputationError naming the first saved step with predictions that are not finite."""
-    finite = np.isfinite(prediction).all(axis=(1, 2))
-    if not finite.all():
-        raise ComputationError(
-            f"training diverged at infinite width: predictions are not finite at step {times[np.argmin(finite)]}; "
-            "expected finite predictions: lower optimizer.learning_rate or parameterization.gamma0"
-        )
 
 
 def _bases_diagnostics(infinite: Infinite) -> Arrays:
