@@ -193,6 +193,11 @@ class _Drawing:
             self._report(stage, min(self.count, count), count)
         return estimates(self._drawn.groups, self.width, self._covariances, self._full, self.layout.pairs)
 
+    def tell(self, judged: FiniteWidth) -> None:
+        """Report the errors reached."""
+        reached = ", ".join(f"{name} {100 * error:.2g} %" for name, error in judged.errors.items())
+        self._report(f"{judged.draws} draws: {reached}", judged.draws, judged.draws)
+
     def _draws(self, count: int) -> Iterator[dict[str, np.ndarray]]:
         """Chunk by chunk; as many for every group, if they suffice."""
         chunk = self._drawn.chunk
@@ -240,6 +245,7 @@ def finite_width(
         # The next order falls like 1/n.
         width = min(width * 2 ** int(np.ceil(np.log2(excess))), WIDEST)
     judged = _judged(found, drawing, q)
+    drawing.tell(judged)
     while drawing.count < (wanted.draws or MOST):
         needed = wanted.draws or min(MOST, _needed(judged, wanted))
         if needed <= drawing.count:
@@ -247,6 +253,7 @@ def finite_width(
         # The error is known roughly at first: no more than four times as many at once.
         found = drawing.extend(needed if wanted.draws else min(needed, 4 * drawing.count))
         judged = _judged(found, drawing, q)
+        drawing.tell(judged)
     return judged
 
 

@@ -17,12 +17,37 @@ from fwdmft.results.scores import agreement, agreement_rows
 
 def summary_table(tree: xr.DataTree, full: bool = False) -> RenderableType:
     """The final losses and the agreement of theory and ensemble, for a rich console; full: all its measures."""
-    parts: list[RenderableType] = [loss_table(tree)]
+    parts: list[RenderableType] = [loss_table(tree), *_theory_lines(tree)]
     numbers = agreement(tree)
     if numbers.data_vars:
         parts += [agreement_table(numbers, full), Text(READING, style="dim")]
     return Group(*parts)
 
+
+def _theory_lines(tree: xr.DataTree) -> Iterator[Text]:
+    """How precise Sigma and b are, and whether q from draws of small networks agrees with q."""
+    found = group(tree, "diagnostics")
+    if found is None or "self_check" not in found:
+        return
+    number = {
+        str(name): float(found[name])
+        for name in found.data_vars
+        if found[name].size == 1 and found[name].dtype != object and found[name].dtype.kind in "fi"
+    }
+    yield Text(
+        f"Sigma to {100 * number['relative_error_variance']:.2g} %, b to {100 * number['relative_error_bias']:.2g} % "
+        f"(standard errors of f or K, the larger), from {number['draws']:.0f} draws of width {number['draw_width']:.0f}. "
+        f"Self-check: q from draws is {number['self_check']:.2g} standard errors rms from q."
+    )
+    if number["self_check"] > DOUBTFUL:
+        yield Text(
+            f"Warning: more than {DOUBTFUL:g} standard errors; do not trust b before this is understood.",
+            style="bold red",
+        )
+
+
+DOUBTFUL = 4.0
+"""Standard errors by which q from draws may differ from q, root mean square, before a warning."""
 
 READING = (
     "Differences in standard errors, over times and entries (pairs of points once); rms near 1 is agreement.\n"
