@@ -12,9 +12,9 @@ finite width      Over random initialisations of networks of width N, q_N = q + 
 Sigma             lim N Cov(q_N) ("*_variance" in results).
 b                 lim N (E q_N - q) ("*_bias").
 draw              Networks of widths n and 2n that share their random numbers (`samples`).
-mean-field neuron A neuron under the averages that a large simulation has recorded. It needs no company (`controls`).
-contribution      A product of two fields of a neuron, which some average is made of. Contributions of mean-field neurons
-                  are the control variates of a draw: their mean and covariance are known.
+mean-field neuron A neuron under the averages that a large simulation has recorded, by itself (`controls`).
+contribution      A product of two fields of a neuron, which some average is made of. Those of mean-field neurons are the
+                  control variates of a draw: their mean and covariance are known.
 
 Sigma and b come from draws. The same equations with n neurons and explicit matrices are a network of width n, at any
 richness gamma0(n) and for any activation. In the limit a neuron acts on all others only through its contributions, so
@@ -97,8 +97,8 @@ Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in A an
 
 Modules, in reading order
 -------------------------
-the equations       `field_equations` (what an architecture supplies), `chain` with its `wiring`, `positions`, `kernels`,
-                    `layers`, `weights`, `products`; `lazy`
+the equations       `field_equations` (what an architecture supplies), `chain` with its `wiring`, `positions`,
+                    `kernels`, `layers`, `weights`, `products`; `lazy`
 random matrices     `gaussian_matrix` (large simulations), `explicit_matrix` (networks), `replayed_matrix` (mean-field
                     neurons)
 passes              `neurons`, `dynamics`, `room`, `simulation`

@@ -24,6 +24,9 @@ DERIVATIVE_TOLERANCE = 1e-4
 FEWEST, MOST = 1 << 10, 1 << 17
 """Neurons per simulation: the first try, and the last."""
 
+TRIED = 1 << 12
+"""Neurons per simulation at which bases must have found room, unless a number is given: beyond, draws tell q sooner."""
+
 SHARE = 0.25
 """The error of q is to be so much smaller than the stated one: q costs little, and b is a difference to it."""
 
@@ -62,6 +65,8 @@ def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -
                 return found
             excess = error / (SHARE * spec.relative_error)
             count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
+        elif count >= TRIED:
+            return None
         else:
             count *= 4
         count = min(count, MOST)

@@ -29,21 +29,15 @@ def _theory_lines(tree: xr.DataTree) -> Iterator[Text]:
     found = group(tree, "diagnostics")
     if found is None or "self_check" not in found:
         return
-    number = {
-        str(name): float(found[name])
-        for name in found.data_vars
-        if found[name].size == 1 and found[name].dtype != object and found[name].dtype.kind in "fi"
-    }
+    sigma, b = (100 * float(found[f"relative_error_{name}"]) for name in ("variance", "bias"))
+    check = float(found["self_check"])
     yield Text(
-        f"Sigma to {100 * number['relative_error_variance']:.2g} %, b to {100 * number['relative_error_bias']:.2g} % "
-        f"(standard errors of f or K, the larger), from {number['draws']:.0f} draws of width {number['draw_width']:.0f}. "
-        f"Self-check: q from draws is {number['self_check']:.2g} standard errors rms from q."
+        f"Sigma to {sigma:.2g} %, b to {b:.2g} % (standard errors of f or K, the larger), from {int(found['draws'])} "
+        f"draws of width {int(found['draw_width'])}. Self-check: q from draws is {check:.2g} standard errors rms from q."
     )
-    if number["self_check"] > DOUBTFUL:
-        yield Text(
-            f"Warning: more than {DOUBTFUL:g} standard errors; do not trust b before this is understood.",
-            style="bold red",
-        )
+    if check > DOUBTFUL:
+        warning = f"Warning: more than {DOUBTFUL:g} standard errors; do not trust b before this is understood."
+        yield Text(warning, style="bold red")
 
 
 DOUBTFUL = 4.0
