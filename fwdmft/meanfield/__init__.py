@@ -13,7 +13,7 @@ Sigma             lim N Cov(q_N) ("*_variance" in results).
 b                 lim N (E q_N - q) ("*_bias").
 draw              Networks of widths n and 2n that share their random numbers (`samples`).
 mean-field neuron A neuron under the averages that a large simulation has recorded, by itself (`controls`).
-contribution      A product of two fields of a neuron, which some average is made of. Those of mean-field neurons are the
+contribution      A product of two fields of a neuron, which an average is made of. Those of mean-field neurons are the
                   control variates of a draw: their mean and covariance are known.
 
 Sigma and b come from draws. The same equations with n neurons and explicit matrices are a network of width n, at any

@@ -32,8 +32,9 @@ def _theory_lines(tree: xr.DataTree) -> Iterator[Text]:
     sigma, b = (100 * float(found[f"relative_error_{name}"]) for name in ("variance", "bias"))
     check = float(found["self_check"])
     yield Text(
-        f"Sigma to {sigma:.2g} %, b to {b:.2g} % (standard errors of f or K, the larger), from {int(found['draws'])} "
-        f"draws of width {int(found['draw_width'])}. Self-check: q from draws is {check:.2g} standard errors rms from q."
+        f"Sigma to {sigma:.2g} %, b to {b:.2g} % (standard errors of f or K, the larger), from "
+        f"{int(found['draws'])} draws of width {int(found['draw_width'])}. Self-check: q from draws is "
+        f"{check:.2g} standard errors rms from q."
     )
     if check > DOUBTFUL:
         warning = f"Warning: more than {DOUBTFUL:g} standard errors; do not trust b before this is understood."
