@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 
 from fwdmft.meanfield.dynamics import Drive, one_pass, updates
 from fwdmft.meanfield.field_equations import Activity, FieldEquations
+from fwdmft.meanfield.gaussian_matrix import Record
 from fwdmft.meanfield.replayed_matrix import MatrixRecord, ReplayedMatrix, recorded, replayed
 from fwdmft.meanfield.simulation import gaussian_matrices
 
@@ -88,11 +89,13 @@ def _collect(equations: FieldEquations, activity: Activity) -> dict[str, Pairs]:
 @eqx.filter_jit
 def _recording_pass(
     equations: FieldEquations, noise: dict[str, Array], drive: Drive
-) -> tuple[tuple[MatrixRecord, ...], Float[Array, "step point output"]]:
+) -> tuple[list[tuple[Record, Record, tuple[Array, Array]]], Float[Array, "step point output"]]:
+    """For every matrix its records and ranks; the residuals."""
     substeps = drive.ladder[-1].substeps
     matrices = gaussian_matrices(equations, noise, drive.momentum != 0, updates(drive, substeps))
     seen = one_pass(equations, noise, matrices, drive, lambda *_: None, substeps, record=True)
-    return tuple(recorded(matrix) for matrix in seen.matrices), seen.residuals
+    found = [(m.forward.record, m.backward.record, (m.forward.rank, m.backward.rank)) for m in seen.matrices]
+    return found, seen.residuals
 
 
 class Made(NamedTuple):
@@ -104,7 +107,9 @@ class Made(NamedTuple):
 
 def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Drive) -> Made:
     """Controls from a large simulation with this noise. drive: with few saved times, and without a stream."""
-    records, residuals = _recording_pass(equations, noise, drive)
+    found, residuals = _recording_pass(equations, noise, drive)
+    records = tuple(recorded(ahead, back, (int(ranks[0]), int(ranks[1]))) for ahead, back, ranks in found)
+    equations = equations.with_room(tuple(record.capacities for record in records))
     bare = Controls(equations, drive, records, residuals, {}, _symmetric(equations, noise))
     fields = _fields(bare, noise)
     made = {name: _combination(pairs, bare.symmetric[name]) for name, pairs in fields.items()}

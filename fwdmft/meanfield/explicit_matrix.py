@@ -12,7 +12,12 @@ independent of everything before. It is replaced by (1 - F F^T) xi with the numb
 
     W <- W + (1 - F F^T) (xi - W u) u^T
 
-which changes neither F^T W nor the products with earlier directions. Directions of the output side are treated alike.
+which changes neither F^T W nor the products with earlier directions. Directions of the output side are treated alike,
+with numbers zeta. Gram-Schmidt in the causal order needs one side only, and the outcome of all these steps is
+
+    (1 - P') W (1 - P) + (1 - P') Xi E^T + E' Zeta^T (1 - P) + E' G E^T,    P = E E^T, P' = E' E'^T
+
+with the orthonormal bases E, E' of both sides, and G = Zeta^T E or E'^T Xi, entry by entry: whichever came first.
 """
 
 from typing import NamedTuple
@@ -20,7 +25,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.gaussian_matrix import Law, Product
@@ -77,45 +82,43 @@ def shared_with(
     matrix: ExplicitMatrix,
     forward: Directions,
     backward: Directions,
-    order: tuple[Bool[Array, " event"], Int[Array, " event"]],
+    earlier: Bool[Array, "backward forward"],
     law: Law,
 ) -> ExplicitMatrix:
     """The matrix with products that follow the numbers of the directions; the law of its entries stays the same.
 
-    order: for every event, whether the direction is one of the backward side, and its number. An event of a number
-    beyond the last direction does nothing.
+    earlier: whether the direction of the backward side was met before the one of the forward side. Directions behind
+    as many as there are neurons change nothing.
     """
-    weights = matrix.weights.value
-    rows_in, rows_out = forward.vectors.shape[1], backward.vectors.shape[1]
-
-    def forward_event(carry: tuple[Array, Array, Array], number: Array) -> tuple[Array, Array, Array]:
-        w, of_in, of_out = carry
-        unit = _orthogonal(of_in, forward.vectors[number])
-        change = law.sigma * forward.numbers[number] - w @ unit
-        change = change - (change @ of_out.T) @ of_out
-        return w + change[..., None] * unit, of_in.at[number].set(unit), of_out
-
-    def backward_event(carry: tuple[Array, Array, Array], number: Array) -> tuple[Array, Array, Array]:
-        w, of_in, of_out = carry
-        unit = _orthogonal(of_out, backward.vectors[number])
-        change = law.sigma * backward.numbers[number] - unit @ w
-        change = change - (change @ of_in.T) @ of_in
-        return w + unit[:, None] * change[:, None, :], of_in, of_out.at[number].set(unit)
-
-    def event(carry: tuple[Array, Array, Array], which: tuple[Array, Array]) -> tuple[tuple, None]:
-        return jax.lax.cond(which[0], backward_event, forward_event, carry, which[1]), None
-
-    nothing = jnp.zeros((len(forward.vectors), rows_in), weights.dtype)
-    nothing_back = jnp.zeros((len(backward.vectors), rows_out), weights.dtype)
-    (weights, _, _), _ = jax.lax.scan(event, (weights, nothing, nothing_back), order)
-    return ExplicitMatrix(at_rest(weights, matrix.weights.velocity is not None))
+    w = matrix.weights.value
+    e, xi = _orthonormal(forward, law)
+    f, zeta = _orthonormal(backward, law)
+    xi = jnp.swapaxes(xi, 1, 2)
+    between = jnp.where(earlier[: len(f), : len(e)], zeta @ e.T - f @ xi, 0.0)
+    back = zeta - f @ w
+    w = w + (xi - w @ e.T) @ e + f.T @ (back + (between - back @ e.T) @ e)
+    return ExplicitMatrix(at_rest(w, matrix.weights.velocity is not None))
 
 
-def _orthogonal(units: Float[Array, "direction neuron"], vector: Float[Array, " neuron"]) -> Float[Array, " neuron"]:
-    """The part of a vector that is orthogonal to orthonormal ones, of norm 1; zero if next to nothing is left."""
-    size = jnp.sqrt(vector @ vector)
-    left = vector - (units @ vector) @ units
-    left = left - (units @ left) @ units
-    norm = jnp.sqrt(left @ left)
-    some = norm > 1e-3 * size
-    return jnp.where(some, left / jnp.where(some, norm, 1.0), 0.0)
+def _orthonormal(
+    directions: Directions, law: Law
+) -> tuple[Float[Array, "direction source"], Float[Array, "offset direction target"]]:
+    """Gram-Schmidt in the order of the directions, at most as many as neurons, and the products with the outcome.
+
+    A direction of which next to nothing is left becomes zero. This is no call of a QR routine, as several of those wait
+    for each other forever in some versions of XLA.
+    """
+    count = min(directions.vectors.shape)
+    vectors = directions.vectors[:count]
+
+    def one(units: Array, each: tuple[Array, Array]) -> tuple[Array, None]:
+        number, vector = each
+        size = jnp.sqrt(vector @ vector)
+        left = vector - (units @ vector) @ units
+        left = left - (units @ left) @ units
+        norm = jnp.sqrt(left @ left)
+        some = norm > 1e-3 * size
+        return units.at[number].set(jnp.where(some, left / jnp.where(some, norm, 1.0), 0.0)), None
+
+    units, _ = jax.lax.scan(one, jnp.zeros_like(vectors), (jnp.arange(count), vectors))
+    return units, law.sigma * jnp.swapaxes(directions.numbers[:count], 0, 1)

@@ -188,17 +188,17 @@ def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int)
 
 def learned(coordinates: Array, rows: Array, taps: Taps) -> Float[Array, "capacity offset neuron"]:
     """What the images of basis vectors gain."""
-    gain = mix(_read(coordinates, taps), rows.reshape(-1, rows.shape[-1]))
+    gain = mix(read_coordinates(coordinates, taps), rows.reshape(-1, rows.shape[-1]))
     return gain.reshape(len(coordinates), taps.offsets, -1)
 
 
 def products(action: Array, coordinates: Array, taps: Taps) -> Float[Array, "vector place target"]:
     """The products of vectors with these coordinates (capacity, vector, position)."""
-    rows = _read(coordinates, taps).T @ action.reshape(-1, action.shape[-1])
+    rows = read_coordinates(coordinates, taps).T @ action.reshape(-1, action.shape[-1])
     return rows.reshape(coordinates.shape[1], taps.places, -1)
 
 
-def _read(coordinates: Float[Array, "capacity vector position"], taps: Taps) -> Float[Array, "row column"]:
+def read_coordinates(coordinates: Float[Array, "capacity vector position"], taps: Taps) -> Float[Array, "row column"]:
     """The share of basis vector and offset (rows) in what arrives at vector and place (columns)."""
     read = jnp.swapaxes(taps.read(coordinates), 1, 2) / taps.offsets**0.5
     return read.reshape(len(coordinates) * taps.offsets, -1)
@@ -292,16 +292,8 @@ def _resolve(side: Side, other: Side, v: Array, known: Array, norms: Array, nois
     told = law.ratio**0.5 * jnp.swapaxes(other.image @ basis.T / size, 1, 2)
     imagined = jnp.moveaxis(other.basis @ jnp.swapaxes(e, 1, 2) / e.shape[-1], 0, 1)
     image = law.sigma * e + jnp.einsum("kvo,kn->von", told - law.sigma * imagined, other.basis)
-    return _Fresh(
-        basis,
-        image,
-        known + correction,
-        basis @ residual.T / size,
-        mixing,
-        told,
-        number.astype(side.rank.dtype),
-        dropped,
-    )
+    number = number.astype(side.rank.dtype)
+    return _Fresh(basis, image, known + correction, basis @ residual.T / size, mixing, told, number, dropped)
 
 
 def orthonormalising(

@@ -5,27 +5,59 @@ At infinite width a neuron meets the others only through averages. `gaussian_mat
 mean-field neurons can be simulated, each without company. Nothing is averaged here:
 
     new direction   e_n = sum_m mixing_nm (v_m - sum_r coordinates_rm e_r)
-    image of it     sum_k revealed_kn e'_k + sigma xi_n
+    image of it     sum_k revealed_kn e'_k + xi_n
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.meanfield.field_equations import Update
-from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law, Product, Record, append, learned, products
+from fwdmft.meanfield.gaussian_matrix import Law, Product, Record, append, products, read_coordinates
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 
 
+class SideRecord(NamedTuple):
+    """What a `Record` says of the blocks of one side, with room for its directions and no more.
+
+    coordinates: of the vectors in directions met earlier (`old`), and in all of them. mixing: see `Record`. revealed:
+    rows for every new direction and offset. start: rank before the block.
+    """
+
+    old: Float[Array, "block vector capacity"]
+    coordinates: Float[Array, "block capacity vector"]
+    mixing: Float[Array, "block direction vector"]
+    revealed: Float[Array, "block direction_offset other_capacity"]
+    start: Int[Array, " block"]
+
+
+class MatrixRecord(NamedTuple):
+    """What is needed to replay a matrix.
+
+    earlier: (backward, forward direction) whether the backward one was met first. Its shape tells how many there are.
+    """
+
+    forward: SideRecord
+    backward: SideRecord
+    earlier: Bool[Array, "backward forward"]
+
+    @property
+    def capacities(self) -> tuple[int, int]:
+        """Room for directions, forward and backward: zero rows are written behind the last one."""
+        return self.forward.coordinates.shape[1], self.backward.coordinates.shape[1]
+
+
 class ReplayedSide(NamedTuple):
-    """One direction of a matrix. record: with `done` the number of blocks replayed so far."""
+    """One direction of a matrix. done: number of blocks replayed so far."""
 
     basis: Float[Array, "capacity source"]
     action: Trained
-    record: Record
+    record: SideRecord
+    done: Int[Array, ""]
 
 
 class ReplayedMatrix(NamedTuple):
@@ -49,39 +81,40 @@ class ReplayedMatrix(NamedTuple):
         self, signal: Array, signal_coordinates: Array, v: Array, v_coordinates: Array, law: Law, update: Update
     ) -> "ReplayedMatrix":
         """One training step, as `GaussianMatrix.learn`."""
-        ahead = learned(v_coordinates, signal, law.taps)
-        back = learned(signal_coordinates, v, law.taps.transposed) / law.ratio**0.5
+
+        def taught(side: ReplayedSide, coordinates: Array, rows: Array, law: Law, scale: float) -> ReplayedSide:
+            read = scale * read_coordinates(coordinates, law.taps)
+            gain = read @ rows.reshape(-1, rows.shape[-1])
+            return side._replace(action=heavy_ball(side.action, gain, update))
+
         return ReplayedMatrix(
-            self.forward._replace(action=heavy_ball(self.forward.action, ahead, update)),
-            self.backward._replace(action=heavy_ball(self.backward.action, back, update)),
-            heavy_ball(self.kept, jnp.zeros((), ahead.dtype), update),
+            taught(self.forward, v_coordinates, signal, law, 1.0),
+            taught(self.backward, signal_coordinates, v, law.transposed(), law.ratio**-0.5),
+            heavy_ball(self.kept, jnp.zeros((), v.dtype), update),
         )
 
 
-class MatrixRecord(NamedTuple):
-    """What is needed to replay a matrix, and the order in which directions were met (see `explicit_matrix`)."""
+def recorded(forward: Record, backward: Record, ranks: tuple[int, int]) -> MatrixRecord:
+    """The record of a matrix after a pass that ended with these ranks."""
+    records = [jax.tree.map(np.asarray, record) for record in (forward, backward)]
+    capacities = [_room(record, rank) for record, rank in zip(records, ranks, strict=True)]
+    sides = [_cut(records[i], capacities[i], capacities[1 - i]) for i in range(2)]
+    blocks = [np.searchsorted(r.start, np.arange(rank), side="right") for r, rank in zip(records, ranks, strict=True)]
+    return MatrixRecord(sides[0], sides[1], jnp.asarray(blocks[1][:, None] < blocks[0]))
 
-    forward: Record
-    backward: Record
-    order: tuple[Bool[Array, " event"], Int[Array, " event"]]
+
+def _room(record: Record, rank: int) -> int:
+    """Rows that are written to: those of a block all at once, of which some may be zero."""
+    found = np.any(record.mixing != 0, axis=(1, 2))
+    return max([rank, *(record.start[found] + record.mixing.shape[2]), record.mixing.shape[2]])
 
 
-def recorded(matrix: GaussianMatrix) -> MatrixRecord:
-    """The record of a matrix at the end of a pass."""
-    sides = matrix.forward, matrix.backward
-    records, events = [], []
-    for backward, side in enumerate(sides):
-        record = side.record
-        assert record is not None, "the matrix kept no record"
-        records.append(record)
-        blocks = jnp.sum(jnp.arange(len(side.basis))[:, None] >= record.start[None], axis=1)
-        unused = jnp.arange(len(side.basis)) >= side.rank
-        events.append(jnp.where(unused, jnp.iinfo(jnp.int32).max, 2 * blocks + backward))
-    when = jnp.concatenate(events)
-    which = jnp.argsort(when, stable=True)
-    number = jnp.concatenate([jnp.arange(len(side.basis)) for side in sides])
-    is_backward = jnp.concatenate([jnp.full(len(side.basis), bool(b)) for b, side in enumerate(sides)])
-    return MatrixRecord(records[0], records[1], (is_backward[which], number[which]))
+def _cut(record: Record, capacity: int, other: int) -> SideRecord:
+    coordinates = record.coordinates[:, :capacity]
+    old = jnp.where(jnp.arange(capacity)[:, None] < record.start[:, None, None], coordinates, 0.0)
+    revealed = jnp.moveaxis(record.revealed[:, :other], 1, -1)
+    revealed = revealed.reshape(len(revealed), -1, other)
+    return SideRecord(jnp.swapaxes(old, 1, 2), *map(jnp.asarray, (coordinates, record.mixing, revealed, record.start)))
 
 
 def replayed(
@@ -89,12 +122,11 @@ def replayed(
 ) -> ReplayedMatrix:
     """A matrix before training, between so many mean-field neurons (in, out)."""
 
-    def side(own: Record, source: int, target: int) -> ReplayedSide:
+    def side(own: SideRecord, source: int, target: int) -> ReplayedSide:
         capacity = own.coordinates.shape[1]
-        basis = jnp.zeros((capacity, source), dtype)
-        action = at_rest(jnp.zeros((capacity, offsets, target), dtype), momentum)
-        own = jax.tree.map(lambda a: a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, own)
-        return ReplayedSide(basis, action, own._replace(done=jnp.zeros((), jnp.int32)))
+        action = at_rest(jnp.zeros((capacity * offsets, target), dtype), momentum)
+        own = jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, own)
+        return ReplayedSide(jnp.zeros((capacity, source), dtype), action, own, jnp.zeros((), jnp.int32))
 
     return ReplayedMatrix(
         side(record.forward, *neurons),
@@ -107,21 +139,24 @@ def _act(
     side: ReplayedSide, other: ReplayedSide, kept: Trained, v: Array, noise: Array, law: Law
 ) -> tuple[ReplayedSide, Product]:
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
-    noise = noise.reshape(-1, law.taps.offsets, noise.shape[-1])
-    record = side.record
-    coordinates, mixing, revealed, start = (a[record.done] for a in record[:4])
-    old = jnp.where(jnp.arange(len(coordinates))[:, None] < start, coordinates, 0.0)
-    fresh = mixing @ (v - old.T @ side.basis)
-    keep = jnp.any(mixing != 0, axis=1)
-    e = jax.lax.dynamic_slice_in_dim(noise, start, len(v)) * keep[:, None, None]
-    image = law.sigma * e + jnp.einsum("kvo,kn->von", revealed, other.basis)
-    action = append(side.action.value, kept.value * image, start)
+    offsets = law.taps.offsets
+    record = SideRecord(*(a[side.done] for a in side.record))
+
+    def new() -> tuple[Array, Array]:
+        fresh = record.mixing @ (v - record.old @ side.basis)
+        e = jax.lax.dynamic_slice_in_dim(noise, offsets * record.start, offsets * len(v))
+        keep = jnp.repeat(jnp.any(record.mixing != 0, axis=1), offsets)
+        return fresh, law.sigma * keep[:, None] * e + record.revealed @ other.basis
+
+    def nothing() -> tuple[Array, Array]:
+        return jnp.zeros_like(v), jnp.zeros((offsets * len(v), noise.shape[-1]), v.dtype)
+
+    fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)
+    first = offsets * record.start
     velocity = None
     if side.action.velocity is not None:
-        assert kept.velocity is not None
-        velocity = append(side.action.velocity, kept.velocity * image, start)
-    coordinates = coordinates.reshape(-1, *shape[:2])
-    extended = ReplayedSide(
-        append(side.basis, fresh, start), Trained(action, velocity), record._replace(done=record.done + 1)
-    )
-    return extended, Product(products(action, coordinates, law.taps), coordinates)
+        velocity = append(side.action.velocity, kept.velocity * image, first)
+    action = Trained(append(side.action.value, kept.value * image, first), velocity)
+    extended = ReplayedSide(append(side.basis, fresh, record.start), action, side.record, side.done + 1)
+    coordinates = record.coordinates.reshape(-1, *shape[:2])
+    return extended, Product(products(action.value, coordinates, law.taps), coordinates)

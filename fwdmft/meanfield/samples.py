@@ -10,8 +10,8 @@ how means and variances change with the width. Control variates x (`controls`) t
 the neurons' random numbers, see `explicit_matrix.shared_with`.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,10 +20,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.meanfield import explicit_matrix
-from fwdmft.meanfield.controls import Controls, Replay, replay
+from fwdmft.meanfield.controls import Controls, replay
 from fwdmft.meanfield.dynamics import Drive, trajectory
-from fwdmft.meanfield.explicit_matrix import Directions, ExplicitMatrix
+from fwdmft.meanfield.explicit_matrix import Directions
 from fwdmft.meanfield.field_equations import FieldEquations, Observables
+from fwdmft.meanfield.neurons import Supply
 from fwdmft.meanfield.simulation import Observing
 
 
@@ -35,6 +36,16 @@ class Draws(NamedTuple):
     change: Float[Array, "draw observable"]
     x: Float[Array, "draw component"]
     x_difference: Float[Array, "draw component"]
+
+
+TOGETHER = 64
+"""Draws that are simulated at once, so that what they are made of stays in a processor's cache."""
+
+Noise = dict[str, Array]
+"""Random numbers (number, neuron) of populations and supplies."""
+
+Shared = tuple[tuple[Directions, Directions], ...]
+"""Directions that the products with a matrix follow, forward and backward, for every matrix; none without controls."""
 
 
 class Sampler(eqx.Module):
@@ -55,88 +66,74 @@ class Sampler(eqx.Module):
         kinds = {"f": np.float32, "i": np.int32}
         return jax.tree.map(lambda a: np.asarray(a, kinds.get(a.dtype.kind, a.dtype)) if eqx.is_array(a) else a, self)
 
-    def draw(self, key: Array) -> Draws:
-        """One draw, without the leading axis."""
-        key, numbers = jax.random.split(key)
-        noise, counts = self._noise(numbers)
-        found = None if self.controls is None else replay(self.controls, noise)
-        whole = self._observables(self.wide, noise, found, key)
-        halves = [
-            (
-                {name: a[..., half * a.shape[-1] // 2 :][..., : a.shape[-1] // 2] for name, a in noise.items()},
-                None if found is None else _half(found, half),
-            )
-            for half in range(2)
-        ]
-        stacked = jax.tree.map(lambda *a: jnp.stack(a), *halves)
-        keys = jax.random.split(jax.random.fold_in(key, 1))
-        each = jax.vmap(lambda h, k: self._observables(self.narrow, h[0], h[1], k))(stacked, keys)
-        first, second = each[0], each[1]
-        mean = (first + second) / 2
-        none = jnp.zeros(0, mean.dtype)
-        x = none if found is None else jnp.concatenate([jnp.mean(a, axis=1) for a in found.x.values()])
-        x_first = (
-            none if found is None else jnp.concatenate([jnp.mean(a[:, : a.shape[1] // 2], 1) for a in found.x.values()])
-        )
-        return Draws(mean, (first - second) / 2, whole - mean, x, x_first - x)
+    def draws(self, keys: Array) -> Draws:
+        """One draw for every key."""
+        numbers, matrices = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        noise = jax.vmap(self._noise)(numbers)
+        x, shared = self._neurons(noise)
+        mean, difference, change = jax.vmap(self._networks)(noise, shared, matrices)
+        return Draws(mean, difference, change, jnp.mean(x, axis=1), (x[:, 0] - x[:, 1]) / 2)
 
-    def _noise(self, key: Array) -> tuple[dict[str, Array], dict[str, int]]:
+    def _noise(self, key: Array) -> Noise:
         equations = self.wide if self.controls is None else self.controls.equations
-        counts = {p.name: neurons_of(p.width, 2 * self.width) for p in equations.populations}
+        counts = {p.name: 2 * neurons_of(p.width, self.width) for p in equations.populations}
         rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
         if self.controls is not None:
             rows += [(s.name, s.population, s.count) for s in equations.supplies]
-        noise = {
+        return {
             name: jax.random.normal(jax.random.fold_in(key, i), (count, counts[population]))
             for i, (name, population, count) in enumerate(rows)
         }
-        return noise, counts
+
+    def _neurons(self, noise: Noise) -> tuple[Float[Array, "draw half component"], Shared]:
+        """What mean-field neurons tell of each draw: x, and directions for its matrices to follow."""
+        draws = len(next(iter(noise.values())))
+        if self.controls is None:
+            return jnp.zeros((draws, 2, 0)), ()
+
+        def apart(a: Array) -> Array:
+            return jnp.moveaxis(a.reshape(len(a), draws, -1), 1, 0)
+
+        # They need no company, so those of all draws are simulated at once.
+        joined = {name: jnp.moveaxis(a, 0, 1).reshape(a.shape[1], -1) for name, a in noise.items()}
+        found = replay(self.controls, joined)
+        means = [jnp.mean(apart(x).reshape(draws, len(x), 2, -1), axis=-1) for x in found.x.values()]
+        shared = []
+        matrices = zip(self.controls.equations.matrices, self.controls.records, found.matrices, strict=True)
+        for matrix, record, replayed in matrices:
+
+            def directions(basis: Array, supply: Supply, count: int, offsets: int = matrix.offsets) -> Directions:
+                numbers = noise[supply.name][:, : count * offsets]
+                return Directions(apart(basis)[:, :count], numbers.reshape(draws, count, offsets, -1))
+
+            back, ahead = record.earlier.shape
+            forward = directions(replayed.forward.basis, matrix.forward, ahead)
+            shared.append((forward, directions(replayed.backward.basis, matrix.backward, back)))
+        return jnp.swapaxes(jnp.concatenate(means, axis=1), 1, 2), tuple(shared)
+
+    def _networks(self, noise: Noise, shared: Shared, key: Array) -> tuple[Array, Array, Array]:
+        """m, d and Y of one draw."""
+        whole, halves = jax.random.split(key)
+        both = self._observables(self.wide, noise, shared, whole)
+        cut = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(*a.shape[:-1], 2, -1), -2, 0), (noise, shared))
+        each = jax.vmap(partial(self._observables, self.narrow))(cut[0], cut[1], jax.random.split(halves))
+        mean = (each[0] + each[1]) / 2
+        return mean, (each[0] - each[1]) / 2, both - mean
 
     def _observables(
-        self, equations: FieldEquations, noise: dict[str, Array], found: Replay | None, key: Array
+        self, equations: FieldEquations, noise: Noise, shared: Shared, key: Array
     ) -> Float[Array, " observable"]:
-        momentum = self.drive.momentum != 0
         matrices = []
         for i, matrix in enumerate(equations.matrices):
             neurons = noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]
-            own = jax.random.fold_in(key, i)
-            drawn = explicit_matrix.between(neurons, matrix.law, momentum, own, noise[matrix.source].dtype)
-            matrices.append(drawn if found is None else self._shared(drawn, i, noise, found))
-        seen = trajectory(equations, noise, tuple(matrices), self.drive, self.observing)
+            own, dtype = jax.random.fold_in(key, i), noise[matrix.source].dtype
+            drawn = explicit_matrix.between(neurons, matrix.law, self.drive.momentum != 0, own, dtype)
+            if self.controls is not None:
+                earlier = jnp.asarray(self.controls.records[i].earlier)
+                drawn = explicit_matrix.shared_with(drawn, *shared[i], earlier, matrix.law)
+            matrices.append(drawn)
+        seen = trajectory(equations, noise, tuple(matrices), self.drive, self.observing.__call__)
         return jnp.concatenate([a.ravel() for _, a in sorted(self.observing.complete(seen).items())])
-
-    def _shared(self, drawn: ExplicitMatrix, number: int, noise: dict[str, Array], found: Replay) -> ExplicitMatrix:
-        assert self.controls is not None
-        matrix, replayed = self.controls.equations.matrices[number], found.matrices[number]
-
-        def directions(basis: Array, supply: str) -> Directions:
-            rows = noise[supply]
-            return Directions(basis, rows.reshape(len(basis), -1, rows.shape[-1]))
-
-        return explicit_matrix.shared_with(
-            drawn,
-            directions(replayed.forward.basis, matrix.forward.name),
-            directions(replayed.backward.basis, matrix.backward.name),
-            self.controls.records[number].order,
-            matrix.law,
-        )
-
-
-def _half(found: Replay, half: int) -> Replay:
-    """What concerns half of the neurons."""
-
-    def cut(a: Array) -> Array:
-        size = a.shape[-1] // 2
-        return a[..., half * size : (half + 1) * size]
-
-    matrices = tuple(
-        matrix._replace(
-            forward=matrix.forward._replace(basis=cut(matrix.forward.basis)),
-            backward=matrix.backward._replace(basis=cut(matrix.backward.basis)),
-        )
-        for matrix in found.matrices
-    )
-    return Replay({name: cut(a) for name, a in found.x.items()}, matrices)
 
 
 def neurons_of(share: float, width: int) -> int:
@@ -148,7 +145,7 @@ def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
 
     def shapes(key: Array) -> Observables:
-        noise, _ = sampler._noise(key)
+        noise = sampler._noise(key)
         equations, momentum = sampler.wide, sampler.drive.momentum != 0
         matrices = tuple(
             explicit_matrix.between(
@@ -156,15 +153,21 @@ def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
             )
             for m in equations.matrices
         )
-        return sampler.observing.complete(trajectory(equations, noise, matrices, sampler.drive, sampler.observing))
+        seen = trajectory(equations, noise, matrices, sampler.drive, sampler.observing.__call__)
+        return sampler.observing.complete(seen)
 
     return {name: a.shape for name, a in sorted(jax.eval_shape(shapes, jax.random.key(0)).items())}
 
 
 @eqx.filter_jit
 def draws(sampler: Sampler, keys: Array) -> Draws:
-    """One draw for every key."""
-    return jax.vmap(sampler.draw)(keys)
+    """One draw for every key, as many at once as is fast."""
+    whole = len(keys) // TOGETHER * TOGETHER
+    parts = []
+    if whole:
+        found = jax.lax.map(sampler.draws, keys[:whole].reshape(-1, TOGETHER))
+        parts.append(jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), found))
+    if whole < len(keys):
+        parts.append(sampler.draws(keys[whole:]))
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
 
-
-Drawing = Callable[[Any], Draws]
