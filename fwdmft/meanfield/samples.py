@@ -147,7 +147,7 @@ def neurons_of(share: float, width: int) -> int:
 def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
 
-    def shapes(key: Array) -> Observables:
+    def shapes(sampler: Sampler, key: Array) -> Observables:
         noise, _ = sampler._noise(key)
         equations, momentum = sampler.wide, sampler.drive.momentum != 0
         matrices = tuple(
@@ -158,7 +158,7 @@ def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
         )
         return sampler.observing.complete(trajectory(equations, noise, matrices, sampler.drive, sampler.observing))
 
-    return {name: a.shape for name, a in sorted(jax.eval_shape(shapes, jax.random.key(0)).items())}
+    return {name: a.shape for name, a in sorted(eqx.filter_eval_shape(shapes, sampler, jax.random.key(0)).items())}
 
 
 @eqx.filter_jit
