@@ -144,7 +144,7 @@ def neurons_of(share: float, width: int) -> int:
 def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
 
-    def shapes(key: Array) -> Observables:
+    def shapes(sampler: Sampler, key: Array) -> Observables:
         noise = sampler._noise(key)
         equations, momentum = sampler.wide, sampler.drive.momentum != 0
         matrices = tuple(
@@ -156,7 +156,7 @@ def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
         seen = trajectory(equations, noise, matrices, sampler.drive, sampler.observing.__call__)
         return sampler.observing.complete(seen)
 
-    return {name: a.shape for name, a in sorted(jax.eval_shape(shapes, jax.random.key(0)).items())}
+    return {name: a.shape for name, a in sorted(eqx.filter_eval_shape(shapes, sampler, jax.random.key(0)).items())}
 
 
 @eqx.filter_jit
