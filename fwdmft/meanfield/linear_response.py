@@ -172,7 +172,7 @@ def _sources(
     amplitudes, start = {}, 0
     for population in task.equations.populations:
         name = population.name
-        amplitudes[name] = jnp.zeros((rank + -rank % FILLED, task.noise[name].shape[1]))
+        amplitudes[name] = jnp.zeros((_places(rank, FILLED), task.noise[name].shape[1]))
         if name in found:
             c = found[name][1]
             amplitudes[name] = amplitudes[name].at[start : start + len(c)].set(c)
@@ -229,16 +229,21 @@ def _responses(task: Task, trained: Record, sources: np.ndarray) -> Driven:
     """To every source, and to nothing for the directions that sources are filled up with."""
     shapes = source_shapes(task.drive)
     ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
-    filled = np.concatenate([sources, np.zeros((-len(sources) % BLOCK, sources.shape[1]))])
+    filled = _filled(sources, BLOCK)
     parts = []
     for block in filled.reshape(-1, BLOCK, filled.shape[1]):
         each = zip(np.split(block, ends, axis=1), shapes, strict=True)
         parts.append(quickly(driven)(task, trained.f, tuple(v.reshape(-1, *shape) for v, shape in each)))
-    return jax.tree.map(lambda *a: _filled(np.concatenate(a)), *_numpy(parts))
+    return jax.tree.map(lambda *a: _filled(np.concatenate(a), FILLED), *_numpy(parts))
 
 
-def _filled(a: np.ndarray) -> np.ndarray:
-    return np.concatenate([a, np.zeros((-len(a) % FILLED, *a.shape[1:]))])
+def _filled(a: np.ndarray, unit: int) -> np.ndarray:
+    """With zeros, to a multiple of `unit`, at least once."""
+    return np.concatenate([a, np.zeros((_places(len(a), unit) - len(a), *a.shape[1:]))])
+
+
+def _places(count: int, unit: int) -> int:
+    return max(1, -(-count // unit)) * unit
 
 
 def _covariances(found: Influences, everything: bool) -> tuple[Array | None, Array, Array | None]:
@@ -279,6 +284,6 @@ def _draws(
         return
     rows = np.concatenate([np.reshape(part, (len(part), -1)) for part in residual], axis=1)
     principal, strengths, _ = np.linalg.svd(factor.T @ rows, full_matrices=False)
-    kept = principal.T[strengths > 1e-10 * strengths[0]]
+    kept = principal.T[: max(1, int(np.sum(strengths > 1e-10 * strengths[0])))]
     for direction in kept:
         yield jnp.sqrt(len(kept)) * jnp.repeat(direction[:, None], neurons, axis=1)
