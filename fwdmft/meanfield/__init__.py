@@ -98,5 +98,5 @@ Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in p. F
 
 Modules, in reading order: `field_equations` (what an architecture supplies), `chain` with its `wiring`,
 `positions`, `gaussian_matrix`, `kernels`, `layers`, `weights`, `products`, `neurons`, `dynamics`, `compiling`,
-`passes`, `influences`, `fluctuations`, `lazy`, `responses`, `theory`.
+`passes`, `influences`, `fluctuations`, `driven`, `curvature`, `linear_response`, `lazy`, `responses`, `theory`.
 """

@@ -1,6 +1,6 @@
 """Sigma and b of two-layer networks by brute force: all derivatives in the weights p of a few neurons.
 
-    f_c(x) = sum_i p_i F_ic(x)        F_i = w_i phi(W_i x / sqrt(D) + sigma_b b_i) / gamma0, less that at t = 0 if centred
+    f_c(x) = sum_i p_i F_ic(x)      F_i = w_i phi(W_i x / sqrt(D) + sigma_b b_i) / gamma0, less that at t = 0 if centred
     v_i <- momentum v_i + gamma0^2 / n_i sum Delta d F_i / d theta_i - weight_decay theta_i
     theta_i <- theta_i + eta v_i
 
@@ -31,7 +31,7 @@ class Network:
     """x: observed points. batches: (step, ...) points x and targets y. delta: of (f, y). widths: n_i (neuron,)."""
 
     x: np.ndarray
-    batches: tuple[np.ndarray, np.ndarray]
+    batches: tuple[Array, Array]
     delta: Callable[[Array, Array], Array]
     phi: Callable[[Array], Array]
     widths: np.ndarray
