@@ -28,6 +28,10 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+KINKED = frozenset({"relu"})
+"""Activations that cannot be differentiated twice."""
+
+
 @cache
 def activation(name: str, scale: float = 1.0, gain: float = 1.0) -> Activation:
     """phi(h) = gain * base(scale * h) / scale for the base activation `name` (a key of `ACTIVATIONS`).

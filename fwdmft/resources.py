@@ -4,8 +4,8 @@ import psutil
 
 from fwdmft.errors import InputError
 from fwdmft.meanfield.finite_width import draw_numbers
-from fwdmft.meanfield.sample_estimates import GROUPS
 from fwdmft.meanfield.infinite_width import FEWEST
+from fwdmft.meanfield.sample_estimates import GROUPS
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
 from fwdmft.networks.training import Task

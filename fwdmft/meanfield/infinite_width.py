@@ -60,7 +60,7 @@ def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -
         if spec.neurons is not None or count >= MOST:
             return found
         if found is not None:
-            error = max(_relative(found.spread[name], found.mean[name]) for name in JUDGED)
+            error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
             if error <= SHARE * spec.relative_error:
                 return found
             excess = error / (SHARE * spec.relative_error)
@@ -72,7 +72,8 @@ def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -
         count = min(count, MOST)
 
 
-def _relative(error: np.ndarray, value: np.ndarray) -> float:
+def relative(error: np.ndarray, value: np.ndarray) -> float:
+    """Root mean square of the error over that of the value; 0 for a value that vanishes."""
     size = float(np.sqrt(np.mean(value**2)))
     return float(np.sqrt(np.mean(error**2))) / size if size > 0 else 0.0
 

@@ -170,4 +170,3 @@ def draws(sampler: Sampler, keys: Array) -> Draws:
     if whole < len(keys):
         parts.append(sampler.draws(keys[whole:]))
     return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
-
