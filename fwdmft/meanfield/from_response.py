@@ -13,8 +13,11 @@ from fwdmft.meanfield.linear_response import Response, affordable, linear_respon
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.optimization import Rung
 
-FEWEST, MOST = 1 << 9, 1 << 15
+FEWEST, MOST = 1 << 10, 1 << 15
 """Neurons per sampling: the first try, and the last."""
+
+RESPONDING = 512
+"""Neurons whose mean response is taken: it converges faster than mean squares of influences do."""
 
 SAMPLINGS = 8
 """Independent samplings, whose spread gives standard errors."""
@@ -96,6 +99,7 @@ def _samplings(task: TheoryTask, drive: Drive, count: int, report: Report) -> _S
                 bias=spec.bias,
                 covariance=spec.covariance and spec.fluctuations,
                 key=jax.random.fold_in(root, sampling),
+                responding=min(count, RESPONDING),
             )
         )
     report(stage, SAMPLINGS, SAMPLINGS)

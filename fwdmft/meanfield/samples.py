@@ -95,7 +95,7 @@ class Sampler(eqx.Module):
             return jnp.moveaxis(a.reshape(len(a), draws, -1), 1, 0)
 
         # They need no company, so those of all draws are simulated at once.
-        joined = {name: jnp.moveaxis(a, 0, 1).reshape(a.shape[1], -1) for name, a in noise.items()}
+        joined = {name: jnp.moveaxis(a, 0, 1).reshape(a.shape[1], draws * a.shape[2]) for name, a in noise.items()}
         found = replay(self.controls, joined)
         means = [jnp.mean(apart(x).reshape(draws, len(x), 2, -1), axis=-1) for x in found.x.values()]
         shared = []
@@ -115,7 +115,7 @@ class Sampler(eqx.Module):
         """m, d and Y of one draw."""
         whole, halves = jax.random.split(key)
         both = self._observables(self.wide, noise, shared, whole)
-        cut = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(*a.shape[:-1], 2, -1), -2, 0), (noise, shared))
+        cut = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(*a.shape[:-1], 2, a.shape[-1] // 2), -2, 0), (noise, shared))
         each = jax.vmap(partial(self._observables, self.narrow))(cut[0], cut[1], jax.random.split(halves))
         mean = (each[0] + each[1]) / 2
         return mean, (each[0] - each[1]) / 2, both - mean

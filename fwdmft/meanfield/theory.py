@@ -77,9 +77,8 @@ def solve(
     result: dict[str, Any] = {"times": task.times, "diagnostics": {"substeps": fine[-1].substeps}}
     result["diagnostics"]["seconds_infinite_width"] = clock.lap()
     if infinite is not None:
-        task = replace(
-            task, equations=task.equations.with_room(tuple(matrix.capacities for matrix in infinite.equations.matrices))
-        )
+        capacities = tuple(matrix.capacities for matrix in infinite.equations.matrices)
+        task = replace(task, equations=task.equations.with_room(capacities))
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:
             result["responses"] = _responses(task, infinite.neurons, report)
