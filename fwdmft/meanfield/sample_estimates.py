@@ -25,6 +25,12 @@ import numpy as np
 GROUPS = 16
 """Groups of draws."""
 
+KEPT = 64
+"""Directions of control variates that are used, at most."""
+
+LEFT, LEFT_OF_CHANGE = 0.2, 0.9
+"""Shares of the variances of m and Y that control variates leave, about."""
+
 Pairs = tuple[np.ndarray, np.ndarray]
 """Positions of the first and the second response of each pair."""
 
@@ -96,27 +102,30 @@ def estimates(
     full, pairs: as they were summed.
     """
     filled = [group for group in groups if group.count > 1]
-    total = {name: np.sum([g.parts[name] for g in filled], axis=0) for name in filled[0].parts}
     count = sum(group.count for group in filled)
-    single, n = covariances.mean(axis=0), width
+    n = width
+    leading = _leading(_total(filled), count, covariances.mean(axis=0) / (2 * n))
+    filled = [Sums(group.count, _turned(group.parts, leading)) for group in filled]
+    covariances = leading.T @ covariances @ leading
+    total, single = _total(filled), covariances.mean(axis=0)
     known = single / (2 * n)
     found = []
     for group in filled:
         rest = {name: total[name] - group.parts[name] for name in total}
-        slopes = _slopes(rest, count - group.count)
+        slopes = _slopes(rest, count - group.count, known)
         found.append(_of_group(group, slopes, known, n, full, pairs))
     names = found[0].keys()
     each = {name: np.stack([f[name] for f in found]) for name in names if name != "full"}
     weights = np.array([group.count for group in filled], float)
     mean = {name: np.average(a, axis=0, weights=weights) for name, a in each.items()}
     spread = {name: a.std(axis=0, ddof=1) / np.sqrt(len(filled)) for name, a in each.items()}
-    slope = _slopes(total, count)[0]
+    slope = _slopes(total, count, known)[0]
     # Of what is known from single neurons, whose number is finite as well.
-    blocks = np.stack([np.einsum("ko,kl,lo->o", slope, block, slope) for block in covariances])
+    blocks = np.stack([_form(slope, block, slope) for block in covariances])
     sampling = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks))
     variance = mean["variance"]
     joint = None if full is None else np.average([f["full"] for f in found], axis=0, weights=weights)
-    explained = np.einsum("ko,kl,lo->o", slope, single, slope)
+    explained = _form(slope, single, slope)
     return Estimates(
         (mean["sigma"], np.hypot(spread["sigma"], sampling)),
         (mean["growth"], spread["growth"]),
@@ -129,20 +138,55 @@ def estimates(
     )
 
 
-def _slopes(sums: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Regression coefficients (component, observable) of m and d together, and of Y."""
-    if not len(sums["x"]):
+def _form(a: np.ndarray, matrix: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a^T matrix b for every pair of columns."""
+    return np.einsum("ko,ko->o", a, matrix @ b)
+
+
+def _total(groups: list[Sums]) -> dict[str, np.ndarray]:
+    return {name: np.sum([group.parts[name] for group in groups], axis=0) for name in groups[0].parts}
+
+
+def _leading(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> np.ndarray:
+    """Directions (component, direction) of the control variates that matter to the responses, at most `KEPT`.
+
+    Fewer directions cost less, and less of the noise of slopes.
+    """
+    components = len(known)
+    if components <= KEPT:
+        return np.eye(components)
+    scale = np.sqrt(np.maximum(sums["mm"] + sums["dd"], 0.0))
+    of_m, _ = _slopes(sums, count, known)
+    weighted = np.divide(of_m, scale, out=np.zeros_like(of_m), where=scale > 0)
+    # Control variates have variance one, about.
+    return np.linalg.eigh(weighted @ weighted.T)[1][:, ::-1][:, :KEPT]
+
+
+def _turned(parts: dict[str, np.ndarray], leading: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums for other control variates, leading^T x."""
+    found = dict(parts)
+    for name in ("x", "xmd", "xy"):
+        found[name] = leading.T @ parts[name]
+    for name in ("xx", "dxx"):
+        found[name] = leading.T @ parts[name] @ leading
+    return found
+
+
+def _slopes(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Regression coefficients (component, observable) of m and d together, and of Y.
+
+    known: covariance of the control variates, which steadies that of few draws (ridge regression, with as much weight as
+    suits a share of variance left over of `LEFT`).
+    """
+    if not len(known):
         nothing = np.zeros_like(sums["xy"])
         return nothing, nothing
     scatter = sums["xx"] - np.outer(sums["x"], sums["x"]) / count
     of_both = sums["xmd"] - np.outer(sums["x"], sums["m"]) / count
     of_y = sums["xy"] - np.outer(sums["x"], sums["y"]) / count
-    both = np.linalg.solve(_regular(scatter + sums["dxx"]), of_both)
-    return both, np.linalg.solve(_regular(scatter), of_y)
-
-
-def _regular(scatter: np.ndarray) -> np.ndarray:
-    return scatter + 1e-9 * np.trace(scatter) / len(scatter) * np.eye(len(scatter))
+    weights = [share / (1 - share) * len(known) for share in (LEFT, LEFT_OF_CHANGE)]
+    both = np.linalg.solve(scatter + sums["dxx"] + weights[0] * known, of_both)
+    return both, np.linalg.solve(scatter + weights[1] * known, of_y)
 
 
 def _of_group(
@@ -168,7 +212,7 @@ def _of_group(
             product = unbiased * (product - means[kind])
         if kind.startswith("full"):
             return product + a.T @ correction @ b
-        return product + np.einsum("ko,ko->o", a, correction @ b)
+        return product + _form(a, correction, b)
 
     def limit(mm: np.ndarray, dd: np.ndarray, ym: np.ndarray, yy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """V_n and V_2n - V_n."""
