@@ -130,14 +130,15 @@ def test_closed_form_is_one_update_after_the_other() -> None:
 def test_products_follow_the_numbers_where_there_are_many_neurons() -> None:
     neurons = 2000
     keys = jax.random.split(jax.random.key(1), 4)
-    sides = tuple(
-        Directions(jax.random.normal(keys[2 * i], (3, neurons)), jax.random.normal(keys[2 * i + 1], (3, 1, neurons)))
+    forward, backward = (
+        Directions(jax.random.normal(keys[i], (3, neurons)), jax.random.normal(keys[i + 2], (3, 1, neurons)))
         for i in range(2)
     )
+    earlier = jnp.arange(3)[:, None] < jnp.arange(3)
     drawn = explicit_matrix.between((neurons, neurons), LAW, False, jax.random.key(2), jnp.float32)
-    shared = explicit_matrix.shared_with(drawn, *sides, jnp.asarray(np.arange(3)[:, None] < np.arange(3)), LAW)
-    products = shared.apply(sides[0].vectors[:, None], jnp.zeros(0), LAW)[1].value[:, 0]
-    correlations = np.corrcoef(np.asarray(products), np.asarray(sides[0].numbers[:, 0]))[:3, 3:]
+    shared = explicit_matrix.shared_with(drawn, forward, backward, earlier, LAW)
+    products = shared.apply(forward.vectors[:, None], jnp.zeros(0), LAW)[1].value[:, 0]
+    correlations = np.corrcoef(np.asarray(products), np.asarray(forward.numbers[:, 0]))[:3, 3:]
     np.testing.assert_allclose(correlations, np.eye(3), atol=0.15)
     assert np.diagonal(correlations).min() > 0.99
 
