@@ -104,7 +104,7 @@ def run(
 @contextmanager
 def _checkpoint(output: Path, fresh: bool) -> Iterator[Path]:
     """The directory of a run's checkpoint; it goes when the result is written, or can never be."""
-    from fwdmft.networks import checkpoint
+    from fwdmft import checkpoint
 
     place = checkpoint.beside(output)
     if fresh:

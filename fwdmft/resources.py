@@ -3,7 +3,10 @@
 import psutil
 
 from fwdmft.errors import InputError
-from fwdmft.meanfield.theory import TheoryTask, concurrent_replicates, direction_block, direction_bytes
+from fwdmft.meanfield.finite_width import draw_numbers
+from fwdmft.meanfield.infinite_width import FEWEST
+from fwdmft.meanfield.sample_estimates import GROUPS
+from fwdmft.meanfield.task import TheoryTask
 from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
 from fwdmft.networks.training import Task
 
@@ -12,23 +15,19 @@ BASE = 400 << 20
 
 
 def theory_bytes(task: TheoryTask) -> int:
-    """Estimated peak memory of the theory: neurons, travelling directions, checkpoints, saved results."""
+    """Estimated peak memory of the theory: neurons, sums over draws, saved results."""
     points, outputs = task.y.shape
     saved, spec = len(task.times), task.spec
-    per_neuron = 3 * task.site_numbers[0]
+    neurons = spec.neurons or FEWEST
     observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
-    total = 6 * spec.neurons * per_neuron + 8 * observables
+    total = 18 * neurons * task.site_numbers + (2 + spec.replicates) * observables
     if spec.responses:
         rows = len(task.equations.layers) + points / spec.replicates
-        total += int(3 * task.plan.steps * points * rows * spec.neurons)
+        total += int(3 * task.plan.steps * points * rows * neurons)
     if spec.fluctuations or spec.bias:
-        samples = (spec.fluctuation_neurons or spec.neurons) // spec.replicates * concurrent_replicates(task)
-        checkpoints = 2 * saved**0.5 * samples * per_neuron
-        predictions = 2 * samples * saved * points * outputs
-        total += int(checkpoints + predictions) + 4 * spec.replicates * observables
+        total += draw_numbers(observables)
         if spec.fluctuations and spec.covariance:
-            total += (spec.replicates + 2) * (saved * points * outputs) ** 2
-        return 8 * total + concurrent_replicates(task) * direction_block(task) * direction_bytes(task)
+            total += 4 * GROUPS * (saved * points * outputs) ** 2
     return 8 * total
 
 

@@ -13,13 +13,15 @@ import psutil
 import xarray as xr
 
 from fwdmft import registry
+from fwdmft.checkpoint import Checkpoint
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
 from fwdmft.errors import InputError
 from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.theory import TheoryTask, gradient_flow_ladders, solve
-from fwdmft.networks.checkpoint import Checkpoint
+from fwdmft.meanfield.infinite_width import gradient_flow_ladders
+from fwdmft.meanfield.task import TheoryTask
+from fwdmft.meanfield.theory import solve
 from fwdmft.networks.ensemble import WidthStatistics, statistics_bytes, train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
@@ -66,7 +68,7 @@ def run(
         needed = experiment.theory is not None or plan.tolerance is not None
         theory_task = _theory_task(experiment, dataset, plan) if needed else None
         check_memory(_peak_bytes(experiment, dataset, plan, theory_task), force)
-        theory = solve(theory_task, report) if theory_task and experiment.theory else None
+        theory = solve(theory_task, report, kept) if theory_task and experiment.theory else None
         theory_seconds = time.perf_counter() - start
         ladder = gradient_flow_ladders(theory_task)[1] if theory_task else plan.ladder
     ensemble = _ensembles(experiment, dataset, plan.on_ladder(ladder), report, kept)
@@ -129,12 +131,11 @@ def _check_lazy(experiment: Experiment) -> None:
 def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> TheoryTask:
     """The theory of the experiment; with a modest one where only ensembles are asked for (it finds their step)."""
     parameterization = experiment.parameterization
-    limit = parameterization.richness(None)
-    many = 1 << 24
     spec = experiment.theory or TheorySpec(neurons=512)
     return TheoryTask(
         equations=_field_equations(experiment, dataset, plan),
-        lazy_scale=many * parameterization.richness(many) ** 2 if limit == 0 else None,
+        richness=parameterization.richness,
+        lazy=parameterization.richness(None) == 0,
         y=dataset.y,
         train=dataset.train,
         loss=experiment.loss,

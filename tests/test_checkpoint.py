@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 import fwdmft
 from fwdmft.cli import app
-from fwdmft.networks.checkpoint import Checkpoint, beside
+from fwdmft.checkpoint import Checkpoint, beside
 
 SMALL = experiment(
     theory=None,
@@ -103,22 +103,22 @@ def test_what_failed_runs_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_everything_pending_is_written_when_it_is_time(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "kept", {"experiment": "one"}, every=3600)
-    checkpoint.offer(2, lambda: {"a/b": np.array([1.0, np.nan])})
+    checkpoint.offer("width-2", lambda: {"a/b": np.array([1.0, np.nan])})
     assert not checkpoint.directory.exists()
     checkpoint.every = 0
-    checkpoint.offer(4, lambda: {"a": np.arange(3)})
+    checkpoint.offer("draws-4", lambda: {"a": np.arange(3)})
     again = Checkpoint(checkpoint.directory, checkpoint.identity)
-    np.testing.assert_array_equal((again.load(2) or {})["a/b"], [1.0, np.nan])
-    np.testing.assert_array_equal((again.load(4) or {})["a"], np.arange(3))
-    assert again.load(8) is None
+    np.testing.assert_array_equal((again.load("width-2") or {})["a/b"], [1.0, np.nan])
+    np.testing.assert_array_equal((again.load("draws-4") or {})["a"], np.arange(3))
+    assert again.load("width-8") is None
 
 
 def test_unreadable_checkpoints_are_refused(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "kept", {"experiment": "one"}, every=0)
-    checkpoint.offer(2, lambda: {"a": np.arange(3)})
+    checkpoint.offer("width-2", lambda: {"a": np.arange(3)})
     (checkpoint.directory / "width-2.npz").write_bytes(b"half a file")
     with pytest.raises(fwdmft.InputError, match="width-2.npz'; expected a readable file"):
-        checkpoint.load(2)
+        checkpoint.load("width-2")
     (checkpoint.directory / "identity.json").unlink()
     with pytest.raises(fwdmft.InputError, match="expected a checkpoint of fwdmft; remove it"):
         Checkpoint(checkpoint.directory, checkpoint.identity)

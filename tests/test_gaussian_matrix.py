@@ -12,12 +12,12 @@ import pytest
 
 from fwdmft.meanfield import gaussian_matrix
 from fwdmft.meanfield.field_equations import Update
-from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law
+from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law, orthonormalising
 from fwdmft.meanfield.positions import Taps
 
-apply = eqx.filter_jit(gaussian_matrix.apply)
-apply_transposed = eqx.filter_jit(gaussian_matrix.apply_transposed)
-learn = eqx.filter_jit(gaussian_matrix.learn)
+apply = eqx.filter_jit(GaussianMatrix.apply)
+apply_transposed = eqx.filter_jit(GaussianMatrix.apply_transposed)
+learn = eqx.filter_jit(GaussianMatrix.learn)
 
 LAW = Law(sigma=1.3, ratio=0.75, tolerance=1e-12)
 BANK = LAW._replace(taps=Taps(((0, 1), (1, -1)), 2))
@@ -40,11 +40,11 @@ class Implicit(NamedTuple):
     law: Law
 
     def times(self, v: jax.Array) -> tuple["Implicit", jax.Array]:
-        matrix, product = gaussian_matrix.apply(self.matrix, v, self.noise[0], *equal(), self.law)
+        matrix, product = self.matrix.apply(v, self.noise[0], self.law)
         return self._replace(matrix=matrix), product.value
 
     def transposed_times(self, v: jax.Array) -> tuple["Implicit", jax.Array]:
-        matrix, product = gaussian_matrix.apply_transposed(self.matrix, v, self.noise[1], *equal(), self.law)
+        matrix, product = self.matrix.apply_transposed(v, self.noise[1], self.law)
         return self._replace(matrix=matrix), product.value
 
 
@@ -67,10 +67,6 @@ class Explicit(NamedTuple):
             read = [(matrices[k], positions[place]) for k, positions in enumerate(reads) if positions[place] >= 0]
             places.append(sum(v[:, position] @ matrix for matrix, position in read) / len(reads) ** 0.5)
         return jnp.stack(places, axis=1)
-
-
-def equal() -> tuple[jax.Array, jax.Array]:
-    return jnp.full(IN, 1 / IN), jnp.full(OUT, 1 / OUT)
 
 
 def implicit(key: jax.Array, capacity: int = 20, law: Law = LAW) -> Implicit:
@@ -153,67 +149,40 @@ def random_rows(seed: int, count: int, size: int) -> jax.Array:
 
 
 def test_coordinates_reproduce_vectors() -> None:
-    """v = coordinates^T E for unequal weights, E orthonormal under them; products are linear."""
-    p_in, p_out = (jax.random.dirichlet(jax.random.key(n), jnp.full(n, 5.0)) for n in (IN, OUT))
+    """v = coordinates^T E with E orthonormal; products are linear."""
     state = implicit(jax.random.key(0))
     matrix, v = state.matrix, random_rows(1, 4, IN)
     for _ in range(2):
-        matrix, product = apply(matrix, v, state.noise[0], p_in, p_out, LAW)
+        matrix, product = apply(matrix, v, state.noise[0], LAW)
         side = matrix.forward
         np.testing.assert_allclose(product.coordinates[:, :, 0].T @ side.basis, v[:, 0], atol=1e-12)
         gram = np.zeros((len(side.basis),) * 2)
         gram[: int(side.rank), : int(side.rank)] = np.eye(int(side.rank))
-        np.testing.assert_allclose((p_in * side.basis) @ side.basis.T, gram, atol=1e-12)
+        np.testing.assert_allclose(side.basis @ side.basis.T / IN, gram, atol=1e-12)
         mixed = jnp.stack([v[0] - 2 * v[1], v[2], random_rows(2, 1, IN)[0]])
         v = mixed
-    again, product = apply(matrix, jnp.stack([v[0] + v[2]]), state.noise[0], p_in, p_out, LAW)
+    again, product = apply(matrix, jnp.stack([v[0] + v[2]]), state.noise[0], LAW)
     assert int(again.forward.rank) == int(matrix.forward.rank) == 5
-    _, parts = apply(matrix, v, state.noise[0], p_in, p_out, LAW)
+    _, parts = apply(matrix, v, state.noise[0], LAW)
     np.testing.assert_allclose(product.value[0], parts.value[0] + parts.value[2], atol=1e-12)
 
 
 @pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
 def test_forward_and_transposed_products_are_consistent(law: Law) -> None:
     """<s W v>_out = <W^T s v>_in (up to the ratio of widths), also after training with momentum and weight decay."""
-    p_in, p_out = (jax.random.dirichlet(jax.random.key(n), jnp.full(n, 5.0)) for n in (IN, OUT))
     start, shape = implicit(jax.random.key(3), law=law), (2, law.taps.sources)
     matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True, law.taps.offsets)
     v, s = jax.random.normal(jax.random.key(4), (*shape, IN)), jax.random.normal(jax.random.key(5), (*shape, OUT))
     update = Update(jnp.asarray(0.3), 0.6, 0.2)
     for t in range(4):
-        matrix, forward = apply(matrix, jnp.tanh(v + t), start.noise[0], p_in, p_out, law)
-        matrix, backward = apply_transposed(matrix, s + forward.value, start.noise[1], p_in, p_out, law)
-        left = jnp.einsum("vai,wai,i->vw", s + forward.value, forward.value, p_out)
-        right = jnp.einsum("vai,wai,i->vw", backward.value, jnp.tanh(v + t), p_in)
+        matrix, forward = apply(matrix, jnp.tanh(v + t), start.noise[0], law)
+        matrix, backward = apply_transposed(matrix, s + forward.value, start.noise[1], law)
+        left = jnp.einsum("vai,wai->vw", s + forward.value, forward.value) / OUT
+        right = jnp.einsum("vai,wai->vw", backward.value, jnp.tanh(v + t)) / IN
         np.testing.assert_allclose(left, law.ratio**0.5 * right, atol=1e-10)
         matrix = learn(
             matrix, s + forward.value, backward.coordinates, jnp.tanh(v + t), forward.coordinates, law, update
         )
-
-
-@pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
-def test_what_is_dropped_acts_through_known_products(law: Law) -> None:
-    """The same for the derivative of a vector out of the span of the basis, which takes no basis vector itself.
-
-    The vector is N(e) = v + e r with v in the span: d/de <s W N>_out = <W^T s r>_in, also as a difference of passes.
-    """
-    p_in, p_out = (jax.random.dirichlet(jax.random.key(n), jnp.full(n, 5.0)) for n in (IN, OUT))
-    start, shape = implicit(jax.random.key(24), law=law), (2, law.taps.sources)
-    v, r = (jax.random.normal(jax.random.key(n), (*shape, IN)) for n in (25, 27))
-    s = jax.random.normal(jax.random.key(26), (*shape, OUT))
-    matrix, _ = apply(start.matrix, v, start.noise[0], p_in, p_out, law)
-    matrix, backward = apply_transposed(matrix, s, start.noise[1], p_in, p_out, law)
-    expected = law.ratio**0.5 * jnp.einsum("vai,wai,i->vw", backward.value, r, p_in)
-
-    def seen(e: jax.Array, axis: str | None) -> jax.Array:
-        moved = v + e * r
-        _, forward = gaussian_matrix.apply(matrix, moved, start.noise[0], p_in, p_out, law._replace(axis=axis))
-        return jnp.einsum("vai,wai,i->vw", s, forward.value, p_out)
-
-    _, derivative = jax.jvp(lambda e: seen(e, None), (jnp.zeros(()),), (jnp.ones(()),))
-    np.testing.assert_allclose(derivative, expected, atol=1e-10)
-    passes = jax.vmap(lambda e: seen(e, "pass"), axis_name="pass")(jnp.asarray([0.0, 0.1]))
-    np.testing.assert_allclose((passes[1] - passes[0]) / 0.1, expected, atol=1e-10)
 
 
 def test_training_acts_as_on_an_explicit_matrix() -> None:
@@ -222,17 +191,17 @@ def test_training_acts_as_on_an_explicit_matrix() -> None:
     matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True)
     learned, velocity, kept, kept_velocity = np.zeros((OUT, IN)), np.zeros((OUT, IN)), 1.0, 0.0
     probes = random_rows(7, 3, IN)
-    matrix, initial = apply(matrix, probes, start.noise[0], *equal(), LAW)
+    matrix, initial = apply(matrix, probes, start.noise[0], LAW)
     for t in range(3):
         v, s = random_rows(8 + t, 2, IN), random_rows(20 + t, 2, OUT)
-        matrix, forward = apply(matrix, v, start.noise[0], *equal(), LAW)
-        matrix, backward = apply_transposed(matrix, s, start.noise[1], *equal(), LAW)
+        matrix, forward = apply(matrix, v, start.noise[0], LAW)
+        matrix, backward = apply_transposed(matrix, s, start.noise[1], LAW)
         matrix = learn(matrix, s, backward.coordinates, v, forward.coordinates, LAW, update)
         velocity = 0.6 * velocity + np.asarray(s[:, 0].T @ v[:, 0]) / IN**0.5 - 0.2 * learned
         learned = learned + 0.3 * velocity
         kept_velocity = 0.6 * kept_velocity - 0.2 * kept
         kept = kept + 0.3 * kept_velocity
-    _, trained = apply(matrix, probes, start.noise[0], *equal(), LAW)
+    _, trained = apply(matrix, probes, start.noise[0], LAW)
     expected = kept * initial.value + probes @ learned.T / IN**0.5
     np.testing.assert_allclose(trained.value, expected, atol=1e-10)
 
@@ -241,42 +210,44 @@ def test_small_residuals_are_dropped_and_reported() -> None:
     """Shares below the tolerance take no basis vector; too many vectors for the room are reported, and harm nothing."""
     law = LAW._replace(tolerance=1e-4)
     state, v = implicit(jax.random.key(0), capacity=6), random_rows(9, 2, IN)
-    matrix, first = apply(state.matrix, v, state.noise[0], *equal(), law)
+    matrix, first = apply(state.matrix, v, state.noise[0], law)
     near = v[:1] + 3e-3 * random_rows(10, 1, IN)
-    matrix, _ = apply(matrix, near, state.noise[0], *equal(), law)
+    matrix, _ = apply(matrix, near, state.noise[0], law)
     assert int(matrix.forward.rank) == 2 and not bool(matrix.forward.full)
     assert 1e-7 < float(matrix.forward.dropped) < 1e-4
-    matrix, _ = apply(matrix, random_rows(11, 4, IN), state.noise[0], *equal(), law)
+    matrix, _ = apply(matrix, random_rows(11, 4, IN), state.noise[0], law)
     assert int(matrix.forward.rank) == 6
-    matrix, _ = apply(matrix, random_rows(12, 2, IN), state.noise[0], *equal(), law)
+    matrix, _ = apply(matrix, random_rows(12, 2, IN), state.noise[0], law)
     assert bool(matrix.forward.full) and int(matrix.forward.rank) == 6
-    _, again = apply(matrix, v, state.noise[0], *equal(), law)
+    _, again = apply(matrix, v, state.noise[0], law)
     np.testing.assert_allclose(again.value, first.value, atol=1e-12)
 
 
-@pytest.mark.parametrize("order", [1, 2])
-def test_derivatives_in_the_weights_are_those_of_any_basis(order: int) -> None:
-    """A statistic of the products is a smooth function of p: automatic derivatives equal difference quotients.
+def test_largest_residuals_come_first() -> None:
+    """Rows b with b scatter b^T = 1 in the order of what is left; shares below the tolerance are left out, and said."""
+    rng = np.random.default_rng(13)
+    vectors = rng.standard_normal((4, 9)) * np.array([1.0, 3.0, 1e-4, 0.3])[:, None]
+    scatter = vectors @ vectors.T / 9
+    rows, number, dropped = orthonormalising(jnp.asarray(scatter), jnp.ones(4), 1e-6)
+    assert int(number) == 3 and 0 < float(dropped) < 1e-6
+    np.testing.assert_allclose(rows @ scatter @ rows.T, np.diag([1.0, 1.0, 1.0, 0.0]), atol=1e-12)
+    first, *_ = np.linalg.norm(vectors, axis=1).argsort()[::-1]
+    np.testing.assert_allclose(rows[0] * scatter[first, first] ** 0.5, np.eye(4)[first], atol=1e-12)
+    np.testing.assert_array_equal(rows[3], 0.0)
 
-    The choice of directions is part of the function, so it is kept apart from decisions: all residuals are large.
-    """
+
+def test_copied_neurons_carry_the_same_matrix() -> None:
+    """Twice the neurons, each with the noise of the first: products are copied as well."""
     start = implicit(jax.random.key(13))
-    change = random_rows(14, 1, IN)[0, 0] / IN
-    change = change - jnp.mean(change)
-
-    @jax.jit
-    def q(e: jax.Array) -> jax.Array:
-        p_in, p_out = equal()
-        p = p_in + e * change
-        matrix, a = gaussian_matrix.apply(start.matrix, random_rows(15, 1, IN), start.noise[0], p, p_out, LAW)
-        matrix, b = gaussian_matrix.apply_transposed(matrix, jnp.tanh(a.value), start.noise[1], p, p_out, LAW)
-        _, c = gaussian_matrix.apply(matrix, jnp.sin(b.value), start.noise[0], p, p_out, LAW)
-        return jnp.sum(p_out * c.value**2) + jnp.sum(p * b.value**2)
-
-    h = 1e-3
-    values = [float(q(jnp.asarray(k * h))) for k in (-2, -1, 0, 1, 2)]
-    if order == 1:
-        exact, estimate = jax.grad(q)(0.0), np.dot(values, [1, -8, 0, 8, -1]) / (12 * h)
-    else:
-        exact, estimate = jax.grad(jax.grad(q))(0.0), np.dot(values, [-1, 16, -30, 16, -1]) / (12 * h**2)
-    np.testing.assert_allclose(exact, estimate, rtol=1e-6)
+    noise = tuple(jnp.concatenate([a, a], axis=1) for a in start.noise)
+    twice = Implicit(gaussian_matrix.untouched((20, 20), (2 * IN, 2 * OUT), False, 1), (noise[0], noise[1]), LAW)
+    v = random_rows(14, 2, IN)
+    once, other = start, twice
+    for _ in range(2):
+        once, a = once.times(v)
+        other, b = other.times(jnp.concatenate([v, v], axis=-1))
+        np.testing.assert_allclose(b, jnp.concatenate([a, a], axis=-1), atol=1e-12)
+        once, a = once.transposed_times(jnp.tanh(a))
+        other, b = other.transposed_times(jnp.tanh(b))
+        np.testing.assert_allclose(b, jnp.concatenate([a, a], axis=-1), atol=1e-12)
+        v = v + jnp.sin(a)

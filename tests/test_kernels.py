@@ -26,13 +26,12 @@ def test_term_of_the_input_weights_through_patches_is_that_of_the_full_kernel() 
     x = draws.standard_normal((POINTS, POSITIONS, RANK))
     v = draws.standard_normal((POINTS, POSITIONS, NEURONS))
     g = draws.standard_normal((POINTS, OUTPUTS, POSITIONS, NEURONS))
-    p = draws.dirichlet(np.ones(NEURONS))
     inputs = np.einsum("mak,nbk->manb", x, x)
     sites = PopulationSites((LayerSites(jnp.asarray(v), jnp.asarray(g)),), jnp.zeros((0, OUTPUTS, NEURONS)))
     # The readout is frozen, so that only the term of the input weights is left.
     kernel = TangentKernel((1.5, 0.0), jnp.asarray(inputs), 0.0, (POOL,), (Taps(((0,),), 2),))
-    by_hand = 1.5 * np.einsum("manb,mcai,ndbi,i->mcnd", inputs, g, g, p)
+    by_hand = 1.5 * np.einsum("manb,mcai,ndbi->mcnd", inputs, g, g) / NEURONS
     for patches in (jnp.asarray(x), None):
-        found = averages(sites, (POOL,), patches, jnp.asarray(p)).layers
+        found = averages(sites, (POOL,), patches).layers
         assert (found[0].between_gradients is None) == (patches is not None)
         np.testing.assert_allclose(kernel.assemble(list(found)), by_hand, rtol=1e-12)

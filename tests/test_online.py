@@ -1,6 +1,6 @@
 """Online learning: the same training as on fixed points, and what is refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import jax
@@ -16,8 +16,9 @@ from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
 from fwdmft.meanfield import neurons
 from fwdmft.meanfield.chain import Chain, make_chain
-from fwdmft.meanfield.dynamics import make_drive
-from fwdmft.meanfield.passes import Problem, plain
+from fwdmft.meanfield.dynamics import Drive, make_drive
+from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.simulation import Observing, infinite_width
 from fwdmft.meanfield.weights import InputWeights
 from fwdmft.meanfield.wiring import Wiring
 from fwdmft.networks.training import trainer
@@ -63,10 +64,10 @@ def carried(chain: Chain, shown: np.ndarray) -> Chain:
     return carrying
 
 
-def seen(problem: Problem, p: dict[str, jax.Array]) -> dict[str, np.ndarray]:
-    found = plain(problem, p)
-    assert not found.bases.full.any()
-    return {name: np.asarray(value) for name, value in found.seen.items()}
+def seen(equations: FieldEquations, noise: dict[str, np.ndarray], drive: Drive) -> dict[str, np.ndarray]:
+    found = infinite_width(equations, lambda _: jax.tree.map(jnp.asarray, noise), drive, Observing())
+    assert found is not None and found.equations is equations
+    return found.seen
 
 
 def among(shown: np.ndarray, values: np.ndarray, dims: tuple[str, ...]) -> np.ndarray:
@@ -89,13 +90,11 @@ def test_repeated_points_are_offline_training_at_infinite_width(depth: int, save
     own, of_inputs = np.split(noise["hidden_1"], [-offline.inputs.rank])
     weights = np.linalg.lstsq(ROWS, offline.inputs.factor @ of_inputs, rcond=None)[0]
     first = np.concatenate([own, weights])
-    rng = np.random.default_rng(0)
-    p = {each.name: jnp.asarray(rng.dirichlet(np.full(256, 5.0))) for each in offline.populations}
     none = np.zeros(int(shown.sum()), bool)
-    expected = seen(Problem(offline, jax.tree.map(jnp.asarray, noise), make_drive(PLAN, MEAN, Y, TRAIN, save_every)), p)
+    expected = seen(offline, noise, make_drive(PLAN, MEAN, Y, TRAIN, save_every))
     drive = make_drive(fed(PLAN), MEAN, Y[shown], none, save_every)
     online = replace(online, capacities=offline.capacities)
-    found = seen(Problem(online, jax.tree.map(jnp.asarray, noise | {"hidden_1": first}), drive), p)
+    found = seen(online, noise | {"hidden_1": first}, drive)
     assert set(found) == set(offline.dims)
     for name, dims in offline.dims.items():
         assert_equal(name, found[name], among(shown, expected[name], dims))
@@ -125,29 +124,15 @@ def recursion(A: Array, B: Array, C: Array) -> dict[str, Array]:
 
 
 def test_linear_networks_on_a_stream() -> None:
-    """Exactly, for any neurons and weights p, and so are derivatives in p, of which Sigma and b are made."""
+    """Exactly, for any neurons."""
     chain = carried(on_points(~TRAIN, 1, "linear"), ~TRAIN)
     noise = neurons.sample(chain.populations, chain.supplies, 16, seed=3)
     w, W = SIGMA_W * noise["hidden_1"][0], noise["hidden_1"][1:] * np.array([SIGMA_W] * 4 + [1.0])[:, None]
     drive = make_drive(fed(replace(PLAN, momentum=0.0)), MEAN, Y[~TRAIN], np.zeros(2, bool), save_every=2)
-    problem = Problem(chain, jax.tree.map(jnp.asarray, noise), drive)
-    rng = np.random.default_rng(0)
-    p, change = jnp.asarray(rng.dirichlet(np.full(16, 5.0))), jnp.asarray(rng.standard_normal(16))
-
-    def theory(p: Array) -> dict[str, Array]:
-        found = problem.observables({"hidden_1": p}, {"hidden_1": p})
-        return {name: found[name] for name in ("prediction", "tangent_kernel")}
-
-    def closed(p: Array) -> dict[str, Array]:
-        return recursion(W @ (p * w), (p * W) @ W.T, p @ w**2)
-
-    def expansion(q: Callable) -> tuple:
-        def slope(p: Array) -> tuple:
-            return jax.jvp(q, (p,), (change,))
-
-        return jax.jit(lambda p: jax.jvp(slope, (p,), (change,)))(p)
-
-    jax.tree.map(lambda found, exact: assert_equal("derivative", found, exact), expansion(theory), expansion(closed))
+    found = seen(chain, noise, drive)
+    exact = recursion(*(jnp.asarray(a) for a in (W @ w / 16, W @ W.T / 16, w @ w / 16)))
+    for name, expected in exact.items():
+        assert_equal(name, found[name], expected)
 
 
 def test_repeated_points_are_offline_training_of_a_network() -> None:

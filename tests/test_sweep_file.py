@@ -72,7 +72,7 @@ def test_names_are_safe_and_different() -> None:
         ({"over": {GAMMA0: [1, 2, 1]}}, f"over.{GAMMA0}: got [1, 2, 1]; expected distinct values"),
         ({"together": [{GAMMA0: [1]}]}, f"over: got '{GAMMA0}'; expected each field in one place only"),
         ({"over": {"data": [1], TRAIN: [4]}}, f"over: got '{TRAIN}'; expected each field in one place only; data"),
-        ({"together": [{"theory.seed": [1], "theory.rank": [1, 2]}]}, "together.0: got {'theory.seed': 1"),
+        ({"together": [{"theory.seed": [1], "theory.draws": [32, 64]}]}, "together.0: got {'theory.seed': 1"),
         ({"oevr": {}}, "oevr: got {}; expected one of the fields name, description, base, over, together"),
     ],
 )

@@ -20,7 +20,7 @@ from fwdmft.spec.loss import LossSpec, SoftmaxCrossEntropy, SquaredError
 from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import Estimate, assert_zero
-from fwdmft.testing.case import observe
+from fwdmft.testing.case import observed
 
 WIDTH, RATE = 6, 0.3
 SIGMA_B = 0.7
@@ -255,8 +255,8 @@ def test_minibatches_come_in_the_same_order_in_theory_and_networks() -> None:
     networks = Estimate.of(wide.mean["prediction"], wide.mean_standard_error["prediction"], 16)
 
     def difference(plan: Plan) -> Estimate:
-        problem = nearly_lazy.problem(1 << 14, plan=plan)
-        return networks + Estimate(-np.asarray(observe(problem, problem.equal_weights())["prediction"]), (), ())
+        limit = observed(nearly_lazy.simulation(1 << 14, plan=plan))["prediction"]
+        return networks + Estimate(-limit, (), ())
 
     assert_zero("prediction", difference(plan), 1.0)
     with pytest.raises(AssertionError):

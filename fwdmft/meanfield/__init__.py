@@ -3,19 +3,22 @@
 Definitions
 -----------
 population        Neurons that are independent, identically distributed at infinite width: those of one hidden layer.
-                  It is represented by S sample neurons with weights p_i (sum 1) and their own random numbers.
-average           <o> = sum_i p_i o_i. Neurons interact only through averages, so one causal forward pass solves the
+                  It is represented by S sample neurons with their own random numbers.
+average           <o> = sum_i o_i / S. Neurons interact only through averages, so one causal forward pass solves the
                   self-consistency: there is no fixed-point iteration.
 order parameters  q: the deterministic averages, here per step t the predictions f and the kernels
                   Phi^l = <phi(h^l) phi(h^l)>, G^l = <g^l g^l>, K = sum_l G^(l+1) Phi^l (Phi^0 = x.x/D, G^(L+1) = 1).
 finite width      Over random initialisations of networks of width N, q_N = q + N^(-1/2) delta + N^(-1) b + ...
-influence         psi_i = d/d epsilon q[(1 - epsilon) p + epsilon delta_i] at 0: what one more neuron like i would do.
-Sigma             lim N Cov(q_N) = sum over populations of sum_i p_i psi_i psi_i^T ("*_variance" in results).
-b                 lim N (E q_N - q) = 1/2 sum over populations of sum_i p_i d^2/d epsilon^2 of the same ("*_bias").
+Sigma             lim N Cov(q_N) ("*_variance" in results).
+b                 lim N (E q_N - q) ("*_bias").
+draw              Networks of widths n and 2n that share their random numbers (`samples`).
+mean-field neuron A neuron under the averages that a large simulation has recorded, by itself (`controls`).
+contribution      A product of two fields of a neuron, which an average is made of. Those of mean-field neurons are the
+                  control variates of a draw: their mean and covariance are known.
 
-The last two follow from one observation: a network of width N is N neurons drawn independently per population, so
-q_N = q[mu_N] with mu_N their empirical measure, and Sigma and b are the first two orders of the expansion of q[.]
-around its limit (the delta method). They hold at any strength of feature learning.
+Sigma and b come from draws. The same equations with n neurons and explicit matrices are a network of width n, at any
+richness gamma0(n) and for any activation. In the limit a neuron acts on all others only through its contributions, so
+most of a draw's deviation from q is a linear combination of the mean contributions of its mean-field neurons.
 
 Conventions
 -----------
@@ -42,7 +45,7 @@ Where the literature has more than one habit, the choice made here:
 - `center` (the default) trains and reports f(t) - f(0). Uncentred, f(0) is random; N Var f(0) = Phi^L / gamma0^2 at
   sigma_w = 1.
 - Neural tangent parameterization is gamma0 = N^(-1/2): f = w . phi / sqrt(N), theta <- theta - eta d loss / d theta.
-  Learning at that richness shifts the mean by another 1/N, which b includes (`lazy`).
+  Networks of width n are simulated at gamma0(n), so b includes what they learn at that richness.
 - Time is the step index, eta is explicit, and q(t) is measured before the update of step t. In gradient flow, with
   eta absorbed into time, t counts intervals of length eta.
 - Sigma is N times a covariance; an N Var of 1 at N = 100 is a standard deviation of 0.1.
@@ -57,23 +60,18 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   are drawn as they are needed, conditioned on all earlier ones (`gaussian_matrix`); the response functions A and B of
   the papers are in these conditional means. Memory does not grow with the square of the number of steps. `responses`
   computes A and B themselves, as a diagnostic.
-- Sigma comes from derivatives of this pass in the weights p (`influences`, `fluctuations`), not from the inverse of the
-  Hessian of the action over all pairs of times: no response functions are derived by hand, and no (P T)^3 inversion.
-- The influence has two parts, and each is treated as suits it. The *direct* one, psi_i of the average in which neuron
-  i is a term, has a closed form and its covariance is a fourth moment. The *indirect* one, through the training of all
-  other neurons, passes through few smooth order parameters; a randomised range finder captures it in a few tens of
-  directions.
-- b is computed as well, by second derivatives along the same directions; what they leave out is estimated by random
-  ones, without bias, and so is its share of Sigma. Between layers that share a Gaussian matrix many weak directions
-  matter at second order only, so b is noisier than Sigma there. Derivatives are automatic for one population; deep
-  chains use central differences of passes that keep the same bases, which agree to 1e-6 and cost a fifth. (In the
-  field theory b is the one-loop shift of the mean, from the third derivatives of the action.)
+- Sigma comes from draws of small networks, regressed on contributions of mean-field neurons (`sample_estimates`), not
+  from the inverse of the Hessian of the action over all pairs of times: no response functions are derived by hand, and
+  there is no (P T)^3 inversion.
+- b is computed as well: from the difference of networks of width 2n and their halves of width n, and from E q_n - q
+  (`next_order`). In the field theory b is the one-loop shift of the mean, from the third derivatives of the action.
+- Both are free of the next order in 1/n, by extrapolation from n and 2n; what remains is in the standard errors.
 - Sample neurons come from scrambled Sobol sequences (`neurons`): errors fall faster than S^(-1/2). Independent
-  scramblings give the standard errors of everything reported.
+  scramblings give the standard errors of q, independent draws those of Sigma and b.
 - Online learning, with fresh points at every step, needs no other theory: neurons carry their input weights in place of
   preactivations at fixed points (`weights`), and a step shows them its points (`FieldEquations.on`). The average over
   the stream is not taken; trajectories, Sigma and b are those of the given one.
-- A step function's derivative matters when neurons are reweighted: see `fwdmft.activations` for ReLU.
+- Nothing is differentiated in the neurons, so activations may have kinks.
 
 A worked case
 -------------
@@ -88,15 +86,22 @@ N(0, 1). With a = eta gamma0 Delta and Delta = y - f:
     K' = K + 4 eta gamma0^2 f Delta + eta^2 gamma0^2 Delta^2 K      from f(0) = 0, K(0) = 2
 
 The last term of each is what first order in eta leaves out. Neurons enter only through A = <w h> and K at t = 0, so
-any later q is a function q(A, K) and its finite-width corrections are derivatives of the recursion. Per neuron, w h has
-variance 1, h h + w w has variance 4, and they are uncorrelated:
+any later q is a function q(A, K) and its finite-width corrections are derivatives of the recursion. A and K are the
+contributions. Per neuron, w h has variance 1, h h + w w has variance 4, and they are uncorrelated. With psi_i, the
+linear influence of neuron i,
 
     psi_i = q_A w_i h_i + q_K (h_i^2 + w_i^2 - 2)        Sigma = q_A^2 + 4 q_K^2        b = (q_AA + 4 q_KK) / 2
 
 Centred, the prediction is (<w h> - A) / gamma0. After one step it is eta y K + eta^2 gamma0 y^2 A, hence
-Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in p. From the second step on it is not.
+Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in A and K. From the second step on it is not.
 
-Modules, in reading order: `field_equations` (what an architecture supplies), `chain` with its `wiring`,
-`positions`, `gaussian_matrix`, `kernels`, `layers`, `weights`, `products`, `neurons`, `dynamics`, `compiling`,
-`passes`, `influences`, `fluctuations`, `lazy`, `responses`, `theory`.
+Modules, in reading order
+-------------------------
+the equations       `field_equations` (what an architecture supplies), `chain` with its `wiring`, `positions`,
+                    `kernels`, `layers`, `weights`, `products`; `lazy`
+random matrices     `gaussian_matrix` (large simulations), `explicit_matrix` (networks), `replayed_matrix` (mean-field
+                    neurons)
+passes              `neurons`, `dynamics`, `room`, `simulation`
+the theory          `task`, `infinite_width` (q); `controls`, `samples`, `sample_estimates`, `next_order`,
+                    `finite_width` (Sigma and b); `responses`; `theory`
 """

@@ -65,7 +65,7 @@ class Chain(FieldEquations):
     """See the module docstring.
 
     gamma0: richness. local: one map per layer. capacities: rows of the bases of each matrix, forward and backward.
-    axis: see `following`.
+    smooth: whether the local maps can be differentiated twice.
     """
 
     inputs: InputWeights | CarriedWeights
@@ -73,7 +73,7 @@ class Chain(FieldEquations):
     local: tuple[LocalMap, ...] = eqx.field(static=True)
     wiring: Wiring = eqx.field(static=True)
     capacities: tuple[tuple[int, int], ...] = eqx.field(static=True)
-    axis: str | None = eqx.field(static=True, default=None)
+    smooth: bool = eqx.field(static=True, default=False)
 
     @property
     def populations(self) -> tuple[Population, ...]:
@@ -193,9 +193,7 @@ class Chain(FieldEquations):
         for m in reversed(range(len(matrices))):
             g.insert(0, self._field(pull_back[m + 1], above, g))
             signals = (self.wiring.beta * g[0]).reshape(points * outputs, *g[0].shape[2:])
-            matrices[m], product = matrices[m].apply_transposed(
-                signals, noise.get(f"backward_{m + 1}"), self._law(m)
-            )
+            matrices[m], product = matrices[m].apply_transposed(signals, noise.get(f"backward_{m + 1}"), self._law(m))
             coordinates.insert(0, product.coordinates)
             # z is a derivative in single neurons of unequally wide layers, W^T g / sqrt(N_in).
             scale = (self.wiring.widths[m + 1] / self.wiring.widths[m]) ** 0.5
@@ -281,6 +279,9 @@ class Chain(FieldEquations):
         populations = (*before, PopulationSites((layers[-1],), f))
         return {self.wiring.population(layer): sites for layer, sites in enumerate(populations)}
 
+    def prediction_sites(self, sites: Sites) -> dict[str, Array]:
+        return {self._last: sites[self._last].f}
+
     def contributions(self, activity: ChainActivity) -> dict[str, tuple[Contribution, ...]]:
         """Of a layer: u u' (kernels, overlaps with a basis), g g', z u' (predictions, responses), g h' (responses)."""
         found: dict[str, tuple[Contribution, ...]] = {}
@@ -353,7 +354,9 @@ class Chain(FieldEquations):
         return replace(self, inputs=self.inputs.on(x)) if isinstance(self.inputs, CarriedWeights) else super().on(x)
 
 
-def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], gamma0: float, wiring: Wiring) -> Chain:
+def make_chain(
+    x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], gamma0: float, wiring: Wiring, smooth: bool = False
+) -> Chain:
     """The chain on these points; a row of x is what the input weights read of a point at a position of the first layer.
 
     Bases start with room for several times the vectors of a step, as is usual, or once over for many positions.
@@ -361,4 +364,11 @@ def make_chain(x: Float[np.ndarray, "row feature"], local: Sequence[LocalMap], g
     inputs = InputWeights(x, wiring.sigma_w[0], wiring.sigma_b)
     times = 7 if wiring.positions == 1 else 1
     capacities = room.at_first(wiring.blocks(len(x) // wiring.positions), times)
-    return Chain(inputs=inputs, gamma0=jnp.asarray(gamma0), local=tuple(local), wiring=wiring, capacities=capacities)
+    return Chain(
+        inputs=inputs,
+        gamma0=jnp.asarray(gamma0),
+        local=tuple(local),
+        wiring=wiring,
+        capacities=capacities,
+        smooth=smooth,
+    )

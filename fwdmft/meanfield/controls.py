@@ -10,6 +10,7 @@ Contributions are products of two fields (`FieldEquations.contributions`) at a f
 principal components first, the products then to theirs. x stands for the latter, less their mean, scaled to variance 1.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -116,6 +117,24 @@ def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Dri
     return Made(controls, _joined([covariances for _, covariances in made.values()]))
 
 
+def about_mean(controls: Controls, noises: Iterable[dict[str, Array]]) -> Controls:
+    """The controls with x less its mean over all these neurons."""
+    found = [_mean(controls, noise) for noise in noises]
+    offsets = {
+        name: each.offset + np.mean([np.asarray(mean[name]) for mean in found], axis=0)
+        for name, each in controls.combinations.items()
+    }
+    combinations = {
+        name: each._replace(offset=jnp.asarray(offsets[name])) for name, each in controls.combinations.items()
+    }
+    return eqx.tree_at(lambda c: c.combinations, controls, combinations)
+
+
+@eqx.filter_jit
+def _mean(controls: Controls, noise: dict[str, Array]) -> dict[str, Float[Array, " component"]]:
+    return {name: jnp.mean(x, axis=1) for name, x in replay(controls, noise).x.items()}
+
+
 def _symmetric(equations: FieldEquations, noise: dict[str, Array]) -> dict[str, tuple[bool, ...]]:
     found: dict[str, tuple[bool, ...]] = {}
 
@@ -202,9 +221,7 @@ def replay(controls: Controls, noise: dict[str, Array]) -> Replay:
     return Replay(x, matrices)
 
 
-def _replayed(
-    controls: Controls, noise: dict[str, Array]
-) -> tuple[dict[str, Pairs], tuple[ReplayedMatrix, ...]]:
+def _replayed(controls: Controls, noise: dict[str, Array]) -> tuple[dict[str, Pairs], tuple[ReplayedMatrix, ...]]:
     """Pairs of fields of mean-field neurons, (time row, neuron), and the matrices in the end."""
     equations, drive = controls.equations, controls.drive
     dtype = jnp.result_type(*noise.values())

@@ -102,13 +102,11 @@ def trajectory(
 
     With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
     """
-    passes = [
-        (rung.coefficient, one_pass(equations, noise, matrices, drive, observe, rung.substeps).seen)
-        for rung in drive.ladder
-    ]
+    passes = [one_pass(equations, noise, matrices, drive, observe, rung.substeps).seen for rung in drive.ladder]
     if len(passes) == 1:
-        return passes[0][1]
-    return jax.tree.map(lambda *leaves: sum(c * a for (c, _), a in zip(passes, leaves, strict=True)), *zip(*passes)[1])
+        return passes[0]
+    coefficients = [rung.coefficient for rung in drive.ladder]
+    return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *passes)
 
 
 def updates(drive: Drive, substeps: int) -> int:

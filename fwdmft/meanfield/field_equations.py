@@ -89,6 +89,11 @@ class FieldEquations(eqx.Module):
         return ()
 
     @property
+    def smooth(self) -> bool:
+        """Whether fields can be differentiated twice, so that two-layer networks need no draws; say no if in doubt."""
+        return False
+
+    @property
     def supplies(self) -> tuple[Supply, ...]:
         """Random numbers drawn upon during training: those for new directions of the random matrices."""
         return tuple(supply for matrix in self.matrices for supply in (matrix.forward, matrix.backward))
@@ -125,6 +130,10 @@ class FieldEquations(eqx.Module):
     @abstractmethod
     def sites(self, activity: Activity) -> Sites:
         """Per-neuron quantities behind the observables. The last axis of every array runs over neurons."""
+
+    def prediction_sites(self, sites: Sites) -> dict[str, Float[Array, "point output neuron"]]:
+        """Contribution of each neuron to the prediction, for the populations that have one; for smooth equations."""
+        return {}
 
     def contributions(self, activity: Activity) -> dict[str, tuple[Contribution, ...]]:
         """Of every population, the pairs of fields whose products its neurons contribute to order parameters.

@@ -309,7 +309,8 @@ def orthonormalising(
     def one(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         rows, left, number = carry
         shares = jnp.diagonal(left) / norms
-        pivot = jnp.argmax(shares)
+        # All of a vector is left if nothing is known yet. Rounding shall not decide between equals.
+        pivot = jnp.argmax(shares > (1 - 1e-6) * jnp.max(shares))
         ok = shares[pivot] > tolerance
         row = jax.nn.one_hot(pivot, count, dtype=scatter.dtype)
         row = row - (rows @ scatter[pivot]) @ rows

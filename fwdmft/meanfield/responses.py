@@ -41,9 +41,9 @@ from jaxtyping import Array, Float
 from fwdmft.meanfield.chain import Chain
 from fwdmft.meanfield.chain_state import LocalMap
 from fwdmft.meanfield.dynamics import Drive
-from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, State, Update
+from fwdmft.meanfield.field_equations import FieldEquations, State, Update
 from fwdmft.meanfield.layers import two_time_kernels
-from fwdmft.meanfield.passes import Problem
+from fwdmft.meanfield.simulation import gaussian_matrices
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 
 Kernel = Float[Array, "time point time point"]
@@ -83,15 +83,16 @@ def is_supported(equations: FieldEquations) -> bool:
 
 
 @eqx.filter_jit
-def response_functions(problem: Problem, p: NeuronWeights, neurons: int) -> ResponseFunctions:
+def response_functions(
+    equations: FieldEquations, noise: dict[str, Array], drive: Drive, neurons: int
+) -> ResponseFunctions:
     """At all pairs of steps, averaged over the first `neurons` of each layer.
 
-    problem: with supported equations, every step saved, without substeps.
+    equations: supported ones. drive: with every step saved, without substeps.
     """
-    equations = problem.equations
     assert isinstance(equations, Chain)
-    course = _course(equations, problem, p, neurons)
-    kappa, kept = _shares(problem.drive)
+    course = _course(equations, noise, drive, neurons)
+    kappa, kept = _shares(drive)
     learned = _learned(equations, course, kappa)
     steps, points = course.residual.shape
     nothing = jnp.zeros((equations.wiring.depth - 1, steps, points, steps, points))
@@ -102,23 +103,22 @@ def response_functions(problem: Problem, p: NeuronWeights, neurons: int) -> Resp
     return jax.lax.fori_loop(0, steps, one_step, ResponseFunctions(nothing, nothing))
 
 
-def _course(equations: Chain, problem: Problem, p: NeuronWeights, neurons: int) -> Course:
-    drive = problem.drive
-
+def _course(equations: Chain, noise: dict[str, Array], drive: Drive, neurons: int) -> Course:
     def step(state: State, at: tuple[Array, Array | None]) -> tuple[State, tuple]:
         rate, batch = at
-        f, activity = equations.forward(state, problem.noise, p)
+        f, activity = equations.forward(state, noise)
         residual = drive.residual(f, batch)
-        layers = equations.layer_sites(equations.sites(state, activity, p))
+        layers = equations.layer_sites(equations.sites(activity))
         h = tuple(field[:, 0, :neurons] for field in activity.h)
         z = tuple(field[:, 0, 0, :neurons] for field in equations.arriving(activity))
         update = Update(rate, drive.momentum, drive.weight_decay)
-        return equations.step(state, activity, residual, update, p), (layers, h, z, residual[:, 0])
+        return equations.step(state, activity, residual, update), (layers, h, z, residual[:, 0])
 
     schedule = jax.tree.map(lambda a: a[:, 0], (drive.rates, drive.batches))
-    start = equations.initial(problem.noise, p, momentum=drive.momentum != 0)
+    momentum = drive.momentum != 0
+    start = equations.initial(noise, gaussian_matrices(equations, noise, momentum), momentum)
     _, (layers, h, z, residual) = jax.lax.scan(step, start, schedule)
-    kernels = two_time_kernels(layers, problem.by_layer(p))
+    kernels = two_time_kernels(layers)
     gradient = kernels["gradient_kernel_two_time"][:, :, :, 0, :, :, 0]
     return Course(h, z, kernels["feature_kernel_two_time"], gradient, residual)
 

@@ -47,7 +47,7 @@ def fitted(capacities: Pairs, blocks: list[tuple[int, int]], bases: Bases) -> Pa
         # The pass was broken off, so what it used is the least that is needed: bases well on the way to be full are
         # enlarged as well.
         short = [over or 2 * used > capacity for over, used, capacity in zip(full, rank, old, strict=True)]
-        grown = [_capacity(1.5 * capacity, block) for capacity, block in zip(old, each, strict=True)]
+        grown = [_capacity(2 * capacity, block) for capacity, block in zip(old, each, strict=True)]
         new = [more if few else capacity for few, more, capacity in zip(short, grown, old, strict=True)]
     else:
         new = [_capacity(1.15 * used, block) for used, block in zip(rank, each, strict=True)]

@@ -6,12 +6,12 @@ For a response a (m, d or Y) with control variates x of known mean 0 and known c
     Var a     ~ var(a) + beta^T (S - var(x)) beta            Cov(Y, m) likewise
 
 beta is the regression of a on x over draws other than those it is used with, so both estimates are free of bias for
-any S that is right. With the control variates' mean taken from a large simulation, E m less the q of that very
-simulation is free of its sampling error to first order: both deviate by beta . (error of the mean of x).
+any S that is right.
 
     V_n = n Var q_n = n (Var m + Var d)           V_2n - V_n = 4n Cov(Y, m) + 2n Var Y
     Sigma = 2 V_2n - V_n                          up to 1/n^2
-    E m = q + b/n + c/n^2,  E q_2n = q + b/2n + c/4n^2,  hence     b = 3n (E m - q) + 4n E Y,     q = E m + 2 E Y (without c)
+
+b follows from E m and E Y, see `next_order`.
 
 Draws are dealt into groups. Every group gives an estimate, with beta from all the others; their spread gives errors.
 """
@@ -25,19 +25,23 @@ import numpy as np
 GROUPS = 16
 """Groups of draws."""
 
+Pairs = tuple[np.ndarray, np.ndarray]
+"""Positions of the first and the second response of each pair."""
+
 
 @dataclass
 class Sums:
-    """Sums over the draws of one group; `_x` of products with the control variates.
+    """Sums over the draws of one group.
 
-    pair: of change times mean. predictions: sums of products of pairs of the first entries, for m m, d d, Y m and Y Y.
+    parts: by what is summed: m, d, y and x are the responses and the control variates, "ym" their products, "xmd" of
+    x m and x_d d together. "full_" and "pair_": products of all pairs of some responses, and of single pairs.
     """
 
     count: int = 0
     parts: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def add(self, draws: dict[str, np.ndarray], predictions: slice | None) -> None:
-        """Take in draws (draw, ...). predictions: entries of which all pairs are needed."""
+    def add(self, draws: dict[str, np.ndarray], full: slice | None, pairs: Pairs) -> None:
+        """Take in draws (draw, ...). full: entries of which all pairs are needed. pairs: further ones."""
         m, d, y, x, xd = (np.asarray(draws[name], np.float64) for name in NAMES)
         self.count += len(m)
         new = {
@@ -50,13 +54,14 @@ class Sums:
             "x": x.sum(0),
             "xx": x.T @ x,
             "dxx": xd.T @ xd,
-            "xm": x.T @ m,
+            "xmd": x.T @ m + xd.T @ d,
             "xy": x.T @ y,
-            "dxd": xd.T @ d,
         }
-        if predictions is not None:
-            fm, fd, fy = m[:, predictions], d[:, predictions], y[:, predictions]
-            new |= {"full_mm": fm.T @ fm, "full_dd": fd.T @ fd, "full_ym": fy.T @ fm, "full_yy": fy.T @ fy}
+        i, j = pairs
+        for name, a, b in (("mm", m, m), ("dd", d, d), ("ym", y, m), ("my", m, y), ("yy", y, y)):
+            new[f"pair_{name}"] = np.einsum("di,di->i", a[:, i], b[:, j])
+            if full is not None and name != "my":
+                new[f"full_{name}"] = a[:, full].T @ b[:, full]
         for name, value in new.items():
             self.parts[name] = self.parts[name] + value if name in self.parts else value
 
@@ -65,34 +70,30 @@ NAMES = ("mean", "difference", "change", "x", "x_difference")
 
 
 class Estimates(NamedTuple):
-    """Flat arrays (observable,), each with its standard error.
+    """Flat arrays (observable,), in pairs with their standard errors.
 
-    sigma, bias: to order 1/n^2. variance: V_n. growth: V_2n - V_n. limit: q from draws alone. curvature: c / n, how much
-    b changes over the next order. full: Sigma of the predictions among each other, or None.
-    left: share of the variance of m and d that the control variates leave.
+    sigma: up to 1/n^2. growth: V_2n - V_n. variance: V_n. full: Sigma of some responses among each other, or None.
+    left: share of the variance of m and d that the control variates leave. pairs, mean, change: Sigma of pairs, E m and
+    E Y as each group has them (group, ...).
     """
 
     sigma: tuple[np.ndarray, np.ndarray]
-    bias: tuple[np.ndarray, np.ndarray]
-    variance: np.ndarray
     growth: tuple[np.ndarray, np.ndarray]
-    limit: tuple[np.ndarray, np.ndarray]
-    curvature: tuple[np.ndarray, np.ndarray]
+    variance: np.ndarray
     full: np.ndarray | None
     left: np.ndarray
+    pairs: np.ndarray
+    mean: np.ndarray
+    change: np.ndarray
 
 
 def estimates(
-    groups: Iterable[Sums],
-    width: int,
-    covariances: np.ndarray,
-    q: np.ndarray | None,
-    predictions: slice | None,
+    groups: Iterable[Sums], width: int, covariances: np.ndarray, full: slice | None, pairs: Pairs
 ) -> Estimates:
     """From the sums of all groups.
 
     width: n. covariances: (block, component, component) of x over single neurons, one for each block of them.
-    q: of the large simulation that gave the control variates; None if there is none: then b comes from Y alone.
+    full, pairs: as they were summed.
     """
     filled = [group for group in groups if group.count > 1]
     total = {name: np.sum([g.parts[name] for g in filled], axis=0) for name in filled[0].parts}
@@ -103,7 +104,7 @@ def estimates(
     for group in filled:
         rest = {name: total[name] - group.parts[name] for name in total}
         slopes = _slopes(rest, count - group.count)
-        found.append(_of_group(group, slopes, known, n, q, predictions))
+        found.append(_of_group(group, slopes, known, n, full, pairs))
     names = found[0].keys()
     each = {name: np.stack([f[name] for f in found]) for name in names if name != "full"}
     weights = np.array([group.count for group in filled], float)
@@ -114,29 +115,29 @@ def estimates(
     blocks = np.stack([np.einsum("ko,kl,lo->o", slope, block, slope) for block in covariances])
     sampling = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks))
     variance = mean["variance"]
-    full = np.average([f["full"] for f in found], axis=0, weights=weights) if predictions is not None else None
+    joint = None if full is None else np.average([f["full"] for f in found], axis=0, weights=weights)
     explained = np.einsum("ko,kl,lo->o", slope, single, slope)
     return Estimates(
         (mean["sigma"], np.hypot(spread["sigma"], sampling)),
-        (mean["bias"], spread["bias"]),
-        variance,
         (mean["growth"], spread["growth"]),
-        (mean["limit"], spread["limit"]),
-        (mean["curvature"], spread["curvature"]),
-        full,
+        variance,
+        joint,
         1 - np.divide(explained, variance, out=np.zeros_like(variance), where=variance > 0),
+        each["pairs"],
+        each["mean"],
+        each["change"],
     )
 
 
 def _slopes(sums: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
     """Regression coefficients (component, observable) of m and d together, and of Y."""
     if not len(sums["x"]):
-        nothing = np.zeros_like(sums["xm"])
+        nothing = np.zeros_like(sums["xy"])
         return nothing, nothing
     scatter = sums["xx"] - np.outer(sums["x"], sums["x"]) / count
-    of_m = sums["xm"] - np.outer(sums["x"], sums["m"]) / count
+    of_both = sums["xmd"] - np.outer(sums["x"], sums["m"]) / count
     of_y = sums["xy"] - np.outer(sums["x"], sums["y"]) / count
-    both = np.linalg.solve(_regular(scatter + sums["dxx"]), of_m + sums["dxd"])
+    both = np.linalg.solve(_regular(scatter + sums["dxx"]), of_both)
     return both, np.linalg.solve(_regular(scatter), of_y)
 
 
@@ -149,8 +150,8 @@ def _of_group(
     slopes: tuple[np.ndarray, np.ndarray],
     known: np.ndarray,
     n: int,
-    q: np.ndarray | None,
-    predictions: slice | None,
+    full: slice | None,
+    pairs: Pairs,
 ) -> dict[str, np.ndarray]:
     s, count = group.parts, group.count
     beta, beta_y = slopes
@@ -159,31 +160,45 @@ def _of_group(
     excess = known - unbiased * (s["xx"] / count - np.outer(mean_x, mean_x))
     excess_d = known - s["dxx"] / count
 
-    def form(a: np.ndarray, matrix: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.einsum("ko,ko->o", a, matrix @ b)
+    def covariance(kind: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Of responses whose products were summed, elementwise; a, b: their slopes."""
+        product, correction = s[kind] / count, excess_d if kind.endswith("dd") else excess
+        if not kind.endswith("dd"):
+            # d has mean zero.
+            product = unbiased * (product - means[kind])
+        if kind.startswith("full"):
+            return product + a.T @ correction @ b
+        return product + np.einsum("ko,ko->o", a, correction @ b)
 
-    var_m = unbiased * (s["mm"] / count - mean_m**2) + form(beta, excess, beta)
-    var_d = s["dd"] / count + form(beta, excess_d, beta)
-    cov = unbiased * (s["ym"] / count - mean_y * mean_m) + form(beta_y, excess, beta)
-    var_y = unbiased * (s["yy"] / count - mean_y**2) + form(beta_y, excess, beta_y)
-    variance, growth = n * (var_m + var_d), 4 * n * cov + 2 * n * var_y
-    em, ey = mean_m - beta.T @ mean_x, mean_y - beta_y.T @ mean_x
-    limit = em + 2 * ey
-    bias = -2 * n * ey if q is None else 3 * n * (em - q) + 4 * n * ey
+    def limit(mm: np.ndarray, dd: np.ndarray, ym: np.ndarray, yy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """V_n and V_2n - V_n."""
+        return n * (mm + dd), 4 * n * ym + 2 * n * yy
+
+    i, j = pairs
+    means = {"mm": mean_m**2, "ym": mean_y * mean_m, "yy": mean_y**2}
+    means |= {"pair_mm": mean_m[i] * mean_m[j], "pair_ym": mean_y[i] * mean_m[j], "pair_my": mean_m[i] * mean_y[j]}
+    means |= {"pair_yy": mean_y[i] * mean_y[j]}
+    slopes_of = {"m": beta, "d": beta, "y": beta_y}
+    kinds = ("mm", "dd", "ym", "yy")
+    variance, growth = limit(*(covariance(kind, slopes_of[kind[0]], slopes_of[kind[1]]) for kind in kinds))
+    paired = {
+        kind: covariance(f"pair_{kind}", slopes_of[kind[0]][:, i], slopes_of[kind[1]][:, j]) for kind in (*kinds, "my")
+    }
+    at_n, more = limit(paired["mm"], paired["dd"], (paired["ym"] + paired["my"]) / 2, paired["yy"])
     found = {
         "sigma": variance + 2 * growth,
-        "bias": bias,
         "variance": variance,
         "growth": growth,
-        "limit": limit,
-        "curvature": np.zeros_like(bias) if q is None else n * (em - q) - bias,
+        "mean": mean_m - beta.T @ mean_x,
+        "change": mean_y - beta_y.T @ mean_x,
+        "pairs": at_n + 2 * more,
     }
-    if predictions is not None:
-        b, by = beta[:, predictions], beta_y[:, predictions]
-        fm, fy = mean_m[predictions], mean_y[predictions]
-        mm = unbiased * (s["full_mm"] / count - np.outer(fm, fm)) + b.T @ excess @ b
-        dd = s["full_dd"] / count + b.T @ excess_d @ b
-        ym = unbiased * (s["full_ym"] / count - np.outer(fy, fm)) + by.T @ excess @ b
-        yy = unbiased * (s["full_yy"] / count - np.outer(fy, fy)) + by.T @ excess @ by
-        found["full"] = n * (mm + dd) + 2 * (2 * n * (ym + ym.T) + 2 * n * yy)
+    if full is not None:
+        fm, fy = mean_m[full], mean_y[full]
+        means |= {"full_mm": np.outer(fm, fm), "full_ym": np.outer(fy, fm), "full_yy": np.outer(fy, fy)}
+        mm, dd, ym, yy = (
+            covariance(f"full_{kind}", slopes_of[kind[0]][:, full], slopes_of[kind[1]][:, full]) for kind in kinds
+        )
+        at_n, more = limit(mm, dd, (ym + ym.T) / 2, yy)
+        found["full"] = at_n + 2 * more
     return found

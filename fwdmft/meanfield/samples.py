@@ -10,9 +10,8 @@ how means and variances change with the width. Control variates x (`controls`) t
 the neurons' random numbers, see `explicit_matrix.shared_with`.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -64,7 +63,8 @@ class Sampler(eqx.Module):
 
     def single(self) -> "Sampler":
         """The same in single precision."""
-        return jax.tree.map(lambda a: np.asarray(a, np.float32) if eqx.is_inexact_array(a) else a, self)
+        kinds = {"f": np.float32, "i": np.int32}
+        return jax.tree.map(lambda a: np.asarray(a, kinds.get(a.dtype.kind, a.dtype)) if eqx.is_array(a) else a, self)
 
     def draws(self, keys: Array) -> Draws:
         """One draw for every key."""
@@ -90,6 +90,7 @@ class Sampler(eqx.Module):
         draws = len(next(iter(noise.values())))
         if self.controls is None:
             return jnp.zeros((draws, 2, 0)), ()
+
         # They need no company, so those of all draws are simulated at once.
         joined = {name: jnp.swapaxes(a, 0, 1).reshape(a.shape[1], draws * a.shape[2]) for name, a in noise.items()}
         found = replay(self.controls, joined)
@@ -146,7 +147,7 @@ def neurons_of(share: float, width: int) -> int:
 def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
 
-    def shapes(key: Array) -> Observables:
+    def shapes(sampler: Sampler, key: Array) -> Observables:
         noise = sampler._noise(key)
         equations, momentum = sampler.wide, sampler.drive.momentum != 0
         matrices = tuple(
@@ -158,7 +159,7 @@ def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
         seen = trajectory(equations, noise, matrices, sampler.drive, sampler.observing.__call__)
         return sampler.observing.complete(seen)
 
-    return {name: a.shape for name, a in sorted(jax.eval_shape(shapes, jax.random.key(0)).items())}
+    return {name: a.shape for name, a in sorted(eqx.filter_eval_shape(shapes, sampler, jax.random.key(0)).items())}
 
 
 @eqx.filter_jit
@@ -172,6 +173,3 @@ def draws(sampler: Sampler, keys: Array) -> Draws:
     if whole < len(keys):
         parts.append(sampler.draws(keys[whole:]))
     return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
-
-
-Drawing = Callable[[Any], Draws]

@@ -12,17 +12,21 @@ from fwdmft.meanfield import room
 from fwdmft.meanfield.dynamics import Drive, one_pass
 from fwdmft.meanfield.field_equations import Activity, FieldEquations, Observables
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, untouched
-from fwdmft.meanfield.layers import Layers, two_time_kernels
+from fwdmft.meanfield.layers import Layers, strengths, two_time_kernels
 from fwdmft.meanfield.room import Bases
+
+STRENGTH = "strength"
+"""Name of the strengths of the layers' kernels among the observables."""
 
 
 class Observing(NamedTuple):
     """What is collected at every saved time, and made into observables after the pass.
 
-    two_time: kernels between all pairs of times as well.
+    two_time: kernels between all pairs of times as well. strength: `layers.strengths` as well.
     """
 
     two_time: bool = False
+    strength: bool = False
 
     def __call__(self, equations: FieldEquations, activity: Activity) -> tuple[Observables, Layers]:
         sites = equations.sites(activity)
@@ -31,7 +35,8 @@ class Observing(NamedTuple):
     def complete(self, collected: tuple[Observables, Layers]) -> Observables:
         """Observables (time, ...), and those named in `layers.TWO_TIME_DIMS`."""
         seen, layers = collected
-        return seen | two_time_kernels(layers) if layers else seen
+        found = seen | {STRENGTH: strengths(seen)} if self.strength else seen
+        return found | two_time_kernels(layers) if layers else found
 
 
 class Large(NamedTuple):

@@ -1,10 +1,7 @@
 """Ensembles of finite networks: members in chunks that fit in memory, statistics streamed."""
 
-import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import equinox as eqx
@@ -12,9 +9,10 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError
+from fwdmft.in_order import PROCESSORS, in_order
 from fwdmft.jackknife import Jackknifed
-from fwdmft.networks.checkpoint import Checkpoint
 from fwdmft.networks.tally import GROUPS, Tally
 from fwdmft.networks.task_statistics import grouped, task_statistics
 from fwdmft.networks.training import EVALUATED, Task, trainer
@@ -22,7 +20,7 @@ from fwdmft.networks.training import EVALUATED, Task, trainer
 MEMORY = 1 << 30
 """Bytes that the members under way may take together, about."""
 
-CONCURRENT = os.cpu_count() or 1
+CONCURRENT = PROCESSORS
 """Chunks trained at once: the arrays of one keep a single processor busy."""
 
 
@@ -67,14 +65,14 @@ def train_ensemble(
     With a checkpoint, members that it already has are not trained again, and the statistics are those of an
     uninterrupted run to the last bit. Raises ComputationError when fewer than two members stay finite.
     """
-    stored = None if checkpoint is None else checkpoint.load(width)
+    stored = None if checkpoint is None else checkpoint.load(f"width-{width}")
     tally = Tally(chunk_size(task, width, members), members, samples) if stored is None else Tally.of(stored)
     start = time.perf_counter() - tally.seconds
     for seen in _chunks(task, width, members, seed, tally):
         tally.add(seen, grouped(task, seen))
         tally.seconds = time.perf_counter() - start
         if checkpoint is not None:
-            checkpoint.offer(width, tally.arrays)
+            checkpoint.offer(f"width-{width}", tally.arrays)
         progress(tally.done)
     if members - tally.diverged < 2:
         raise ComputationError(
@@ -112,25 +110,12 @@ def _chunks(task: Task, width: int, members: int, seed: int, tally: Tally) -> It
     # The last chunk is filled up with members that are not counted, to reuse the compiled program.
     chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + tally.chunk)) for i in starts]
     compiled = trainer(task, width).lower(chunks[0]).compile()
-    with ThreadPoolExecutor(max_workers=CONCURRENT) as pool:
-        # Results are taken in order, so that sums do not depend on which thread was faster.
-        for first, seen in zip(starts, _in_order(pool, compiled, chunks), strict=True):
-            yield {name: a[: members - first] for name, a in seen.items()}
-
-
-def _in_order(pool: ThreadPoolExecutor, train: Callable, chunks: list[Array]) -> Iterator[dict[str, np.ndarray]]:
-    """Observables of each chunk in turn, with no more than `CONCURRENT` chunks under way or waiting."""
 
     def observables(keys: Array) -> dict[str, np.ndarray]:
-        return {name: np.asarray(a) for name, a in train(keys).items()}
+        return {name: np.asarray(a) for name, a in compiled(keys).items()}
 
-    waiting: deque[Future] = deque()
-    for keys in chunks:
-        waiting.append(pool.submit(observables, keys))
-        if len(waiting) >= CONCURRENT:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    for first, seen in zip(starts, in_order(observables, chunks, CONCURRENT), strict=True):
+        yield {name: a[: members - first] for name, a in seen.items()}
 
 
 def chunk_size(task: Task, width: int, members: int) -> int:

@@ -17,12 +17,32 @@ from fwdmft.results.scores import agreement, agreement_rows
 
 def summary_table(tree: xr.DataTree, full: bool = False) -> RenderableType:
     """The final losses and the agreement of theory and ensemble, for a rich console; full: all its measures."""
-    parts: list[RenderableType] = [loss_table(tree)]
+    parts: list[RenderableType] = [loss_table(tree), *_theory_lines(tree)]
     numbers = agreement(tree)
     if numbers.data_vars:
         parts += [agreement_table(numbers, full), Text(READING, style="dim")]
     return Group(*parts)
 
+
+def _theory_lines(tree: xr.DataTree) -> Iterator[Text]:
+    """How precise Sigma and b are, and whether q from draws of small networks agrees with q."""
+    found = group(tree, "diagnostics")
+    if found is None or "self_check" not in found:
+        return
+    sigma, b = (100 * float(found[f"relative_error_{name}"]) for name in ("variance", "bias"))
+    check = float(found["self_check"])
+    yield Text(
+        f"Sigma to {sigma:.2g} %, b to {b:.2g} % (standard errors of f or K, the larger), from "
+        f"{int(found['draws'])} draws of width {int(found['draw_width'])}. Self-check: q from draws is "
+        f"{check:.2g} standard errors rms from q."
+    )
+    if check > DOUBTFUL:
+        warning = f"Warning: more than {DOUBTFUL:g} standard errors; do not trust b before this is understood."
+        yield Text(warning, style="bold red")
+
+
+DOUBTFUL = 4.0
+"""Standard errors by which q from draws may differ from q, root mean square, before a warning."""
 
 READING = (
     "Differences in standard errors, over times and entries (pairs of points once); rms near 1 is agreement.\n"

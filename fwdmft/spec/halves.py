@@ -15,30 +15,34 @@ _Members = Annotated[Whole, Field(ge=2)]
 class TheorySpec(Spec):
     """How finely the infinite-width theory is sampled, and which finite-width corrections are computed."""
 
-    neurons: Whole = Field(16384, ge=16, description="Number S of sample neurons per population (neurons).")
-    fluctuation_neurons: Whole | None = Field(
-        None, ge=16, description="Number of sample neurons for Sigma and b, over all replicates; left out: S (neurons)."
+    relative_error: PositiveReal = Field(
+        0.02,
+        lt=1,
+        description="Standard error asked of q and of Sigma, for f and K, relative to their root mean square; b, a "
+        "small difference, is held to ten times it (dimensionless).",
+    )
+    neurons: Whole | None = Field(
+        None,
+        ge=16,
+        description="Number S of sample neurons per population; left out: as relative_error asks (neurons).",
+    )
+    draws: Whole | None = Field(
+        None,
+        ge=32,
+        description="Number of draws of small networks for Sigma and b; left out: as relative_error asks (draws).",
+    )
+    draw_width: Whole | None = Field(
+        None,
+        ge=4,
+        description="Width n of those networks, which are coupled with networks of width 2n; left out: chosen so that "
+        "the next order in 1/n is small (neurons).",
     )
     save_every: Count = Field(1, description="Keep every n-th time and the last (steps).")
     fluctuations: bool = Field(True, description="Compute the fluctuations Sigma = lim N Cov (leading order in 1/N).")
     bias: bool = Field(True, description="Compute the bias b = lim N (E q_N - q) (leading order in 1/N).")
-    seed: Seed = Field(0, description="Seed of the sample neurons.")
+    seed: Seed = Field(0, description="Seed of the sample neurons and of the draws.")
     replicates: Whole = Field(
-        8,
-        ge=2,
-        description="Number of independent samplings that share those neurons, from which Sigma, b and their "
-        "standard errors are computed.",
-    )
-    rank: Count = Field(256, description="Largest number of directions in which Sigma is resolved (directions).")
-    tolerance: PositiveReal = Field(
-        1e-3,
-        description="Share of the indirect fluctuations that need not be resolved, but is estimated by probes "
-        "(dimensionless).",
-    )
-    probes: Count | None = Field(
-        None,
-        description="Random directions per replicate that estimate what is not resolved; left out: 4, or 16 with "
-        "random matrices between layers, where b is as precise as the number of probes allows (directions).",
+        4, ge=2, description="Number of independent simulations at infinite width, whose spread gives its error."
     )
     basis_tolerance: PositiveReal = Field(
         1e-6,

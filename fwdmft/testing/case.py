@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,10 +12,12 @@ import numpy as np
 from jaxtyping import Array
 
 from fwdmft.meanfield import neurons
-from fwdmft.meanfield.dynamics import make_drive
-from fwdmft.meanfield.field_equations import FieldEquations, NeuronWeights, Observables
-from fwdmft.meanfield.lazy import LazyEquations, with_richness
-from fwdmft.meanfield.passes import Problem, with_room
+from fwdmft.meanfield.controls import make_controls
+from fwdmft.meanfield.dynamics import Drive, make_drive, trajectory
+from fwdmft.meanfield.field_equations import FieldEquations, Observables
+from fwdmft.meanfield.lazy import LazyEquations
+from fwdmft.meanfield.samples import Sampler
+from fwdmft.meanfield.simulation import Observing, gaussian_matrices, infinite_width
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.model import Network
@@ -36,7 +38,16 @@ REPLICATES = 8
 AVERAGED = 32
 """Samplings whose average is compared with networks at infinite width."""
 
-_LARGE = 1 << 24
+DRAWN = 16
+"""Width at which draws of networks are compared with networks."""
+
+
+class Simulation(NamedTuple):
+    """Equations, the noise of as many neurons as there are to be, and what training imposes on them."""
+
+    equations: FieldEquations
+    noise: dict[str, Array]
+    drive: Drive
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +57,9 @@ class Case:
     name: shown by pytest. spec: of the architecture, as in an experiment file. x: (point, ...), y: (point, output),
     train: (point,) mask. save_every: must leave at least three saved times. smooth: False where the activation has a
     kink. few: neurons for laws that hold to rounding (field equations with Gaussian matrices need several times as
-    many as their bases have vectors). neurons: for the comparison with networks. widths, members: of the two
-    ensembles; the next order in 1/N is removed by extrapolation, and what is left is of relative order 1/(N_1 N_2).
+    many as their bases have vectors). neurons, draws, draw_width: of the theory that is compared with networks.
+    widths, members: of the two ensembles; the next order in 1/N is removed by extrapolation, and what is left is of
+    relative order 1/(N_1 N_2).
     """
 
     name: str
@@ -63,6 +75,8 @@ class Case:
     smooth: bool = True
     few: int = 128
     neurons: int = 1 << 13
+    draws: int = 2048
+    draw_width: int = 16
     widths: tuple[int, int] = (16, 64)
     members: tuple[int, int] = (8000, 8000)
 
@@ -80,8 +94,8 @@ class Case:
     @cached_property
     def equations(self) -> FieldEquations:
         """At the case's richness, or at richness 1 where the parameterization's vanishes with width."""
-        equations = self._equations if self.lazy_scale is None else with_richness(self._equations, 1.0)
-        return with_room(equations, lambda roomy: self.posed(roomy, self.neurons, 0, None))[0]
+        equations = self._equations.with_richness(1.0) if self.lazy else self._equations
+        return self.with_room(equations, self.neurons)
 
     @property
     def centred_equations(self) -> FieldEquations:
@@ -95,30 +109,38 @@ class Case:
         return self.architecture.field_equations(self.schema, self.parameterization, self.x, self.y.shape[1])
 
     @property
-    def lazy_scale(self) -> float | None:
-        """lim N gamma0(N)^2 where richness vanishes with width, else None."""
-        return None if self.parameterization.richness(None) else _LARGE * self.parameterization.richness(_LARGE) ** 2
+    def lazy(self) -> bool:
+        """Whether richness vanishes at infinite width."""
+        return self.parameterization.richness(None) == 0
 
-    def problem(self, count: int, replicate: int = 0, plan: Plan | None = None, limit: bool = False) -> Problem:
+    def with_room(self, equations: FieldEquations, count: int, plan: Plan | None = None) -> FieldEquations:
+        """The equations with bases that are large enough for so many neurons."""
+        drive = self.drive(plan)
+        large = infinite_width(equations, lambda e: noise(e, count), drive, Observing())
+        assert large is not None, f"{count} neurons are too few for the bases of the random matrices"
+        return large.equations
+
+    def drive(self, plan: Plan | None = None) -> Drive:
+        """What training imposes."""
+        return make_drive(plan or self.plan, self.loss, self.y, self.train, self.save_every)
+
+    def simulation(self, count: int, replicate: int = 0, plan: Plan | None = None, limit: bool = False) -> Simulation:
         """A pass with `count` neurons. Replicates are independent samplings.
 
         limit: at the richness of infinite width, even where that is the lazy limit.
         """
-        lazy = limit and self.lazy_scale is not None
+        lazy = limit and self.lazy
         return self.posed(LazyEquations(self.equations) if lazy else self.equations, count, replicate, plan)
 
-    def posed(self, equations: FieldEquations, count: int, replicate: int = 0, plan: Plan | None = None) -> Problem:
+    def posed(self, equations: FieldEquations, count: int, replicate: int = 0, plan: Plan | None = None) -> Simulation:
         """A pass of other equations of these populations."""
-        noise = neurons.sample(equations.populations, equations.supplies, count, SEED, replicate)
-        drive = make_drive(plan or self.plan, self.loss, self.y, self.train, self.save_every)
-        return Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
+        return Simulation(equations, noise(equations, count, replicate), self.drive(plan))
 
     def samplings(self, count: int, number: int) -> dict[str, np.ndarray]:
         """Infinite width from `number` independent samplings of `count` equal neurons, (sampling, time, ...)."""
         seen = []
         for replicate in range(number):
-            problem = self.problem(count, REPLICATES + 1 + replicate, limit=True)
-            seen.append(observe(problem, problem.equal_weights()))
+            seen.append(observed(self.simulation(count, REPLICATES + 1 + replicate, limit=True)))
         return {name: np.stack([s[name] for s in seen]) for name in seen[0]}
 
     @cached_property
@@ -133,27 +155,47 @@ class Case:
         """Infinite width, fluctuations and bias."""
         spec = TheorySpec(
             neurons=self.neurons,
+            draws=self.draws,
+            draw_width=self.draw_width,
             save_every=self.save_every,
             seed=SEED,
             replicates=REPLICATES,
-            probes=4,
-            tolerance=0.01,
             covariance=False,
         )
-        steps = self.plan.steps
-        times = np.union1d(np.arange(0, steps, self.save_every), [steps - 1])
-        return solve(
-            TheoryTask(
-                self._equations, self.lazy_scale, self.y, self.train, self.loss, self.plan, spec=spec, times=times
-            )
+        task = TheoryTask(
+            equations=self._equations,
+            richness=self.parameterization.richness,
+            lazy=self.lazy,
+            y=self.y,
+            train=self.train,
+            loss=self.loss,
+            plan=self.plan,
+            spec=spec,
+            times=self.times,
         )
+        return solve(task)
+
+    @property
+    def times(self) -> np.ndarray:
+        """The saved steps."""
+        return np.union1d(np.arange(0, self.plan.steps, self.save_every), [self.plan.steps - 1])
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Draws of networks of width `DRAWN`, which share their random numbers with mean-field neurons."""
+        known = make_controls(self.equations, noise(self.equations, self.neurons), self.drive()).controls
+        narrow, wide = (self._equations.with_richness(self.parameterization.richness(n)) for n in (DRAWN, 2 * DRAWN))
+        return Sampler(narrow, wide, self.drive(), known, DRAWN, Observing())
 
     @cached_property
     def ensembles(self) -> tuple[WidthStatistics, ...]:
         """Statistics at each of `widths`."""
-        task, times = self.task(), self.theory.times
         pairs = zip(self.widths, self.members, strict=True)
-        return tuple(train_ensemble(task, width, members, SEED, times, samples=0) for width, members in pairs)
+        return tuple(self.ensemble(width, members) for width, members in pairs)
+
+    def ensemble(self, width: int, members: int) -> WidthStatistics:
+        """Statistics of trained networks."""
+        return train_ensemble(self.task(), width, members, SEED, self.times, samples=0)
 
     def task(self, plan: Plan | None = None, kernels: bool = True) -> Task:
         """Training of float64 networks."""
@@ -176,10 +218,23 @@ class Case:
         return self.architecture.model(self.schema, self.parameterization, self.x, self.y.shape[1], width, key)
 
 
+def noise(equations: FieldEquations, count: int, replicate: int = 0) -> dict[str, Array]:
+    """Random numbers of so many neurons of every population."""
+    drawn = neurons.sample(equations.populations, equations.supplies, count, SEED, replicate)
+    return jax.tree.map(jnp.asarray, drawn)
+
+
 @eqx.filter_jit
-def observe(problem: Problem, p: NeuronWeights) -> Observables:
+def observe(simulation: Simulation) -> Observables:
     """Order parameters (time, ...) at infinite width."""
-    return problem.observables(p, p)
+    equations, noise, drive = simulation
+    matrices = gaussian_matrices(equations, noise, drive.momentum != 0)
+    return trajectory(equations, noise, matrices, drive, lambda e, activity: e.observe(e.sites(activity)))
+
+
+def observed(simulation: Simulation) -> dict[str, np.ndarray]:
+    """The same in memory of the processor."""
+    return {name: np.asarray(value) for name, value in observe(simulation).items()}
 
 
 def points(

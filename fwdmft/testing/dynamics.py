@@ -2,19 +2,15 @@
 
 from dataclasses import replace
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.influences import Problem
-from fwdmft.meanfield.lazy import LazyEquations, mirrored, with_richness
-from fwdmft.meanfield.passes import with_room
+from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.optimization import Plan
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero, rarely_exceeded
-from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, observe
-from fwdmft.testing.equations import assert_same, weights
+from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, Simulation, observe, observed
+from fwdmft.testing.equations import assert_same
 from fwdmft.testing.law import Law
 
 SAMPLINGS = 32
@@ -32,12 +28,11 @@ CLOSELY = 1e-9
 
 def a_shorter_run_is_the_beginning_of_a_longer_one(case: Case) -> None:
     """Nothing depends on what comes later."""
-    saved = len(case.theory.times) // 2 + 1
-    steps = int(case.theory.times[saved - 1]) + 1
+    saved = len(case.times) // 2 + 1
+    steps = int(case.times[saved - 1]) + 1
     batches = None if case.plan.batches is None else case.plan.batches[:steps]
     shorter = replace(case.plan, learning_rates=case.plan.learning_rates[:steps], batches=batches)
-    whole = observe(case.problem(case.few), weights(case))
-    begun = observe(case.problem(case.few, plan=shorter), weights(case))
+    whole, begun = observe(case.simulation(case.few)), observe(case.simulation(case.few, plan=shorter))
     assert_same(begun, {name: a[:saved] for name, a in whole.items()})
 
 
@@ -45,7 +40,7 @@ def relabelling_points_relabels_results(case: Case) -> None:
     """Within standard errors, since neurons then carry other noise; and a network is built as if nothing happened."""
     order = np.roll(np.arange(len(case.x)), 1)
     other = replace(case, x=case.x[order], y=case.y[order], train=case.train[order])
-    seen = _infinite_width(other.problem(case.neurons, plan=_relabelled(case, order), limit=True))
+    seen = observed(other.simulation(case.neurons, plan=_relabelled(case, order), limit=True))
     for name, expected in case.infinite_width.items():
         back = _relabel(seen[name], case.equations.dims[name], np.argsort(order))
         spread = np.sqrt(AVERAGED * expected.squared_errors[0])
@@ -60,17 +55,17 @@ def small_richness_is_the_lazy_limit(case: Case) -> None:
     Finitely many neurons cross a kink one by one, at random, which leaves an order of only one half.
     """
     count, plan = MORE * case.few, replace(case.plan, weight_decay=0.0)
-
-    def posed(equations: FieldEquations) -> Problem:
-        return case.posed(equations, count, plan=plan)
-
     # What bases leave out must not count beside gamma0^2.
-    problem = posed(with_room(case.centred_equations.resolving(CLOSELY), posed)[0])
-    lazy = _infinite_width(_with_equations(problem, LazyEquations(problem.equations)))
+    equations = case.with_room(case.centred_equations.resolving(CLOSELY), count, plan)
+    simulation = case.posed(equations, count, plan=plan)
+    lazy = observed(simulation._replace(equations=LazyEquations(equations)))
 
     def distance(gamma0: float) -> np.ndarray:
-        signs = [_infinite_width(_with_richness(*each)) for each in ((problem, gamma0), (mirrored(problem), -gamma0))]
-        return np.array([np.linalg.norm((signs[0][name] + signs[1][name]) / 2 - lazy[name]) for name in sorted(lazy)])
+        seen, other = (
+            observed(each._replace(equations=equations.with_richness(g)))
+            for each, g in ((simulation, gamma0), (_mirrored(simulation), -gamma0))
+        )
+        return np.array([np.linalg.norm((seen[name] + other[name]) / 2 - lazy[name]) for name in sorted(lazy)])
 
     near, far = distance(NEARLY_LAZY), distance(8 * NEARLY_LAZY)
     assert (near > 0).all(), "nothing is learned at small gamma0"
@@ -118,12 +113,16 @@ LAWS = tuple(
 )
 
 
-def _with_equations(problem: Problem, equations: FieldEquations) -> Problem:
-    return eqx.tree_at(lambda q: q.equations, problem, equations)
+def _mirrored(simulation: Simulation) -> Simulation:
+    """That for -gamma0 whose average with the one for gamma0 has no odd order, whatever the sample neurons.
 
-
-def _with_richness(problem: Problem, gamma0: float) -> Problem:
-    return _with_equations(problem, with_richness(problem.equations, gamma0))
+    What training adds to a vector changes sign with gamma0, so the noise of the new directions has to do so as well.
+    """
+    flipped = {
+        supply.name: simulation.noise[supply.name].at[supply.leading :].multiply(-1.0)
+        for supply in simulation.equations.supplies
+    }
+    return simulation._replace(noise=simulation.noise | flipped)
 
 
 def _relabelled(case: Case, order: np.ndarray) -> Plan:
@@ -139,10 +138,6 @@ def _relabel(values: np.ndarray, dims: tuple[str, ...], order: np.ndarray) -> np
         if dim.removesuffix("_prime") == "point":
             values = np.take(values, order, axis=axis + 1)
     return values
-
-
-def _infinite_width(problem: Problem) -> dict[str, np.ndarray]:
-    return {name: np.asarray(value) for name, value in observe(problem, problem.equal_weights()).items()}
 
 
 def _spread(case: Case, count: int) -> dict[str, np.ndarray]:

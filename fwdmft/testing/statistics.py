@@ -1,15 +1,47 @@
 """Laws that tie networks to the theory: E q_N = q + b / N and N Var q_N = Sigma, to leading order.
 
 Both have corrections of relative order 1/N. Ensembles at two widths remove it by extrapolation; what remains is of
-relative order 1/(N_1 N_2). Differences are measured against standard errors alone.
+relative order 1/(N_1 N_2). Draws, of which Sigma and b are made, are networks of their width to all orders. Differences
+are measured against standard errors alone.
 """
 
+import jax
 import numpy as np
 
+from fwdmft.meanfield import samples
+from fwdmft.meanfield.sample_estimates import GROUPS
 from fwdmft.networks.ensemble import WidthStatistics
 from fwdmft.testing.agreement import Estimate, assert_zero
-from fwdmft.testing.case import REPLICATES, Case
+from fwdmft.testing.case import DRAWN, SEED, Case
 from fwdmft.testing.law import Law
+
+CHUNK, CHUNKS = 64, 16
+"""Draws at a time, and how many times."""
+
+
+def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
+    """Mean and variance over draws of q_n and q_2n are those over trained networks of the same widths.
+
+    Draws share random numbers with mean-field neurons, and simulate fields; networks are built by the plugin and
+    trained by automatic derivatives of the loss.
+    """
+    shapes = samples.observable_shapes(case.sampler)
+    keys = jax.random.split(jax.random.key(SEED), (CHUNKS, CHUNK))
+    found = [samples.draws(case.sampler, each) for each in keys]
+    mean, difference, change = (
+        np.concatenate([np.asarray(getattr(draw, name)) for draw in found]) for name in ("mean", "difference", "change")
+    )
+    for width, drawn in ((DRAWN, np.concatenate([mean + difference, mean - difference])), (2 * DRAWN, mean + change)):
+        networks = case.ensemble(width, 2 * CHUNK * CHUNKS)
+        start = 0
+        for name, shape in shapes.items():
+            size = int(np.prod(shape))
+            q, start = drawn[:, start : start + size].reshape(-1, *shape), start + size
+            for kind, of_draws, of_networks in (
+                ("E", _mean_of(q), _mean(networks, name)),
+                ("Var", _variance_of(q), _variance(networks, name)),
+            ):
+                assert_zero(f"{kind} {name} at width {width}", of_draws - of_networks, _size(of_networks.value))
 
 
 def initial_kernels_are_those_of_networks(case: Case) -> None:
@@ -22,7 +54,7 @@ def initial_kernels_are_those_of_networks(case: Case) -> None:
 def variance_of_networks_is_sigma_over_width(case: Case) -> None:
     """N Var q_N, extrapolated, is the theory's variance."""
     for name, variance in case.theory.variance.items():
-        expected = Estimate.of(variance, case.theory.variance_standard_error[name], REPLICATES)
+        expected = Estimate.of(variance, case.theory.variance_standard_error[name], GROUPS)
         networks = _extrapolated(case, [_variance(e, name) * e.width for e in case.ensembles])
         assert_zero(f"N Var {name}", networks - expected, _size(variance))
 
@@ -34,7 +66,7 @@ def mean_of_networks_is_shifted_by_bias_over_width(case: Case) -> None:
     """
     first, second = case.widths
     for name, bias in case.theory.bias.items():
-        expected = Estimate.of(bias, case.theory.bias_standard_error[name], REPLICATES)
+        expected = Estimate.of(bias, case.theory.bias_standard_error[name], GROUPS)
         mean = case.infinite_width[name]
         networks = _extrapolated(case, [_mean(e, name) * e.width for e in case.ensembles])
         assert_zero(f"bias of {name}", networks - mean * (first + second) - expected, second * _size(mean.value))
@@ -44,6 +76,7 @@ LAWS = tuple(
     map(
         Law,
         (
+            networks_of_draws_are_those_of_the_builder,
             initial_kernels_are_those_of_networks,
             variance_of_networks_is_sigma_over_width,
             mean_of_networks_is_shifted_by_bias_over_width,
@@ -67,6 +100,17 @@ def _mean(ensemble: WidthStatistics, name: str) -> Estimate:
 
 def _variance(ensemble: WidthStatistics, name: str) -> Estimate:
     return Estimate.of(ensemble.variance[name], ensemble.variance_standard_error[name], ensemble.members)
+
+
+def _mean_of(q: np.ndarray) -> Estimate:
+    """Over members (member, ...)."""
+    return Estimate.of(q.mean(axis=0), q.std(axis=0, ddof=1) / len(q) ** 0.5, len(q))
+
+
+def _variance_of(q: np.ndarray) -> Estimate:
+    """Over members (member, ...); its error from their fourth moments."""
+    squares = (q - q.mean(axis=0)) ** 2
+    return Estimate.of(q.var(axis=0, ddof=1), squares.std(axis=0, ddof=1) / len(q) ** 0.5, len(q))
 
 
 def _size(values: np.ndarray) -> float:

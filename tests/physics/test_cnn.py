@@ -85,7 +85,7 @@ def test_initial_kernels_obey_the_convolutional_recursions(run: Runner, tmp_path
         architecture={"kind": "cnn", "depth": 2, "activation": "relu", "gain": 2**0.5},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 1},
         data=images(tmp_path / "x.npz", x),
-        theory={"neurons": 4096, "fluctuations": False, "bias": False},
+        theory={"neurons": 4096, "replicates": 8, "fluctuations": False, "bias": False},
         ensemble={"widths": [256], "members": 200},
     )
     for name, expected in recursion(x, 2).items():
@@ -114,7 +114,7 @@ def test_shifted_images_have_the_same_kernels(run: Runner, tmp_path: Path) -> No
     found = []
     for name, shift in (("x.npz", (0, 0)), ("shifted.npz", (1, 2))):
         data = images(tmp_path / name, np.roll(x, shift, axis=(1, 2)))
-        sizes = {"neurons": 1024, "fluctuations": False, "bias": False}
+        sizes = {"neurons": 1024, "replicates": 8, "fluctuations": False, "bias": False}
         found.append(theory(run(architecture=architecture, data=data, theory=sizes, **SETTINGS)))
     for name in ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel"):
         error = np.hypot(*(each[f"{name}_standard_error"].values for each in found))
@@ -130,7 +130,7 @@ def test_trained_networks(run: Runner, tmp_path: Path) -> None:
     found = run(
         architecture={"kind": "cnn", **architecture},
         data=images(tmp_path / "x.npz", random_images(3, 4, 5, 2), outputs=2),
-        theory={"neurons": 4096, "save_every": 2},
+        theory={"neurons": 4096, "replicates": 8, "draws": 1024, "draw_width": 16, "save_every": 2},
         ensemble={"widths": [width // 2, width], "members": [2000, 1500]},
         **SETTINGS,
     )

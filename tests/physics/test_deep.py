@@ -32,7 +32,8 @@ def deep(run: Runner, data: dict[str, Any], **sections: Any) -> xr.Dataset:
 
 
 ERRORS = 8.0
-"""Standard errors come from eight samplings; 4 of them with 7 degrees of freedom are as rare as 8 of Student's t."""
+"""Standard errors come from eight samplings at infinite width, or sixteen groups of draws; 4 of them with 7 degrees of
+freedom are as rare as 8 of Student's t."""
 
 
 def assert_within(difference: Any, error: Any, floor: float = 1e-9) -> None:
@@ -52,7 +53,7 @@ def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
     """Two training points and one more, three layers, gamma0 = 2: f, K and kernels between all pairs of times."""
     x = np.array([[1.0, 0.4], [-0.3, 1.2], [0.8, -0.9]])
     data = write(tmp_path / "points.npz", x, [1.0, -0.7, 0.0], 2)
-    theory = {"neurons": 8192, "two_time": True, "fluctuations": False, "bias": False}
+    theory = {"neurons": 8192, "replicates": 8, "two_time": True, "fluctuations": False, "bias": False}
     found = deep(run, data, depth=3, activation="linear", gamma0=2.0, rate=0.05, steps=14, theory=theory)
     exact = deep_linear.solve(x @ x.T / 2, np.array([1.0, -0.7]), depth=3, gamma0=2.0, learning_rate=0.05, steps=14)
     flat = found.isel(output=0, output_prime=0)
@@ -70,7 +71,7 @@ def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
 def test_linear_networks_at_finite_width(run: Runner, tmp_path: Path) -> None:
     """N Var of f, K and the kernels of every layer against the dense propagator of the field theory."""
     data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
-    theory = {"neurons": 4096, "bias": False, "covariance": False, "tolerance": 0.01}
+    theory = {"neurons": 4096, "bias": False, "covariance": False, "draws": 8192, "draw_width": 32}
     found = deep(run, data, depth=3, activation="linear", gamma0=3.0, rate=0.015, steps=12, theory=theory)
     exact = dense_hessian.solve(3, 12, 3.0, 0.015)
     pairs = {
@@ -92,7 +93,7 @@ def test_variances_of_kernels_accumulate_through_layers(
 ) -> None:
     """At t = 0 and |x|^2 = D: N Var Phi^l = 2 l and N Var G^l = 2 (L + 1 - l), or 5 in place of 2 for sqrt(2) ReLU."""
     data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
-    theory = {"neurons": 16384, "tolerance": 0.01, "bias": False, "covariance": False}
+    theory = {"neurons": 16384, "draws": 4096, "draw_width": 16, "bias": False, "covariance": False}
     settings = {"depth": 3, "activation": activation, "gamma0": 1.0, "rate": 0.01, "steps": 1}
     found = deep(run, data, **settings, architecture={"gain": gain}, theory=theory)
     layers = np.arange(1, 4)
@@ -109,7 +110,7 @@ def test_one_hidden_layer_is_a_two_layer_network(run: Runner, two_points: str) -
         "parameterization": {"kind": "mean_field", "gamma0": 1.5},
         "optimizer": {"kind": "gradient_descent", "learning_rate": 0.1, "steps": 5, "momentum": 0.5},
         "data": {"kind": "file", "path": two_points},
-        "theory": {"neurons": 256, "replicates": 2},
+        "theory": {"neurons": 256, "replicates": 2, "draws": 128, "draw_width": 8},
     }
     found = run(architecture={"kind": "deep", "depth": 1, "activation": "tanh", "bias": 0.3}, **settings)["theory"]
     expected = run(architecture={"kind": "mlp", "activation": "tanh", "bias": 0.3}, **settings)["theory"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from fwdmft.meanfield.sample_estimates import GROUPS
 from fwdmft.results.comparison import mean_residual, variance_residual
 from fwdmft.testing.agreement import Estimate
 from tests.physics.conftest import Runner
@@ -49,8 +50,8 @@ def case(request: pytest.FixtureRequest, run: Runner) -> Case:
         theory={
             "neurons": 8192,
             "replicates": REPLICATES,
-            "probes": 4,
-            "tolerance": 0.01,
+            "draws": 2048,
+            "draw_width": 32,
             "basis_tolerance": 1e-5,
             "covariance": False,
         },
@@ -83,7 +84,7 @@ def test_reference_variances(case: Case, name: str) -> None:
     computed = case.of(f"{name}_variance")
     members = int(case.reference["members"])
     difference = Estimate.of(measured, measured * np.sqrt(2 / members), members) - Estimate.of(
-        computed, case.of(f"{name}_variance_standard_error"), REPLICATES
+        computed, case.of(f"{name}_variance_standard_error"), GROUPS
     )
     next_order = np.zeros_like(computed)
     if name == "prediction":
@@ -102,7 +103,7 @@ def test_unequal_widths_frozen_weights_and_biases(run: Runner, two_points: str) 
         parameterization={"kind": "mean_field", "gamma0": 1.5},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 10},
         data={"kind": "file", "path": two_points},
-        theory={"neurons": 2048, "probes": 4, "tolerance": 0.01, "save_every": 3, "covariance": False},
+        theory={"neurons": 2048, "draws": 2048, "draw_width": 16, "save_every": 3, "covariance": False},
         ensemble={"widths": [256], "members": 1000, "samples": 0},
     )
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()

@@ -27,7 +27,7 @@ EXPERIMENT = {
         "test": 2,
         "teacher": {"kind": "single_index", "link": "tanh"},
     },
-    "theory": {"neurons": 8192, "save_every": 3, "covariance": False},
+    "theory": {"neurons": 8192, "draws": 4096, "draw_width": 16, "save_every": 3, "covariance": False},
     "ensemble": {"widths": [64, 128], "members": 2000, "kernels": False},
 }
 

@@ -34,7 +34,7 @@ def theory(run: Runner, reference: dict[str, np.ndarray]) -> xr.Dataset:
             "steps": int(reference["steps"]),
         },
         data={"kind": "file", "path": str(FILE)},
-        theory={"neurons": 16384},
+        theory={"neurons": 16384, "replicates": 8, "draws": 8192, "draw_width": 32},
     )
     return tree["theory"].to_dataset().isel(output=0, output_prime=0)
 

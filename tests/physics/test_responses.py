@@ -12,7 +12,6 @@ from fwdmft.errors import InputError
 from fwdmft.meanfield import neurons
 from fwdmft.meanfield.chain import make_chain
 from fwdmft.meanfield.dynamics import make_drive
-from fwdmft.meanfield.passes import Problem
 from fwdmft.meanfield.responses import response_functions
 from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan
@@ -26,7 +25,7 @@ TWO_POINTS = np.array([[1.0, 0.4], [-0.3, 1.2]]), np.array([1.0, -0.7])
 def settings(path: Path, x: np.ndarray, y: np.ndarray, **changes: Any) -> dict[str, Any]:
     """Of an experiment that trains on all points."""
     np.savez(path / "points.npz", x=x, y=y[:, None] if y.ndim == 1 else y, train=len(x))
-    theory = {"neurons": 4096, "fluctuations": False, "bias": False, "responses": True}
+    theory = {"neurons": 4096, "replicates": 8, "fluctuations": False, "bias": False, "responses": True}
     return {
         "architecture": {"kind": "deep", "depth": 3, "activation": "linear"} | changes.get("architecture", {}),
         "parameterization": {"kind": "mean_field", "gamma0": 2.0} | changes.get("parameterization", {}),
@@ -46,8 +45,7 @@ def tanh_responses(
         found = []
         for replicate in range(8):
             noise = neurons.sample(equations.populations, equations.supplies, 2048, 0, replicate)
-            problem = Problem(equations, jax.tree.map(jnp.asarray, noise), drive)
-            found.append(response_functions(problem, problem.equal_weights(), 2048))
+            found.append(response_functions(equations, jax.tree.map(jnp.asarray, noise), drive, 2048))
         return np.stack([each.feature for each in found]), np.stack([each.gradient for each in found])
 
 

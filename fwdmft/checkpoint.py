@@ -1,7 +1,7 @@
-"""Checkpoints of ensembles: a directory from which an interrupted run goes on as if nothing had happened.
+"""Checkpoints: a directory from which an interrupted run goes on as if nothing had happened.
 
-It holds a file for each width begun (`width-64.npz`, the arrays of its `Tally`) and `identity.json`, which says what
-they are checkpoints of. Every file is written beside its name and renamed, so that whenever the process is killed the
+It holds a file for each part begun (`width-64.npz`, the arrays of a `Tally`) and `identity.json`, which says what they
+are checkpoints of. Every file is written beside its name and renamed, so that whenever the process is killed the
 directory holds whole files only. Nothing here imports JAX.
 """
 
@@ -40,14 +40,14 @@ class Checkpoint:
         self.directory = Path(directory)
         self.identity = dict(identity)
         self.every = every
-        self._pending: dict[int, Callable[[], dict[str, np.ndarray]]] = {}
+        self._pending: dict[str, Callable[[], dict[str, np.ndarray]]] = {}
         self._written, self._cost = time.monotonic(), 0.0
         if self.directory.exists():
             self._check()
 
-    def load(self, width: int) -> dict[str, np.ndarray] | None:
-        """The arrays last written for this width, or None."""
-        path = self._path(width)
+    def load(self, part: str) -> dict[str, np.ndarray] | None:
+        """The arrays last written for this part, or None."""
+        path = self._path(part)
         if not path.exists():
             return None
         try:
@@ -56,9 +56,9 @@ class Checkpoint:
         except (OSError, ValueError, BadZipFile) as problem:
             raise InputError("checkpoint", str(path), f"a readable file ({problem}); {_ADVICE}") from problem
 
-    def offer(self, width: int, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
-        """Keep what `arrays` returns for this width, now or with the next write."""
-        self._pending[width] = arrays
+    def offer(self, part: str, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
+        """Keep what `arrays` returns for this part, now or with the next write."""
+        self._pending[part] = arrays
         if time.monotonic() - self._written >= max(self.every, _COST * self._cost):
             self._write()
 
@@ -68,8 +68,8 @@ class Checkpoint:
             self.directory.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.identity, indent=1).encode()
             _replace(self._identity_file, lambda file: file.write(text))
-        for width, arrays in self._pending.items():
-            _replace(self._path(width), partial(_save, arrays()))
+        for part, arrays in self._pending.items():
+            _replace(self._path(part), partial(_save, arrays()))
         self._pending.clear()
         self._written = time.monotonic()
         self._cost = self._written - start
@@ -88,8 +88,8 @@ class Checkpoint:
     def _identity_file(self) -> Path:
         return self.directory / "identity.json"
 
-    def _path(self, width: int) -> Path:
-        return self.directory / f"width-{width}.npz"
+    def _path(self, part: str) -> Path:
+        return self.directory / f"{part}.npz"
 
 
 _ADVICE = "remove it, or start over with --fresh"

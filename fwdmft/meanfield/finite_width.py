@@ -1,0 +1,323 @@
+"""Sigma and b from draws of small networks: how wide they are, how many there are, and what they say.
+
+A pilot of draws shows whether the next order in 1/n is small at width n; if not, n is doubled. Then as many draws are
+taken as the stated error asks for. Which draws there are depends on the seed and on numbers alone, never on a clock.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from fwdmft.checkpoint import Checkpoint
+from fwdmft.errors import ComputationError
+from fwdmft.in_order import in_order
+from fwdmft.meanfield import samples
+from fwdmft.meanfield.next_order import Bias, bias
+from fwdmft.meanfield.sample_estimates import GROUPS, Estimates, Pairs, Sums, estimates
+from fwdmft.meanfield.samples import Sampler
+from fwdmft.meanfield.simulation import STRENGTH
+
+PILOT = 256
+"""Draws from which the width and the number of draws are chosen."""
+
+MOST = 1 << 15
+"""Draws at most, unless more are asked for."""
+
+NARROWEST, WIDEST = 16, 256
+"""Widths n that are tried."""
+
+NEXT_ORDER = 0.7
+"""Share of the stated error that the next order in 1/n may have in Sigma, see `_judged`."""
+
+LESS_PRECISE = 10.0
+"""b is a small difference: its error relative to its root mean square may be so many times larger."""
+
+JUDGED = ("prediction", "tangent_kernel")
+"""Observables whose error is stated."""
+
+_NUMBERS = 1 << 24
+"""Numbers that a chunk of draws may hold, about."""
+
+_PRODUCTS = 1 << 26
+"""Products of control variates and observables that may be summed, about."""
+
+Report = Callable[[str, int, int], None]
+
+
+class Wanted(NamedTuple):
+    """error: stated, relative. bias: whether b counts. draws, width: None to choose. covariance: all pairs of times."""
+
+    error: float
+    bias: bool
+    draws: int | None
+    width: int | None
+    covariance: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the observables are in flat arrays."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        found, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape))
+            found[name] = slice(start, start + size)
+            start += size
+        return found
+
+    @property
+    def size(self) -> int:
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """By name, of flat arrays (..., observable)."""
+        return {
+            name: flat[..., where].reshape(*flat.shape[:-1], *self.shapes[name]) for name, where in self.slices.items()
+        }
+
+    @property
+    def pairs(self) -> Pairs:
+        """Outputs of one point at one time, then strengths of layers at one time, see `split_pairs`."""
+        found = []
+        for name, group in (("prediction", 2), (STRENGTH, 1)):
+            if name in self.shapes:
+                shape = self.shapes[name]
+                rows = np.arange(int(np.prod(shape))).reshape(*shape[:group], -1) + self.slices[name].start
+                i, j = np.broadcast_arrays(rows[..., :, None], rows[..., None, :])
+                found.append((i.ravel(), j.ravel()))
+        first, second = zip(*found, strict=True)
+        return np.concatenate(first), np.concatenate(second)
+
+    def split_pairs(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (..., pair) as (..., time, point, output, output) and (..., time, kernel, layer, kernel, layer)."""
+        time, point, output = self.shapes["prediction"]
+        size = time * point * output**2
+        outputs = flat[..., :size].reshape(*flat.shape[:-1], time, point, output, output)
+        if STRENGTH not in self.shapes:
+            return outputs, None
+        kernels_layers = self.shapes[STRENGTH][1:]
+        return outputs, flat[..., size:].reshape(*flat.shape[:-1], time, *kernels_layers, *kernels_layers)
+
+    def join(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.ravel(arrays[name]) for name in self.shapes])
+
+
+@dataclass
+class Drawn:
+    """Sums over draws by groups, and how many chunks of so many draws are in them."""
+
+    chunk: int
+    done: int = 0
+    groups: list[Sums] = field(default_factory=lambda: [Sums() for _ in range(GROUPS)])
+
+    @property
+    def count(self) -> int:
+        return sum(group.count for group in self.groups)
+
+    def take(self, draws: dict[str, np.ndarray], full: slice | None, pairs: Pairs) -> None:
+        """Take in the next chunk."""
+        self.groups[self.done % GROUPS].add(draws, full, pairs)
+        self.done += 1
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As arrays by name; `Drawn.of` undoes this to the last bit."""
+        found = {"chunk": np.asarray(self.chunk), "done": np.asarray(self.done)}
+        for i, group in enumerate(self.groups):
+            found[f"{i}/count"] = np.asarray(group.count)
+            found |= {f"{i}/{name}": a for name, a in group.parts.items()}
+        return found
+
+    @classmethod
+    def of(cls, arrays: dict[str, np.ndarray]) -> "Drawn":
+        """The sums that `arrays` was made from."""
+        groups = [Sums(int(arrays[f"{i}/count"])) for i in range(GROUPS)]
+        for key, a in arrays.items():
+            number, _, name = key.partition("/")
+            if name and name != "count":
+                groups[int(number)].parts[name] = a
+        return cls(int(arrays["chunk"]), int(arrays["done"]), groups)
+
+
+@dataclass(frozen=True)
+class FiniteWidth:
+    """Estimates, b, the layout of their flat arrays, and what they cost. errors: reached, of Sigma and b."""
+
+    estimates: Estimates
+    bias: Bias
+    layout: Layout
+    width: int
+    draws: int
+    errors: dict[str, float]
+
+
+Known = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+"""q at infinite width and its standard error, by name."""
+
+
+class _Drawing:
+    """Draws at one width, and what they say so far."""
+
+    def __init__(
+        self, source: Sampler, covariances: np.ndarray, wanted: Wanted, report: Report, checkpoint: Checkpoint | None
+    ):
+        self.source, self.width = source.single(), source.width
+        self.layout = Layout(samples.observable_shapes(self.source))
+        self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
+        self._full = self.layout.slices["prediction"] if wanted.covariance else None
+        stored = None if checkpoint is None else checkpoint.load(self._part)
+        self._drawn = Drawn(_chunk(self.layout)) if stored is None else Drawn.of(stored)
+
+    @property
+    def _part(self) -> str:
+        return f"draws-{self.width}"
+
+    @property
+    def count(self) -> int:
+        return self._drawn.count
+
+    def extend(self, count: int) -> Estimates:
+        """Estimates from at least so many draws."""
+        stage = f"networks of width {self.width} and {2 * self.width}"
+        for found in self._draws(count):
+            self._drawn.take(found, self._full, self.layout.pairs)
+            if self._checkpoint is not None:
+                self._checkpoint.offer(self._part, self._drawn.arrays)
+            self._report(stage, min(self.count, count), count)
+        return estimates(self._drawn.groups, self.width, self._covariances, self._full, self.layout.pairs)
+
+    def tell(self, judged: FiniteWidth) -> None:
+        """Report the errors reached."""
+        reached = ", ".join(f"{name} {100 * error:.2g} %" for name, error in judged.errors.items())
+        self._report(f"{judged.draws} draws: {reached}", judged.draws, judged.draws)
+
+    def _draws(self, count: int) -> Iterator[dict[str, np.ndarray]]:
+        """Chunk by chunk; as many for every group, if they suffice."""
+        chunk = self._drawn.chunk
+        chunks = max(-(-count // chunk), 2)
+        if chunks >= GROUPS:
+            chunks = -(-chunks // GROUPS) * GROUPS
+
+        def work(number: int) -> dict[str, np.ndarray]:
+            # JAX keeps its precision setting per thread.
+            with jax.enable_x64(False):
+                root = jax.random.fold_in(jax.random.fold_in(jax.random.key(self._wanted.seed), self.width), number)
+                found = samples.draws(self.source, jax.random.split(root, chunk))
+                return {name: np.asarray(a) for name, a in found._asdict().items()}
+
+        return in_order(work, range(self._drawn.done, chunks))
+
+
+def finite_width(
+    sampler: Callable[[int], Sampler],
+    covariances: np.ndarray,
+    q: Known | None,
+    wanted: Wanted,
+    report: Report,
+    checkpoint: Checkpoint | None = None,
+) -> FiniteWidth:
+    """Sigma and b.
+
+    sampler: draws at a width. covariances: of the control variates (block, component, component). q: None if it is not
+    known. Raises ComputationError if networks of the largest width diverge.
+    """
+    width = wanted.width or NARROWEST
+    while True:
+        drawing = _Drawing(sampler(width), covariances, wanted, report, checkpoint)
+        found = drawing.extend(min(PILOT, wanted.draws or PILOT))
+        last = wanted.width is not None or width >= WIDEST
+        finite = bool(np.isfinite(found.sigma[0]).all())
+        excess = _next_order(found, drawing.layout) / _allowed(wanted.error) if finite else 2.0
+        if finite and (last or excess <= 1):
+            break
+        if last:
+            raise ComputationError(
+                f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
+                "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
+            )
+        # The next order falls like 1/n.
+        width = min(width * 2 ** int(np.ceil(np.log2(excess))), WIDEST)
+    judged = _judged(found, drawing, q)
+    drawing.tell(judged)
+    while drawing.count < (wanted.draws or MOST):
+        needed = wanted.draws or min(MOST, _needed(judged, wanted))
+        if needed <= drawing.count:
+            break
+        # The error is known roughly at first: no more than four times as many at once.
+        found = drawing.extend(needed if wanted.draws else min(needed, 4 * drawing.count))
+        judged = _judged(found, drawing, q)
+        drawing.tell(judged)
+    return judged
+
+
+def _judged(found: Estimates, drawing: _Drawing, q: Known | None) -> FiniteWidth:
+    """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
+    layout = drawing.layout
+    relative, next_order = np.zeros(layout.size), np.zeros(layout.size)
+    for where in layout.slices.values():
+        relative[where] = 2 * _excess(found, where)
+        next_order[where] = 0.5 * relative[where] ** 2 * _rms(found.variance[where])
+    sigma, error = found.sigma
+    found = found._replace(sigma=(sigma, np.hypot(error, np.where(found.variance > 0, next_order, 0.0))))
+    known, off = None, None
+    if q is not None:
+        known, off = layout.join(q[0]), layout.join(q[1]) * np.sqrt(np.clip(found.left, 0.0, 1.0))
+    b = bias(found.mean, found.change, drawing.width, known, off, relative)
+    pairs = {"sigma": found.sigma, "bias": (b.value, b.error)}
+    errors = {name: _reached(pair, layout) for name, pair in pairs.items()}
+    return FiniteWidth(found, b, layout, drawing.width, drawing.count, errors)
+
+
+def draw_numbers(observables: int) -> int:
+    """Numbers that sums over draws take, and the draws under way, for so many observables."""
+    return GROUPS * (8 + 2 * components(observables)) * observables + 2 * _NUMBERS
+
+
+def components(observables: int) -> int:
+    """How many control variates the memory for their products with the observables allows."""
+    return _PRODUCTS // (2 * GROUPS * observables)
+
+
+def _chunk(layout: Layout) -> int:
+    return int(np.clip(_NUMBERS // (3 * layout.size), 8, 64))
+
+
+def _rms(a: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(a**2)))
+
+
+def _excess(found: Estimates, where: slice) -> float:
+    """Growth of a variance from n to 2n, relative to it, as far as it is beyond its error."""
+    growth, error = (a[where] for a in found.growth)
+    size = _rms(found.variance[where])
+    return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
+
+
+def _allowed(error: float) -> float:
+    """Growth at which the next order has its share of the error: error of Sigma / Sigma = (2 growth)^2 / 2."""
+    return float(np.sqrt(NEXT_ORDER * error / 2))
+
+
+def _next_order(found: Estimates, layout: Layout) -> float:
+    return max(_excess(found, layout.slices[name]) for name in JUDGED)
+
+
+def _reached(pair: tuple[np.ndarray, np.ndarray], layout: Layout) -> float:
+    """Error relative to the root mean square, the larger of those of f and K."""
+    value, error = (layout.split(a) for a in pair)
+    return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)
+
+
+def _needed(found: FiniteWidth, wanted: Wanted) -> int:
+    ratios = [found.errors["sigma"] / wanted.error]
+    if wanted.bias:
+        ratios.append(found.errors["bias"] / (LESS_PRECISE * wanted.error))
+    worst = max(ratios)
+    return found.draws if worst <= 1 else int(1.1 * found.draws * worst**2)

@@ -1,0 +1,147 @@
+"""Sigma and b from draws of small networks, with control variates from one more large simulation."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fwdmft.checkpoint import Checkpoint
+from fwdmft.meanfield import simulation
+from fwdmft.meanfield.controls import Made, about_mean, make_controls
+from fwdmft.meanfield.corrections import Arrays, Corrections
+from fwdmft.meanfield.dynamics import Drive, make_drive, updates
+from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Wanted, finite_width
+from fwdmft.meanfield.infinite_width import Infinite, Report, noise_of
+from fwdmft.meanfield.layers import strengths
+from fwdmft.meanfield.samples import Sampler
+from fwdmft.meanfield.simulation import STRENGTH, Observing
+from fwdmft.meanfield.task import TheoryTask
+from fwdmft.optimization import Rung
+
+CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
+"""The simulation behind the control variates: most neurons, times of contributions, and what bases may leave out."""
+
+CONTROL_BYTES = 1 << 29
+"""Memory that its record may take."""
+
+
+def from_draws(
+    task: TheoryTask,
+    ladder: tuple[Rung, ...],
+    infinite: Infinite | None,
+    report: Report,
+    checkpoint: Checkpoint | None,
+) -> Corrections:
+    """Sigma and b; q as well, where there is no infinite width."""
+    made = _controls(task, ladder, infinite)
+    found = _finite_width(task, ladder, infinite, made, report, checkpoint)
+    estimates, layout = found.estimates, found.layout
+    limits = estimates.mean + 2 * estimates.change
+    limit = limits.mean(axis=0), limits.std(axis=0, ddof=1) / np.sqrt(len(limits))
+    pairs = (*estimates.sigma, found.bias.value, found.bias.error, *limit)
+    variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
+    for part in (variance, variance_error, bias, bias_error, *q):
+        part.pop(STRENGTH, None)
+    outputs, layers = layout.split_pairs(estimates.pairs)
+    shape = layout.shapes["prediction"]
+    return Corrections(
+        variance,
+        variance_error,
+        bias,
+        bias_error,
+        prediction_covariance=None if estimates.full is None else estimates.full.reshape(*shape, *shape),
+        equal_time_covariances=outputs,
+        prediction_biases=layout.split(found.bias.groups)["prediction"],
+        layer_covariance=None if layers is None else layers.mean(axis=0),
+        limit=(q[0], q[1]),
+        diagnostics=_diagnostics(found, made),
+    )
+
+
+def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | None) -> Made | None:
+    """Control variates, whose means are those of all neurons behind q; None if they would cost too much.
+
+    Then the sampling errors of q and of these means cancel, as far as control variates tell q.
+    """
+    if infinite is None or task.plan.stream is not None:
+        return None
+    count = min(CONTROL_NEURONS, infinite.neurons)
+    # In the lazy limit nothing moves, so the first forward pass tells all.
+    plan = replace(task.plan, learning_rates=np.zeros(1), batches=None) if task.lazy else task.plan
+    equations = task.equations.with_richness(1.0) if task.lazy else task.equations
+    loose = equations.resolving(max(CONTROL_TOLERANCE, task.spec.basis_tolerance))
+    drive = make_drive(plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES))
+    seed = task.spec.seed
+    fitted = simulation.infinite_width(loose, lambda e: noise_of(e, count, seed, 0), drive, Observing())
+    if fitted is None or _record_bytes(fitted.equations, drive, ladder) > CONTROL_BYTES:
+        return None
+    made = make_controls(fitted.equations, noise_of(fitted.equations, count, seed, 0), drive)
+    every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(task.spec.replicates))
+    return made._replace(controls=about_mean(made.controls, every))
+
+
+def _record_bytes(equations: FieldEquations, drive: Drive, ladder: tuple[Rung, ...]) -> int:
+    blocks = updates(drive, ladder[-1].substeps)
+    numbers = sum(
+        vectors * (own + other * matrix.offsets + vectors)
+        for matrix in equations.matrices
+        for own, other, vectors in zip(matrix.capacities, matrix.capacities[::-1], matrix.blocks, strict=True)
+    )
+    return 8 * blocks * numbers
+
+
+def _finite_width(
+    task: TheoryTask,
+    ladder: tuple[Rung, ...],
+    infinite: Infinite | None,
+    made: Made | None,
+    report: Report,
+    checkpoint: Checkpoint | None,
+) -> FiniteWidth:
+    spec = task.spec
+    drive, observing = task.drive(ladder), Observing(task.two_time, bool(task.equations.layers))
+
+    def sampler(width: int) -> Sampler:
+        narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, 2 * width))
+        return Sampler(narrow, wide, drive, made.controls if made else None, width, observing)
+
+    covariances = made.covariances if made else np.zeros((1, 0, 0))
+    q = None
+    if infinite is not None:
+        q = infinite.mean | _strength(infinite.mean), infinite.spread | _strength(infinite.spread)
+    wanted = Wanted(
+        spec.relative_error, spec.bias, spec.draws, spec.draw_width, spec.covariance and spec.fluctuations, spec.seed
+    )
+    return finite_width(sampler, covariances, q, wanted, report, checkpoint)
+
+
+def _strength(q: Arrays) -> Arrays:
+    if "feature_kernel" not in q:
+        return {}
+    return {
+        STRENGTH: np.asarray(strengths({name: jnp.asarray(q[name]) for name in ("feature_kernel", "gradient_kernel")}))
+    }
+
+
+def _diagnostics(found: FiniteWidth, made: Made | None) -> dict[str, Any]:
+    """draws, draw_width; relative errors reached; what control variates leave; and the self-check.
+
+    self_check: q from draws alone, E q_n less b/n, less q of the large simulation, in standard errors, root mean square
+    and largest, over f and K.
+    """
+    estimates, layout = found.estimates, found.layout
+    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, found.bias.check))
+    whole = float(np.sum(variance["prediction"]))
+    scores = np.concatenate([check[name][variance[name] > 0] for name in JUDGED])
+    return {
+        "draws": found.draws,
+        "draw_width": found.width,
+        "relative_error_variance": found.errors["sigma"],
+        "relative_error_bias": found.errors["bias"],
+        "control_variates": 0 if made is None else made.controls.count,
+        "variance_left": float(np.sum(variance["prediction"] * left["prediction"])) / whole if whole > 0 else 0.0,
+        "self_check": float(np.sqrt(np.mean(scores**2))) if scores.size else 0.0,
+        "self_check_largest": float(np.max(np.abs(scores), initial=0.0)),
+    }

@@ -1,0 +1,165 @@
+"""q: the mean over R large simulations with S neurons each, where S follows from a stated error.
+
+Their spread, steadied by what independent neurons would leave, gives the standard error (`sobol_error`).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from fwdmft.errors import ComputationError
+from fwdmft.meanfield import neurons, room, simulation
+from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.finite_width import JUDGED
+from fwdmft.meanfield.simulation import Observing
+from fwdmft.meanfield.task import TheoryTask
+from fwdmft.optimization import Rung, ladders
+
+DERIVATIVE_TOLERANCE = 1e-4
+"""Relative accuracy of the gradient-flow limit asked of draws and networks, whose own errors are larger."""
+
+FEWEST, MOST = 1 << 10, 1 << 17
+"""Neurons per simulation: the first try, and the last."""
+
+TRIED = 1 << 12
+"""Neurons per simulation at which bases must have found room, unless a number is given: beyond, draws tell q sooner."""
+
+SHARE = 0.25
+"""The error of q is to be so much smaller than the stated one: q costs little, and b is a difference to it."""
+
+Arrays = dict[str, np.ndarray]
+Report = Callable[[str, int, int], None]
+
+
+class Infinite(NamedTuple):
+    """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took."""
+
+    each: dict[str, np.ndarray]
+    neurons: int
+    bases: room.Bases
+    equations: FieldEquations
+
+    @property
+    def mean(self) -> Arrays:
+        return {name: a.mean(axis=0) for name, a in self.each.items()}
+
+    @property
+    def spread(self) -> Arrays:
+        """Standard error of the mean, from the spread alone."""
+        return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
+
+
+def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
+    """As many neurons as the error asks for; None if the vectors of training are too many for them."""
+    spec, count = task.spec, task.spec.neurons or FEWEST
+    while True:
+        found = _simulations(task, count, ladder, report)
+        if spec.neurons is not None or count >= MOST:
+            return found
+        if found is not None:
+            error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
+            if error <= SHARE * spec.relative_error:
+                return found
+            excess = error / (SHARE * spec.relative_error)
+            count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
+        elif count >= TRIED:
+            return None
+        else:
+            count *= 4
+        count = min(count, MOST)
+
+
+def relative(error: np.ndarray, value: np.ndarray) -> float:
+    """Root mean square of the error over that of the value; 0 for a value that vanishes."""
+    size = float(np.sqrt(np.mean(value**2)))
+    return float(np.sqrt(np.mean(error**2))) / size if size > 0 else 0.0
+
+
+def _simulations(task: TheoryTask, count: int, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
+    found: list[simulation.Large] = []
+    equations, stage = task.at_infinite_width, f"infinite width, {count} neurons"
+    for replicate in range(task.spec.replicates):
+        report(stage, replicate, task.spec.replicates)
+        one = large(task, equations, count, replicate, ladder)
+        if one is None:
+            return None
+        check_finite(one.seen["prediction"], task.times)
+        equations = one.equations
+        found.append(one)
+    report(stage, task.spec.replicates, task.spec.replicates)
+    each = {name: np.stack([each.seen[name] for each in found]) for name in found[0].seen}
+    bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in found), strict=True)))
+    return Infinite(each, count, bases, equations)
+
+
+def large(
+    task: TheoryTask, equations: FieldEquations, count: int, replicate: int, ladder: tuple[Rung, ...]
+) -> simulation.Large | None:
+    def draw(equations: FieldEquations) -> dict[str, Array]:
+        return noise_of(equations, count, task.spec.seed, replicate)
+
+    return simulation.infinite_width(equations, draw, task.drive(ladder), Observing(task.two_time))
+
+
+def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -> dict[str, Array]:
+    noise = neurons.sample(equations.populations, equations.supplies, count, seed, replicate)
+    return {name: jnp.asarray(a) for name, a in noise.items()}
+
+
+def too_many_vectors(count: int) -> ComputationError:
+    return ComputationError(
+        f"random matrices act on too many independent vectors for {count} sample neurons; expected at least "
+        f"{room.NEURONS_PER_VECTOR} times as many neurons as vectors: raise theory.neurons or theory.basis_tolerance"
+    )
+
+
+def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Rung, ...]]:
+    """Step-halving ladders that reach the plan's tolerance, and a cruder one for draws and networks.
+
+    Plain gradient descent needs one rung. Raises ComputationError when the longest ladder does not suffice.
+    """
+    tolerance = task.plan.tolerance
+    if tolerance is None:
+        return task.plan.ladder, task.plan.ladder
+    equations, coarse, before, change = task.at_infinite_width, None, None, np.inf
+    count = min(task.spec.neurons or FEWEST, FEWEST)
+    for ladder in ladders():
+        one = large(task, equations, count, 0, ladder)
+        if one is None:
+            raise too_many_vectors(count)
+        equations, f = one.equations, one.seen["prediction"]
+        if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
+            change = float(np.max(np.abs(f - before)) / max(np.max(np.abs(f)), np.finfo(float).tiny))
+            coarse = ladder if coarse is None and change < DERIVATIVE_TOLERANCE else coarse
+            if change < tolerance:
+                return ladder, coarse or ladder
+        before = f
+    raise ComputationError(
+        f"gradient flow: halving the step {len(ladder)} times left a relative change of {change:.1e}; expected "
+        f"optimizer.tolerance {tolerance:g}: raise it, or take a smaller optimizer.learning_rate"
+    )
+
+
+def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
+    """Raise ComputationError naming the first saved step with predictions that are not finite."""
+    finite = np.isfinite(prediction).all(axis=(1, 2))
+    if not finite.all():
+        raise ComputationError(
+            f"training diverged at infinite width: predictions are not finite at step {times[np.argmin(finite)]}; "
+            "expected finite predictions: lower optimizer.learning_rate or parameterization.gamma0"
+        )
+
+
+def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
+    """Standard error of an observable from its spread over few Sobol samplings.
+
+    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
+    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
+    Sobol points do better than those; the mean of both estimates (in variance) is returned.
+    """
+    expected = float(np.sum(independent))
+    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
+    return np.sqrt((spread**2 + gain * independent) / 2)

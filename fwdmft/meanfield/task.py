@@ -1,0 +1,72 @@
+"""What the theory is asked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from fwdmft.meanfield.dynamics import Drive, make_drive
+from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.lazy import LazyEquations
+from fwdmft.meanfield.simulation import gaussian_matrices
+from fwdmft.optimization import Plan, Rung
+from fwdmft.spec.halves import TheorySpec
+from fwdmft.spec.loss import LossSpec
+
+
+@dataclass(frozen=True)
+class TheoryTask:
+    """What the theory is asked.
+
+    equations: at infinite width. richness: gamma0 at a width; `lazy` says that it vanishes at infinite width.
+    y: (point, output). train: (point,) mask. times: the saved steps.
+    """
+
+    equations: FieldEquations
+    richness: Callable[[int], float]
+    lazy: bool
+    y: np.ndarray
+    train: np.ndarray
+    loss: LossSpec
+    plan: Plan
+    spec: TheorySpec
+    times: np.ndarray
+
+    @property
+    def rows(self) -> int:
+        """Observed points, or whatever else a neuron carries a number for: fresh points and input weights."""
+        return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
+
+    @property
+    def two_time(self) -> bool:
+        """Whether two-time kernels are computed."""
+        return self.spec.two_time and bool(self.equations.layers)
+
+    @property
+    def at_infinite_width(self) -> FieldEquations:
+        """The equations, or their lazy limit."""
+        return LazyEquations(self.equations) if self.lazy else self.equations
+
+    def drive(self, ladder: tuple[Rung, ...], save_every: int | None = None) -> Drive:
+        """The drive of a large simulation or a draw."""
+        every = self.spec.save_every if save_every is None else save_every
+        return make_drive(self.plan.on_ladder(ladder), self.loss, self.y, self.train, every)
+
+    @cached_property
+    def site_numbers(self) -> int:
+        """How many numbers the fields are of one neuron of every population at one time."""
+        equations, few = self.equations, 4
+        counts = {population.name: population.gaussians for population in equations.populations}
+        counts |= {supply.name: supply.count for supply in equations.supplies}
+        noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
+
+        def fields(noise: dict[str, Array]) -> Any:
+            state = equations.initial(noise, gaussian_matrices(equations, noise, False), momentum=False)
+            return equations.sites(equations.forward(state, noise)[1])
+
+        size = sum(a.size for a in jax.tree.leaves(jax.eval_shape(fields, noise)))
+        return size // few + (self.rows - len(self.y)) * (1 + self.y.shape[1])

@@ -1,0 +1,350 @@
+"""Sigma and b of two layers, against dense derivatives in the weights of a few neurons and against a closed form."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+from fwdmft.activations import activation
+from fwdmft.errors import ComputationError
+from fwdmft.meanfield import linear_response as module
+from fwdmft.meanfield import neurons
+from fwdmft.meanfield.chain import Chain, make_chain
+from fwdmft.meanfield.dynamics import Drive, make_drive
+from fwdmft.meanfield.field_equations import FieldEquations, Observables
+from fwdmft.meanfield.layers import strengths
+from fwdmft.meanfield.linear_response import Response, affordable, linear_response, principal_directions
+from fwdmft.meanfield.neurons import Population
+from fwdmft.meanfield.wiring import Wiring
+from fwdmft.optimization import Plan, Rung, Stream
+from fwdmft.spec.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
+from tests.oracles.dense_influence import Dense, Network, Neurons, dense, observables
+
+X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])
+Y = np.array([[1.0, -0.5], [0.4, 0.8], [0.0, 0.0]])
+CLASSES = np.array([[0.7, 0.3], [0.1, 0.9], [0.5, 0.5]])
+SIGNS = np.array([[1.0, -1.0], [-1.0, -1.0], [1.0, 1.0]])
+NEURONS, STEPS, RATE = 12, 6, 0.3
+STREAM = Stream(np.random.default_rng(1).standard_normal((10, 3)), np.random.default_rng(2).standard_normal((10, 2)))
+ROUNDING = 1e-11
+"""Relative to the largest entry: some hundred operations, each exact to 1e-16, amplified by training."""
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def _softmax(f: Array, y: np.ndarray) -> Array:
+    return (y - jax.nn.softmax(f, axis=1)) / len(y)
+
+
+def _logistic(f: Array, y: np.ndarray) -> Array:
+    return y / (1 + jnp.exp(y * f))
+
+
+@dataclass(frozen=True)
+class Case:
+    """delta: -d loss / d f, as the oracle has it."""
+
+    y: np.ndarray = field(default_factory=lambda: Y)
+    loss: LossSpec = SquaredError()
+    delta: Any = staticmethod(lambda f, y: y - f)
+    wiring: Wiring = Wiring(1, 2, (1.0, 1.0))
+    plan: dict[str, Any] = field(default_factory=dict)
+    save_every: int = 1
+
+
+CASES = {
+    "momentum": Case(wiring=Wiring(1, 2, (1.1, 0.8), sigma_b=0.3), plan={"momentum": 0.4, "weight_decay": 0.1}),
+    "interval": Case(plan={"momentum": 0.4}, save_every=2),
+    "softmax": Case(
+        y=CLASSES,
+        loss=SoftmaxCrossEntropy(reduction="mean"),
+        delta=_softmax,
+        wiring=Wiring(1, 2, (1.0, 1.0), center=False),
+        plan={"batches": np.array([[0], [1], [1], [0], [1], [0]])},
+    ),
+    "logistic": Case(y=SIGNS, loss=Logistic(), delta=_logistic, wiring=Wiring(1, 2, (1.0, 1.0), widths=(1.5,))),
+    "ladder": Case(plan={"ladder": (Rung(1, -1.0), Rung(2, 2.0))}),
+    "online": Case(
+        wiring=Wiring(1, 2, (1.2, 1.0), sigma_b=0.3, center=False),
+        plan={"stream": STREAM, "batches": np.array([[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [0, 5]])},
+    ),
+}
+
+
+def _posed(case: Case) -> tuple[Chain, dict[str, np.ndarray], Drive]:
+    train = np.array([True, True, False])
+    equations: FieldEquations | None = make_chain(X, [activation("tanh")], 1.5, case.wiring, smooth=True)
+    if "stream" in case.plan:
+        equations, train = equations.carrying(X, 2), np.zeros(3, bool)
+    assert isinstance(equations, Chain)
+    drive = make_drive(Plan(np.full(STEPS, RATE), **case.plan), case.loss, case.y, train, case.save_every)
+    return equations, neurons.sample(equations.populations, equations.supplies, NEURONS, seed=3), drive
+
+
+def _neurons(equations: Chain, noise: np.ndarray) -> Neurons:
+    """The same neurons, with explicit weights: any that give the preactivations of the points."""
+    sigma_w, sigma_b = equations.wiring.sigma_w, equations.wiring.sigma_b
+    w, z = sigma_w[-1] * noise[:2], noise[2:]
+    reading = np.concatenate([X / 3**0.5, np.full((3, 1), sigma_b)], axis=1)
+    if hasattr(equations.inputs, "scales"):
+        weights = np.asarray(equations.inputs.scales)[:, None] * z
+    else:
+        weights = np.linalg.pinv(reading) @ np.asarray(equations.inputs.initial(jnp.asarray(z)))
+    b = weights[3] if len(weights) > 3 else np.zeros(noise.shape[1])
+    return Neurons(jnp.asarray(weights[:3].T), jnp.asarray(w.T), jnp.asarray(b))
+
+
+def _network(case: Case, substeps: int) -> Network:
+    plan, (x, y) = case.plan, (X[:2], case.y[:2])
+    if "stream" in plan:
+        x, y = plan["stream"]
+    chosen = [slice(None)] * STEPS if "batches" not in plan else plan["batches"]
+    return Network(
+        x=X,
+        batches=(jnp.stack([x[batch] for batch in chosen]), jnp.stack([y[batch] for batch in chosen])),
+        delta=case.delta,
+        phi=jnp.tanh,
+        widths=np.full(NEURONS, case.wiring.widths[0]),
+        gamma0=1.5,
+        rate=RATE,
+        sigma_b=case.wiring.sigma_b,
+        momentum=plan.get("momentum", 0.0),
+        weight_decay=plan.get("weight_decay", 0.0),
+        center=case.wiring.center,
+        substeps=substeps,
+    )
+
+
+@cache
+def _exact(name: str) -> Dense:
+    case = CASES[name]
+    equations, noise, _ = _posed(case)
+    start = _neurons(equations, noise["hidden_1"])
+    ladder = case.plan.get("ladder", (Rung(1, 1.0),))
+    saved = [*range(0, STEPS - 1, case.save_every), STEPS - 1]
+
+    def q(p: Array) -> Observables:
+        rungs = [observables(_network(case, rung.substeps), start, p) for rung in ladder]
+        parts = [jax.tree.map(lambda a, r=rung: r.coefficient * a, q) for rung, q in zip(ladder, rungs, strict=True)]
+        return jax.tree.map(lambda *a: sum(a)[np.array(saved)], *parts)
+
+    return dense(q, np.zeros(NEURONS, int), _network(case, 1).widths)
+
+
+def _close(found: np.ndarray, expected: Array | np.ndarray, name: str) -> None:
+    expected = np.asarray(expected)
+    assert found.shape == expected.shape, name
+    np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * np.abs(expected).max(), err_msg=name)
+
+
+@cache
+def _found(name: str) -> Response:
+    return linear_response(*_posed(CASES[name]), bias=True, covariance=True, key=None, tolerance=1e-14)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_dense_derivatives(name: str) -> None:
+    exact, found = _exact(name), _found(name)
+    for observable, psi in exact.psi.items():
+        _close(found.mean[observable], exact.mean[observable], observable)
+        _close(found.variance[observable], jnp.sum(psi**2, axis=-1), observable)
+        _close(found.bias[observable], exact.bias[observable], observable)
+    psi = np.asarray(exact.psi["prediction"])
+    _close(found.prediction_covariance, np.einsum("tmci,undi->tmcund", psi, psi), "covariance")
+    _close(found.equal_time_covariance, np.einsum("tmci,tmdi->tmcd", psi, psi), "at equal times")
+    by_neuron = {observable: jnp.moveaxis(psi, -1, 0) for observable, psi in exact.psi.items()}
+    strength = np.asarray(strengths(by_neuron))
+    _close(found.layer_covariance, np.einsum("ital,itbm->talbm", strength, strength), "layers")
+
+
+def test_random_directions_give_the_exact_sum_on_average() -> None:
+    """In all entries that are not exact by themselves, within 4.5 standard errors of 100 draws."""
+    equations, noise, drive = _posed(CASES["momentum"])
+    exact = _exact("momentum").bias
+    draws = [
+        linear_response(equations, noise, drive, bias=True, covariance=False, key=key).bias
+        for key in jax.random.split(jax.random.key(0), 100)
+    ]
+    for name in exact:
+        expected = np.asarray(exact[name])
+        each = np.stack([draw[name] for draw in draws])
+        error = each.std(axis=0, ddof=1) / len(each) ** 0.5
+        scale = np.abs(expected).max()
+        assert error.max() < 0.3 * scale, name
+        # The sources are resolved to 1e-5 here.
+        assert np.all(np.abs(each.mean(axis=0) - expected) < 4.5 * error + 1e-4 * scale), name
+
+
+def test_some_neurons_respond_for_all() -> None:
+    """Neurons that are there twice change nothing, and it is enough if each responds once."""
+    equations, noise, drive = _posed(CASES["interval"])
+    twice = {name: np.concatenate([rows, rows], axis=1) for name, rows in noise.items()}
+    expected = _found("interval")
+    for responding in (None, NEURONS):
+        found = linear_response(
+            equations, twice, drive, bias=True, covariance=True, key=None, tolerance=1e-14, responding=responding
+        )
+        for name in expected.variance:
+            _close(found.variance[name], expected.variance[name], name)
+            _close(found.bias[name], expected.bias[name], name)
+
+
+def test_many_directions() -> None:
+    """More directions than are tried at first are found, and cut where the others are small."""
+    rng = np.random.default_rng(0)
+    sizes = np.concatenate([np.ones(150), np.full(100, 1e-9)])
+    left, right = (np.linalg.qr(rng.standard_normal((n, 250)))[0] for n in (400, 500))
+    rows = (left * sizes) @ right.T
+    v = principal_directions(jnp.asarray(rows), 1e-5)
+    assert 150 <= len(v) < 150 + module.BLOCK
+    np.testing.assert_allclose(v @ v.T, np.eye(len(v)), atol=1e-12)
+    assert np.linalg.norm(rows - v.T @ (v @ rows), 2) < 1e-5
+
+
+def test_worked_case() -> None:
+    """The closed form of `fwdmft.meanfield`: one point, phi(h) = h, q is a function of A = <w h> and K at t = 0.
+
+    36 neurons have the moments of Gaussians up to the fourth, which is all that enters.
+    """
+    gamma0, eta, y, steps = 1.3, 0.2, 0.8, 6
+
+    def trained(start: Array) -> dict[str, Array]:
+        (a, k), f, kernels = start, [], []
+        product = a / gamma0  # <w h> / gamma0, uncentred
+        for _ in range(steps):
+            f.append(product - a / gamma0)
+            kernels.append(k)
+            slope = eta * gamma0 * (y - f[-1])
+            product, k = (
+                product + slope * k / gamma0 + slope**2 * product,
+                (1 + slope**2) * k + 4 * slope * gamma0 * product,
+            )
+        return {
+            "prediction": jnp.stack(f)[:, None, None],
+            "tangent_kernel": jnp.stack(kernels)[:, None, None, None, None],
+        }
+
+    node = np.array([3**0.5, -(3**0.5), 0, 0, 0, 0])
+    noise = {"hidden_1": np.stack([a.ravel() for a in np.meshgrid(node, node)])}
+    equations = make_chain(np.array([[1.0, -1.0, 1.0]]), [activation("linear")], gamma0, Wiring(1, 1, (1.0, 1.0)))
+    drive = make_drive(Plan(np.full(steps, eta)), SquaredError(), np.array([[y]]), np.array([True]), 1)
+    found = linear_response(equations, noise, drive, bias=True, covariance=False, key=None, tolerance=1e-14)
+    start = jnp.array([0.0, 2.0])
+    q, slope, bend = trained(start), jax.jacfwd(trained)(start), jax.hessian(trained)(start)
+    for name in q:
+        _close(found.mean[name], q[name], name)
+        _close(found.variance[name], slope[name][..., 0] ** 2 + 4 * slope[name][..., 1] ** 2, name)
+        _close(found.bias[name], (bend[name][..., 0, 0] + 4 * bend[name][..., 1, 1]) / 2, name)
+    np.testing.assert_allclose(found.variance["prediction"][1].item(), 4 * (eta * y) ** 2 + (eta * y) ** 4 * gamma0**2)
+
+
+def test_nothing_is_trained() -> None:
+    """At initialisation neurons have no influence on each other: Sigma is the variance over neurons, b vanishes."""
+    equations, noise, _ = _posed(CASES["momentum"])
+    drive = make_drive(Plan(np.full(1, RATE)), SquaredError(), Y, np.array([True, True, False]), 1)
+    found = linear_response(equations, noise, drive, bias=True, covariance=True, key=None)
+    theta = _neurons(equations, noise["hidden_1"])
+    phi = np.tanh(np.asarray(theta.W @ X.T / 3**0.5 + 0.3 * theta.b[:, None]))
+    _close(found.variance["feature_kernel"][0, 0], (phi[:, :, None] * phi[:, None]).var(axis=0), "feature_kernel")
+    assert found.rank == 0 and not np.any(found.variance["prediction"])
+    assert not any(np.any(value) for value in found.bias.values())
+
+
+class Sum(FieldEquations):
+    """Two networks side by side whose predictions are added."""
+
+    parts: tuple[Chain, Chain]
+    gamma0: Array
+
+    def _each(self, values: Any) -> list[Any]:
+        """What the parts call "hidden_1"."""
+        return [{"hidden_1": values[name]} for name in "ab"]
+
+    @property
+    def populations(self) -> tuple[Population, ...]:
+        return tuple(replace(part.populations[0], name=name) for name, part in zip("ab", self.parts, strict=True))
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        return {"prediction": ("point", "output")}
+
+    def initial(self, noise: Any, matrices: Any, momentum: bool) -> Any:
+        return [part.initial(each, (), momentum) for part, each in zip(self.parts, self._each(noise), strict=True)]
+
+    def forward(self, state: Any, noise: Any) -> Any:
+        every = zip(self.parts, state, self._each(noise), strict=True)
+        found = [part.forward(state, noise) for part, state, noise in every]
+        return sum(f for f, _ in found), [activity for _, activity in found]
+
+    def step(self, state: Any, activity: Any, residual: Any, update: Any) -> Any:
+        every = zip(self.parts, state, activity, strict=True)
+        return [part.step(state, activity, residual, update) for part, state, activity in every]
+
+    def sites(self, activity: Any) -> Any:
+        return {name: part.sites(a)["hidden_1"] for name, part, a in zip("ab", self.parts, activity, strict=True)}
+
+    def prediction_sites(self, sites: Any) -> Any:
+        return {name: sites[name].f for name in "ab"}
+
+    def averages(self, population: str, sites: Any) -> Any:
+        return self.parts["ab".index(population)].averages("hidden_1", sites)
+
+    def assemble(self, averages: Any) -> Observables:
+        return {"prediction": averages["a"].prediction + averages["b"].prediction}
+
+
+def test_two_populations() -> None:
+    case = replace(CASES["momentum"], wiring=Wiring(1, 2, (1.0, 1.0)))
+    wider = replace(case.wiring, widths=(1.5,))
+    parts = tuple(make_chain(X, [activation("tanh")], 1.5, wiring) for wiring in (case.wiring, wider))
+    equations = Sum(parts, jnp.asarray(1.5))
+    noise = neurons.sample(equations.populations, (), NEURONS, seed=4)
+    _, _, drive = _posed(case)
+    found = linear_response(equations, noise, drive, bias=True, covariance=True, key=None, tolerance=1e-14)
+    pair = [_neurons(part, noise[name]) for name, part in zip("ab", parts, strict=True)]
+    start = jax.tree.map(lambda *a: jnp.concatenate(a), *pair)
+    network = replace(_network(case, 1), widths=np.repeat([1.0, 1.5], NEURONS))
+    exact = dense(
+        lambda p: {"prediction": observables(network, start, p)["prediction"]},
+        np.repeat([0, 1], NEURONS),
+        network.widths,
+    )
+    _close(found.variance["prediction"], jnp.sum(exact.psi["prediction"] ** 2, axis=-1), "variance")
+    _close(found.bias["prediction"], exact.bias["prediction"], "bias")
+    assert found.layer_covariance is None
+
+
+class Squared(Chain):
+    """Observes squares of averages."""
+
+    def assemble(self, averages: Any) -> Observables:
+        return {name: value**2 for name, value in super().assemble(averages).items()}
+
+
+def test_affordable() -> None:
+    equations, _, drive = _posed(CASES["momentum"])
+    assert affordable(equations, drive, 1 << 14)
+    assert not affordable(equations, drive, 1 << 24)
+    deep = make_chain(X, [activation("tanh")] * 2, 1.5, Wiring(2, 2, (1.0, 1.0, 1.0)), smooth=True)
+    assert not affordable(deep, drive, 1 << 10)
+    assert not affordable(replace(equations, smooth=False), drive, 1 << 10)
+    squared = Squared(**{name: getattr(equations, name) for name in equations.__dataclass_fields__})
+    assert not affordable(squared, drive, 1 << 10)
+
+
+def test_overflow_is_reported() -> None:
+    """Influences that overflow before predictions do are no NaN in a file."""
+    equations, noise, drive = _posed(CASES["momentum"])
+    noise["hidden_1"][0, 0] = np.inf
+    with pytest.raises(ComputationError, match="influence of single neurons overflows"):
+        linear_response(equations, noise, drive, bias=False, covariance=False, key=None)
