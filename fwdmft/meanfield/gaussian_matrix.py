@@ -41,7 +41,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.positions import POINT, Taps
-from fwdmft.meanfield.products import mix
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 
 
@@ -92,7 +91,7 @@ class Side(NamedTuple):
     """
 
     basis: Float[Array, "capacity source"]
-    image: Float[Array, "capacity offset target"]
+    image: Float[Array, "capacity_offset target"]
     action: Trained
     rank: Int[Array, ""]
     dropped: Float[Array, ""]
@@ -157,16 +156,16 @@ def untouched(
         sizes = zip((ahead, back), (back, ahead), vectors, strict=True)
         records = [_empty_record(blocks, own, other, each, offsets) for own, other, each in sizes]
     return GaussianMatrix(
-        _unknown((ahead, offsets, neurons[1]), neurons[0], momentum, records[0]),
-        _unknown((back, offsets, neurons[0]), neurons[1], momentum, records[1]),
+        _unknown((ahead, neurons[0]), (ahead * offsets, neurons[1]), momentum, records[0]),
+        _unknown((back, neurons[1]), (back * offsets, neurons[0]), momentum, records[1]),
         at_rest(jnp.ones(()), momentum),
     )
 
 
-def _unknown(shape: tuple[int, int, int], source: int, momentum: bool, record: Record | None) -> Side:
-    image = jnp.zeros(shape)
+def _unknown(basis: tuple[int, int], images: tuple[int, int], momentum: bool, record: Record | None) -> Side:
+    image = jnp.zeros(images)
     return Side(
-        jnp.zeros((shape[0], source)),
+        jnp.zeros(basis),
         image,
         at_rest(image, momentum),
         jnp.zeros((), jnp.int32),
@@ -186,16 +185,14 @@ def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int)
     )
 
 
-def learned(coordinates: Array, rows: Array, taps: Taps) -> Float[Array, "capacity offset neuron"]:
+def learned(coordinates: Array, rows: Array, taps: Taps) -> Float[Array, "capacity_offset neuron"]:
     """What the images of basis vectors gain."""
-    gain = mix(read_coordinates(coordinates, taps), rows.reshape(-1, rows.shape[-1]))
-    return gain.reshape(len(coordinates), taps.offsets, -1)
+    return read_coordinates(coordinates, taps) @ rows.reshape(-1, rows.shape[-1])
 
 
 def products(action: Array, coordinates: Array, taps: Taps) -> Float[Array, "vector place target"]:
     """The products of vectors with these coordinates (capacity, vector, position)."""
-    rows = read_coordinates(coordinates, taps).T @ action.reshape(-1, action.shape[-1])
-    return rows.reshape(coordinates.shape[1], taps.places, -1)
+    return (read_coordinates(coordinates, taps).T @ action).reshape(coordinates.shape[1], taps.places, -1)
 
 
 def read_coordinates(coordinates: Float[Array, "capacity vector position"], taps: Taps) -> Float[Array, "row column"]:
@@ -207,7 +204,6 @@ def read_coordinates(coordinates: Float[Array, "capacity vector position"], taps
 def _act(side: Side, other: Side, kept: Trained, v: Array, noise: Array, law: Law) -> tuple[Side, Product]:
     """Extend the side so that it resolves v (vector, position, source), and act on it."""
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
-    noise = noise.reshape(-1, law.taps.offsets, noise.shape[-1])
     known = side.basis @ v.T / v.shape[-1]
     squares = jnp.mean(v**2, axis=-1)
     unseen = squares - jnp.sum(known**2, axis=0)
@@ -217,16 +213,17 @@ def _act(side: Side, other: Side, kept: Trained, v: Array, noise: Array, law: La
     fresh = jax.lax.cond(
         jnp.any(new) & room,
         lambda: _resolve(side, other, v, known, norms, noise, law),
-        lambda: _nothing_new(side, other, v, known, jnp.max(unseen / norms)),
+        lambda: _nothing_new(side, other, v, known, jnp.max(unseen / norms), law.taps.offsets),
     )
-    action = append(side.action.value, kept.value * fresh.image, side.rank)
+    first = law.taps.offsets * side.rank
+    action = append(side.action.value, kept.value * fresh.image, first)
     velocity = None
     if side.action.velocity is not None:
-        velocity = append(side.action.velocity, kept.velocity * fresh.image, side.rank)
+        velocity = append(side.action.velocity, kept.velocity * fresh.image, first)
     coordinates = append(fresh.known, fresh.coordinates, side.rank)
     extended = Side(
         append(side.basis, fresh.basis, side.rank),
-        append(side.image, fresh.image, side.rank),
+        append(side.image, fresh.image, first),
         Trained(action, velocity),
         side.rank + fresh.number,
         jnp.maximum(side.dropped, jnp.where(room, fresh.dropped, 0.0)),
@@ -241,7 +238,7 @@ class _Fresh(NamedTuple):
     """New basis vectors with their images, zero rows last, and the coordinates of a block of vectors."""
 
     basis: Float[Array, "vector source"]
-    image: Float[Array, "vector offset target"]
+    image: Float[Array, "vector_offset target"]
     known: Float[Array, "capacity vector"]
     coordinates: Float[Array, "vector vector"]
     mixing: Float[Array, "vector vector"]
@@ -263,16 +260,16 @@ def _noted(record: Record, coordinates: Array, fresh: _Fresh, rank: Array) -> Re
     )
 
 
-def _nothing_new(side: Side, other: Side, v: Array, known: Array, dropped: Array) -> _Fresh:
+def _nothing_new(side: Side, other: Side, v: Array, known: Array, dropped: Array, offsets: int) -> _Fresh:
     count = len(v)
     none = jnp.zeros((count, count))
     return _Fresh(
         jnp.zeros_like(v),
-        jnp.zeros((count, *side.image.shape[1:])),
+        jnp.zeros((count * offsets, side.image.shape[1])),
         known,
         none,
         none,
-        jnp.zeros((len(other.basis), count, side.image.shape[1])),
+        jnp.zeros((len(other.basis), count, offsets)),
         jnp.zeros((), side.rank.dtype),
         dropped,
     )
@@ -286,12 +283,14 @@ def _resolve(side: Side, other: Side, v: Array, known: Array, norms: Array, nois
     residual = residual - correction.T @ side.basis
     mixing, number, dropped = orthonormalising(residual @ residual.T / size, norms, law.tolerance)
     basis = mixing @ residual
-    keep = jnp.arange(len(v)) < number
-    e = jax.lax.dynamic_slice_in_dim(noise, side.rank, len(v)) * keep[:, None, None]
-    # Of every other basis vector (row), for every new direction and offset.
-    told = law.ratio**0.5 * jnp.swapaxes(other.image @ basis.T / size, 1, 2)
-    imagined = jnp.moveaxis(other.basis @ jnp.swapaxes(e, 1, 2) / e.shape[-1], 0, 1)
-    image = law.sigma * e + jnp.einsum("kvo,kn->von", told - law.sigma * imagined, other.basis)
+    offsets = law.taps.offsets
+    keep = jnp.repeat(jnp.arange(len(v)) < number, offsets)
+    e = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * len(v)) * keep[:, None]
+    # Of every other basis vector, for every new direction and offset.
+    told = law.ratio**0.5 * (other.image @ basis.T / size).reshape(-1, offsets, len(v))
+    told = jnp.swapaxes(told, 1, 2)
+    imagined = other.basis @ e.T / e.shape[-1]
+    image = law.sigma * e + (told.reshape(imagined.shape) - law.sigma * imagined).T @ other.basis
     number = number.astype(side.rank.dtype)
     return _Fresh(basis, image, known + correction, basis @ residual.T / size, mixing, told, number, dropped)
 

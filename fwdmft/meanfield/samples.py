@@ -91,31 +91,29 @@ class Sampler(eqx.Module):
         if self.controls is None:
             return jnp.zeros((draws, 2, 0)), ()
 
-        def apart(a: Array) -> Array:
-            return jnp.moveaxis(a.reshape(len(a), draws, -1), 1, 0)
-
         # They need no company, so those of all draws are simulated at once.
-        joined = {name: jnp.moveaxis(a, 0, 1).reshape(a.shape[1], draws * a.shape[2]) for name, a in noise.items()}
+        joined = {name: jnp.swapaxes(a, 0, 1).reshape(a.shape[1], draws * a.shape[2]) for name, a in noise.items()}
         found = replay(self.controls, joined)
-        means = [jnp.mean(apart(x).reshape(draws, len(x), 2, -1), axis=-1) for x in found.x.values()]
+        means = [jnp.mean(_parts(x, 2 * draws), axis=-1) for x in found.x.values()]
         shared = []
         matrices = zip(self.controls.equations.matrices, self.controls.records, found.matrices, strict=True)
         for matrix, record, replayed in matrices:
 
             def directions(basis: Array, supply: Supply, count: int, offsets: int = matrix.offsets) -> Directions:
                 numbers = noise[supply.name][:, : count * offsets]
-                return Directions(apart(basis)[:, :count], numbers.reshape(draws, count, offsets, -1))
+                numbers = numbers.reshape(draws, count, offsets, numbers.shape[-1])
+                return Directions(_parts(basis, draws)[:, :count], numbers)
 
             back, ahead = record.earlier.shape
             forward = directions(replayed.forward.basis, matrix.forward, ahead)
             shared.append((forward, directions(replayed.backward.basis, matrix.backward, back)))
-        return jnp.swapaxes(jnp.concatenate(means, axis=1), 1, 2), tuple(shared)
+        return jnp.concatenate(means, axis=1).reshape(draws, 2, -1), tuple(shared)
 
     def _networks(self, noise: Noise, shared: Shared, key: Array) -> tuple[Array, Array, Array]:
         """m, d and Y of one draw."""
         whole, halves = jax.random.split(key)
         both = self._observables(self.wide, noise, shared, whole)
-        cut = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(*a.shape[:-1], 2, a.shape[-1] // 2), -2, 0), (noise, shared))
+        cut = jax.tree.map(lambda a: _parts(a, 2), (noise, shared))
         each = jax.vmap(partial(self._observables, self.narrow))(cut[0], cut[1], jax.random.split(halves))
         mean = (each[0] + each[1]) / 2
         return mean, (each[0] - each[1]) / 2, both - mean
@@ -134,6 +132,11 @@ class Sampler(eqx.Module):
             matrices.append(drawn)
         seen = trajectory(equations, noise, tuple(matrices), self.drive, self.observing.__call__)
         return jnp.concatenate([a.ravel() for _, a in sorted(self.observing.complete(seen).items())])
+
+
+def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *rest neuron"]:
+    """What concerns each of several equal parts of the neurons."""
+    return jnp.moveaxis(a.reshape(*a.shape[:-1], count, a.shape[-1] // count), -2, 0)
 
 
 def neurons_of(share: float, width: int) -> int:

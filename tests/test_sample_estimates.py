@@ -1,0 +1,115 @@
+"""Estimates from synthetic draws whose Sigma and b are known exactly."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from fwdmft.meanfield.sample_estimates import GROUPS, Estimates, Sums, estimates
+
+N, DRAWS, REPEATS = 16, 2000, 60
+COMPONENTS, CONTROLS, RESPONSES = 6, 4, 3
+"""Of neurons; those that control variates tell; observables."""
+
+_rng = np.random.default_rng(0)
+LINEAR = _rng.standard_normal((RESPONSES, COMPONENTS))
+QUADRATIC = _rng.standard_normal((RESPONSES, COMPONENTS, COMPONENTS))
+QUADRATIC = (QUADRATIC + QUADRATIC.swapaxes(1, 2)) / 2
+ROOT = np.eye(COMPONENTS) + 0.3 * _rng.standard_normal((COMPONENTS, COMPONENTS))
+C = ROOT @ ROOT.T
+"""Covariance of the components over neurons."""
+Q = np.array([0.3, -2.0, 5.0])
+
+SIGMA = LINEAR @ C @ LINEAR.T
+B = np.einsum("okl,kl->o", QUADRATIC, C)
+NEXT = 2 * np.einsum("okl,lm,pmj,jk->op", QUADRATIC, C, QUADRATIC, C)
+"""n Cov q_n = SIGMA + NEXT / n, E q_n = Q + B / n."""
+
+PAIRS = np.array([0, 2]), np.array([1, 0])
+FULL = slice(1, 3)
+
+
+def draws(rng: np.random.Generator, count: int, controls: int) -> dict[str, np.ndarray]:
+    """q_n = Q + linear and quadratic forms in the mean of the components over neurons."""
+    halves = rng.standard_normal((2, count, COMPONENTS)) @ ROOT.T / np.sqrt(N)
+
+    def respond(x: np.ndarray) -> np.ndarray:
+        return Q + x @ LINEAR.T + np.einsum("rk,okl,rl->ro", x, QUADRATIC, x)
+
+    first, second = respond(halves[0]), respond(halves[1])
+    whole, apart = halves.mean(0), (halves[0] - halves[1]) / 2
+    mean = (first + second) / 2
+    found = {"mean": mean, "difference": (first - second) / 2, "change": respond(whole) - mean}
+    return found | {"x": whole[:, :controls], "x_difference": apart[:, :controls]}
+
+
+@cache
+def repeats(controls: int) -> tuple[Estimates, ...]:
+    rng, found = np.random.default_rng(1), []
+    for _ in range(REPEATS):
+        sums = [Sums() for _ in range(GROUPS)]
+        for group in sums:
+            # Two portions a group: sums add up.
+            for _ in range(2):
+                group.add(draws(rng, DRAWS // GROUPS // 2, controls), FULL, PAIRS)
+        covariances = np.broadcast_to(C[:controls, :controls], (8, controls, controls))
+        found.append(estimates(sums, N, covariances, FULL, PAIRS))
+    return tuple(found)
+
+
+def assert_right(values: np.ndarray, exact: np.ndarray) -> None:
+    """Of repeated estimates (repeat, ...)."""
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    assert np.max(np.abs(values.mean(axis=0) - exact) / error) < 4
+
+
+@pytest.mark.parametrize("controls", [0, CONTROLS])
+def test_estimates_are_free_of_bias(controls: int) -> None:
+    found = repeats(controls)
+    assert_right(np.stack([e.sigma[0] for e in found]), np.diagonal(SIGMA))
+    assert_right(np.stack([e.variance for e in found]), np.diagonal(SIGMA + NEXT / N))
+    assert_right(np.stack([e.growth[0] for e in found]), -np.diagonal(NEXT) / (2 * N))
+    assert_right(np.stack([e.mean.mean(0) for e in found]), Q + B / N)
+    assert_right(np.stack([e.change.mean(0) for e in found]), -B / (2 * N))
+    assert_right(np.stack([e.pairs.mean(0) for e in found]), SIGMA[PAIRS])
+    assert_right(np.stack([e.full for e in found if e.full is not None]), SIGMA[FULL, FULL])
+
+
+@pytest.mark.parametrize("controls", [0, CONTROLS])
+def test_stated_errors_are_right(controls: int) -> None:
+    found = repeats(controls)
+    for values, errors, exact in (
+        (np.stack([e.sigma[0] for e in found]), np.stack([e.sigma[1] for e in found]), np.diagonal(SIGMA)),
+        (np.stack([e.growth[0] for e in found]), np.stack([e.growth[1] for e in found]), -np.diagonal(NEXT) / (2 * N)),
+    ):
+        squares = np.mean(((values - exact) / errors) ** 2, axis=0)
+        # Student's t with 15 degrees of freedom: mean square 15 / 13.
+        np.testing.assert_allclose(squares, 15 / 13, rtol=0.6)
+        within = np.mean(np.abs(values - exact) < 2 * errors)
+        assert 0.88 < within < 0.99
+
+
+def test_control_variates_tell_their_share() -> None:
+    """What is left of the variance, and how much less the errors are."""
+    with_controls, without = repeats(CONTROLS), repeats(0)
+    # The best prediction from some components takes the others' conditional mean along.
+    known = C[:, :CONTROLS] @ np.linalg.solve(C[:CONTROLS, :CONTROLS], C[:CONTROLS])
+    told = np.einsum("ok,kl,ol->o", LINEAR, known, LINEAR)
+    left = np.mean([e.left for e in with_controls], axis=0)
+    np.testing.assert_allclose(left, 1 - told / np.diagonal(SIGMA + NEXT / N), atol=0.03)
+    assert all(np.allclose(e.left, 1) for e in without)
+    better, worse = (np.stack([e.mean.mean(0) for e in found]).std(0) for found in (with_controls, without))
+    np.testing.assert_allclose((better / worse) ** 2, left, rtol=0.6)
+
+
+def test_errors_of_the_covariance_count() -> None:
+    rng = np.random.default_rng(2)
+    sums = [Sums() for _ in range(GROUPS)]
+    for group in sums:
+        group.add(draws(rng, 500, COMPONENTS), None, PAIRS)
+    scales = 1 + 0.3 * np.array([-1, 1, -1, 1, -1, 1, -1, 1])
+    uncertain = estimates(sums, N, C * scales[:, None, None], None, PAIRS)
+    certain = estimates(sums, N, np.broadcast_to(C, (8, *C.shape)), None, PAIRS)
+    expected = np.diagonal(SIGMA) * scales.std(ddof=1) / np.sqrt(8)
+    np.testing.assert_allclose(np.sqrt(uncertain.sigma[1] ** 2 - certain.sigma[1] ** 2), expected, rtol=0.1)
+    assert uncertain.full is None
