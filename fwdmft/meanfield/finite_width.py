@@ -57,6 +57,14 @@ class Wanted(NamedTuple):
     seed: int
 
 
+class Limit(NamedTuple):
+    """q at infinite width, its standard error from the spread of a few simulations, and their neurons in all."""
+
+    mean: dict[str, np.ndarray]
+    spread: dict[str, np.ndarray]
+    neurons: int
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the observables are in flat arrays."""
@@ -160,7 +168,7 @@ class FiniteWidth:
 def finite_width(
     sampler: Callable[[int], Sampler],
     covariances: np.ndarray,
-    q: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None,
+    q: Limit | None,
     wanted: Wanted,
     report: Report,
     checkpoint: Checkpoint | None = None,
@@ -168,7 +176,7 @@ def finite_width(
     """Sigma and b.
 
     sampler: draws at a width. covariances: of the control variates (block, component, component). q: at infinite
-    width, and by what share of Sigma^(1/2) it may be off, both in flat order by name; None if it is not known.
+    width; None if it is not known.
     """
     width = wanted.width or NARROWEST
     while True:
@@ -212,7 +220,7 @@ def _judged(
     layout: Layout,
     width: int,
     count: int,
-    q: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None,
+    q: Limit | None,
 ) -> FiniteWidth:
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
     relative = np.zeros(layout.size)
@@ -226,7 +234,9 @@ def _judged(
     flat = None
     if q is not None:
         left = np.clip(found.left, 0.0, 1.0)
-        flat = layout.join(q[0]), layout.join(q[1]) * np.sqrt(left)
+        variance = layout.split(np.maximum(sigma, 0) / q.neurons)
+        errors = {name: sobol_error(q.spread[name], variance[name]) for name in layout.shapes}
+        flat = layout.join(q.mean), layout.join(errors) * np.sqrt(left)
     b = bias(found.mean, found.change, width, *(flat or (None, None)), relative)
     # Draws are in single precision, and b is 2n times a difference of theirs: what varies least is known no better.
     rounding = 2 * width * np.finfo(np.float32).eps * np.abs(found.mean.mean(axis=0))
@@ -263,6 +273,18 @@ def _draw(source: Sampler, drawn: Drawn, count: int, seed: int, width: int) -> I
             return {name: np.asarray(a) for name, a in found._asdict().items()}
 
     return in_order(work, range(drawn.done, chunks))
+
+
+def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
+    """Standard error of an observable from its spread over few Sobol samplings.
+
+    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
+    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
+    Sobol points do better than those; the mean of both estimates (in variance) is returned.
+    """
+    expected = float(np.sum(independent))
+    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
+    return np.sqrt((spread**2 + gain * independent) / 2)
 
 
 def _rms(a: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """The theory half of an experiment: infinite width, Sigma, b, and the error of each.
 
 Infinite width is the mean over R large simulations with S neurons each; their spread, steadied by what independent
-neurons would leave, gives its standard error (`sobol_error`). Sigma and b come from draws of small networks
+neurons would leave, gives its standard error (`finite_width.sobol_error`). Sigma and b come from draws of small networks
 (`finite_width`). S and the number of draws follow from a stated error, unless the experiment names them.
 """
 
@@ -22,7 +22,7 @@ from fwdmft.meanfield import neurons, room
 from fwdmft.meanfield.controls import Made, about_mean, make_controls
 from fwdmft.meanfield.dynamics import Drive, make_drive, updates
 from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Wanted, finite_width
+from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Limit, Wanted, finite_width, sobol_error
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
 from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.meanfield.responses import is_supported, response_functions
@@ -315,7 +315,9 @@ def _finite_width(
     covariances = made.covariances if made else np.zeros((1, 0, 0))
     q = None
     if infinite is not None:
-        q = infinite.mean | _strength(infinite.mean), infinite.spread | _strength(infinite.spread)
+        strength = _strength(infinite.mean), _strength(infinite.spread)
+        neurons_in_all = infinite.neurons * spec.replicates
+        q = Limit(infinite.mean | strength[0], infinite.spread | strength[1], neurons_in_all)
     wanted = Wanted(
         spec.relative_error, spec.bias, spec.draws, spec.draw_width, spec.covariance and spec.fluctuations, spec.seed
     )
@@ -367,18 +369,6 @@ def _summary(task: TheoryTask, infinite: Infinite | None, corrections: FiniteWid
         summary |= {"bias": named["bias"][0], "bias_standard_error": named["bias"][1]}
         summary["prediction_biases"] = layout.split(corrections.bias.groups)["prediction"]
     return summary
-
-
-def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
-    """Standard error of an observable from its spread over few Sobol samplings.
-
-    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
-    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
-    Sobol points do better than those; the mean of both estimates (in variance) is returned.
-    """
-    expected = float(np.sum(independent))
-    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
-    return np.sqrt((spread**2 + gain * independent) / 2)
 
 
 def _draw_diagnostics(found: FiniteWidth, made: Made | None) -> dict[str, Any]:
