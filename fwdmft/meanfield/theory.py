@@ -1,7 +1,7 @@
 """The theory half of an experiment: infinite width, Sigma, b, and the error of each.
 
 Infinite width is the mean over R large simulations with S neurons each; their spread, steadied by what independent
-neurons would leave, gives its standard error (`finite_width.sobol_error`). Sigma and b come from draws of small networks
+neurons would leave, gives its standard error (`sobol_error`). Sigma and b come from draws of small networks
 (`finite_width`). S and the number of draws follow from a stated error, unless the experiment names them.
 """
 

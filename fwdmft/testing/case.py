@@ -132,9 +132,7 @@ class Case:
         lazy = limit and self.lazy
         return self.posed(LazyEquations(self.equations) if lazy else self.equations, count, replicate, plan)
 
-    def posed(
-        self, equations: FieldEquations, count: int, replicate: int = 0, plan: Plan | None = None
-    ) -> Simulation:
+    def posed(self, equations: FieldEquations, count: int, replicate: int = 0, plan: Plan | None = None) -> Simulation:
         """A pass of other equations of these populations."""
         return Simulation(equations, noise(equations, count, replicate), self.drive(plan))
 

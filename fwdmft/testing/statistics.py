@@ -29,8 +29,7 @@ def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
     keys = jax.random.split(jax.random.key(SEED), (CHUNKS, CHUNK))
     found = [samples.draws(case.sampler, each) for each in keys]
     mean, difference, change = (
-        np.concatenate([np.asarray(getattr(draw, name)) for draw in found])
-        for name in ("mean", "difference", "change")
+        np.concatenate([np.asarray(getattr(draw, name)) for draw in found]) for name in ("mean", "difference", "change")
     )
     for width, drawn in ((DRAWN, np.concatenate([mean + difference, mean - difference])), (2 * DRAWN, mean + change)):
         networks = case.ensemble(width, 2 * CHUNK * CHUNKS)

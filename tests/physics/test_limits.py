@@ -153,7 +153,12 @@ def test_convergence_in_neurons(run: Runner, two_points: str) -> None:
     counts, seeds = np.array([64, 256, 1024, 4096]), range(8)
 
     def prediction(neurons: int, seed: int, **more: Any) -> xr.DataTree:
-        return run(**_setting(two_points, theory={"neurons": neurons, "replicates": 8, "draws": 128, "seed": seed, "bias": False, **more}))
+        return run(
+            **_setting(
+                two_points,
+                theory={"neurons": neurons, "replicates": 8, "draws": 1024, "seed": seed, "bias": False, **more},
+            )
+        )
 
     def late(tree: xr.DataTree, name: str) -> np.ndarray:
         return tree["theory"][name].values[10:, :, 0]
