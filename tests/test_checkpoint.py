@@ -16,8 +16,8 @@ from experiments import experiment
 from typer.testing import CliRunner, Result
 
 import fwdmft
-from fwdmft.cli import app
 from fwdmft.checkpoint import Checkpoint, beside
+from fwdmft.cli import app
 
 SMALL = experiment(
     theory=None,

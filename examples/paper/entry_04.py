@@ -18,7 +18,10 @@ QUICK = {
             }
         ],
     },
-    "04_theory": {"optimizer": {"steps": 51}, "theory": {"neurons": 512, "replicates": 2, "draws": 256, "draw_width": 16, "bias": False}},
+    "04_theory": {
+        "optimizer": {"steps": 51},
+        "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 16, "bias": False},
+    },
 }
 
 

@@ -12,7 +12,10 @@ TITLE = "Small gamma0: perturbation theory of the two-layer variance, and where 
 FILES = ("10_perturbation",)
 QUICK = {
     "10_perturbation": {
-        "base": {"optimizer": {"learning_rate": 0.05, "steps": 41}, "theory": {"neurons": 512, "replicates": 4, "draws": 256, "draw_width": 16}},
+        "base": {
+            "optimizer": {"learning_rate": 0.05, "steps": 41},
+            "theory": {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 16},
+        },
         "over": {"parameterization.gamma0": [0.05, 0.25, 2]},
     }
 }

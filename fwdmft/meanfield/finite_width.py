@@ -158,8 +158,12 @@ class FiniteWidth:
     errors: dict[str, float]
 
 
-Known = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
-"""q at infinite width and its standard error, by name."""
+class Limit(NamedTuple):
+    """q at infinite width, its standard error from the spread of a few simulations, and their neurons in all."""
+
+    mean: dict[str, np.ndarray]
+    spread: dict[str, np.ndarray]
+    neurons: int
 
 
 class _Drawing:
@@ -218,7 +222,7 @@ class _Drawing:
 def finite_width(
     sampler: Callable[[int], Sampler],
     covariances: np.ndarray,
-    q: Known | None,
+    q: Limit | None,
     wanted: Wanted,
     report: Report,
     checkpoint: Checkpoint | None = None,
@@ -257,7 +261,7 @@ def finite_width(
     return judged
 
 
-def _judged(found: Estimates, drawing: _Drawing, q: Known | None) -> FiniteWidth:
+def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
     layout = drawing.layout
     relative, next_order = np.zeros(layout.size), np.zeros(layout.size)
@@ -268,8 +272,13 @@ def _judged(found: Estimates, drawing: _Drawing, q: Known | None) -> FiniteWidth
     found = found._replace(sigma=(sigma, np.hypot(error, np.where(found.variance > 0, next_order, 0.0))))
     known, off = None, None
     if q is not None:
-        known, off = layout.join(q[0]), layout.join(q[1]) * np.sqrt(np.clip(found.left, 0.0, 1.0))
+        variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
+        off = layout.join({name: sobol_error(q.spread[name], variance[name]) for name in layout.shapes})
+        known, off = layout.join(q.mean), off * np.sqrt(np.clip(found.left, 0.0, 1.0))
     b = bias(found.mean, found.change, drawing.width, known, off, relative)
+    # Draws are in single precision, and b is 2n times a difference of theirs: what varies least is known no better.
+    rounding = 2 * drawing.width * np.finfo(np.float32).eps * np.abs(found.mean.mean(axis=0))
+    b = b._replace(error=np.hypot(b.error, rounding))
     pairs = {"sigma": found.sigma, "bias": (b.value, b.error)}
     errors = {name: _reached(pair, layout) for name, pair in pairs.items()}
     return FiniteWidth(found, b, layout, drawing.width, drawing.count, errors)
@@ -321,3 +330,15 @@ def _needed(found: FiniteWidth, wanted: Wanted) -> int:
         ratios.append(found.errors["bias"] / (LESS_PRECISE * wanted.error))
     worst = max(ratios)
     return found.draws if worst <= 1 else int(1.1 * found.draws * worst**2)
+
+
+def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
+    """Standard error of an observable from its spread over few Sobol samplings.
+
+    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
+    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
+    Sobol points do better than those; the mean of both estimates (in variance) is returned.
+    """
+    expected = float(np.sum(independent))
+    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
+    return np.sqrt((spread**2 + gain * independent) / 2)

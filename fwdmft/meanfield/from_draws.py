@@ -12,7 +12,7 @@ from fwdmft.meanfield.controls import Made, about_mean, make_controls
 from fwdmft.meanfield.corrections import Arrays, Corrections
 from fwdmft.meanfield.dynamics import Drive, make_drive, updates
 from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Wanted, finite_width
+from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Limit, Wanted, finite_width
 from fwdmft.meanfield.infinite_width import Infinite, Report, noise_of
 from fwdmft.meanfield.layers import strengths
 from fwdmft.meanfield.samples import Sampler
@@ -110,7 +110,9 @@ def _finite_width(
     covariances = made.covariances if made else np.zeros((1, 0, 0))
     q = None
     if infinite is not None:
-        q = infinite.mean | _strength(infinite.mean), infinite.spread | _strength(infinite.spread)
+        strength = _strength(infinite.mean), _strength(infinite.spread)
+        simulated = infinite.neurons * spec.replicates
+        q = Limit(infinite.mean | strength[0], infinite.spread | strength[1], simulated)
     wanted = Wanted(
         spec.relative_error, spec.bias, spec.draws, spec.draw_width, spec.covariance and spec.fluctuations, spec.seed
     )

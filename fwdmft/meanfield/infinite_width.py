@@ -1,6 +1,6 @@
 """q: the mean over R large simulations with S neurons each, where S follows from a stated error.
 
-Their spread, steadied by what independent neurons would leave, gives the standard error (`sobol_error`).
+Their spread, steadied by what independent neurons would leave, gives the standard error (`finite_width.sobol_error`).
 """
 
 from collections.abc import Callable
@@ -151,15 +151,3 @@ def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
             f"training diverged at infinite width: predictions are not finite at step {times[np.argmin(finite)]}; "
             "expected finite predictions: lower optimizer.learning_rate or parameterization.gamma0"
         )
-
-
-def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
-    """Standard error of an observable from its spread over few Sobol samplings.
-
-    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
-    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
-    Sobol points do better than those; the mean of both estimates (in variance) is returned.
-    """
-    expected = float(np.sum(independent))
-    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
-    return np.sqrt((spread**2 + gain * independent) / 2)

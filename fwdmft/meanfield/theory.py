@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import InputError
 from fwdmft.meanfield.corrections import Arrays, Corrections
+from fwdmft.meanfield.finite_width import sobol_error
 from fwdmft.meanfield.from_draws import from_draws
 from fwdmft.meanfield.from_response import from_response, has_response
 from fwdmft.meanfield.infinite_width import (
@@ -23,7 +25,6 @@ from fwdmft.meanfield.infinite_width import (
     gradient_flow_ladders,
     infinite_width,
     noise_of,
-    sobol_error,
     too_many_vectors,
 )
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
@@ -69,6 +70,12 @@ def solve(
     Raises ComputationError when training diverges at infinite width, when its vectors are too many for the neurons, or
     when gradient flow does not converge; InputError when responses are asked of a network they are not defined for.
     """
+    # Small products and decompositions are many; their threads would mostly wait for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _solve(task, report, checkpoint)
+
+
+def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> TheoryResult:
     check_responses(task)
     spec, clock = task.spec, _Clock()
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))

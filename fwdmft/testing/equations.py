@@ -65,7 +65,7 @@ def a_first_step_follows_the_tangent_kernel(case: Case) -> None:
     errors = []
     for each in (rate, rate / 8):
         change, expected = (np.asarray(a) for a in _first_step(simulation, jnp.asarray(each)))
-        errors.append(np.linalg.norm(change - expected) / np.linalg.norm(expected))
+        errors.append(float(np.linalg.norm(change - expected)) / float(np.linalg.norm(expected)))
     assert errors[0] < 0.5, f"a step differs from eta K Delta by {errors[0]:.2g} of it"
     order = float(np.log2(errors[0] / max(errors[1], 1e-12)) / 3)
     assert order > (0.9 if case.smooth else 0.5), f"f(1) - f(0) - eta K Delta, relative: {errors} at eta, eta / 8"

@@ -156,7 +156,7 @@ def test_convergence_in_neurons(run: Runner, two_points: str) -> None:
         return run(
             **_setting(
                 two_points,
-                theory={"neurons": neurons, "replicates": 8, "draws": 128, "seed": seed, "bias": False, **more},
+                theory={"neurons": neurons, "replicates": 8, "draws": 1024, "seed": seed, "bias": False, **more},
             )
         )
 

@@ -1,0 +1,239 @@
+"""Sigma and b from draws: reproducible, resumed bit for bit, as many and as wide as asked, and what estimates say."""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from fwdmft.activations import activation
+from fwdmft.checkpoint import Checkpoint
+from fwdmft.meanfield import next_order
+from fwdmft.meanfield.chain import make_chain
+from fwdmft.meanfield.sample_estimates import GROUPS, Sums, estimates
+from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
+from fwdmft.meanfield.weights import InputWeights
+from fwdmft.meanfield.wiring import Wiring
+from fwdmft.optimization import Plan
+from fwdmft.spec.halves import TheorySpec
+from fwdmft.spec.loss import SquaredError
+from fwdmft.testing.agreement import Estimate, assert_zero
+
+X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])
+Y = np.array([[1.0, -0.5], [0.4, 0.8], [0.0, 0.0]])
+STEPS = 7
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def task(**settings: Any) -> TheoryTask:
+    """Two hidden layers of tanh, two outputs, momentum, and a last interval that is shorter than save_every."""
+    equations = make_chain(X, [activation("tanh")] * 2, 1.5, Wiring(2, 2, (1.0,) * 3, sigma_b=0.3))
+    sizes = {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8, "save_every": 4, "seed": 3}
+    return TheoryTask(
+        equations=equations,
+        richness=lambda width: 1.5,
+        lazy=False,
+        y=Y,
+        train=np.array([True, True, False]),
+        loss=SquaredError(),
+        plan=Plan(np.full(STEPS, 0.1), momentum=0.3),
+        spec=TheorySpec(**(sizes | settings)),
+        times=np.array([0, 4, 6]),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole() -> TheoryResult:
+    with jax.enable_x64(True):
+        return solve(task())
+
+
+def arrays(result: TheoryResult) -> dict[str, np.ndarray]:
+    """All arrays of a result, by name."""
+    found = {}
+    for each in fields(result):
+        value = getattr(result, each.name)
+        if isinstance(value, np.ndarray):
+            found[each.name] = value
+        elif each.name not in ("diagnostics", "dims"):
+            found |= {f"{each.name}/{name}": a for name, a in (value or {}).items()}
+    return found
+
+
+def assert_identical(result: TheoryResult, expected: TheoryResult) -> None:
+    found = arrays(result)
+    assert set(found) == set(arrays(expected))
+    for name, a in arrays(expected).items():
+        np.testing.assert_array_equal(found[name], a, err_msg=name)
+
+
+class Interrupted(Exception):
+    """Raised in the middle of the draws."""
+
+
+def test_resumed_draws_are_those_of_an_uninterrupted_run(whole: TheoryResult, tmp_path: Path) -> None:
+    """To the last bit, and so are those of the same seed."""
+
+    def checkpoint() -> Checkpoint:
+        return Checkpoint(tmp_path / "kept", {"experiment": "one"}, every=0)
+
+    def report(stage: str, done: int, total: int) -> None:
+        if stage.startswith("networks") and done > total / 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        solve(task(), report, checkpoint())
+    stored = checkpoint().load("draws-8")
+    assert stored is not None and 0 < int(stored["done"]) * int(stored["chunk"]) < 1024
+    taken = []
+    result = solve(task(), lambda stage, done, total: taken.append((stage, done)), checkpoint())
+    first = next(done for stage, done in taken if stage.startswith("networks"))
+    assert first > int(stored["done"]) * int(stored["chunk"])
+    assert_identical(result, whole)
+
+
+def test_another_seed_draws_other_networks(whole: TheoryResult) -> None:
+    """Which agree within their standard errors."""
+    other = solve(task(seed=4))
+    for name, value in whole.variance.items():
+        assert name == "tangent_kernel" or np.any(value != other.variance[name])
+        for part in ("variance", "bias"):
+            one, two = (
+                Estimate.of(getattr(each, part)[name], getattr(each, f"{part}_standard_error")[name], GROUPS)
+                for each in (whole, other)
+            )
+            assert_zero(f"{part} of {name}", one - two, float(np.max(np.abs(one.value))))
+
+
+def test_number_and_width_of_draws_are_those_asked_for(whole: TheoryResult) -> None:
+    diagnostics = whole.diagnostics
+    assert (diagnostics["draws"], diagnostics["draw_width"], diagnostics["neurons"]) == (1024, 8, 512)
+    assert diagnostics["control_variates"] > 0 and 0 < diagnostics["variance_left"] < 0.6
+    assert diagnostics["self_check"] < 4, "q from draws alone is not that of the large simulation"
+
+
+def test_covariances_of_draws(whole: TheoryResult) -> None:
+    """N Cov of predictions holds N Var on its diagonal, and is positive."""
+    covariance, variance = whole.prediction_covariance, whole.variance["prediction"]
+    assert covariance is not None and covariance.shape == variance.shape * 2
+    flat = covariance.reshape(variance.size, -1)
+    np.testing.assert_allclose(flat, flat.T, atol=1e-9 * flat.max())
+    np.testing.assert_allclose(np.diag(flat), variance.ravel(), atol=1e-5 * flat.max())
+    equal = whole.equal_time_covariances
+    assert equal is not None and len(equal) == GROUPS
+    np.testing.assert_allclose(
+        np.einsum("gtpcc->tpc", equal) / GROUPS, variance, atol=1e-5 * flat.max(), err_msg="outputs of one point"
+    )
+    assert solve(task(covariance=False)).prediction_covariance is None
+
+
+def test_many_points_in_few_dimensions() -> None:
+    """With P > 2 D training acts through a root of the Gram matrix: the same action, and the same factor of it."""
+    x = np.random.default_rng(1).standard_normal((9, 2))
+    weights = InputWeights(x, sigma_w=1.5, sigma_b=0.4)
+    signal = jax.numpy.asarray(np.random.default_rng(2).standard_normal((9, 4)))
+    assert weights.root is not None and weights.root.shape == (9, 3)
+    expected = 0.7 * (x @ x.T / 2 + 0.16) @ signal
+    np.testing.assert_allclose(weights.direction(signal, jax.numpy.asarray(0.7)), expected, rtol=1e-12, atol=1e-12)
+    covariance = 2.25 * x @ x.T / 2 + 0.16
+    np.testing.assert_allclose(weights.factor @ weights.factor.T, covariance, rtol=1e-12, atol=1e-12)
+
+
+# --- estimates, of numbers whose Sigma and b are known ---
+
+N, LINEAR, SQUARE = 8, np.array([1.0, 0.5, 0.0]), np.array([0.5, 0.0, 2.0])
+
+
+def draws_of_a_function(count: int, seed: int) -> dict[str, np.ndarray]:
+    """q(m) = LINEAR m + SQUARE m^2 of the mean m of n standard normal numbers: Sigma = LINEAR^2, b = SQUARE.
+
+    The mean of the numbers is the control variate.
+    """
+    halves = np.random.default_rng(seed).standard_normal((count, 2)) / N**0.5
+    first, second, whole = (m[:, None] * LINEAR + m[:, None] ** 2 * SQUARE for m in (*halves.T, halves.mean(axis=1)))
+    mean = (first + second) / 2
+    x = halves.mean(axis=1, keepdims=True)
+    return {
+        "mean": mean,
+        "difference": (first - second) / 2,
+        "change": whole - mean,
+        "x": x,
+        "x_difference": halves[:, :1] - x,
+    }
+
+
+def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_order.Bias]:
+    groups = [Sums() for _ in range(GROUPS)]
+    for number, group in enumerate(groups):
+        draws = draws_of_a_function(count // GROUPS, seed * GROUPS + number)
+        if not controlled:
+            draws |= {name: draws[name][:, :0] for name in ("x", "x_difference")}
+        group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
+    known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
+    found = estimates(groups, N, np.concatenate([known] * 2), slice(0, 3), (np.array([0]), np.array([2])))
+    b = next_order.bias(found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3))
+    return found, b
+
+
+@pytest.mark.parametrize("controlled", [True, False], ids=["control variates", "none"])
+def test_estimates_of_a_known_function(controlled: bool) -> None:
+    """Sigma and b within their standard errors; the covariance of outputs likewise; control variates help."""
+    found, b = of_function(16000, controlled)
+    value, error = found.sigma
+    assert_zero("Sigma", Estimate.of(value - LINEAR**2, error, GROUPS), 1.0)
+    assert_zero("b", Estimate.of(b.value - SQUARE, b.error, GROUPS), 1.0)
+    assert found.full is not None
+    np.testing.assert_allclose(found.full, np.outer(LINEAR, LINEAR), atol=5 * float(error.max()))
+    # At width n, Var m^2 = 2 / n^2.
+    at_n = LINEAR**2 + 2 * SQUARE**2 / N
+    np.testing.assert_allclose(found.variance, at_n, rtol=0.1, atol=0.01)
+    if controlled:
+        _, without = of_function(16000, False)
+        assert b.error[0] < without.error[0]
+        assert error[1] < 0.1 * of_function(16000, False)[0].sigma[1][1]
+        np.testing.assert_allclose(found.left[1], 0.0, atol=1e-6)
+
+
+def test_errors_of_estimates_are_honest() -> None:
+    """Over independent repetitions, mean squared differences are as large as stated."""
+    both = [of_function(1600, True, seed) for seed in range(1, 25)]
+    for values, errors, exact in (
+        ([f.sigma[0] for f, _ in both], [f.sigma[1] for f, _ in both], LINEAR**2),
+        ([b.value for _, b in both], [b.error for _, b in both], SQUARE),
+    ):
+        measured, stated = np.mean((np.array(values) - exact) ** 2, axis=0), np.mean(np.array(errors) ** 2, axis=0)
+        known = measured > 1e-20
+        assert ((measured[known] / stated[known] > 0.3) & (measured[known] / stated[known] < 3)).all()
+
+
+def test_what_sums_of_groups_are_written_as(whole: TheoryResult) -> None:
+    """Nothing is lost when sums are put down."""
+    from fwdmft.meanfield.finite_width import Drawn
+
+    drawn = Drawn(4)
+    for number in range(3):
+        drawn.take(draws_of_a_function(4, number), slice(0, 2), (np.array([0]), np.array([1])))
+    again = Drawn.of({name: a.copy() for name, a in drawn.arrays().items()})
+    assert (again.chunk, again.done, again.count) == (4, 3, 12)
+    for one, other in zip(drawn.groups, again.groups, strict=True):
+        assert one.count == other.count and set(one.parts) == set(other.parts)
+        for name, a in one.parts.items():
+            np.testing.assert_array_equal(other.parts[name], a)
+
+
+def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
+    """f(0) = 0 in every network: Sigma and b are zero, and so are their errors."""
+    equations = make_chain(X, [activation("tanh")], 1.5, Wiring(1, 2, (1.0, 1.0)))
+    short = replace(task(), equations=equations, plan=Plan(np.full(1, 0.1)), times=np.array([0]))
+    found = solve(short)
+    for part in (found.variance, found.bias, found.variance_standard_error, found.bias_standard_error):
+        np.testing.assert_array_equal(part["prediction"], 0.0)
+    assert np.all(np.einsum("tpcpc->tpc", found.variance["tangent_kernel"]) > 0)
