@@ -72,7 +72,7 @@ def curvature(
             return trained.step(state, trained.forward(state, noise)[1], residual, step.update(drive))
 
         changes = [by_neuron(x, state)[2].get(name) for name, state in states.items()]
-        change = sum(jnp.mean(each[..., 0], axis=0) for each in changes if each is not None)
+        change = sum((jnp.mean(each[..., 0], axis=0) for each in changes if each is not None), jnp.zeros(()))
         residual, shift = jax.jvp(partial(step.residual, drive), (f,), (change[seen],))
         shift = shift + bent(drive, step, f, jnp.tensordot(factor, f_responses, axes=(0, 0)))
         xi = jnp.tensordot(drawn, responses, axes=(0, 0))
@@ -81,7 +81,8 @@ def curvature(
         def after(name: str) -> Expansion:
             caused = jnp.tensordot(amplitudes[name] / task.widths[name], responses, axes=(0, 0))
             orders = [placed(a) for a in (jnp.broadcast_to(residual, xi.shape), xi, caused + shift)]
-            return by_neuron(advance, tuple(zip(states[name], orders, strict=True)))
+            value, first, second = zip(states[name], orders, strict=True)
+            return by_neuron(advance, (value, first, second))
 
         return {name: after(name) for name in states}, None
 

@@ -200,7 +200,7 @@ class Influences(NamedTuple):
     mean: Observables
     variance: Observables
     prediction: dict[str, Array]
-    strength: dict[str, Array] | None
+    strength: dict[str, Array | None] | None
 
 
 def influences(

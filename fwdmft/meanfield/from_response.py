@@ -1,4 +1,4 @@
-"""Sigma and b of two-layer networks from the linear response of their neurons, as precise as a stated error asks for."""
+"""Sigma and b of two-layer networks from the linear response of their neurons, to a stated error."""
 
 from dataclasses import dataclass
 

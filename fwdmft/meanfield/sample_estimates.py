@@ -175,7 +175,7 @@ def _turned(parts: dict[str, np.ndarray], leading: np.ndarray) -> dict[str, np.n
 def _slopes(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Regression coefficients (component, observable) of m and d together, and of Y.
 
-    known: covariance of the control variates, which steadies that of few draws (ridge regression, with as much weight as
+    known: covariance of the control variates, which steadies that of few draws (ridge regression, with the weight that
     suits a share of variance left over of `LEFT`).
     """
     if not len(known):

@@ -72,7 +72,7 @@ def _large_pass(
     for rung in drive.ladder:
         matrices = gaussian_matrices(equations, noise, drive.momentum != 0)
         halt = (lambda m: jnp.any(room.bases(m).full)) if matrices else None
-        seen = one_pass(equations, noise, matrices, drive, observing, rung.substeps, halt=halt)
+        seen = one_pass(equations, noise, matrices, drive, observing.__call__, rung.substeps, halt=halt)
         observables = jax.tree.map(lambda a, c=rung.coefficient: c * a, observing.complete(seen.seen))
         total = observables if total is None else jax.tree.map(jnp.add, total, observables)
         found.append(room.bases(seen.matrices))

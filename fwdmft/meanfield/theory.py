@@ -174,4 +174,5 @@ def _bases_diagnostics(infinite: Infinite) -> Arrays:
     """Ranks and dropped shares, forward and backward side of each matrix in turn; none without matrices."""
     if not infinite.bases.rank.size:
         return {}
-    return {"basis_rank": infinite.bases.rank, "basis_dropped_residual": infinite.bases.dropped}
+    found = {"basis_rank": infinite.bases.rank, "basis_dropped_residual": infinite.bases.dropped}
+    return {name: np.asarray(a) for name, a in found.items()}
