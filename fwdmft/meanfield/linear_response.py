@@ -254,8 +254,9 @@ def _covariances(found: Influences, everything: bool) -> tuple[Array | None, Arr
         if everything:
             flat = jnp.moveaxis(psi, 1, -1).reshape(-1, count)
             full = full + (flat @ flat.T).reshape(*shape, *shape) / count
-    for psi in (found.strength or {}).values():
-        layers = layers + jnp.einsum("tial,tibm->talbm", psi, psi) / psi.shape[1]
+    for strength in (found.strength or {}).values():
+        if strength is not None:
+            layers = layers + jnp.einsum("tial,tibm->talbm", strength, strength) / strength.shape[1]
     return full if everything else None, equal_time, layers if found.strength else None
 
 
