@@ -80,18 +80,19 @@ SETTINGS = {
 
 THEORY: dict[tuple[str, str], dict[str, Any]] = {
     ("two layers", "q"): {"neurons": 512, "replicates": 4},
-    ("two layers", "Sigma"): {"neurons": 4096, "replicates": 4},
-    ("two layers", "b"): {"neurons": 2048, "replicates": 4},
+    ("two layers", "Sigma"): {"neurons": 1024, "replicates": 2},
+    ("two layers", "b"): {"neurons": 256, "replicates": 2},
     ("depth 3", "q"): {"neurons": 1024, "replicates": 2},
-    ("depth 3", "Sigma"): {"neurons": 512, "replicates": 2, "probes": 4, "tolerance": 0.01},
-    ("depth 3", "b"): {"neurons": 512, "replicates": 2, "probes": 4, "tolerance": 0.01},
+    ("depth 3", "Sigma"): {"neurons": 1024, "replicates": 2, "draws": 2048, "draw_width": 32, "covariance": False},
+    ("depth 3", "b"): {"neurons": 2048, "replicates": 2, "draws": 1024, "draw_width": 32, "covariance": False},
     ("cnn", "q"): {"neurons": 1024, "replicates": 2, "basis_tolerance": 1e-4},
-    ("cnn", "Sigma"): {"neurons": 1024, "replicates": 2, "probes": 4, "tolerance": 0.01, "basis_tolerance": 1e-3},
-    ("cnn", "b"): {"neurons": 1024, "replicates": 2, "probes": 4, "tolerance": 0.01, "basis_tolerance": 1e-3},
+    ("cnn", "Sigma"): {"neurons": 2048, "replicates": 2, "draws": 1024, "draw_width": 16, "basis_tolerance": 1e-4},
+    ("cnn", "b"): {"neurons": 2048, "replicates": 2, "draws": 1024, "draw_width": 16, "basis_tolerance": 1e-4},
 }
-"""Fields of the experiment's theory by setting and target. What a target does not need is left out of the run."""
+"""Fields of the experiment's theory by setting and target; None: not run, as it takes longer than all the rest. What a
+target does not need is left out of the run."""
 
-NEEDED = {"q": {"fluctuations": False, "bias": False}, "Sigma": {"bias": False}, "b": {}}
+NEEDED: dict[str, dict[str, Any]] = {"q": {"fluctuations": False, "bias": False}, "Sigma": {"bias": False}, "b": {}}
 
 
 # --- brute force ---
@@ -242,7 +243,7 @@ def errors(values: xr.Dataset, suffix: str) -> np.ndarray:
         v = values[name].values[1:]
         return v[:, :, 0].ravel() if v.ndim == 3 else np.einsum("tpp->tp", v[:, :, 0, :, 0]).ravel()
 
-    names = [f"{name}{suffix}" for name in ("prediction", "tangent_kernel")]
+    names = f"prediction{suffix}", f"tangent_kernel{suffix}"
     return np.array([rms(kept(f"{name}_standard_error")) / rms(kept(name)) for name in names])
 
 
@@ -283,8 +284,7 @@ def measure(setting: Setting, seconds: float) -> dict[int, tuple[Moments, float]
     """The pilot: so many processor seconds for each width."""
     found = {}
     for width in setting.widths:
-        ensemble = Ensemble(setting.problem, width)
-        moments = ensemble(seconds=seconds)
+        moments = (ensemble := Ensemble(setting.problem, width))(seconds=seconds)
         each = ensemble.seconds / ensemble.members
         print(f"  N = {width:4d}: {1e3 * each:8.5f} ms a member ({moments.members})", flush=True)
         found[width] = moments, each
@@ -312,7 +312,8 @@ def report(name: str, a: argparse.Namespace, rates: dict[str, float]) -> list[st
             print(f"    run {repeats} times: error {percent(off)}, {spent:.4f} s each", flush=True)
         bound = sum(m * network_flops(p, n) for n, m in c.members.items()) / rates["float32"]
         row = f"{name:11s}{target:6s}{error:5.0%} {c.seconds:9.4f} {bound:8.4f}  {words:38s}"
-        ours = None if a.brute_force_only else theory(setting, target, THEORY[name, target])
+        settings = None if a.brute_force_only else THEORY[name, target]
+        ours = None if settings is None else theory(setting, target, settings)
         if isinstance(ours, Reached):
             reached = float(np.max(ours.error))
             scaled = ours.seconds * (reached / error) ** 2
