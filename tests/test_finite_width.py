@@ -185,7 +185,7 @@ def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_
             draws |= {name: draws[name][:, :0] for name in ("x", "x_difference")}
         group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
     known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
-    found = estimates(groups, N, np.concatenate([known] * 2), slice(0, 3), (np.array([0]), np.array([2])))
+    found = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
     b = next_order.bias(found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3))
     return found, b
 

@@ -211,7 +211,8 @@ def test_every_problem_has_its_line() -> None:
 def test_defaults_are_the_documented_ones() -> None:
     loaded = load(parameterization=None, theory={}, ensemble={"widths": [4]})
     assert loaded.parameterization == MeanField(gamma0=1.0, center=True, sigma_w=1.0)
-    assert loaded.theory == TheorySpec(neurons=16384, save_every=1, fluctuations=True, bias=True, seed=0)
+    sizes = {"neurons": None, "draws": None, "draw_width": None, "relative_error": 0.02, "replicates": 4}
+    assert loaded.theory == TheorySpec(**sizes, save_every=1, fluctuations=True, bias=True, seed=0)
     assert loaded.ensemble == EnsembleSpec(widths=(4,), members=1000, precision="float32")
     assert DigitsData().classes == (0, 1)
 

@@ -122,7 +122,7 @@ def estimates(
     slope = _slopes(total, count, known)[0]
     # Of what is known from single neurons, whose number is finite as well.
     blocks = np.stack([_form(slope, block, slope) for block in covariances])
-    sampling = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks))
+    sampling = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.zeros(blocks.shape[1])
     variance = mean["variance"]
     joint = None if full is None else np.average([f["full"] for f in found], axis=0, weights=weights)
     explained = _form(slope, single, slope)
