@@ -108,7 +108,8 @@ def trajectory(
     ]
     if len(passes) == 1:
         return passes[0][1]
-    return jax.tree.map(lambda *leaves: sum(c * a for (c, _), a in zip(passes, leaves, strict=True)), *zip(*passes)[1])
+    coefficients, seen = zip(*passes, strict=True)
+    return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *seen)
 
 
 def updates(drive: Drive, substeps: int) -> int:
