@@ -105,14 +105,17 @@ class Made(NamedTuple):
     covariances: np.ndarray
 
 
-def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Drive) -> Made:
-    """Controls from a large simulation with this noise. drive: with few saved times, and without a stream."""
+def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Drive, most: int = COMPONENTS) -> Made:
+    """Controls from a large simulation with this noise.
+
+    drive: with few saved times, and without a stream. most: components of a population, at most.
+    """
     found, residuals = _recording_pass(equations, noise, drive)
     records = tuple(recorded(ahead, back, (int(ranks[0]), int(ranks[1]))) for ahead, back, ranks in found)
     equations = equations.with_room(tuple(record.capacities for record in records))
     bare = Controls(equations, drive, records, residuals, {}, _symmetric(equations, noise))
     fields = _fields(bare, noise)
-    made = {name: _combination(pairs, bare.symmetric[name]) for name, pairs in fields.items()}
+    made = {name: _combination(pairs, bare.symmetric[name], most) for name, pairs in fields.items()}
     controls = eqx.tree_at(lambda c: c.combinations, bare, {name: each for name, (each, _) in made.items()})
     return Made(controls, _joined([covariances for _, covariances in made.values()]))
 
@@ -158,13 +161,13 @@ def _joined(blocks: list[np.ndarray]) -> np.ndarray:
     return joined
 
 
-def _combination(pairs: Pairs, symmetric: tuple[bool, ...]) -> tuple[Combination, np.ndarray]:
+def _combination(pairs: Pairs, symmetric: tuple[bool, ...], most: int) -> tuple[Combination, np.ndarray]:
     """The combination that suits these fields, and covariances of x from blocks of neurons."""
     products = tuple(Product(*(jnp.asarray(_principal(np.asarray(field))) for field in pair)) for pair in pairs)
     values, mean, spread = _standard(products, symmetric, pairs)
     scatter = np.asarray(values[:, :_FITTED] @ values[:, :_FITTED].T / min(_FITTED, values.shape[1]))
     strengths, vectors = np.linalg.eigh(scatter)
-    kept = slice(-min(COMPONENTS, int(np.sum(strengths > 1e-8 * strengths[-1]))), None)
+    kept = slice(-min(most, int(np.sum(strengths > 1e-8 * strengths[-1]))), None)
     weights = (vectors[:, kept] / np.sqrt(strengths[kept])).T
     x = weights @ np.asarray(values)
     size = x.shape[1] // BLOCKS

@@ -8,11 +8,11 @@ import numpy as np
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.meanfield import simulation
-from fwdmft.meanfield.controls import Made, about_mean, make_controls
+from fwdmft.meanfield.controls import COMPONENTS, Made, about_mean, make_controls
 from fwdmft.meanfield.corrections import Arrays, Corrections
 from fwdmft.meanfield.dynamics import Drive, make_drive, updates
 from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Limit, Wanted, finite_width
+from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Limit, Wanted, components, finite_width
 from fwdmft.meanfield.infinite_width import Infinite, Report, noise_of
 from fwdmft.meanfield.layers import strengths
 from fwdmft.meanfield.samples import Sampler
@@ -22,6 +22,9 @@ from fwdmft.optimization import Rung
 
 CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
 """The simulation behind the control variates: most neurons, times of contributions, and what bases may leave out."""
+
+FEWEST_COMPONENTS = 8
+"""Components of a population below which control variates tell too little to be worth their time."""
 
 CONTROL_BYTES = 1 << 29
 """Memory that its record may take."""
@@ -77,7 +80,11 @@ def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | N
     fitted = simulation.infinite_width(loose, lambda e: noise_of(e, count, seed, 0), drive, Observing())
     if fitted is None or _record_bytes(fitted.equations, drive, ladder) > CONTROL_BYTES:
         return None
-    made = make_controls(fitted.equations, noise_of(fitted.equations, count, seed, 0), drive)
+    observables = sum(a.size for a in infinite.mean.values())
+    most = min(COMPONENTS, components(observables) // len(task.equations.populations))
+    if most < FEWEST_COMPONENTS:
+        return None
+    made = make_controls(fitted.equations, noise_of(fitted.equations, count, seed, 0), drive, most)
     every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(task.spec.replicates))
     return made._replace(controls=about_mean(made.controls, every))
 

@@ -13,14 +13,17 @@ from fwdmft.meanfield.linear_response import Response, affordable, linear_respon
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.optimization import Rung
 
-FEWEST, MOST = 1 << 10, 1 << 15
+FEWEST, MOST = 1 << 9, 1 << 15
 """Neurons per sampling: the first try, and the last."""
 
-RESPONDING = 512
+RESPONDING = 256
 """Neurons whose mean response is taken: it converges faster than mean squares of influences do."""
 
-SAMPLINGS = 8
+SAMPLINGS = 4
 """Independent samplings, whose spread gives standard errors."""
+
+RESOLVED = 3e-3
+"""Share of their largest singular value to which contributions to predictions are resolved: Sigma is off by its square."""
 
 
 def has_response(task: TheoryTask, ladder: tuple[Rung, ...]) -> bool:
@@ -100,6 +103,7 @@ def _samplings(task: TheoryTask, drive: Drive, count: int, report: Report) -> _S
                 covariance=spec.covariance and spec.fluctuations,
                 key=jax.random.fold_in(root, sampling),
                 responding=min(count, RESPONDING),
+                tolerance=RESOLVED,
             )
         )
     report(stage, SAMPLINGS, SAMPLINGS)
