@@ -98,14 +98,7 @@ def _recording_pass(
     return found, seen.residuals
 
 
-class Made(NamedTuple):
-    """covariances: of x over neurons, each from a block of them (block, component, component), populations joined."""
-
-    controls: Controls
-    covariances: np.ndarray
-
-
-def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Drive, most: int = COMPONENTS) -> Made:
+def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Drive, most: int = COMPONENTS) -> Controls:
     """Controls from a large simulation with this noise.
 
     drive: with few saved times, and without a stream. most: components of a population, at most.
@@ -114,28 +107,44 @@ def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Dri
     records = tuple(recorded(ahead, back, (int(ranks[0]), int(ranks[1]))) for ahead, back, ranks in found)
     equations = equations.with_room(tuple(record.capacities for record in records))
     bare = Controls(equations, drive, records, residuals, {}, _symmetric(equations, noise))
-    fields = _fields(bare, noise)
-    made = {name: _combination(pairs, bare.symmetric[name], most) for name, pairs in fields.items()}
-    controls = eqx.tree_at(lambda c: c.combinations, bare, {name: each for name, (each, _) in made.items()})
-    return Made(controls, _joined([covariances for _, covariances in made.values()]))
+    made = {name: _combination(pairs, bare.symmetric[name], most) for name, pairs in _fields(bare, noise).items()}
+    return eqx.tree_at(lambda c: c.combinations, bare, made)
 
 
-def about_mean(controls: Controls, noises: Iterable[dict[str, Array]]) -> Controls:
-    """The controls with x less its mean over all these neurons."""
-    found = [_mean(controls, noise) for noise in noises]
-    offsets = {
-        name: each.offset + np.mean([np.asarray(mean[name]) for mean in found], axis=0)
-        for name, each in controls.combinations.items()
-    }
-    combinations = {
-        name: each._replace(offset=jnp.asarray(offsets[name])) for name, each in controls.combinations.items()
-    }
-    return eqx.tree_at(lambda c: c.combinations, controls, combinations)
+class Known(NamedTuple):
+    """Controls with x less its mean over many mean-field neurons.
+
+    covariances: of x over neurons, divided by the number of neurons of their population in units of N, each from a
+    block of them (block, component, component), populations joined.
+    """
+
+    controls: Controls
+    covariances: np.ndarray
+
+
+def known(controls: Controls, noises: Iterable[dict[str, Array]]) -> Known:
+    """Mean and covariance of x from all these neurons."""
+    found = [jax.tree.map(np.asarray, _moments(controls, noise)) for noise in noises]
+    widths = {population.name: population.width for population in controls.equations.populations}
+    combinations, blocks = {}, []
+    for name, each in controls.combinations.items():
+        mean = np.mean([moments[name][0] for moments in found], axis=0)
+        combinations[name] = each._replace(offset=each.offset + jnp.asarray(mean))
+        squares = np.concatenate([moments[name][1] for moments in found])
+        blocks.append((squares - np.outer(mean, mean)) / widths[name])
+    return Known(eqx.tree_at(lambda c: c.combinations, controls, combinations), _joined(blocks))
 
 
 @eqx.filter_jit
-def _mean(controls: Controls, noise: dict[str, Array]) -> dict[str, Float[Array, " component"]]:
-    return {name: jnp.mean(x, axis=1) for name, x in replay(controls, noise).x.items()}
+def _moments(controls: Controls, noise: dict[str, Array]) -> dict[str, tuple[Array, Array]]:
+    """Mean of x over neurons (component,), and second moments from blocks of them (block, component, component)."""
+
+    def of(x: Float[Array, "component neuron"]) -> tuple[Array, Array]:
+        size = x.shape[1] // BLOCKS
+        blocks = x[:, : size * BLOCKS].reshape(len(x), BLOCKS, size)
+        return jnp.mean(x, axis=1), jnp.einsum("kbn,lbn->bkl", blocks, blocks) / size
+
+    return {name: of(x) for name, x in replay(controls, noise).x.items()}
 
 
 def _symmetric(equations: FieldEquations, noise: dict[str, Array]) -> dict[str, tuple[bool, ...]]:
@@ -153,7 +162,7 @@ def _symmetric(equations: FieldEquations, noise: dict[str, Array]) -> dict[str, 
 def _joined(blocks: list[np.ndarray]) -> np.ndarray:
     """Block-diagonal matrices, as populations are independent."""
     size = sum(block.shape[-1] for block in blocks)
-    joined, start = np.zeros((BLOCKS, size, size)), 0
+    joined, start = np.zeros((len(blocks[0]), size, size)), 0
     for block in blocks:
         end = start + block.shape[-1]
         joined[:, start:end, start:end] = block
@@ -161,19 +170,15 @@ def _joined(blocks: list[np.ndarray]) -> np.ndarray:
     return joined
 
 
-def _combination(pairs: Pairs, symmetric: tuple[bool, ...], most: int) -> tuple[Combination, np.ndarray]:
-    """The combination that suits these fields, and covariances of x from blocks of neurons."""
+def _combination(pairs: Pairs, symmetric: tuple[bool, ...], most: int) -> Combination:
+    """The combination that suits these fields."""
     products = tuple(Product(*(jnp.asarray(_principal(np.asarray(field))) for field in pair)) for pair in pairs)
     values, mean, spread = _standard(products, symmetric, pairs)
     scatter = np.asarray(values[:, :_FITTED] @ values[:, :_FITTED].T / min(_FITTED, values.shape[1]))
     strengths, vectors = np.linalg.eigh(scatter)
     kept = slice(-min(most, int(np.sum(strengths > 1e-8 * strengths[-1]))), None)
-    weights = (vectors[:, kept] / np.sqrt(strengths[kept])).T
-    x = weights @ np.asarray(values)
-    size = x.shape[1] // BLOCKS
-    blocks = x[:, : size * BLOCKS].reshape(len(x), BLOCKS, size).swapaxes(0, 1)
-    scaled = jnp.asarray(weights) / spread
-    return Combination(products, scaled, scaled @ mean), blocks @ blocks.swapaxes(1, 2) / size
+    scaled = jnp.asarray((vectors[:, kept] / np.sqrt(strengths[kept])).T) / spread
+    return Combination(products, scaled, scaled @ mean)
 
 
 @eqx.filter_jit

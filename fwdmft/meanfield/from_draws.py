@@ -8,7 +8,7 @@ import numpy as np
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.meanfield import simulation
-from fwdmft.meanfield.controls import COMPONENTS, Made, about_mean, make_controls
+from fwdmft.meanfield.controls import COMPONENTS, Known, known, make_controls
 from fwdmft.meanfield.corrections import Arrays, Corrections
 from fwdmft.meanfield.dynamics import Drive, make_drive, updates
 from fwdmft.meanfield.field_equations import FieldEquations
@@ -63,7 +63,7 @@ def from_draws(
     )
 
 
-def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | None) -> Made | None:
+def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | None) -> Known | None:
     """Control variates, whose means are those of all neurons behind q; None if they would cost too much.
 
     Then the sampling errors of q and of these means cancel, as far as control variates tell q.
@@ -84,9 +84,9 @@ def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | N
     most = min(COMPONENTS, components(observables) // len(task.equations.populations))
     if most < FEWEST_COMPONENTS:
         return None
-    made = make_controls(fitted.equations, noise_of(fitted.equations, count, seed, 0), drive, most)
+    controls = make_controls(fitted.equations, noise_of(fitted.equations, count, seed, 0), drive, most)
     every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(task.spec.replicates))
-    return made._replace(controls=about_mean(made.controls, every))
+    return known(controls, every)
 
 
 def _record_bytes(equations: FieldEquations, drive: Drive, ladder: tuple[Rung, ...]) -> int:
@@ -103,7 +103,7 @@ def _finite_width(
     task: TheoryTask,
     ladder: tuple[Rung, ...],
     infinite: Infinite | None,
-    made: Made | None,
+    made: Known | None,
     report: Report,
     checkpoint: Checkpoint | None,
 ) -> FiniteWidth:
@@ -134,7 +134,7 @@ def _strength(q: Arrays) -> Arrays:
     }
 
 
-def _diagnostics(found: FiniteWidth, made: Made | None) -> dict[str, Any]:
+def _diagnostics(found: FiniteWidth, made: Known | None) -> dict[str, Any]:
     """draws, draw_width; relative errors reached; what control variates leave; and the self-check.
 
     self_check: q from draws alone, E q_n less b/n, less q of the large simulation, in standard errors, root mean square

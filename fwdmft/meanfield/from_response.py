@@ -23,7 +23,7 @@ SAMPLINGS = 4
 """Independent samplings, whose spread gives standard errors."""
 
 RESOLVED = 3e-3
-"""Share of their largest singular value to which contributions to predictions are resolved: Sigma is off by its square."""
+"""Share of the largest singular value to which contributions to predictions are resolved; Sigma misses its square."""
 
 
 def has_response(task: TheoryTask, ladder: tuple[Rung, ...]) -> bool:

@@ -183,7 +183,7 @@ class Case:
     @cached_property
     def sampler(self) -> Sampler:
         """Draws of networks of width `DRAWN`, which share their random numbers with mean-field neurons."""
-        known = make_controls(self.equations, noise(self.equations, self.neurons), self.drive()).controls
+        known = make_controls(self.equations, noise(self.equations, self.neurons), self.drive())
         narrow, wide = (self._equations.with_richness(self.parameterization.richness(n)) for n in (DRAWN, 2 * DRAWN))
         return Sampler(narrow, wide, self.drive(), known, DRAWN, Observing())
 
