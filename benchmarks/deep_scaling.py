@@ -76,7 +76,7 @@ def many_points(neurons: int, basis_tolerance: float) -> None:
         print(f"{name:18s} rms {size:8.4f}, standard error {error:.4f} ({error / size:.2%})", flush=True)
 
 
-def against_dense(neurons: int, fluctuation_neurons: int, replicates: int) -> None:
+def against_dense(neurons: int, draws: int, replicates: int) -> None:
     """Print costs and accuracies of both."""
     depth, steps, gamma0, rate = 3, 30, 3.0, 0.015
     words = {"depth": depth, "steps": steps, "gamma0": gamma0, "learning-rate": rate}
@@ -86,8 +86,7 @@ def against_dense(neurons: int, fluctuation_neurons: int, replicates: int) -> No
         cost = timed([*command, "--save", str(saved)])
         with np.load(saved) as file:
             dense = Side(*cost, dict(file))
-    settings = {"neurons": neurons, "fluctuation_neurons": fluctuation_neurons, "replicates": replicates}
-    settings |= {"probes": 8, "tolerance": 0.01}
+    settings = {"neurons": neurons, "draws": draws, "replicates": replicates}
     with tempfile.TemporaryDirectory() as folder:
         points = Path(folder) / "points.npz"
         np.savez(points, x=np.ones((1, 1)), y=np.ones((1, 1)), train=1)
@@ -126,7 +125,7 @@ def main() -> None:
     parser.add_argument("--neurons", type=int, default=2048, help="steps: sample neurons")
     parser.add_argument("--point-neurons", type=int, default=1536, help="points: sample neurons")
     parser.add_argument("--basis-tolerance", type=float, default=1e-3, help="points: what bases may leave out")
-    parser.add_argument("--dense-neurons", type=int, nargs=2, default=[4096, 2048], help="dense: for mean, Sigma and b")
+    parser.add_argument("--dense-neurons", type=int, nargs=2, default=[4096, 4096], help="dense: neurons, draws")
     parser.add_argument("--replicates", type=int, default=4, help="dense: samplings")
     a = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {

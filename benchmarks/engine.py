@@ -48,7 +48,6 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--neurons", type=int, default=16_384)
-    parser.add_argument("--fluctuation-neurons", type=int, default=4_096)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", required=True, help="the .npz file to write")
     options = parser.parse_args()
@@ -60,7 +59,6 @@ def main() -> None:
         options.steps,
         {
             "neurons": options.neurons,
-            "fluctuation_neurons": options.fluctuation_neurons,
             "replicates": 4,
             "seed": options.seed,
         },

@@ -60,9 +60,9 @@ def digits(resolution: int, train: int) -> dict[str, Any]:
     return {"kind": "digits", "classes": [0, 1], "resolution": resolution, "train": train, "test": 2}
 
 
-DEEP_THEORY = {"neurons": 8192, "tolerance": 0.01}
-PATCHES = {"neurons": 4096, "replicates": 4, "tolerance": 0.01}
-BANKS = PATCHES | {"probes": 4, "basis_tolerance": 1e-4}
+DEEP_THEORY: dict[str, Any] = {}
+PATCHES: dict[str, Any] = {}
+BANKS = {"basis_tolerance": 1e-4}
 WIDE: dict[str, Any] = {"widths": (64, 128, 256), "members": (12000, 8000, 4000)}
 FEW: dict[str, Any] = {"widths": (32, 64, 128), "members": (8000, 6000, 4000)}
 
