@@ -206,7 +206,8 @@ def test_estimates_of_a_known_function(controlled: bool) -> None:
         _, without = of_function(16000, False)
         assert b.error[0] < without.error[0]
         assert error[1] < 0.1 * of_function(16000, False)[0].sigma[1][1]
-        np.testing.assert_allclose(found.left[1], 0.0, atol=1e-6)
+        # Ridge regression shrinks slopes by .25 draws in 2 * 16000, and what they explain by twice that.
+        np.testing.assert_allclose(found.left[1], 0.0, atol=1e-4)
 
 
 def test_errors_of_estimates_are_honest() -> None:
