@@ -19,7 +19,7 @@ FEWEST, MOST = 1 << 9, 1 << 15
 RESPONDING = 256
 """Neurons whose mean response is taken: it converges faster than mean squares of influences do."""
 
-SAMPLINGS = 4
+SAMPLINGS = 8
 """Independent samplings, whose spread gives standard errors."""
 
 RESOLVED = 3e-3
