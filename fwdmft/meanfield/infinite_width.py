@@ -27,8 +27,9 @@ FEWEST, MOST = 1 << 10, 1 << 17
 TRIED = 1 << 12
 """Neurons per simulation at which bases must have found room, unless a number is given: beyond, draws tell q sooner."""
 
-SHARE = 0.25
-"""The error of q is to be so much smaller than the stated one: q costs little, and b is a difference to it."""
+SHARE, SHARE_WITHOUT_MATRICES = 0.25, 0.03
+"""The error of q is to be so much smaller than the stated one: b / N of networks is a difference to q, which costs
+little without random matrices."""
 
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, int, int], None]
@@ -55,15 +56,16 @@ class Infinite(NamedTuple):
 def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
     """As many neurons as the error asks for; None if the vectors of training are too many for them."""
     spec, count = task.spec, task.spec.neurons or FEWEST
+    share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
     while True:
         found = _simulations(task, count, ladder, report)
         if spec.neurons is not None or count >= MOST:
             return found
         if found is not None:
             error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
-            if error <= SHARE * spec.relative_error:
+            if error <= share * spec.relative_error:
                 return found
-            excess = error / (SHARE * spec.relative_error)
+            excess = error / (share * spec.relative_error)
             count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
         elif count >= TRIED:
             return None
