@@ -3,6 +3,7 @@
 import psutil
 
 from fwdmft.errors import InputError
+from fwdmft.meanfield.controls import COMPONENTS
 from fwdmft.meanfield.finite_width import draw_numbers
 from fwdmft.meanfield.infinite_width import FEWEST
 from fwdmft.meanfield.sample_estimates import GROUPS
@@ -25,7 +26,7 @@ def theory_bytes(task: TheoryTask) -> int:
         rows = len(task.equations.layers) + points / spec.replicates
         total += int(3 * task.plan.steps * points * rows * neurons)
     if spec.fluctuations or spec.bias:
-        total += draw_numbers(observables)
+        total += draw_numbers(observables, COMPONENTS * len(task.equations.populations))
         if spec.fluctuations and spec.covariance:
             total += 4 * GROUPS * (saved * points * outputs) ** 2
     return 8 * total

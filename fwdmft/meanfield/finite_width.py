@@ -284,9 +284,10 @@ def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth
     return FiniteWidth(found, b, layout, drawing.width, drawing.count, errors)
 
 
-def draw_numbers(observables: int) -> int:
-    """Numbers that sums over draws take, and the draws under way, for so many observables."""
-    return GROUPS * (8 + 2 * components(observables)) * observables + 2 * _NUMBERS
+def draw_numbers(observables: int, controls: int) -> int:
+    """Numbers that sums over draws take, and the draws under way, for so many observables and control variates."""
+    used = min(controls, components(observables))
+    return (GROUPS * (8 + 2 * used) + 2 * 3 * 64) * observables
 
 
 def components(observables: int) -> int:

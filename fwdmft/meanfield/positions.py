@@ -45,10 +45,6 @@ class Taps:
         """What is read of quantities at positions."""
         return a[..., None, :] if self.simple else jnp.tensordot(a, _operator(self), axes=([-1], [2]))
 
-    def gather(self, a: Float[Array, "row offset vector source"]) -> Float[Array, "row vector place"]:
-        """Sum over offsets of what each of them reads of its own quantities."""
-        return a[:, 0] if self.simple else jnp.einsum("rkvs,kas->rva", a, _operator(self))
-
     def overlap(self, kernel: Float[Array, "*between source"], rank: int) -> Array:
         """Mean over offsets of a kernel between positions, at those that are read.
 
