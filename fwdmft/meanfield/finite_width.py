@@ -20,6 +20,9 @@ from fwdmft.meanfield.sample_estimates import GROUPS, Estimates, Pairs, Sums, es
 from fwdmft.meanfield.samples import Sampler
 from fwdmft.meanfield.simulation import STRENGTH
 
+SHARED = 4
+"""Groups that a chunk of draws is dealt to, so that the pilot fills all of them."""
+
 PILOT = 256
 """Draws from which the width and the number of draws are chosen."""
 
@@ -123,8 +126,10 @@ class Drawn:
         return sum(group.count for group in self.groups)
 
     def take(self, draws: dict[str, np.ndarray], full: slice | None, pairs: Pairs) -> None:
-        """Take in the next chunk."""
-        self.groups[self.done % GROUPS].add(draws, full, pairs)
+        """Take in the next chunk: a part of it goes to each of the next `SHARED` groups."""
+        for part in range(SHARED):
+            some = {name: a[part::SHARED] for name, a in draws.items()}
+            self.groups[(SHARED * self.done + part) % GROUPS].add(some, full, pairs)
         self.done += 1
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -205,9 +210,9 @@ class _Drawing:
     def _draws(self, count: int) -> Iterator[dict[str, np.ndarray]]:
         """Chunk by chunk; as many for every group, if they suffice."""
         chunk = self._drawn.chunk
-        chunks = max(-(-count // chunk), 2)
-        if chunks >= GROUPS:
-            chunks = -(-chunks // GROUPS) * GROUPS
+        chunks = -(-count // chunk)
+        if SHARED * chunks >= GROUPS:
+            chunks = -(-SHARED * chunks // GROUPS) * GROUPS // SHARED
 
         def work(number: int) -> dict[str, np.ndarray]:
             # JAX keeps its precision setting per thread.

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from fwdmft.meanfield.corrections import Arrays, Corrections
+from fwdmft.meanfield.driven import source_shapes
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.finite_width import JUDGED, LESS_PRECISE
 from fwdmft.meanfield.infinite_width import Report, noise_of, relative
@@ -13,17 +14,25 @@ from fwdmft.meanfield.linear_response import Response, affordable, linear_respon
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.optimization import Rung
 
-FEWEST, MOST = 1 << 9, 1 << 15
-"""Neurons per sampling: the first try, and the last."""
+FEWEST, MOST = 1 << 8, 1 << 15
+"""Neurons per sampling."""
 
-RESPONDING = 256
-"""Neurons whose mean response is taken: it converges faster than mean squares of influences do."""
+FIRST_TRY, _NUMBERS = 1 << 12, 1 << 21
+"""The first try: at most so many, and so many contributions to predictions. Compiling for a second try takes seconds,
+which as many neurons as these do not."""
+
+RESPONDING = 1 << 7, 1 << 8
+"""Neurons whose mean response is taken, fewest and most: it converges faster than mean squares of influences do."""
+
+SHARE_RESPONDING = 0.25
+"""Share of the neurons, between these."""
 
 SAMPLINGS = 8
 """Independent samplings, whose spread gives standard errors."""
 
-RESOLVED = 3e-3
-"""Share of the largest singular value to which contributions to predictions are resolved; Sigma misses its square."""
+RESOLVED = 0.1
+"""Contributions to predictions are resolved to this times the root of the stated error, as a share of their largest
+singular value: Sigma misses about its square, a hundredth of the stated error times a number of directions."""
 
 
 def has_response(task: TheoryTask, ladder: tuple[Rung, ...]) -> bool:
@@ -54,7 +63,7 @@ class _Samplings:
 def from_response(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> Corrections:
     """Sigma and b."""
     spec, drive = task.spec, task.drive(ladder)
-    count = FEWEST if spec.neurons is None else spec.neurons
+    count = spec.neurons or _first_try(drive)
     while True:
         found = _samplings(task, drive, count, report)
         errors = {name: found.reached(name) for name in ("variance", "bias")}
@@ -87,6 +96,11 @@ def from_response(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) ->
     )
 
 
+def _first_try(drive: Drive) -> int:
+    fitting = _NUMBERS // sum(int(np.prod(shape)) for shape in source_shapes(drive))
+    return int(np.clip(1 << max(fitting, 1).bit_length() - 1, FEWEST, FIRST_TRY))
+
+
 def _samplings(task: TheoryTask, drive: Drive, count: int, report: Report) -> _Samplings:
     spec, stage = task.spec, f"linear response, {count} neurons"
     root, found = jax.random.key(spec.seed), []
@@ -102,8 +116,8 @@ def _samplings(task: TheoryTask, drive: Drive, count: int, report: Report) -> _S
                 bias=spec.bias,
                 covariance=spec.covariance and spec.fluctuations,
                 key=jax.random.fold_in(root, sampling),
-                responding=min(count, RESPONDING),
-                tolerance=RESOLVED,
+                responding=int(np.clip(SHARE_RESPONDING * count, *np.minimum(RESPONDING, count))),
+                tolerance=RESOLVED * spec.relative_error**0.5,
             )
         )
     report(stage, SAMPLINGS, SAMPLINGS)
