@@ -131,49 +131,61 @@ def one_pass(
     residuals: what neurons are shown in place of the residuals that follow from their predictions. record: return the
     residuals. halt: stop once this is true of the random matrices, and collect zeros from then on.
     """
-    Step = tuple[Array, Array | None]
+    Step = tuple[Array, Array | None, Array]
 
-    def train(carry: _Carry, found: tuple[Array, Any] | None, step: Step) -> _Carry:
-        """found: of the forward pass on the points trained on, if there was one already."""
-        rate, batch = step
-        trained = drive.trained(equations, batch)
-        f, activity = trained.forward(carry.state, noise) if found is None else found
+    def train(carry: _Carry, equations: FieldEquations, found: tuple[Array, Any], step: Step) -> _Carry:
+        """found: of the forward pass on the points trained on."""
+        rate, batch, _ = step
+        f, activity = found
         residual = drive.residual(f, batch) if residuals is None else residuals[carry.step]
         kept = carry.residuals
         if record:
             kept = jax.lax.dynamic_update_index_in_dim(kept, residual, carry.step, 0)
-        update = Update(rate / substeps, drive.momentum, drive.weight_decay)
-        return _Carry(trained.step(carry.state, activity, residual, update), carry.step + 1, kept)
-
-    def train_step(carry: _Carry, found: tuple[Array, Any] | None, step: Step) -> _Carry:
-        carry = train(carry, found, step)
-        if substeps == 1:
-            return carry
-        return jax.lax.fori_loop(1, substeps, lambda _, c: train(c, None, step), carry)
+        update = Update(rate, drive.momentum, drive.weight_decay)
+        return _Carry(equations.step(carry.state, activity, residual, update), carry.step + 1, kept)
 
     def interval(carry: _Carry, steps: Step) -> tuple[_Carry, Any]:
-        found = equations.forward(carry.state, noise)
-        seen = observe(equations, found[1])
-        first = jax.tree.map(lambda a: a[0], steps)
+        """The first forward pass on the points trained on is also what is observed, so that it is compiled once."""
+
+        def one(inner: tuple[_Carry, Any], step: Step) -> tuple[tuple[_Carry, Any], None]:
+            carry, seen = inner
+            found = equations.forward(carry.state, noise)
+            seen = jax.lax.cond(step[2], lambda: observe(equations, found[1]), lambda: seen)
+            return (train(carry, equations, found, step), seen), None
+
+        def one_of_stream(carry: _Carry, step: Step) -> tuple[_Carry, None]:
+            trained = drive.trained(equations, step[1])
+            return train(carry, trained, trained.forward(carry.state, noise), step), None
+
         if drive.stream is None:
-            carry = train_step(carry, found, first)
-        else:
-            carry = train_step(carry._replace(state=equations.remembered(carry.state, found[1])), None, first)
-        if steps[0].shape[0] > 1:
-            later = jax.tree.map(lambda a: a[1:], steps)
-            carry, _ = jax.lax.scan(lambda c, step: (train_step(c, None, step), None), carry, later)
-        return carry, seen
+            return jax.lax.scan(one, (carry, nothing), steps)[0]
+        found = equations.forward(carry.state, noise)
+        carry = carry._replace(state=equations.remembered(carry.state, found[1]))
+        return jax.lax.scan(one_of_stream, carry, steps)[0], observe(equations, found[1])
 
     state = equations.initial(noise, matrices, momentum=drive.momentum != 0)
     shape = jax.eval_shape(equations.forward, state, noise)[0]
+    collected = jax.eval_shape(lambda: observe(equations, equations.forward(state, noise)[1]))
+    nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), collected)
     kept = jnp.zeros((updates(drive, substeps) if record else 0, *shape.shape), shape.dtype)
-    carry, schedule = _Carry(state, jnp.zeros((), jnp.int32), kept), (drive.rates, drive.batches)
+    carry, schedule = _Carry(state, jnp.zeros((), jnp.int32), kept), _schedule(drive, substeps)
     if halt is None:
         carry, seen = jax.lax.scan(interval, carry, schedule)
     else:
         stop = halt
         carry, seen = _scan_until(lambda c: stop(equations.current(c.state)), interval, carry, schedule)
     return Trajectory(seen, equations.current(carry.state), carry.residuals)
+
+
+def _schedule(drive: Drive, substeps: int) -> tuple[Array, Array | None, Array]:
+    """Learning rate, batch, and whether it is the first one, of every substep (saved, substep, ...)."""
+
+    def repeated(a: Array) -> Array:
+        return jnp.repeat(a, substeps, axis=1)
+
+    rates = repeated(drive.rates) / substeps
+    batches = None if drive.batches is None else repeated(drive.batches)
+    return rates, batches, jnp.zeros(rates.shape, bool).at[:, 0].set(True)
 
 
 def _scan_until(

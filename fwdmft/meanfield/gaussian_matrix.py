@@ -19,12 +19,15 @@ their source (`Taps`): at place a the product is sum_k W_k v_(a+k) / sqrt(n_k N_
 the bases E and E', every offset has its images Y_k and X_k, conditioned as above. One offset and one position are an
 ordinary matrix.
 
-Training adds rank-one terms s v^T / sqrt(N_in) whose vectors have been seen, s as an output and v as an input vector,
-so on each side they change the action on the basis only: `action` is Y plus what was learned. Momentum and weight
-decay are linear and apply to both parts alike.
+Training adds rank-one terms s v^T / sqrt(N_in) whose vectors have been seen, s as an output and v as an input vector.
+So what is learned maps one basis to the other, L_k = sum_ij learned_ikj E'_j E_i^T: numbers, of which none belongs to
+a neuron. Momentum and weight decay are linear and apply to both parts alike.
 
 Trajectories are smooth in time, so a block of new vectors mostly lies in the span of earlier ones. The residuals of a
 block are orthonormalised in the order of their size (pivoted Gram-Schmidt), and those above a tolerance are kept.
+After the first steps there are few of them at a time, which costs less.
+
+Every product with neurons has one of two forms, A v^T and c A, with rows of length S: the two that are fastest.
 
 A matrix can keep a record of the averages that it used. Under this record a neuron needs no company: see
 `replayed_matrix`.
@@ -42,6 +45,12 @@ from jaxtyping import Array, Bool, Float, Int
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.positions import POINT, Taps
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
+
+FEW = 8
+"""New directions are few if they are so many times fewer than the vectors of a block."""
+
+ROUNDED = 1e-3
+"""Share of a direction's squared norm below which it consists of rounding."""
 
 
 class Law(NamedTuple):
@@ -85,14 +94,13 @@ class Record(NamedTuple):
 class Side(NamedTuple):
     """What is known of a matrix in one direction; rows from `rank` on are zero.
 
-    basis: E. image: Y, of the initial matrix. action: of the trained one, with its velocity.
-    rank: number of basis vectors. dropped: largest share of a vector's squared norm that was left out.
+    basis: E. image: Y, of the initial matrix. rank: number of basis vectors. dropped: largest share of a vector's
+    squared norm that was left out.
     full: whether the capacity did not suffice, so that the side is not to be trusted. record: None if not kept.
     """
 
     basis: Float[Array, "capacity source"]
     image: Float[Array, "capacity_offset target"]
-    action: Trained
     rank: Int[Array, ""]
     dropped: Float[Array, ""]
     full: Bool[Array, ""]
@@ -100,22 +108,31 @@ class Side(NamedTuple):
 
 
 class GaussianMatrix(NamedTuple):
-    """A matrix seen from both sides. kept: what weight decay left of the initial matrix."""
+    """A matrix seen from both sides.
+
+    kept: what weight decay left of the initial matrix. learned: what training added, see the module docstring.
+    """
 
     forward: Side
     backward: Side
     kept: Trained
+    learned: Trained
 
     def apply(self, v: Array, noise: Array, law: Law) -> tuple["GaussianMatrix", Product]:
         """W v / sqrt(N_in) for vectors v (vector, position, in neuron), with noise (capacity offset, out neuron) for
         new directions."""
-        side, product = _act(self.forward, self.backward, self.kept, v, noise, law)
-        return self._replace(forward=side), product
+        side, coordinates = _extended(self.forward, self.backward, v, noise, law)
+        changed = self._replace(forward=side)
+        value = acted(side.image, self.backward.basis, self.kept.value, self.learned.value, coordinates, law)
+        return changed, Product(value, coordinates)
 
     def apply_transposed(self, v: Array, noise: Array, law: Law) -> tuple["GaussianMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v (vector, place, out neuron), with noise (capacity offset, in neuron)."""
-        side, product = _act(self.backward, self.forward, self.kept, v, noise, law.transposed())
-        return self._replace(backward=side), product
+        law = law.transposed()
+        side, coordinates = _extended(self.backward, self.forward, v, noise, law)
+        changed, learned = self._replace(backward=side), transposed(self.learned.value, law)
+        value = acted(side.image, self.forward.basis, self.kept.value, learned, coordinates, law)
+        return changed, Product(value, coordinates)
 
     def learn(
         self,
@@ -128,12 +145,9 @@ class GaussianMatrix(NamedTuple):
     ) -> "GaussianMatrix":
         """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in), of vectors that have been
         seen."""
-        ahead = learned(v_coordinates, signal, law.taps)
-        back = learned(signal_coordinates, v, law.taps.transposed) / law.ratio**0.5
-        return GaussianMatrix(
-            self.forward._replace(action=heavy_ball(self.forward.action, ahead, update)),
-            self.backward._replace(action=heavy_ball(self.backward.action, back, update)),
-            heavy_ball(self.kept, jnp.zeros(()), update),
+        return self._replace(
+            kept=heavy_ball(self.kept, jnp.zeros(()), update),
+            learned=heavy_ball(self.learned, learned(v_coordinates, signal_coordinates, law), update),
         )
 
 
@@ -156,18 +170,17 @@ def untouched(
         sizes = zip((ahead, back), (back, ahead), vectors, strict=True)
         records = [_empty_record(blocks, own, other, each, offsets) for own, other, each in sizes]
     return GaussianMatrix(
-        _unknown((ahead, neurons[0]), (ahead * offsets, neurons[1]), momentum, records[0]),
-        _unknown((back, neurons[1]), (back * offsets, neurons[0]), momentum, records[1]),
+        _unknown((ahead, neurons[0]), (ahead * offsets, neurons[1]), records[0]),
+        _unknown((back, neurons[1]), (back * offsets, neurons[0]), records[1]),
         at_rest(jnp.ones(()), momentum),
+        at_rest(jnp.zeros((ahead, offsets, back)), momentum),
     )
 
 
-def _unknown(basis: tuple[int, int], images: tuple[int, int], momentum: bool, record: Record | None) -> Side:
-    image = jnp.zeros(images)
+def _unknown(basis: tuple[int, int], images: tuple[int, int], record: Record | None) -> Side:
     return Side(
         jnp.zeros(basis),
-        image,
-        at_rest(image, momentum),
+        jnp.zeros(images),
         jnp.zeros((), jnp.int32),
         jnp.zeros(()),
         jnp.zeros((), bool),
@@ -185,24 +198,46 @@ def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int)
     )
 
 
-def learned(coordinates: Array, rows: Array, taps: Taps) -> Float[Array, "capacity_offset neuron"]:
-    """What the images of basis vectors gain."""
-    return read_coordinates(coordinates, taps) @ rows.reshape(-1, rows.shape[-1])
+def acted(
+    image: Float[Array, "capacity_offset target"],
+    basis: Float[Array, "other_capacity target"],
+    kept: Array,
+    learned: Float[Array, "capacity offset other_capacity"],
+    coordinates: Float[Array, "capacity vector position"],
+    law: Law,
+) -> Float[Array, "vector place target"]:
+    """The products of vectors with these coordinates, from images of the basis and the basis of the other side."""
+    read = read_coordinates(coordinates, law.taps)
+    value = (kept * read) @ image + (read @ learned.reshape(read.shape[1], -1)) @ basis
+    return value.reshape(coordinates.shape[1], law.taps.places, -1)
 
 
-def products(action: Array, coordinates: Array, taps: Taps) -> Float[Array, "vector place target"]:
-    """The products of vectors with these coordinates (capacity, vector, position)."""
-    return (read_coordinates(coordinates, taps).T @ action).reshape(coordinates.shape[1], taps.places, -1)
+def learned(
+    v_coordinates: Float[Array, "capacity vector position"],
+    signal_coordinates: Float[Array, "other_capacity vector place"],
+    law: Law,
+) -> Float[Array, "capacity offset other_capacity"]:
+    """What one step adds, per learning rate."""
+    read = read_coordinates(v_coordinates, law.taps)
+    gain = read.T @ signal_coordinates.reshape(len(signal_coordinates), -1).T
+    return gain.reshape(len(v_coordinates), law.taps.offsets, -1)
+
+
+def transposed(
+    learned: Float[Array, "capacity offset other_capacity"], law: Law
+) -> Float[Array, "other_capacity offset capacity"]:
+    """What was learned as seen from the other side. law: of the transposed matrix."""
+    return law.ratio**0.5 * jnp.swapaxes(learned, 0, 2)
 
 
 def read_coordinates(coordinates: Float[Array, "capacity vector position"], taps: Taps) -> Float[Array, "row column"]:
-    """The share of basis vector and offset (rows) in what arrives at vector and place (columns)."""
-    read = jnp.swapaxes(taps.read(coordinates), 1, 2) / taps.offsets**0.5
-    return read.reshape(len(coordinates) * taps.offsets, -1)
+    """The share of basis vector and offset (columns) in what arrives at vector and place (rows)."""
+    read = jnp.transpose(taps.read(coordinates), (1, 3, 0, 2)) / taps.offsets**0.5
+    return jax.lax.optimization_barrier(read.reshape(-1, len(coordinates) * taps.offsets))
 
 
-def _act(side: Side, other: Side, kept: Trained, v: Array, noise: Array, law: Law) -> tuple[Side, Product]:
-    """Extend the side so that it resolves v (vector, position, source), and act on it."""
+def _extended(side: Side, other: Side, v: Array, noise: Array, law: Law) -> tuple[Side, Array]:
+    """Extend the side so that it resolves v (vector, position, source); their coordinates."""
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
     known = side.basis @ v.T / v.shape[-1]
     squares = jnp.mean(v**2, axis=-1)
@@ -212,26 +247,19 @@ def _act(side: Side, other: Side, kept: Trained, v: Array, noise: Array, law: La
     room = side.rank + len(v) <= len(side.basis)
     fresh = jax.lax.cond(
         jnp.any(new) & room,
-        lambda: _resolve(side, other, v, known, norms, noise, law),
-        lambda: _nothing_new(side, other, v, known, jnp.max(unseen / norms), law.taps.offsets),
+        lambda: _resolved(side, other, v, known, norms, noise, law),
+        lambda: _nothing_new(side, other, v, jnp.max(unseen / norms), law.taps.offsets),
     )
-    first = law.taps.offsets * side.rank
-    action = append(side.action.value, kept.value * fresh.image, first)
-    velocity = None
-    if side.action.velocity is not None:
-        velocity = append(side.action.velocity, kept.velocity * fresh.image, first)
-    coordinates = append(fresh.known, fresh.coordinates, side.rank)
+    coordinates = append(known, fresh.coordinates, side.rank)
     extended = Side(
         append(side.basis, fresh.basis, side.rank),
-        append(side.image, fresh.image, first),
-        Trained(action, velocity),
+        append(side.image, fresh.image, law.taps.offsets * side.rank),
         side.rank + fresh.number,
         jnp.maximum(side.dropped, jnp.where(room, fresh.dropped, 0.0)),
         side.full | (jnp.any(new) & ~room),
         None if side.record is None else _noted(side.record, coordinates, fresh, side.rank),
     )
-    coordinates = coordinates.reshape(-1, *shape[:2])
-    return extended, Product(products(action, coordinates, law.taps), coordinates)
+    return extended, coordinates.reshape(-1, *shape[:2])
 
 
 class _Fresh(NamedTuple):
@@ -239,7 +267,6 @@ class _Fresh(NamedTuple):
 
     basis: Float[Array, "vector source"]
     image: Float[Array, "vector_offset target"]
-    known: Float[Array, "capacity vector"]
     coordinates: Float[Array, "vector vector"]
     mixing: Float[Array, "vector vector"]
     revealed: Float[Array, "capacity vector offset"]
@@ -260,13 +287,12 @@ def _noted(record: Record, coordinates: Array, fresh: _Fresh, rank: Array) -> Re
     )
 
 
-def _nothing_new(side: Side, other: Side, v: Array, known: Array, dropped: Array, offsets: int) -> _Fresh:
+def _nothing_new(side: Side, other: Side, v: Array, dropped: Array, offsets: int) -> _Fresh:
     count = len(v)
     none = jnp.zeros((count, count))
     return _Fresh(
         jnp.zeros_like(v),
         jnp.zeros((count * offsets, side.image.shape[1])),
-        known,
         none,
         none,
         jnp.zeros((len(other.basis), count, offsets)),
@@ -275,24 +301,46 @@ def _nothing_new(side: Side, other: Side, v: Array, known: Array, dropped: Array
     )
 
 
-def _resolve(side: Side, other: Side, v: Array, known: Array, norms: Array, noise: Array, law: Law) -> _Fresh:
-    size = v.shape[-1]
-    residual = v - known.T @ side.basis
+def _resolved(side: Side, other: Side, v: Array, known: Array, norms: Array, noise: Array, law: Law) -> _Fresh:
+    scatter = v @ v.T / v.shape[-1] - known.T @ known
+    mixing, number, dropped = orthonormalising(scatter, norms, law.tolerance)
+
+    def of(directions: int) -> _Fresh:
+        found = _directions(side, other, v, known, mixing[:directions], number, noise, law)
+        return jax.tree.map(_filled, found._replace(dropped=dropped), full)
+
+    full = jax.eval_shape(lambda: _directions(side, other, v, known, mixing, number, noise, law))
+    few = len(v) // FEW
+    if few < 2:
+        return of(len(v))
+    return jax.lax.cond(number <= few, lambda: of(few), lambda: of(len(v)))
+
+
+def _filled(a: Array, like: jax.ShapeDtypeStruct) -> Array:
+    """With zeros, to another shape."""
+    return jnp.zeros(like.shape, a.dtype).at[tuple(map(slice, a.shape))].set(a)
+
+
+def _directions(
+    side: Side, other: Side, v: Array, known: Array, mixing: Array, number: Array, noise: Array, law: Law
+) -> _Fresh:
+    """The first `number` directions mixing (v - known^T basis), made orthonormal once more, and their images."""
+    size, count = v.shape[-1], len(mixing)
+    rows = mixing @ v - (mixing @ known.T) @ side.basis
     # Once more, as rounding leaves the residual not quite orthogonal.
-    correction = side.basis @ residual.T / size
-    residual = residual - correction.T @ side.basis
-    mixing, number, dropped = orthonormalising(residual @ residual.T / size, norms, law.tolerance)
-    basis = mixing @ residual
+    rows = rows - (side.basis @ rows.T / size).T @ side.basis
+    again, number, _ = orthonormalising(rows @ rows.T / size, jnp.ones(count), ROUNDED)
+    basis = again @ rows
     offsets = law.taps.offsets
-    keep = jnp.repeat(jnp.arange(len(v)) < number, offsets)
-    e = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * len(v)) * keep[:, None]
+    keep = jnp.repeat(jnp.arange(count) < number, offsets)
+    e = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * count) * keep[:, None]
     # Of every other basis vector, for every new direction and offset.
-    told = law.ratio**0.5 * (other.image @ basis.T / size).reshape(-1, offsets, len(v))
+    told = law.ratio**0.5 * (other.image @ basis.T / size).reshape(-1, offsets, count)
     told = jnp.swapaxes(told, 1, 2)
     imagined = other.basis @ e.T / e.shape[-1]
     image = law.sigma * e + (told.reshape(imagined.shape) - law.sigma * imagined).T @ other.basis
     number = number.astype(side.rank.dtype)
-    return _Fresh(basis, image, known + correction, basis @ residual.T / size, mixing, told, number, dropped)
+    return _Fresh(basis, image, basis @ v.T / size, again @ mixing, told, number, jnp.zeros(()))
 
 
 def orthonormalising(
@@ -305,23 +353,25 @@ def orthonormalising(
     """
     count = len(scatter)
 
-    def one(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def more(carry: tuple[Array, Array, Array]) -> Array:
+        _, left, number = carry
+        return (number < count) & (jnp.max(jnp.diagonal(left) / norms) > tolerance)
+
+    def one(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         rows, left, number = carry
         shares = jnp.diagonal(left) / norms
         # All of a vector is left if nothing is known yet. Rounding shall not decide between equals.
         pivot = jnp.argmax(shares > (1 - 1e-6) * jnp.max(shares))
-        ok = shares[pivot] > tolerance
         row = jax.nn.one_hot(pivot, count, dtype=scatter.dtype)
         row = row - (rows @ scatter[pivot]) @ rows
         # Once more, for what rounding left.
         row = row - (rows @ (scatter @ row)) @ rows
-        size = jnp.sqrt(jnp.where(ok, row @ scatter @ row, 1.0))
-        row = jnp.where(ok, row / size, 0.0)
+        row = row / jnp.sqrt(row @ scatter @ row)
         image = scatter @ row
-        return rows.at[i].set(row), left - jnp.outer(image, image), number + ok
+        return rows.at[number].set(row), left - jnp.outer(image, image), number + 1
 
     start = jnp.zeros_like(scatter), scatter, jnp.zeros((), jnp.int32)
-    rows, left, number = jax.lax.fori_loop(0, count, one, start)
+    rows, left, number = jax.lax.while_loop(more, one, start)
     return rows, number, jnp.max(jnp.diagonal(left) / norms)
 
 

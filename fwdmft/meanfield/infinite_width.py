@@ -31,6 +31,9 @@ SHARE, SHARE_WITHOUT_MATRICES = 0.25, 0.03
 """The error of q is to be so much smaller than the stated one: b / N of networks is a difference to q, which costs
 little without random matrices."""
 
+COMPILING = 10**11
+"""Flops that take as long as compiling for other bases, about."""
+
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, int, int], None]
 
@@ -55,13 +58,14 @@ class Infinite(NamedTuple):
 
 def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
     """As many neurons as the error asks for; None if the vectors of training are too many for them."""
-    spec, count = task.spec, task.spec.neurons or FEWEST
+    spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
     share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
     while True:
-        found = _simulations(task, count, ladder, report)
+        found = _simulations(task, equations, count, ladder, report)
         if spec.neurons is not None or count >= MOST:
             return found
         if found is not None:
+            equations = fitting(found.equations, found.bases)
             error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
             if error <= share * spec.relative_error:
                 return found
@@ -80,9 +84,12 @@ def relative(error: np.ndarray, value: np.ndarray) -> float:
     return float(np.sqrt(np.mean(error**2))) / size if size > 0 else 0.0
 
 
-def _simulations(task: TheoryTask, count: int, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
+def _simulations(
+    task: TheoryTask, equations: FieldEquations, count: int, ladder: tuple[Rung, ...], report: Report
+) -> Infinite | None:
     found: list[simulation.Large] = []
-    equations, stage = task.at_infinite_width, f"infinite width, {count} neurons"
+    stage = f"infinite width, {count} neurons"
+    updates = task.plan.steps * sum(rung.substeps for rung in ladder)
     for replicate in range(task.spec.replicates):
         report(stage, replicate, task.spec.replicates)
         one = large(task, equations, count, replicate, ladder)
@@ -90,11 +97,26 @@ def _simulations(task: TheoryTask, count: int, ladder: tuple[Rung, ...], report:
             return None
         check_finite(one.seen["prediction"], task.times)
         equations = one.equations
+        if not found:
+            closer = fitting(equations, one.bases)
+            saved = (_flops(equations) - _flops(closer)) * count * updates * (task.spec.replicates - 1)
+            equations = closer if saved > COMPILING else equations
         found.append(one)
     report(stage, task.spec.replicates, task.spec.replicates)
     each = {name: np.stack([each.seen[name] for each in found]) for name in found[0].seen}
     bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in found), strict=True)))
     return Infinite(each, count, bases, equations)
+
+
+def fitting(equations: FieldEquations, bases: room.Bases) -> FieldEquations:
+    """The same equations with no more room than bases took, and a little."""
+    matrices = equations.matrices
+    return equations.with_room(room.fitted(tuple(m.capacities for m in matrices), [m.blocks for m in matrices], bases))
+
+
+def _flops(equations: FieldEquations) -> int:
+    """Of random matrices, per neuron and step, about: three products of vectors with every basis."""
+    return sum(6 * sum(matrix.blocks) * sum(matrix.capacities) for matrix in equations.matrices)
 
 
 def large(

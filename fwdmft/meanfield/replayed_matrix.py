@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.meanfield.field_equations import Update
-from fwdmft.meanfield.gaussian_matrix import Law, Product, Record, append, products, read_coordinates
+from fwdmft.meanfield.gaussian_matrix import Law, Product, Record, acted, append, learned, transposed
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 
 
@@ -55,42 +55,40 @@ class ReplayedSide(NamedTuple):
     """One direction of a matrix. done: number of blocks replayed so far."""
 
     basis: Float[Array, "capacity source"]
-    action: Trained
+    image: Float[Array, "capacity_offset target"]
     record: SideRecord
     done: Int[Array, ""]
 
 
 class ReplayedMatrix(NamedTuple):
-    """A matrix under a record. kept: what weight decay left of the initial matrix."""
+    """A matrix under a record. kept, learned: as in `GaussianMatrix`."""
 
     forward: ReplayedSide
     backward: ReplayedSide
     kept: Trained
+    learned: Trained
 
     def apply(self, v: Array, noise: Array, law: Law) -> tuple["ReplayedMatrix", Product]:
         """W v / sqrt(N_in), as `GaussianMatrix.apply`."""
-        side, product = _act(self.forward, self.backward, self.kept, v, noise, law)
-        return self._replace(forward=side), product
+        side, coordinates = _extended(self.forward, self.backward, v, noise, law)
+        value = acted(side.image, self.backward.basis, self.kept.value, self.learned.value, coordinates, law)
+        return self._replace(forward=side), Product(value, coordinates)
 
     def apply_transposed(self, v: Array, noise: Array, law: Law) -> tuple["ReplayedMatrix", Product]:
         """W^T v / sqrt(N_out), as `GaussianMatrix.apply_transposed`."""
-        side, product = _act(self.backward, self.forward, self.kept, v, noise, law.transposed())
-        return self._replace(backward=side), product
+        law = law.transposed()
+        side, coordinates = _extended(self.backward, self.forward, v, noise, law)
+        taught = transposed(self.learned.value, law)
+        value = acted(side.image, self.forward.basis, self.kept.value, taught, coordinates, law)
+        return self._replace(backward=side), Product(value, coordinates)
 
     def learn(
         self, signal: Array, signal_coordinates: Array, v: Array, v_coordinates: Array, law: Law, update: Update
     ) -> "ReplayedMatrix":
         """One training step, as `GaussianMatrix.learn`."""
-
-        def taught(side: ReplayedSide, coordinates: Array, rows: Array, law: Law, scale: float) -> ReplayedSide:
-            read = scale * read_coordinates(coordinates, law.taps)
-            gain = read @ rows.reshape(-1, rows.shape[-1])
-            return side._replace(action=heavy_ball(side.action, gain, update))
-
-        return ReplayedMatrix(
-            taught(self.forward, v_coordinates, signal, law, 1.0),
-            taught(self.backward, signal_coordinates, v, law.transposed(), law.ratio**-0.5),
-            heavy_ball(self.kept, jnp.zeros((), v.dtype), update),
+        return self._replace(
+            kept=heavy_ball(self.kept, jnp.zeros((), v.dtype), update),
+            learned=heavy_ball(self.learned, learned(v_coordinates, signal_coordinates, law), update),
         )
 
 
@@ -124,20 +122,21 @@ def replayed(
 
     def side(own: SideRecord, source: int, target: int) -> ReplayedSide:
         capacity = own.coordinates.shape[1]
-        action = at_rest(jnp.zeros((capacity * offsets, target), dtype), momentum)
+        image = jnp.zeros((capacity * offsets, target), dtype)
         own = jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, own)
-        return ReplayedSide(jnp.zeros((capacity, source), dtype), action, own, jnp.zeros((), jnp.int32))
+        return ReplayedSide(jnp.zeros((capacity, source), dtype), image, own, jnp.zeros((), jnp.int32))
 
+    ahead, back = record.capacities
     return ReplayedMatrix(
         side(record.forward, *neurons),
         side(record.backward, *neurons[::-1]),
         at_rest(jnp.ones((), dtype), momentum),
+        at_rest(jnp.zeros((ahead, offsets, back), dtype), momentum),
     )
 
 
-def _act(
-    side: ReplayedSide, other: ReplayedSide, kept: Trained, v: Array, noise: Array, law: Law
-) -> tuple[ReplayedSide, Product]:
+def _extended(side: ReplayedSide, other: ReplayedSide, v: Array, noise: Array, law: Law) -> tuple[ReplayedSide, Array]:
+    """With the directions that these vectors brought, and the coordinates of the vectors."""
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
     offsets = law.taps.offsets
     record = SideRecord(*(a[side.done] for a in side.record))
@@ -152,11 +151,6 @@ def _act(
         return jnp.zeros_like(v), jnp.zeros((offsets * len(v), noise.shape[-1]), v.dtype)
 
     fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)
-    first = offsets * record.start
-    velocity = None
-    if side.action.velocity is not None:
-        velocity = append(side.action.velocity, kept.velocity * image, first)
-    action = Trained(append(side.action.value, kept.value * image, first), velocity)
-    extended = ReplayedSide(append(side.basis, fresh, record.start), action, side.record, side.done + 1)
-    coordinates = record.coordinates.reshape(-1, *shape[:2])
-    return extended, Product(products(action.value, coordinates, law.taps), coordinates)
+    basis, images = append(side.basis, fresh, record.start), append(side.image, image, offsets * record.start)
+    extended = ReplayedSide(basis, images, side.record, side.done + 1)
+    return extended, record.coordinates.reshape(-1, *shape[:2])

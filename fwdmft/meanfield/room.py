@@ -14,6 +14,10 @@ NEURONS_PER_VECTOR = 4
 """A basis of k vectors takes k of the S dimensions of neuron space; what is left of the randomness is off by k/S."""
 
 
+GROWTH = 1.75
+"""Vectors are expected to be so many times more than there were when a basis was full."""
+
+
 class Bases(NamedTuple):
     """How vectors were resolved that random matrices acted on, one entry per matrix and direction.
 
@@ -44,11 +48,9 @@ def fitted(capacities: Pairs, blocks: list[tuple[int, int]], bases: Bases) -> Pa
     rank, full = np.asarray(bases.rank).tolist(), np.asarray(bases.full).tolist()
     old, each = ([number for pair in pairs for number in pair] for pairs in (capacities, blocks))
     if any(full):
-        # The pass was broken off, so what it used is the least that is needed: bases well on the way to be full are
-        # enlarged as well.
-        short = [over or 2 * used > capacity for over, used, capacity in zip(full, rank, old, strict=True)]
-        grown = [_capacity(2 * capacity, block) for capacity, block in zip(old, each, strict=True)]
-        new = [more if few else capacity for few, more, capacity in zip(short, grown, old, strict=True)]
+        # The pass was broken off, so what it used is the least that is needed, of all bases.
+        needed = [_capacity(GROWTH * used, block) for used, block in zip(rank, each, strict=True)]
+        new = [max(pair) for pair in zip(needed, old, strict=True)]
     else:
         new = [_capacity(1.15 * used, block) for used, block in zip(rank, each, strict=True)]
     return tuple(zip(new[::2], new[1::2], strict=True))
