@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from fwdmft.meanfield import explicit_matrix
@@ -24,6 +25,11 @@ EARLIER = np.array([[False, True], [False, False]])
 """Backward direction (row) 0 is met between the forward directions (column) 0 and 1, backward direction 1 last."""
 
 
+def independent(neurons: tuple[int, int], law: Law, key: Array, dtype: DTypeLike) -> ExplicitMatrix:
+    """A bank of independent entries. neurons: in, out."""
+    return explicit_matrix.of(jax.random.normal(key, explicit_matrix.shape(law, neurons), dtype), law, False)
+
+
 def adaptive(key: Array, law: Law) -> tuple[Directions, Directions]:
     """Two directions a side, each of which depends on all numbers of those before it, in the order of `EARLIER`."""
     offsets = law.taps.offsets
@@ -40,7 +46,7 @@ def entries(law: Law, order: Callable[[Array], Array] = lambda e: e, project: bo
     """Entries / sigma of many matrices (run, entry). order: of the directions. project: or not, which is wrong."""
 
     def one(key: Array) -> Array:
-        drawn = explicit_matrix.between((IN, OUT), law, False, key, jnp.float32)
+        drawn = independent((IN, OUT), law, key, jnp.float32)
         forward, backward = adaptive(key, law)
         if project:
             drawn = explicit_matrix.shared_with(drawn, forward, backward, order(jnp.asarray(EARLIER)), law)
@@ -101,7 +107,7 @@ def test_closed_form_is_one_update_after_the_other() -> None:
     when = {event: place for place, event in enumerate(events)}
     earlier = np.array([[when[1, b] < when[0, f] for f in range(counts[0])] for b in range(counts[1])])
     with jax.enable_x64(True):
-        drawn = explicit_matrix.between(neurons, law, False, jax.random.key(0), float)
+        drawn = independent(neurons, law, jax.random.key(0), float)
         sides = Directions(jnp.asarray(v), jnp.asarray(xi)), Directions(jnp.asarray(u), jnp.asarray(zeta))
         found = explicit_matrix.shared_with(drawn, *sides, jnp.asarray(earlier), law).weights.value
     w = np.asarray(drawn.weights.value)
@@ -135,7 +141,7 @@ def test_products_follow_the_numbers_where_there_are_many_neurons() -> None:
         for i in range(2)
     )
     earlier = jnp.arange(3)[:, None] < jnp.arange(3)
-    drawn = explicit_matrix.between((neurons, neurons), LAW, False, jax.random.key(2), jnp.float32)
+    drawn = independent((neurons, neurons), LAW, jax.random.key(2), jnp.float32)
     shared = explicit_matrix.shared_with(drawn, forward, backward, earlier, LAW)
     products = shared.apply(forward.vectors[:, None], jnp.zeros(0), LAW)[1].value[:, 0]
     correlations = np.corrcoef(np.asarray(products), np.asarray(forward.numbers[:, 0]))[:3, 3:]

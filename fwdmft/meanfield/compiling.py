@@ -1,21 +1,28 @@
-"""Programs that take longer to compile than to run."""
+"""Programs of the theory, many of which take longer to compile than to run."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import jax
 
-QUICK: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}
-"""Leaves out an optimisation that takes a third of the time to compile; numbers change in the last digits."""
+QUICK: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+"""Leaves out optimisations that take half of the time to compile and gain nothing where most of the work is products of
+matrices; numbers change in the last digits."""
+
+
+def quickly(function: Callable[..., Any], static: tuple[int, ...] = ()) -> Callable[..., Any]:
+    """The function compiled with `QUICK`, once for all callers. static: positions of arguments that are no arrays."""
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        return _program(function, static)(*arguments)
+
+    return call
 
 
 @cache
-def quickly(function: Callable[..., Any], *static: int) -> Callable[..., Any]:
-    """The function compiled without an optimisation that gains nothing here.
-
-    static: positions of arguments that are no arrays.
-    """
+def _program(function: Callable[..., Any], static: tuple[int, ...]) -> Callable[..., Any]:
     return jax.jit(function, static_argnums=static, compiler_options=QUICK if _accepted() else {})
 
 

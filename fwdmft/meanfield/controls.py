@@ -11,6 +11,7 @@ principal components first, the products then to theirs. x stands for the latter
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.dynamics import Drive, one_pass, updates
 from fwdmft.meanfield.field_equations import Activity, FieldEquations
 from fwdmft.meanfield.gaussian_matrix import Record
@@ -67,7 +69,7 @@ class Controls(eqx.Module):
     records: tuple[MatrixRecord, ...]
     residuals: Float[Array, "step point output"]
     combinations: dict[str, Combination]
-    symmetric: dict[str, tuple[bool, ...]] = eqx.field(static=True)
+    symmetric: tuple[tuple[str, tuple[bool, ...]], ...] = eqx.field(static=True)
 
     @property
     def count(self) -> int:
@@ -86,7 +88,7 @@ def _collect(equations: FieldEquations, activity: Activity) -> dict[str, Pairs]:
     return {name: tuple((pair.left, pair.right) for pair in pairs) for name, pairs in found.items()}
 
 
-@eqx.filter_jit
+@quickly
 def _recording_pass(
     equations: FieldEquations, noise: dict[str, Array], drive: Drive
 ) -> tuple[list[tuple[Record, Record, tuple[Array, Array]]], Float[Array, "step point output"]]:
@@ -106,8 +108,9 @@ def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Dri
     found, residuals = _recording_pass(equations, noise, drive)
     records = tuple(recorded(ahead, back, (int(ranks[0]), int(ranks[1]))) for ahead, back, ranks in found)
     equations = equations.with_room(tuple(record.capacities for record in records))
-    bare = Controls(equations, drive, records, residuals, {}, _symmetric(equations, noise))
-    made = {name: _combination(pairs, bare.symmetric[name], most) for name, pairs in _fields(bare, noise).items()}
+    symmetric = _symmetric(equations, noise)
+    bare = Controls(equations, drive, records, residuals, {}, tuple(symmetric.items()))
+    made = {name: _combination(pairs, symmetric[name], most) for name, pairs in _fields(bare, noise).items()}
     return eqx.tree_at(lambda c: c.combinations, bare, made)
 
 
@@ -135,7 +138,7 @@ def known(controls: Controls, noises: Iterable[dict[str, Array]]) -> Known:
     return Known(eqx.tree_at(lambda c: c.combinations, controls, combinations), _joined(blocks))
 
 
-@eqx.filter_jit
+@quickly
 def _moments(controls: Controls, noise: dict[str, Array]) -> dict[str, tuple[Array, Array]]:
     """Mean of x over neurons (component,), and second moments from blocks of them (block, component, component)."""
 
@@ -181,7 +184,7 @@ def _combination(pairs: Pairs, symmetric: tuple[bool, ...], most: int) -> Combin
     return Combination(products, scaled, scaled @ mean)
 
 
-@eqx.filter_jit
+@partial(quickly, static=(1,))
 def _standard(
     products: tuple[Product, ...], symmetric: tuple[bool, ...], pairs: Pairs
 ) -> tuple[Float[Array, "product neuron"], Float[Array, " product"], Float[Array, " product"]]:
@@ -214,7 +217,7 @@ def _products(
     return jnp.concatenate(found)
 
 
-@eqx.filter_jit
+@quickly
 def _fields(controls: Controls, noise: dict[str, Array]) -> dict[str, Pairs]:
     return _replayed(controls, noise)[0]
 
@@ -222,9 +225,9 @@ def _fields(controls: Controls, noise: dict[str, Array]) -> dict[str, Pairs]:
 def replay(controls: Controls, noise: dict[str, Array]) -> Replay:
     """x of mean-field neurons with these random numbers, in the numbers' precision."""
     fields, matrices = _replayed(controls, noise)
-    x = {}
+    x, symmetric = {}, dict(controls.symmetric)
     for name, combination in controls.combinations.items():
-        values = _products(combination.products, controls.symmetric[name], fields[name])
+        values = _products(combination.products, symmetric[name], fields[name])
         x[name] = combination.weights @ values - combination.offset[:, None]
     return Replay(x, matrices)
 

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from fwdmft.meanfield.field_equations import Update
@@ -65,10 +64,14 @@ def _read(v: Float[Array, "vector position neuron"], law: Law) -> Float[Array, "
     return jnp.moveaxis(law.taps.read(jnp.swapaxes(v, 1, 2)), 1, -1)
 
 
-def between(neurons: tuple[int, int], law: Law, momentum: bool, key: Array, dtype: DTypeLike) -> ExplicitMatrix:
-    """A bank with independent entries. neurons: in, out."""
-    shape = (law.taps.offsets, neurons[1], neurons[0])
-    return ExplicitMatrix(at_rest(law.sigma * jax.random.normal(key, shape, dtype), momentum))
+def shape(law: Law, neurons: tuple[int, int]) -> tuple[int, int, int]:
+    """Shape (offset, out neuron, in neuron) of a bank. neurons: in, out."""
+    return law.taps.offsets, neurons[1], neurons[0]
+
+
+def of(numbers: Float[Array, "offset out in"], law: Law, momentum: bool) -> ExplicitMatrix:
+    """A bank with independent entries, from numbers N(0, 1)."""
+    return ExplicitMatrix(at_rest(law.sigma * numbers, momentum))
 
 
 class Directions(NamedTuple):

@@ -103,7 +103,7 @@ def linear_response(
             "the influence of single neurons overflows: training amplifies fluctuations without bound; expected "
             "stable training: lower optimizer.learning_rate, or set theory.fluctuations and theory.bias to false"
         )
-    everything, equal_time, layers = quickly(_covariances, 1)(found, covariance)
+    everything, equal_time, layers = quickly(_covariances, (1,))(found, covariance)
     return Response(
         mean=_numpy(found.mean),
         variance={name: _without_rounding(value) for name, value in _numpy(found.variance).items()},

@@ -31,15 +31,16 @@ of all neurons, which a few basis vectors span, but not on the impulse of one.
 Cost: time ~ L S (T P)^3 with all T steps, saved or not, and S the neurons averaged over; memory ~ S T P (L + P).
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fwdmft.meanfield.chain import Chain
 from fwdmft.meanfield.chain_state import LocalMap
+from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import FieldEquations, State, Update
 from fwdmft.meanfield.layers import two_time_kernels
@@ -82,7 +83,7 @@ def is_supported(equations: FieldEquations) -> bool:
     return wiring.depth > 1 and wiring.branch is None and wiring.positions == 1 and wiring.outputs == 1
 
 
-@eqx.filter_jit
+@partial(quickly, static=(3,))
 def response_functions(
     equations: FieldEquations, noise: dict[str, Array], drive: Drive, neurons: int
 ) -> ResponseFunctions:

@@ -10,8 +10,10 @@ how means and variances change with the width. Control variates x (`controls`) t
 the neurons' random numbers, see `explicit_matrix.shared_with`.
 """
 
+import math
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,9 +22,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.meanfield import explicit_matrix
+from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.controls import Controls, replay
 from fwdmft.meanfield.dynamics import Drive, trajectory
-from fwdmft.meanfield.explicit_matrix import Directions
+from fwdmft.meanfield.explicit_matrix import Directions, ExplicitMatrix
 from fwdmft.meanfield.field_equations import FieldEquations, Observables
 from fwdmft.meanfield.neurons import Supply
 from fwdmft.meanfield.simulation import Observing
@@ -80,10 +83,7 @@ class Sampler(eqx.Module):
         rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
         if self.controls is not None:
             rows += [(s.name, s.population, s.count) for s in equations.supplies]
-        return {
-            name: jax.random.normal(jax.random.fold_in(key, i), (count, counts[population]))
-            for i, (name, population, count) in enumerate(rows)
-        }
+        return _normal(key, {name: (count, counts[population]) for name, population, count in rows})
 
     def _neurons(self, noise: Noise) -> tuple[Float[Array, "draw half component"], Shared]:
         """What mean-field neurons tell of each draw: x, and directions for its matrices to follow."""
@@ -118,20 +118,39 @@ class Sampler(eqx.Module):
         mean = (each[0] + each[1]) / 2
         return mean, (each[0] - each[1]) / 2, both - mean
 
+    def _independent(self, equations: FieldEquations, noise: Noise, key: Array) -> list[ExplicitMatrix]:
+        """Matrices of independent entries between the neurons."""
+        shapes = {
+            i: explicit_matrix.shape(matrix.law, (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]))
+            for i, matrix in enumerate(equations.matrices)
+        }
+        momentum = self.drive.momentum != 0
+        numbers = _normal(key, shapes)
+        return [explicit_matrix.of(numbers[i], m.law, momentum) for i, m in enumerate(equations.matrices)]
+
     def _observables(
         self, equations: FieldEquations, noise: Noise, shared: Shared, key: Array
     ) -> Float[Array, " observable"]:
         matrices = []
-        for i, matrix in enumerate(equations.matrices):
-            neurons = noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]
-            own, dtype = jax.random.fold_in(key, i), noise[matrix.source].dtype
-            drawn = explicit_matrix.between(neurons, matrix.law, self.drive.momentum != 0, own, dtype)
+        for i, drawn in enumerate(self._independent(equations, noise, key)):
+            matrix = equations.matrices[i]
             if self.controls is not None:
                 earlier = jnp.asarray(self.controls.records[i].earlier)
                 drawn = explicit_matrix.shared_with(drawn, *shared[i], earlier, matrix.law)
             matrices.append(drawn)
         seen = trajectory(equations, noise, tuple(matrices), self.drive, self.observing.__call__)
         return jnp.concatenate([a.ravel() for _, a in sorted(self.observing.complete(seen).items())])
+
+
+def _normal(key: Array, shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Array]:
+    """Independent N(0, 1) numbers, all drawn at once: a generator for every shape takes long to compile."""
+    numbers = jax.random.normal(key, (sum(map(math.prod, shapes.values())),))
+    found, start = {}, 0
+    for name, shape in shapes.items():
+        end = start + math.prod(shape)
+        found[name] = numbers[start:end].reshape(shape)
+        start = end
+    return found
 
 
 def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *rest neuron"]:
@@ -148,21 +167,15 @@ def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
 
     def shapes(sampler: Sampler, key: Array) -> Observables:
-        noise = sampler._noise(key)
-        equations, momentum = sampler.wide, sampler.drive.momentum != 0
-        matrices = tuple(
-            explicit_matrix.between(
-                (noise[m.source].shape[-1], noise[m.target].shape[-1]), m.law, momentum, key, noise[m.source].dtype
-            )
-            for m in equations.matrices
-        )
+        noise, equations = sampler._noise(key), sampler.wide
+        matrices = tuple(sampler._independent(equations, noise, key))
         seen = trajectory(equations, noise, matrices, sampler.drive, sampler.observing.__call__)
         return sampler.observing.complete(seen)
 
     return {name: a.shape for name, a in sorted(eqx.filter_eval_shape(shapes, sampler, jax.random.key(0)).items())}
 
 
-@eqx.filter_jit
+@quickly
 def draws(sampler: Sampler, keys: Array) -> Draws:
     """One draw for every key, as many at once as is fast."""
     whole = len(keys) // TOGETHER * TOGETHER

@@ -1,14 +1,15 @@
 """The large simulation: infinite width from many sample neurons, with room for the bases of its random matrices."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from fwdmft.meanfield import room
+from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.dynamics import Drive, one_pass
 from fwdmft.meanfield.field_equations import Activity, FieldEquations, Observables
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, untouched
@@ -63,7 +64,7 @@ def gaussian_matrices(
     )
 
 
-@eqx.filter_jit
+@partial(quickly, static=(3,))
 def _large_pass(
     equations: FieldEquations, noise: dict[str, Array], drive: Drive, observing: Observing
 ) -> tuple[Observables, Bases]:
