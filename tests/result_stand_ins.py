@@ -251,6 +251,7 @@ def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
         {"seconds": 12.0, "device": "cpu", "peak_memory_bytes": 10**9},
         "fwdmft_mlp",
         "0.1.0",
+        parts.get("conventions", ""),
     )
 
 

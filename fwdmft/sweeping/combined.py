@@ -18,6 +18,7 @@ from xarray.core.indexing import LazilyIndexedArray
 from fwdmft.errors import InputError
 from fwdmft.results.describe import attributes
 from fwdmft.results.files import opened
+from fwdmft.results.split_index import with_split_index
 from fwdmft.sweeping.manifest import Manifest, read_manifest
 from fwdmft.sweeping.names import short_names
 from fwdmft.sweeping.stacked import Index, Part, Stacked
@@ -52,7 +53,7 @@ def open_sweep(directory: str | Path) -> xr.DataTree:
     axes = _axes(manifest, _names_in(groups))
     combined = {name: _combined(name, found, finished, axes) for name, found in groups.items()}
     root = axes.coordinates.assign_attrs(_root_attributes(manifest, axes, next(iter(outlines.values())).attrs))
-    return xr.DataTree.from_dict({"/": root, **combined})
+    return with_split_index(xr.DataTree.from_dict({"/": root, **combined}))
 
 
 # --- the files ---
