@@ -60,7 +60,12 @@ class Statistics:
 
 
 def experiment(title: str = "Stand-in of a result") -> SimpleNamespace:
-    dump = '{"name":"stand-in","theory":{"neurons":4096},"ensemble":{"widths":[64,256,1024]}}'
+    dump = (
+        '{"name":"stand-in","architecture":{"kind":"deep","depth":2,"activation":"tanh"},'
+        '"parameterization":{"kind":"mean_field","gamma0":0.75},'
+        '"optimizer":{"kind":"gradient_descent","learning_rate":0.03},'
+        '"theory":{"neurons":4096},"ensemble":{"widths":[64,256,1024]}}'
+    )
     return SimpleNamespace(name="stand-in", title=title, model_dump_json=lambda: dump)
 
 

@@ -128,7 +128,8 @@ def _names_in(groups: Mapping[str, Groups]) -> frozenset[str]:
 
 def _root_attributes(manifest: Manifest, axes: _Axes, attrs: Mapping[str, Any]) -> dict[str, Any]:
     own = {"title": manifest.description or manifest.name, "sweep": manifest.name, "sweep_dimensions": list(axes.dims)}
-    return own | {name: attrs[name] for name in _KEPT if name in attrs}
+    first = {"first_experiment": attrs["experiment"]} if "experiment" in attrs else {}
+    return own | first | {name: attrs[name] for name in _KEPT if name in attrs}
 
 
 # --- one group ---
