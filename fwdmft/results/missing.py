@@ -23,7 +23,7 @@ def _with_reason(variable: xr.Variable, absent: Sequence[str]) -> xr.Variable:
         return variable
     reasons = [
         variable.attrs.get("missing_reason"),
-        *(f"NaN for {split}: there are no {split} points" for split in absent),
+        *(f"NaN for {split}: no {split} points are observed" for split in absent),
     ]
     stated = "; ".join(reason for reason in reasons if reason)
     return xr.Variable(variable.dims, variable.values, variable.attrs | {"missing_reason": stated})
