@@ -41,12 +41,14 @@ class Architecture:
     field_equations(spec, parameterization, x, outputs): the infinite-width side; x is (points, ...).
     model(spec, parameterization, x, outputs, width, key): one network of that width (`fwdmft.networks.model`).
     images: whether the network takes images (height, width, channel); others get flat rows.
+    conventions: formulas of the network and its kernels in one line, for the attribute `model_conventions` of results.
     """
 
     spec: type[ArchitectureSpec]
     field_equations: Callable[..., FieldEquations]
     model: Callable[..., Network]
     images: bool = False
+    conventions: str = ""
 
 
 def deferred(home: str, name: str) -> Callable[..., Any]:

@@ -77,7 +77,8 @@ def run(
         widths = experiment.ensemble.widths if experiment.ensemble else DEFAULT_WIDTHS
         loss = theory_loss(experiment.loss, dataset, theory, widths) if theory else None
     kind = experiment.architecture.kind
-    provider = registry.registry().provider("architecture", kind)
+    installed = registry.registry()
+    provider = installed.provider("architecture", kind)
     diagnostics = {
         "seconds": time.perf_counter() - start,
         "theory_seconds": theory_seconds,
@@ -94,6 +95,7 @@ def run(
         diagnostics,
         provider.name,
         provider.version or _version(provider.distribution),
+        installed.get("architecture", kind).conventions,
     )
 
 

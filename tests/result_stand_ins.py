@@ -60,7 +60,12 @@ class Statistics:
 
 
 def experiment(title: str = "Stand-in of a result") -> SimpleNamespace:
-    dump = '{"name":"stand-in","theory":{"neurons":4096},"ensemble":{"widths":[64,256,1024]}}'
+    dump = (
+        '{"name":"stand-in","architecture":{"kind":"deep","depth":2,"activation":"tanh"},'
+        '"parameterization":{"kind":"mean_field","gamma0":0.75},'
+        '"optimizer":{"kind":"gradient_descent","learning_rate":0.03},'
+        '"theory":{"neurons":4096},"ensemble":{"widths":[64,256,1024]}}'
+    )
     return SimpleNamespace(name="stand-in", title=title, model_dump_json=lambda: dump)
 
 
@@ -251,6 +256,7 @@ def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
         {"seconds": 12.0, "device": "cpu", "peak_memory_bytes": 10**9},
         "fwdmft_mlp",
         "0.1.0",
+        parts.get("conventions", ""),
     )
 
 

@@ -15,6 +15,7 @@ import xarray as xr
 from result_stand_ins import DEPTH, POINTS, STEPS, TRAINED, WIDTHS
 
 from fwdmft.errors import InputError
+from fwdmft.registry import registry
 from fwdmft.results import check_output, open_result, write_result
 
 _PAIR = ("point", "output", "point_prime", "output_prime")
@@ -85,6 +86,63 @@ def test_every_variable_has_long_name_and_units(reread: xr.DataTree) -> None:
     for group in reread.children.values():
         for name, variable in group.to_dataset().variables.items():
             assert variable.attrs["long_name"] and variable.attrs["units"], f"{group.path}/{name}"
+
+
+def test_variances_of_theory_and_networks_are_told_apart(reread: xr.DataTree) -> None:
+    """N Var in the theory, Var in the ensemble: in words, in units, and with N Var beside Var."""
+    theory, ensemble = reread["theory"].to_dataset(), reread["ensemble"].to_dataset()
+    for name in _THEORY_DIMS:
+        for end in ("", "_standard_error"):
+            predicted, measured = theory[f"{name}_variance{end}"], ensemble[f"{name}_variance{end}"]
+            beside = ensemble[f"{name}_n_variance{end}"]
+            assert "N Var" in predicted.attrs["long_name"] and predicted.attrs["units"] == "count"
+            assert "not multiplied" in measured.attrs["long_name"] and measured.attrs["units"] == "1"
+            assert "N Var" in beside.attrs["long_name"] and beside.attrs["units"] == "count"
+            assert beside.dims == measured.dims
+            np.testing.assert_array_equal(beside.sel(width=256), 256 * measured.sel(width=256))
+
+
+def test_points_are_chosen_by_split(reread: xr.DataTree) -> None:
+    data, test = reread["data"].to_dataset(), POINTS - TRAINED
+    assert data.sel(split="train").sizes["point"] == TRAINED and reread["data/y"].sel(split="test").shape[0] == test
+    assert reread["theory/prediction"].sel(point_split="train").sizes["point"] == TRAINED
+    assert reread["ensemble/prediction_mean"].sel(point_split="test").sizes["point"] == test
+    assert reread["theory/loss"].sel(split="train").dims == ("time",)
+
+
+def _unexplained(tree: xr.DataTree) -> list[str]:
+    variables = {
+        f"{group.path}/{name}": one for group in tree.children.values() for name, one in group.data_vars.items()
+    }
+    holds = {name for name, one in variables.items() if one.dtype.kind == "f" and one.isnull().any()}
+    return sorted(name for name in holds if "missing_reason" not in variables[name].attrs)
+
+
+def test_whatever_is_missing_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start, where a width has fewer networks, without test points, and for targets that are zero."""
+    first, *rest = stand_ins.ensemble()
+    fewer = [replace(first, sample_prediction=first.sample_prediction[:5]), *rest]
+    tree = stand_ins.tree(networks=fewer)
+    assert np.isnan(tree["ensemble/prediction_relative_variance"]).any() and _unexplained(tree) == []
+    points = stand_ins.dataset()
+    points.train, points.y = np.ones(POINTS, bool), np.zeros((POINTS, 1))
+    monkeypatch.setattr(stand_ins, "dataset", lambda *_: points)
+    for one in fewer:  # as of a real run without test points
+        for statistics in (one.mean, one.mean_standard_error, one.variance, one.variance_standard_error):
+            for name in {"loss", "accuracy"} & statistics.keys():
+                statistics[name][:, 1] = np.nan
+    without = stand_ins.tree(networks=fewer)
+    assert "no test points" in without["ensemble/loss_mean"].attrs["missing_reason"]
+    assert _unexplained(without) == []
+    assert not any("kernel_alignment" in str(name) and "last" not in str(name) for name in without["theory"].data_vars)
+
+
+def test_model_conventions_come_from_the_plugin() -> None:
+    for kind in ("mlp", "deep", "cnn"):
+        conventions = registry().get("architecture", kind).conventions
+        text = stand_ins.tree(conventions=conventions).attrs["model_conventions"]
+        assert text.startswith(conventions) and "gamma0" in conventions and "not multiplied by N" in text
+    assert "as the plugin defines" in stand_ins.tree().attrs["model_conventions"]
 
 
 def test_root_attributes(reread: xr.DataTree) -> None:

@@ -55,7 +55,7 @@ def test_curves_in_time_are_the_data(directory: Path) -> None:
         assert has_curve(figure.axes[0], widest["prediction_mean"].isel({**first, "gamma0": gamma0}))
         variance = widest["prediction_variance"].isel({**first, "gamma0": gamma0}) * int(widest.width)
         assert has_curve(figure.axes[3], variance)
-    assert figure.get_suptitle() == "activation = tanh" and "Var" in figure.axes[3].get_ylabel()
+    assert figure.get_suptitle().endswith("activation = tanh") and "Var" in figure.axes[3].get_ylabel()
 
 
 def test_values_at_the_end_are_the_data(directory: Path) -> None:

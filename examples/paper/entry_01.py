@@ -7,7 +7,7 @@ from entry import Results
 from matplotlib.figure import Figure
 from two_layer import member_kernels, single_neuron
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, style
 from fwdmft.plotting.scaling import fitted_power, scaling_figure
 from fwdmft.plotting.sweep_panels import lines
 from fwdmft.plotting.sweep_values import sweep_values_figure
@@ -62,7 +62,7 @@ def _trajectories(tree: xr.DataTree) -> Figure:
         panel.set_title(f"$N = {width}$")
         style.time_axis(panel)
     axes[0, 0].set_ylabel(rf"$f$ (training point), {GAMMA0} = {float(theory.gamma0):g}")
-    handles = [style.theory_handle("infinite width"), style.band_handle(r"$\pm 2\,\sqrt{\Sigma / N}$")]
+    handles = [style.theory_handle("infinite width"), errors.band_handle(r"$\pm 2\,\sqrt{\Sigma / N}$")]
     style.legend_below(figure, [*handles, *style.width_handles(widths)], columns=5)
     return figure
 

@@ -18,6 +18,7 @@ from fwdmft.errors import InputError
 from fwdmft.plotting.alignment import alignment_figure
 from fwdmft.plotting.bias import bias_figure
 from fwdmft.plotting.collapse import collapse_figure
+from fwdmft.plotting.heading import headed
 from fwdmft.plotting.kernels import kernels_figure
 from fwdmft.plotting.layer_covariance import layer_covariance_figure
 from fwdmft.plotting.layers import layers_figure
@@ -34,7 +35,7 @@ from fwdmft.plotting.variance import variance_figure
 from fwdmft.results.files import kept_open
 from fwdmft.results.write import open_result
 
-FIGURES: dict[str, Callable[[xr.DataTree], Figure | None]] = {
+_OF_RESULTS: dict[str, Callable[[xr.DataTree], Figure | None]] = {
     "loss": loss_figure,
     "predictions": predictions_figure,
     "variance": variance_figure,
@@ -50,9 +51,13 @@ FIGURES: dict[str, Callable[[xr.DataTree], Figure | None]] = {
     "collapse": collapse_figure,
 }
 
+_AT_INFINITE_WIDTH = ("layer_covariance", "two_time")
+FIGURES = {name: headed(draw, at_widths=name not in _AT_INFINITE_WIDTH) for name, draw in _OF_RESULTS.items()}
+"""Of one result, by the name of their files. Every figure has a heading, bars and bands of two standard errors."""
+
 SWEEP_FIGURES: dict[str, Callable[[xr.DataTree, Line], Figure | None]] = {
-    "in_time": sweep_in_time_figure,
-    "at_the_end": sweep_values_figure,
+    "in_time": headed(sweep_in_time_figure),
+    "at_the_end": headed(sweep_values_figure),
 }
 
 __all__ = ["FIGURES", "SWEEP_FIGURES", "plot"]

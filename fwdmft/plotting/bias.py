@@ -7,7 +7,7 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, scales, style
 from fwdmft.plotting.grid import SYMBOLS, Panel, draw_networks, draw_theory, entry_grid
 from fwdmft.results.comparison import Estimate, group, measured_bias
 
@@ -24,7 +24,8 @@ def bias_figure(tree: xr.DataTree) -> Figure | None:
     figure, panels = entry_grid(tree, names, r"$N\,(\mathrm{{E}}\,{0}_N - {0})$")
     for panel in panels:
         _draw(panel, theory, ensemble)
-    style.legend_below(figure, _handles(theory, ensemble, names), columns=5)
+    beyond = scales.beyond_handles([panel.axes for panel in panels])
+    style.legend_below(figure, [*_handles(theory, ensemble, names), *beyond], columns=5)
     return figure
 
 
@@ -49,28 +50,27 @@ def _draw(panel: Panel, theory: xr.Dataset, ensemble: xr.Dataset | None) -> None
     if _predicted(theory, panel.name):
         value, error = theory[f"{panel.name}_bias"], theory.get(f"{panel.name}_bias_standard_error")
         draw_theory(panel, value, error)
-        spans.append(_span(panel.entry.of(value), None if error is None else 2 * panel.entry.of(error)))
+        spans.append(_span(panel.entry.of(value), None if error is None else panel.entry.of(error)))
     panel.axes.axhline(0, color="0.7", linewidth=0.8, zorder=1)
-    style.limits(panel.axes, *spans)
+    scales.limits(panel.axes, *spans)
 
 
 def _span_of_best(panel: Panel, measured: Estimate) -> tuple[np.ndarray, np.ndarray]:
     """The axis follows the best resolved width: errors grow like sqrt(N), the widest would hide the rest."""
-    errors = panel.entry.of(measured.error)
-    best = int(np.argmin(errors.mean("time").values))
-    return _span(panel.entry.of(measured.value).isel(width=best), errors.isel(width=best))
+    error = panel.entry.of(measured.error)
+    best = int(np.argmin(error.mean("time").values))
+    return _span(panel.entry.of(measured.value).isel(width=best), error.isel(width=best))
 
 
 def _span(value: xr.DataArray, error: xr.DataArray | None) -> tuple[np.ndarray, np.ndarray]:
-    spread = 0.0 if error is None else error.values
+    spread = 0.0 if error is None else errors.SHOWN * error.values
     return value.values - spread, value.values + spread
 
 
 def _handles(theory: xr.Dataset, ensemble: xr.Dataset | None, names: list[str]) -> list[Artist]:
     handles: list[Artist] = []
     if any(_predicted(theory, name) for name in names):
-        handles += [style.theory_handle("theory $b$"), style.band_handle(r"$\pm 2$ s.e. of the theory")]
+        handles += [style.theory_handle("theory $b$"), errors.band_handle()]
     if ensemble is not None:
-        text = r"networks, $N = {}$ ($\pm$ s.e.)"
-        handles += style.width_handles(ensemble.width.values, text, marker="o", markersize=3, linewidth=1)
+        handles += errors.network_handles(ensemble.width.values)
     return handles

@@ -11,13 +11,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, scales, style
 from fwdmft.results.comparison import group
 
 _ROWS = {"": ("loss_mean", "single networks"), "ensembled_": ("ensembled_loss", "averaged predictor")}
-_FEW_DECADES = 300.0  # ratio up to which a logarithmic axis has room for labels at 1, 2 and 5 of each decade
+_FEWEST = 3  # widths; a line through two rates is no fit
 _FIT: dict[str, Any] = {"color": "#D55E00", "linewidth": 1.2}
 
 
@@ -37,7 +36,6 @@ def collapse_figure(tree: xr.DataTree) -> Figure | None:
         style.time_axis(row[0])
         _curves(row[1], ensemble[f"{prefix}scaled_time"], loss, _collapsed(ensemble, prefix))
         row[1].set_xlabel(r"scaled step $t\, R_N / R_{\mathrm{widest}}$")
-        row[1].set_xlim(right=float(ensemble.time[-1]))
         _rates(row[2], ensemble, prefix)
     style.legend_below(figure, style.width_handles(ensemble.width.values), columns=6, entry=1.8)
     return figure
@@ -46,11 +44,8 @@ def collapse_figure(tree: xr.DataTree) -> Figure | None:
 def _curves(panel: Axes, times: xr.DataArray, loss: xr.DataArray, title: str) -> None:
     for width, color in style.width_colors(loss.width.values).items():
         panel.plot(times.sel(width=width), loss.sel(width=width), color=color, linewidth=1.5)
-    panel.set(yscale="log", title=title, ylabel=r"loss $\mathcal{L}$")
-    if float(loss.max()) < _FEW_DECADES * float(loss.min()):
-        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.set(title=title, ylabel=r"loss $\mathcal{L}$")
+    scales.logarithmic_if_wide(panel)
 
 
 def _collapsed(ensemble: xr.Dataset, prefix: str) -> str:
@@ -61,13 +56,15 @@ def _collapsed(ensemble: xr.Dataset, prefix: str) -> str:
 
 
 def _rates(panel: Axes, ensemble: xr.Dataset, prefix: str) -> None:
-    """Rates with error bars of one standard error, and the fitted R_inf - a / N."""
+    """Rates with error bars, and R_inf - a / N if it is fitted to three widths or more."""
     rate = ensemble[f"{prefix}training_rate"]
     error = ensemble[f"{prefix}training_rate_standard_error"]
     for width, color in style.width_colors(ensemble.width.values).items():
-        panel.errorbar(1 / width, rate.sel(width=width), error.sel(width=width), fmt="o", color=color, capsize=2)
-    panel.set(xlabel="$1/N$", ylabel="training rate $R_N$", xlim=(0, 1.08 / float(ensemble.width.min())))
-    if f"{prefix}training_rate_limit" in ensemble:
+        errors.bars(panel, 1 / width, rate.sel(width=width), error.sel(width=width), color=color)
+    panel.set(
+        xlabel="$1/N$", ylabel=rf"training rate $R_N$ ({errors.TEXT})", xlim=(0, 1.08 / float(ensemble.width.min()))
+    )
+    if ensemble.sizes["width"] >= _FEWEST and f"{prefix}training_rate_limit" in ensemble:
         limit, shift = (float(ensemble[f"{prefix}training_rate_{name}"]) for name in ("limit", "shift"))
         inverse = np.array([0.0, 1 / float(ensemble.width.min())])
         label = rf"$R_\infty - a/N$: $R_\infty$ = {limit:.3g}, $a$ = {shift:.2g}"

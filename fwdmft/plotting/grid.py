@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, style
 from fwdmft.plotting.entries import Entry, output_count, pair_entries, point_entries, some_times
 from fwdmft.results.comparison import Estimate
 
@@ -56,7 +56,7 @@ def _entries(tree: xr.DataTree, name: str) -> Iterator[Entry]:
 
 
 def draw_networks(panel: Panel, measured: Estimate, fade: bool = False) -> None:
-    """Points with error bars (one standard error) at a few times, different for each width.
+    """Points with error bars at a few times, different for each width.
 
     `fade` draws widths paler the larger their errors are against those of the best resolved width.
     """
@@ -67,8 +67,8 @@ def draw_networks(panel: Panel, measured: Estimate, fade: bool = False) -> None:
         value = panel.entry.of(measured.value.sel(width=width)).isel(time=kept)
         error = panel.entry.of(measured.error.sel(width=width)).isel(time=kept)
         alpha = _paleness(typical, width) if fade else 1.0
-        look: dict[str, Any] = {"fmt": "o", "markersize": 3, "elinewidth": 1, "capsize": 1.5}
-        panel.axes.errorbar(value.time, value, error, color=color, alpha=alpha, zorder=2 + alpha, **look)
+        look: dict[str, Any] = {"markersize": 3, "capsize": 1.5}
+        errors.bars(panel.axes, value.time, value, error, color=color, alpha=alpha, zorder=2 + alpha, **look)
 
 
 def _paleness(typical: xr.DataArray, width: int) -> float:
@@ -78,9 +78,8 @@ def _paleness(typical: xr.DataArray, width: int) -> float:
 
 
 def draw_theory(panel: Panel, value: xr.DataArray, error: xr.DataArray | None) -> None:
-    """A dashed black line within +-2 of its Monte-Carlo standard errors."""
+    """A dashed black line in the band of its Monte-Carlo error."""
     middle = panel.entry.of(value).values
     panel.axes.plot(value.time, middle, **style.THEORY)
     if error is not None:
-        spread = 2 * panel.entry.of(error).values
-        panel.axes.fill_between(value.time, middle - spread, middle + spread, **style.BAND)
+        errors.band(panel.axes, value.time, middle, panel.entry.of(error))

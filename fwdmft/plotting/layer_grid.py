@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import xarray as xr
@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, style
 from fwdmft.plotting.entries import Entry, some_layers
 from fwdmft.plotting.grid import Panel
 from fwdmft.results.comparison import group
@@ -81,12 +81,16 @@ def _share_scale(row: Sequence[Axes]) -> None:
         one.tick_params(labelleft=False)
 
 
-def legend_with_errors(figure: Figure, theory: xr.Dataset | None, ensemble: xr.Dataset | None) -> None:
-    """Legend of lines with bands (theory) over points with error bars (networks)."""
+def legend_with_errors(
+    figure: Figure,
+    theory: xr.Dataset | None,
+    ensemble: xr.Dataset | None,
+    theory_handle: Callable[[str], Artist] = style.theory_handle,
+) -> None:
+    """Legend of the theory with bands over points with error bars (networks)."""
     handles: list[Artist] = []
     if theory is not None:
-        handles += [style.theory_handle("theory"), style.band_handle(r"$\pm 2$ s.e. of the theory")]
+        handles += [theory_handle("theory"), errors.band_handle()]
     if ensemble is not None:
-        text = r"networks, $N = {}$ ($\pm$ s.e.)"
-        handles += style.width_handles(ensemble.width.values, text, marker="o", markersize=3, linewidth=1)
+        handles += errors.network_handles(ensemble.width.values)
     style.legend_below(figure, handles, columns=5)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, scales, style
 from fwdmft.plotting.entries import mean_diagonal, three_times
 from fwdmft.plotting.layer_grid import depth_of, halves, has, legend_with_errors
 from fwdmft.results.comparison import Estimate, measured_variance
@@ -31,13 +29,13 @@ def layers_figure(tree: xr.DataTree) -> Figure | None:
     for row, name in zip(axes, names, strict=True):
         for panel, time in zip(row, times, strict=True):
             _draw(panel, theory, ensemble, name, time)
-            panel.set_ylim(bottom=0)
+            scales.from_zero(panel)
         row[0].set_ylabel(rf"$N\,\mathrm{{Var}}\,{_SYMBOLS[name]}$")
     for panel, time in zip(axes[0], times, strict=True):
         panel.set_title(f"$t = {time}$")
     for panel in axes[-1]:
         style.layer_axis(panel)
-    legend_with_errors(figure, theory, ensemble)
+    legend_with_errors(figure, theory, ensemble, errors.dash_handle)
     return figure
 
 
@@ -69,14 +67,11 @@ def _at(estimate: Estimate, time: int) -> Estimate:
 def _networks(panel: Axes, measured: Estimate) -> None:
     """Widths stand side by side within each layer, so that their error bars can be told apart."""
     colors = style.width_colors(measured.value.width.values)
-    look: dict[str, Any] = {"fmt": "o", "markersize": 4, "elinewidth": 1, "capsize": 2}
     for position, (width, color) in enumerate(colors.items()):
         value, error = (part.sel(width=width) for part in measured)
         beside = value.layer + 0.08 * (position - (len(colors) - 1) / 2)
-        panel.errorbar(beside, value, error, color=color, zorder=3, **look)
+        errors.bars(panel, beside, value, error, color=color, zorder=6, markersize=4)
 
 
 def _theory(panel: Axes, predicted: Estimate) -> None:
-    layer, value, spread = predicted.value.layer, predicted.value.values, 2 * predicted.error.values
-    panel.plot(layer, value, **style.THEORY)
-    panel.fill_between(layer, value - spread, value + spread, **style.BAND)
+    errors.dashes(panel, predicted.value.layer, predicted.value, predicted.error)

@@ -16,14 +16,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, scales, style
 from fwdmft.plotting.entries import some_times, splits_present
 from fwdmft.results.comparison import at_common_times, group
 
-_LOG_FROM = 10.0  # ratio of largest to smallest loss from which the axis is logarithmic
-_FEW_DECADES = 300.0  # ratio up to which a logarithmic axis has room for labels at 1, 2 and 5 of each decade
 _LABELS_APART = 0.075  # least distance of two width labels, as a share of the panel's height
 _LOSS_ERROR = "loss_at_width_standard_error"
 _INFINITE: dict[str, Any] = {"color": "black", "linewidth": 0.9, "zorder": 4}
@@ -59,7 +57,9 @@ def _with(half: xr.Dataset | None, name: str) -> xr.Dataset | None:
 def _loss_panel(panel: Axes, theory: xr.Dataset | None, ensemble: xr.Dataset | None, split: str) -> list[Artist]:
     handles = _theory(panel, theory, split, dark=ensemble is not None) + _ensemble(panel, ensemble, split)
     panel.set(title=f"{split} points", ylabel=r"loss $\mathcal{L}$")
-    _scale(panel)
+    scales.logarithmic_if_wide(panel)
+    if panel.get_yscale() == "linear":
+        scales.from_zero(panel)
     return handles
 
 
@@ -75,7 +75,7 @@ def _theory(panel: Axes, theory: xr.Dataset | None, split: str, dark: bool) -> l
     for width, look in _theory_looks(theory, dark).items():
         panel.plot(theory.time, at_width.sel(width=width), **look)
     if _LOSS_ERROR in theory:
-        handles.append(style.band_handle(r"$\pm 2$ s.e. of theory (below)"))
+        handles.append(errors.band_handle(f"{errors.TEXT} of theory (below)"))
     if dark:
         return [*handles, style.theory_handle("theory at each $N$")]
     dashed = style.THEORY["linestyle"]
@@ -94,36 +94,15 @@ def _ensemble(panel: Axes, ensemble: xr.Dataset | None, split: str) -> list[Arti
     for width, color in style.width_colors(ensemble.width.values).items():
         one = chosen.sel(width=width)
         panel.plot(one.time, one["loss_mean"], color=color, linewidth=3, alpha=0.6)
-        low, high = _around(one["loss_mean"].values, one["loss_mean_standard_error"].values)
-        panel.fill_between(one.time, low, high, color=color, alpha=0.3, linewidth=0)
+        errors.band(
+            panel, one.time, one["loss_mean"], one["loss_mean_standard_error"], color=color, alpha=0.3, zorder=1
+        )
         if "ensembled_loss" in one:
             panel.plot(one.time, one["ensembled_loss"], color=color, **_AVERAGED)
-    handles = style.width_handles(ensemble.width.values, r"networks, $N = {}$ (mean $\pm$ s.e.)")
+    handles = style.width_handles(ensemble.width.values, errors.NETWORKS)
     if "ensembled_loss" in chosen:
         handles.append(Line2D([], [], color="0.4", **_AVERAGED, label="averaged predictor"))
     return handles
-
-
-def _around(value: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return value - error, value + error
-
-
-def _scale(panel: Axes) -> None:
-    values = _drawn(panel)
-    if not values.size or values.min() <= 0 or values.max() / values.min() <= _LOG_FROM:
-        panel.set_ylim(bottom=0)
-        return
-    panel.set_yscale("log")
-    if values.max() / values.min() < _FEW_DECADES:
-        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        panel.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _drawn(panel: Axes) -> np.ndarray:
-    """All finite numbers drawn as lines."""
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in panel.get_lines()])
-    return values[np.isfinite(values)]
 
 
 def _excess_panel(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset | None, split: str) -> None:
@@ -137,7 +116,7 @@ def _excess_panel(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset | None, 
         for width, look in _theory_looks(theory, dark=ensemble is not None).items():
             panel.plot(theory.time, excess.sel(width=width), **look)
         _theory_bands(panel, theory.sel(split=split), excess, infinite)
-    if _drawn(panel).max() > _LOG_FROM:
+    if scales.drawn(panel).max() > scales.LOG_FROM:
         # Where training ends, the loss at infinite width can be orders of magnitude below that at finite width.
         panel.set_yscale("symlog", linthresh=1.0)
     panel.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -146,17 +125,17 @@ def _excess_panel(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset | None, 
 
 
 def _theory_bands(panel: Axes, theory: xr.Dataset, excess: xr.DataArray, infinite: xr.DataArray) -> None:
-    """Two standard errors of the theory to either side of its lines (left out by results of earlier versions)."""
+    """The error of the theory about its lines (left out by results of earlier versions)."""
     if _LOSS_ERROR not in theory:
         return
-    error = 2 * theory[_LOSS_ERROR] / infinite
+    error = theory[_LOSS_ERROR] / infinite
     for width, color in style.width_colors(theory.width.values).items():
         value, spread = (each.sel(width=width) for each in (excess, error))
-        panel.fill_between(theory.time, value - spread, value + spread, **style.BAND | {"color": color, "zorder": 1})
+        errors.band(panel, theory.time, value, spread, color=color, zorder=1)
 
 
 def _excess_of_networks(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, split: str) -> None:
-    """Means of networks as points with error bars (one standard error) at a few times; averaged predictors dotted."""
+    """Means of networks as points with error bars at a few times; averaged predictors dotted."""
     theory, ensemble = (half.sel(split=split) for half in at_common_times(theory, ensemble))
     infinite = _positive(theory["loss"])
     colors = style.width_colors(ensemble.width.values)
@@ -165,8 +144,7 @@ def _excess_of_networks(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, s
         kept = some_times(one.sizes["time"], shift=position / len(colors))
         mean = ((one["loss_mean"] - infinite) / infinite).isel(time=kept)
         error = (one["loss_mean_standard_error"] / infinite).isel(time=kept)
-        look: dict[str, Any] = {"fmt": "o", "markersize": 3, "elinewidth": 1, "capsize": 1.5, "zorder": 4}
-        panel.errorbar(mean.time, mean, error, color=color, **look)
+        errors.bars(panel, mean.time, mean, error, color=color, markersize=3, capsize=1.5, zorder=4)
         if "ensembled_loss" in one:
             panel.plot(one.time, (one["ensembled_loss"] - infinite) / infinite, color=color, **_AVERAGED)
 

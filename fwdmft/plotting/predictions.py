@@ -1,4 +1,4 @@
-"""Predictions against time: theory f + b/N with +-2 sigma bands sqrt(Sigma/N) over single networks."""
+"""Predictions against time: theory f + b/N and the spread of networks, +-2 sqrt(Sigma/N), over single networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, style
 from fwdmft.plotting.entries import Entry, output_count, point_entries
 from fwdmft.results.comparison import group
 
@@ -91,7 +91,7 @@ def _handles(
         shifted = widths != [None] and "prediction_bias" in theory
         handles.append(style.theory_handle("theory $f + b/N$" if shifted else "theory $f$"))
         if widths != [None] and "prediction_variance" in theory:
-            handles.append(style.band_handle(r"theory $\pm 2\sqrt{\Sigma / N}$"))
+            handles.append(errors.band_handle(r"theory $\pm 2\sqrt{\Sigma / N}$ (spread of networks)"))
     if ensemble is not None:
         handles += _member_handles(tree, ensemble, widths)
     return handles

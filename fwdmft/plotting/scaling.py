@@ -1,4 +1,7 @@
-"""The 1/N law: mean squared deviation E|q_N - q|^2 against N, the theory's Sigma/N, and the fitted slope."""
+"""The 1/N law: mean squared deviation E|q_N - q|^2 against N, the theory's Sigma/N, and the fitted slope.
+
+A line through two points is no fit, so there is a slope from three widths on.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, style
 from fwdmft.plotting.grid import SYMBOLS
 from fwdmft.results.comparison import Estimate, group, predicted_deviation, squared_deviation
 
+_FEWEST = 3  # widths
 _MANY = 8  # labels of as many widths stand too close to be read side by side
 
 
@@ -47,24 +51,25 @@ def _panel(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> 
 
 
 def _networks(panel: Axes, measured: Estimate) -> None:
-    """A point a width, coloured by width, and the fitted power law through them."""
+    """A point a width, coloured by width, and the power law fitted to three or more."""
     slope, slope_error, offset = fitted_power(measured)
     for width, color in style.width_colors(measured.value.width.values).items():
         value, error = (float(part.sel(width=width)) for part in measured)
-        panel.errorbar(width, value, error, fmt="o", color=color, capsize=2, zorder=6)
+        errors.bars(panel, width, value, error, color=color, zorder=6)
+    widths = measured.value.width.values
+    panel.plot([], [], "o", color="0.4", label=errors.NETWORKS_WORD)
     if not np.isnan(slope):
-        widths = measured.value.width.values
-        label = rf"networks, fitted slope ${slope:.2f} \pm {slope_error:.2f}$"
+        label = f"fitted slope ${slope:.2f}$ (s.e. {slope_error:.2f})"
         panel.plot(widths, np.exp(offset) * widths**slope, color="#D55E00", linewidth=1.2, label=label)
 
 
 def fitted_power(measured: Estimate) -> tuple[float, float, float]:
-    """(slope, its standard error, log offset) of log value against log N; NaN with fewer than two widths.
+    """(slope, its standard error, log offset) of log value against log N; NaN with fewer than three widths.
 
     Widths are weighted equally: members are usually as many at each, so relative errors are alike.
     """
     kept = measured.value.values > 0
-    if kept.sum() < 2:
+    if kept.sum() < _FEWEST:
         return float("nan"), float("nan"), float("nan")
     x, value = np.log(measured.value.width.values[kept]), measured.value.values[kept]
     lever = (x - x.mean()) / np.sum((x - x.mean()) ** 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
-from fwdmft.plotting import style
+from fwdmft.plotting import scales, style
 from fwdmft.plotting.entries import mean_diagonal
 from fwdmft.plotting.grid import draw_networks, draw_theory
 from fwdmft.plotting.layer_grid import depth_of, halves, has, layer_grid, legend_with_errors
@@ -27,7 +27,7 @@ def signal_to_noise_figure(tree: xr.DataTree) -> Figure | None:
         if theory is not None and has(theory, f"{panel.name}_{_ERROR}"):
             draw_theory(panel, *_ratio(theory, panel.name))
     for panel in panels:  # only now: it ends the automatic choice of the upper limit, which a row shares
-        panel.axes.set_ylim(bottom=0)
+        scales.from_zero(panel.axes)
     legend_with_errors(figure, theory, ensemble)
     return figure
 

@@ -15,7 +15,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 P = ParamSpec("P")
@@ -80,23 +79,10 @@ def theory_handle(text: str, **look: Any) -> Artist:
     return Line2D([], [], **{**THEORY, **look}, label=text)
 
 
-def band_handle(text: str) -> Artist:
-    """Legend entry of a theory band."""
-    return Patch(facecolor=BAND["color"], alpha=BAND["alpha"], label=text)
-
-
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int = 4, entry: float = 2.0) -> None:
     """One legend for all panels, outside and below them, of at most `columns`; an entry takes `entry` inches."""
     room = max(1, int(figure.get_figwidth() / entry))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=min(columns, room, len(handles)))
-
-
-def limits(axes: Axes, *spans: tuple[np.ndarray, np.ndarray]) -> None:
-    """Let the vertical axis hold the given (low, high) arrays with a margin, whatever else is drawn."""
-    low = min(float(np.nanmin(below)) for below, _ in spans)
-    high = max(float(np.nanmax(above)) for _, above in spans)
-    margin = 0.08 * (high - low) or 1e-3
-    axes.set_ylim(low - margin, high + margin)
 
 
 def time_axis(axes: Axes) -> None:

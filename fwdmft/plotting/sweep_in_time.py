@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, scales, style
 from fwdmft.plotting.sweep_panels import Cell, Line, cells
 
 NETWORKS: dict[str, Any] = {"linewidth": 3, "alpha": 0.6, "zorder": 2}
@@ -40,13 +40,14 @@ def draw(cell: Cell, line: Line) -> None:
             kept = np.isfinite(value.values)
             time, middle, spread = value.time[kept], value.values[kept], error.values[kept]
             cell.axes.plot(time, middle, color=color, **NETWORKS)
-            cell.axes.fill_between(time, middle - spread, middle + spread, color=color, alpha=0.25, linewidth=0)
+            errors.band(cell.axes, time, middle, spread, color=color, alpha=0.25, zorder=1)
         if theory is not None:
-            value = theory.value[place]
+            value, error = (part[place] for part in theory)
             look = style.THEORY if networks is not None else {**style.THEORY, "color": color}
             cell.axes.plot(value.time, value, **look)
+            errors.band(cell.axes, value.time, value, error)
     if cell.role == "variance":
-        cell.axes.set_ylim(bottom=0)
+        scales.from_zero(cell.axes)
 
 
 def _handles(line: Line) -> list[Artist]:
@@ -54,10 +55,10 @@ def _handles(line: Line) -> list[Artist]:
     colors = style.shades(len(line.values))
     handles: list[Artist] = []
     if line.theory is not None:
-        handles.append(style.theory_handle("theory"))
+        handles += [style.theory_handle("theory"), errors.band_handle()]
     if line.ensemble is not None:
         width = int(line.ensemble.width.values[-1])
-        handles.append(Line2D([], [], color="0.5", linewidth=3, alpha=0.6, label=f"networks, $N = {width}$"))
+        handles.append(Line2D([], [], color="0.5", linewidth=3, alpha=0.6, label=errors.NETWORKS.format(width)))
     for value, color in zip(line.values.tolist(), colors, strict=True):
         handles.append(Line2D([], [], color=color, linewidth=3, label=f"{symbol} = {_short(value)}"))
     return handles

@@ -9,15 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, scales, style
 from fwdmft.plotting.sweep_panels import Cell, Line, cells
 
+_APART = 0.08  # of widths side by side at one word
 _LOGARITHMIC = 8.0  # values that span at least this ratio
 
 
 @style.styled
 def sweep_values_figure(tree: xr.DataTree, line: Line) -> Figure | None:
-    """Last values of every point of the sweep; words are spread evenly along the axis."""
+    """Last values of every point of the sweep; words are spread evenly along the axis, with nothing between them."""
     grid = cells(tree, line)
     if grid is None:
         return None
@@ -31,14 +32,19 @@ def sweep_values_figure(tree: xr.DataTree, line: Line) -> Figure | None:
 
 def places(line: Line) -> np.ndarray:
     """Where the values stand along the axis."""
-    return line.values if line.values.dtype.kind in "iuf" else np.arange(len(line.values))
+    return line.values if _is_numeric(line) else np.arange(len(line.values))
+
+
+def _is_numeric(line: Line) -> bool:
+    return line.values.dtype.kind in "iuf"
 
 
 def _axis(axes: Axes, line: Line) -> None:
     at = places(line)
     axes.set_xlabel(line.label)
-    if at is not line.values:
+    if not _is_numeric(line):
         axes.set_xticks(at, [str(value) for value in line.values])
+        axes.set_xlim(-0.5, len(at) - 0.5)
     elif at.min() > 0 and at.max() / at.min() >= _LOGARITHMIC:
         axes.set_xscale("log")
         axes.set_xticks(at, [f"{value:g}" for value in at])
@@ -48,15 +54,21 @@ def _axis(axes: Axes, line: Line) -> None:
 def _draw(cell: Cell, line: Line) -> None:
     theory, networks, at = cell.theory(line), cell.networks(line), places(line)
     if networks is not None:
-        for place, (width, color) in enumerate(style.width_colors(networks.value.width.values).items()):
+        colors = style.width_colors(networks.value.width.values)
+        apart = 0.0 if _is_numeric(line) else _APART
+        for place, (width, color) in enumerate(colors.items()):
             value, error = (last(part[:, place]) for part in networks)
-            cell.axes.errorbar(at, value, error, fmt="o", markersize=4, capsize=2, color=color, label=str(width))
+            beside = at + apart * (place - (len(colors) - 1) / 2)
+            errors.bars(cell.axes, beside, value, error, markersize=4, color=color, zorder=6, label=str(width))
     if theory is not None:
         value, error = map(last, theory)
-        cell.axes.plot(at, value, **style.THEORY)
-        cell.axes.fill_between(at, value - 2 * error, value + 2 * error, **style.BAND)
+        if _is_numeric(line):
+            cell.axes.plot(at, value, marker=".", **style.THEORY)
+            errors.band(cell.axes, at, value, error)
+        else:
+            errors.dashes(cell.axes, at, value, error)
     if cell.role == "variance":
-        cell.axes.set_ylim(bottom=0)
+        scales.from_zero(cell.axes)
 
 
 def last(values: xr.DataArray) -> np.ndarray:
@@ -70,8 +82,8 @@ def last(values: xr.DataArray) -> np.ndarray:
 def _handles(line: Line) -> list[Artist]:
     handles: list[Artist] = []
     if line.theory is not None:
-        handles += [style.theory_handle("theory"), style.band_handle(r"$\pm 2$ s.e. of the theory")]
+        named = style.theory_handle if _is_numeric(line) else errors.dash_handle
+        handles += [named("theory"), errors.band_handle()]
     if line.ensemble is not None:
-        text = r"networks, $N = {}$ ($\pm$ s.e.)"
-        handles += style.width_handles(line.ensemble.width.values, text, marker="o", markersize=4, linewidth=1)
+        handles += errors.network_handles(line.ensemble.width.values, markersize=4)
     return handles

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, style
 from fwdmft.plotting.entries import splits_present
 from fwdmft.results.comparison import group
 
@@ -36,7 +36,7 @@ def task_figure(tree: xr.DataTree) -> Figure | None:
     figure, axes = style.panels(1, len(drawn), size=(3.3, 3.0))
     for panel, name in zip(axes[0], drawn, strict=True):
         _panel(panel, last, name, splits)
-    style.legend_below(figure, _handles(splits), columns=4, entry=1.6)
+    style.legend_below(figure, _handles(splits), columns=4, entry=2.3)
     return figure
 
 
@@ -46,19 +46,21 @@ def _panel(panel: Axes, last: xr.Dataset, name: str, splits: list[str]) -> None:
         for variable, look in ((single, _SINGLE), (averaged, _AVERAGED)):
             if variable in last:
                 value, error = (last[one].sel(split=split) for one in (variable, f"{variable}_standard_error"))
-                panel.errorbar(last.width, value, error, capsize=2, color=_SPLIT_COLORS[split], linewidth=1.2, **look)
-    panel.set(xscale="log", xlabel="width $N$", ylabel=label, title="last step")
+                draw = errors.share_bars if name == "accuracy" else errors.bars
+                draw(panel, last.width, value, error, color=_SPLIT_COLORS[split], linewidth=1.2, fmt="", **look)
+    panel.set(xscale="log", xlabel="width $N$", ylabel=label)
+    panel.set_title("last step", pad=9)  # room for points at 100 %
     panel.set_xticks(last.width.values, [str(width) for width in last.width.values])
     panel.xaxis.set_minor_formatter(NullFormatter())
     if name == "accuracy":
         panel.yaxis.set_major_formatter(PercentFormatter(1.0))
         low, high = panel.get_ylim()
-        panel.set_ylim(max(low, -0.02), min(high, 1.02))
+        panel.set_ylim(max(low, 0.0), min(high, 1.0))
     if name == "variance" and float(last[single].min()) > 0:
         panel.set_yscale("log")
 
 
 def _handles(splits: list[str]) -> list[Artist]:
-    looks = (("single networks (mean)", _SINGLE), ("averaged predictor", _AVERAGED))
+    looks = ((f"single networks (mean, {errors.TEXT})", _SINGLE), (f"averaged predictor ({errors.TEXT})", _AVERAGED))
     handles: list[Artist] = [Line2D([], [], color="0.4", label=label, **look) for label, look in looks]
     return handles + [Line2D([], [], color=_SPLIT_COLORS[split], label=f"{split} points") for split in splits]

@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from fwdmft.plotting import style
+from fwdmft.plotting import errors, scales, style
 from fwdmft.plotting.grid import SYMBOLS, draw_networks, draw_theory, entry_grid
 from fwdmft.results.comparison import group, measured_variance
 
@@ -25,7 +25,7 @@ def variance_figure(tree: xr.DataTree) -> Figure | None:
         if theory is not None and _has(theory, panel.name):
             error = theory.get(f"{panel.name}_variance_standard_error")
             draw_theory(panel, theory[f"{panel.name}_variance"], error)
-        panel.axes.set_ylim(bottom=0)
+        scales.from_zero(panel.axes)
     style.legend_below(figure, _handles(theory, ensemble, names), columns=5)
     return figure
 
@@ -37,8 +37,7 @@ def _has(half: xr.Dataset | None, name: str) -> bool:
 def _handles(theory: xr.Dataset | None, ensemble: xr.Dataset | None, names: list[str]) -> list[Artist]:
     handles: list[Artist] = []
     if any(_has(theory, name) for name in names):
-        handles += [style.theory_handle(r"theory $\Sigma$"), style.band_handle(r"$\pm 2$ s.e. of the theory")]
+        handles += [style.theory_handle(r"theory $\Sigma$"), errors.band_handle()]
     if ensemble is not None:
-        text = r"networks, $N = {}$ ($\pm$ s.e.)"
-        handles += style.width_handles(ensemble.width.values, text, marker="o", markersize=3, linewidth=1)
+        handles += errors.network_handles(ensemble.width.values)
     return handles

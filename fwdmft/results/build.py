@@ -18,8 +18,10 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.results import derived, describe
-from fwdmft.results.describe import OBSERVABLES, attributes
-from fwdmft.results.task import of_task, padded
+from fwdmft.results.describe import OBSERVABLES, attributes, times_width
+from fwdmft.results.missing import explained
+from fwdmft.results.split_index import with_split_index
+from fwdmft.results.task import FEWER, of_task, padded
 
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
@@ -46,13 +48,15 @@ def result_tree(
     diagnostics: Mapping[str, Any],
     plugin: str,
     plugin_version: str,
+    conventions: str = "",
 ) -> xr.DataTree:
     """The result as a DataTree with groups /data, /theory, /ensemble and /diagnostics.
 
     ensembled_loss: (W', T', 2), loss of the averaged predictor, for the widths of `ensemble` in their order.
     diagnostics: scalars, strings, arrays, or (dims, array) for named dimensions; theory.diagnostics and
-    theory.responses are added. A half that did not run (theory None, ensemble empty) has no group. Raises
-    ValueError when arrays do not have the shapes stated here, as that is a mistake of the caller.
+    theory.responses are added. conventions: of the architecture, see `fwdmft.registry.Architecture`.
+    A half that did not run (theory None, ensemble empty) has no group. Raises ValueError when arrays do not have
+    the shapes stated here, as that is a mistake of the caller.
     """
     groups = {"/data": _data(dataset)}
     if theory is not None:
@@ -61,11 +65,11 @@ def result_tree(
         dims = theory.dims if theory is not None else {}
         groups["/ensemble"] = _ensemble(ensemble, dims, dataset, ensembled_loss)
     groups["/diagnostics"] = _diagnostics(theory, diagnostics)
-    root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version))
-    return xr.DataTree.from_dict({"/": root, **groups})
+    root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version, conventions))
+    return with_split_index(xr.DataTree.from_dict({"/": root, **groups}))
 
 
-def _root_attributes(experiment: Experiment, plugin: str, plugin_version: str) -> dict[str, str]:
+def _root_attributes(experiment: Experiment, plugin: str, plugin_version: str, conventions: str) -> dict[str, str]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     own = _version("fwdmft")
     return {
@@ -82,7 +86,7 @@ def _root_attributes(experiment: Experiment, plugin: str, plugin_version: str) -
         "jax_version": _version("jax"),
         "numpy_version": _version("numpy"),
         "source": describe.SOURCE,
-        "model_conventions": describe.MODEL_CONVENTIONS,
+        "model_conventions": describe.model_conventions(conventions),
     }
 
 
@@ -178,18 +182,18 @@ def _theory_observables(theory: TheoryResult) -> Iterator[tuple[str, xr.Variable
 def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
     found = {}
     if theory.prediction_covariance is not None:
-        words = "width times covariance of the network predictions over initialisations"
-        named = attributes(words, r"N\,\mathrm{Cov}\,f")
+        words = "N Cov: covariance of the network predictions over initialisations, multiplied by the width N"
+        named = times_width(words, r"N\,\mathrm{Cov}\,f")
         found["prediction_covariance"] = xr.Variable(_COVARIANCE_DIMS, theory.prediction_covariance, named)
     if theory.equal_time_covariances is not None:
-        words = "width times covariance of the outputs at one point and time over initialisations"
-        named = attributes(words, r"N\,\mathrm{Cov}_{cc'}\,f")
+        words = "N Cov: covariance over initialisations of outputs at one point and time, multiplied by the width N"
+        named = times_width(words, r"N\,\mathrm{Cov}_{cc'}\,f")
         dims = ("time", "point", "output", "output_prime")
         found["prediction_output_covariance"] = xr.Variable(dims, theory.equal_time_covariances.mean(axis=0), named)
     layers = getattr(theory, "layer_covariance", None)
     if layers is not None:
-        words = "width times covariance over initialisations between the mean diagonals of the kernels of layers"
-        named = attributes(words, r"N\,\mathrm{Cov}_{\ell\ell'}")
+        words = "N Cov: covariance over initialisations of layers' mean kernel diagonals, multiplied by the width N"
+        named = times_width(words, r"N\,\mathrm{Cov}_{\ell\ell'}")
         found["layer_covariance"] = xr.Variable(describe.LAYER_COVARIANCE_DIMS, layers, named)
     return found
 
@@ -284,7 +288,7 @@ def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Varia
         return xr.Variable(("width",), np.array([getattr(one, field) for one in ensemble]), text)
 
     dims = ("width", "sample", "time", "point", "output")
-    text = attributes("prediction of single trained networks; NaN where a width has fewer samples", "f_N")
+    text = attributes("prediction of single trained networks", "f_N", missing_reason=FEWER)
     samples = [one.sample_prediction for one in ensemble if one.sample_prediction is not None]
     kept = {"sample_prediction": xr.Variable(dims, padded(samples), text)} if samples else {}
     return kept | {
@@ -300,7 +304,10 @@ def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Varia
 def _with_coordinates(
     variables: Mapping[str, xr.Variable], times: np.ndarray, dataset: Dataset, widths: Sequence[int] | None
 ) -> xr.Dataset:
-    group = xr.Dataset(dict(variables))
+    absent = [
+        split for split, chosen in zip(SPLITS, (dataset.train, ~dataset.train), strict=True) if not np.any(chosen)
+    ]
+    group = xr.Dataset(explained(variables, absent))
     kernel = attributes("which kernel of a layer")
     labels = {
         **_time_labels(times),

@@ -14,8 +14,11 @@ It is the cosine between K and y y^T, at most 1 in size; for Phi it reaches 1 wh
 lies along it. Source: Cortes, Mohri & Rostamizadeh 2012 (J. Mach. Learn. Res. 13, 795), without their centring of
 the kernel, as in Cristianini, Shawe-Taylor, Elisseeff & Kandola 2001 (NeurIPS 14).
 
-A ratio with denominator 0 is NaN: an entry that does not fluctuate has no signal-to-noise ratio, a kernel or target
-that vanishes no alignment. Without training points among those observed (online learning) there is none at all.
+A ratio with denominator 0 is NaN, and the attribute `missing_reason` says so: an entry that does not fluctuate has no
+signal-to-noise ratio, a kernel that vanishes no alignment. Without training points among those observed (online
+learning), or if all their targets are zero, there is no alignment at all.
+
+Ensembles hold Var q_N; N Var q_N, which the theory predicts, stands beside it.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.results import describe
+from fwdmft.results.describe import OBSERVABLES
 
 Variables = Mapping[str, xr.Variable]
 _KERNELS = ("tangent_kernel", "feature_kernel", "gradient_kernel")
@@ -79,7 +83,7 @@ def of_theory(variables: Variables, y: np.ndarray, train: np.ndarray) -> dict[st
     for name in _KERNELS:
         for role, values in _ratios(_theory_moments(variables, name)):
             found[f"{name}_{role}"] = _named(values, describe.theory_attributes(name, role))
-        if name in variables and name != "gradient_kernel" and np.any(train):
+        if name in variables and name != "gradient_kernel" and np.any(y[train]):
             values = _alignment(variables[name], y, train)
             found[f"{name}_alignment"] = _named(values, describe.theory_attributes(name, "alignment"))
     return found
@@ -89,14 +93,25 @@ def of_ensemble(
     variables: Variables, widths: Sequence[int], y: np.ndarray, train: np.ndarray
 ) -> dict[str, xr.Variable]:
     """The same from the variables of /ensemble, whose dimension `width` has these `widths`."""
-    found: dict[str, xr.Variable] = {}
+    found = dict(_times_width(variables, widths))
     for name in _KERNELS:
         for role, values in _ratios(_ensemble_moments(variables, name, widths)):
             found[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(name, role))
-        if f"{name}_mean" in variables and name != "gradient_kernel" and np.any(train):
+        if f"{name}_mean" in variables and name != "gradient_kernel" and np.any(y[train]):
             values = _alignment(variables[f"{name}_mean"], y, train)
             found[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(name, "alignment"))
     return found
+
+
+def _times_width(variables: Variables, widths: Sequence[int]) -> Iterator[tuple[str, xr.Variable]]:
+    """N Var of every observable, and its standard error."""
+    width = xr.Variable(("width",), np.asarray(widths))
+    for name in (*OBSERVABLES, "final_prediction"):
+        for end in ("", "_standard_error"):
+            if f"{name}_variance{end}" in variables:
+                named = describe.ensemble_attributes(name, f"n_variance{end}")
+                # The width comes second, so that the dimensions keep their order.
+                yield f"{name}_n_variance{end}", _named(variables[f"{name}_variance{end}"] * width, named)
 
 
 class _Moments(NamedTuple):

@@ -1,7 +1,8 @@
 """What every variable of a result is called in words, which symbol it has, and its unit.
 
 All quantities of the theory are dimensionless (unit "1"): widths, steps and points are counted, and x, y and
-f carry whatever unit the data had before standardisation. `symbol` is LaTeX without dollar signs.
+f carry whatever unit the data had before standardisation. What is multiplied by the width N, a number of neurons, has
+the unit "count", which UDUNITS takes as 1. `symbol` is LaTeX without dollar signs.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ SOURCE = (
     "Neural Networks, arXiv:2304.03408; B. Bordelon and C. Pehlevan, Self-Consistent Dynamical Field Theory "
     "of Kernel Evolution in Wide Neural Networks, arXiv:2205.09653"
 )
-MODEL_CONVENTIONS = (
-    "h^1 = W^0 x / sqrt(D), h^(l+1) = W^l phi(h^l) / sqrt(N), f = w . phi(h^L) / (gamma0 N); "
-    "step: theta <- theta - eta gamma0^2 N grad loss; Delta = -d loss / d f; g^l = gamma0 N df/dh^l; "
-    "Phi^l = phi(h^l).phi(h^l) / N, G^l = g^l.g^l / N, K = sum_l G^(l+1) Phi^l; "
+COMMON_CONVENTIONS = (
+    "step: theta <- theta - eta gamma0^2 N grad loss; Delta = -d loss / d f; "
     "a quantity at time t is measured before the update of step t; "
     "q_N = q + N^(-1/2) delta + b / N: *_variance in /theory is N Var q, *_bias is N (E q_N - q), "
-    "*_variance in /ensemble is Var q_N itself, not multiplied by N"
+    "*_variance in /ensemble is Var q_N itself, not multiplied by N, and *_n_variance is N Var q_N"
 )
+"""What holds for every architecture; the network itself and its kernels are defined by the plugin."""
+
+
+def model_conventions(of_plugin: str) -> str:
+    """Those of the plugin's network, then those of training and of finite width."""
+    return f"{of_plugin or 'network and kernels: as the plugin defines them'}; {COMMON_CONVENTIONS}"
 
 
 class Observable(NamedTuple):
@@ -90,72 +95,120 @@ RESPONSES |= {
     for name, (words, symbol, dims) in RESPONSES.items()
 }
 
+
+class _Role(NamedTuple):
+    """What is known of an observable, with {words} and {symbol} of the observable to be filled in."""
+
+    words: str
+    symbol: str
+    units: str = "1"
+    missing_reason: str | None = None
+
+
+_COUNTED = "count"
+_NO_RATIO = "NaN where N Var is 0: what does not fluctuate has no ratio"
+_NO_ANGLE = "NaN where the kernel vanishes: it has no angle to the targets"
+
 _THEORY_ROLES = {
-    "": ("{words} at infinite width", "{symbol}"),
-    "standard_error": (
-        "Monte-Carlo standard error of the {words} at infinite width",
-        r"\mathrm{{s.e.}}\,{symbol}",
+    "": _Role("{words} at infinite width", "{symbol}"),
+    "standard_error": _Role(
+        "Monte-Carlo standard error of the {words} at infinite width", r"\mathrm{{s.e.}}\,{symbol}"
     ),
-    "variance": ("width times variance of the {words} over initialisations", r"N\,\mathrm{{Var}}\,{symbol}"),
-    "variance_standard_error": (
-        "Monte-Carlo standard error of width times variance of the {words}",
+    "variance": _Role(
+        "N Var: variance of the {words} over initialisations, multiplied by the width N",
+        r"N\,\mathrm{{Var}}\,{symbol}",
+        _COUNTED,
+    ),
+    "variance_standard_error": _Role(
+        "Monte-Carlo standard error of N Var, the variance of the {words} multiplied by the width N",
         r"\mathrm{{s.e.}}\,N\,\mathrm{{Var}}\,{symbol}",
+        _COUNTED,
     ),
-    "bias": (
-        "width times finite-width shift of the mean {words}",
+    "bias": _Role(
+        "finite-width shift of the mean {words}, multiplied by the width N",
         r"N\,(\mathrm{{E}}\,{symbol}_N - {symbol})",
+        _COUNTED,
     ),
-    "bias_standard_error": (
-        "Monte-Carlo standard error of width times finite-width shift of the mean {words}",
+    "bias_standard_error": _Role(
+        "Monte-Carlo standard error of the finite-width shift of the mean {words}, multiplied by the width N",
         r"\mathrm{{s.e.}}\,N\,(\mathrm{{E}}\,{symbol}_N - {symbol})",
+        _COUNTED,
     ),
-    "signal_to_noise": (
+    "signal_to_noise": _Role(
         "{words} at infinite width over the square root of N times its variance; times sqrt(N) at width N",
         r"{symbol} / \sqrt{{N\,\mathrm{{Var}}\,{symbol}}}",
+        missing_reason=_NO_RATIO,
     ),
-    "signal_to_noise_standard_error": (
+    "signal_to_noise_standard_error": _Role(
         "Monte-Carlo standard error of the {words} over the square root of N times its variance",
         r"\mathrm{{s.e.}}\,{symbol} / \sqrt{{N\,\mathrm{{Var}}\,{symbol}}}",
+        missing_reason=_NO_RATIO,
     ),
-    "alignment": ("alignment of the {words} with the targets over training points", r"A[{symbol}]"),
+    "alignment": _Role(
+        "alignment of the {words} with the targets over training points", r"A[{symbol}]", missing_reason=_NO_ANGLE
+    ),
 }
 _ENSEMBLE_ROLES = {
-    "mean": ("mean over trained networks of the {words}", r"\mathrm{{E}}\,{symbol}_N"),
-    "mean_standard_error": (
+    "mean": _Role("mean over trained networks of the {words}", r"\mathrm{{E}}\,{symbol}_N"),
+    "mean_standard_error": _Role(
         "standard error of the mean over trained networks of the {words}",
         r"\mathrm{{s.e.}}\,\mathrm{{E}}\,{symbol}_N",
     ),
-    "variance": ("variance over trained networks of the {words}", r"\mathrm{{Var}}\,{symbol}_N"),
-    "variance_standard_error": (
-        "standard error of the variance over trained networks of the {words}",
+    "variance": _Role(
+        "Var: variance over trained networks of the {words}, not multiplied by the width N",
+        r"\mathrm{{Var}}\,{symbol}_N",
+    ),
+    "variance_standard_error": _Role(
+        "standard error of Var, the variance over trained networks of the {words}, not multiplied by the width N",
         r"\mathrm{{s.e.}}\,\mathrm{{Var}}\,{symbol}_N",
     ),
-    "signal_to_noise": (
+    "n_variance": _Role(
+        "N Var: variance over trained networks of the {words}, multiplied by the width N",
+        r"N\,\mathrm{{Var}}\,{symbol}_N",
+        _COUNTED,
+    ),
+    "n_variance_standard_error": _Role(
+        "standard error of N Var, the variance over trained networks of the {words} multiplied by the width N",
+        r"\mathrm{{s.e.}}\,N\,\mathrm{{Var}}\,{symbol}_N",
+        _COUNTED,
+    ),
+    "signal_to_noise": _Role(
         "mean {words} over the square root of N times its variance; times sqrt(N) at width N",
         r"\mathrm{{E}}\,{symbol}_N / \sqrt{{N\,\mathrm{{Var}}\,{symbol}_N}}",
+        missing_reason=_NO_RATIO,
     ),
-    "signal_to_noise_standard_error": (
+    "signal_to_noise_standard_error": _Role(
         "standard error of the mean {words} over the square root of N times its variance",
         r"\mathrm{{s.e.}}\,\mathrm{{E}}\,{symbol}_N / \sqrt{{N\,\mathrm{{Var}}\,{symbol}_N}}",
+        missing_reason=_NO_RATIO,
     ),
-    "alignment": (
+    "alignment": _Role(
         "alignment with the targets over training points of the {words}, averaged over trained networks",
         r"A[\mathrm{{E}}\,{symbol}_N]",
+        missing_reason=_NO_ANGLE,
     ),
 }
 
 
-def attributes(long_name: str, symbol: str | None = None, units: str = "1") -> dict[str, str]:
-    """Attributes of one variable; `units` is "1" for a dimensionless quantity."""
-    found = {"long_name": long_name, "units": units}
-    return found if symbol is None else {**found, "symbol": symbol}
+def attributes(
+    long_name: str, symbol: str | None = None, units: str = "1", missing_reason: str | None = None
+) -> dict[str, str]:
+    """Attributes of one variable; `units` is "1" for a dimensionless quantity, missing_reason says where it is NaN."""
+    found = {"long_name": long_name, "units": units, "symbol": symbol, "missing_reason": missing_reason}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _role_attributes(role: tuple[str, str], name: str) -> dict[str, str]:
+def times_width(long_name: str, symbol: str) -> dict[str, str]:
+    """Attributes of a variable that is multiplied by the width."""
+    return attributes(long_name, symbol, _COUNTED)
+
+
+def _role_attributes(role: _Role, name: str) -> dict[str, str]:
     observable = (OBSERVABLES | METRICS).get(name)
     words = observable.words if observable else name.replace("_", " ")
     symbol = observable.symbol if observable else rf"\mathrm{{{name.replace('_', ' ')}}}"
-    return attributes(role[0].format(words=words), role[1].format(symbol=_before_subscript(symbol, role[1])))
+    symbol = role.symbol.format(symbol=_before_subscript(symbol, role.symbol))
+    return attributes(role.words.format(words=words), symbol, role.units, role.missing_reason)
 
 
 def _before_subscript(symbol: str, template: str) -> str:

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 Variables = dict[str, xr.Variable]
 
+_UNDEFINED = {
+    "loss_ratio": "NaN where the mean loss of single networks is 0",
+    "accuracy_ratio": "NaN where the mean accuracy of single networks is 0",
+    "prediction_relative_variance": (
+        "NaN where the mean prediction is 0, as before the first step of centred networks, or smaller than its error"
+    ),
+    "last_feature_kernel_alignment": "NaN where the kernel vanishes: it has no angle to the targets",
+}
+"""Why these can hold NaN."""
+
 _CURVES = ("width", "time", "split")
 _NAMED = {
     "ensembled_loss": (
@@ -57,7 +67,7 @@ def of_task(ensemble: Sequence[WidthStatistics]) -> Variables:
     found: Variables = {}
     for name, values in _statistics(ensemble).items():
         dims, words, symbol = _NAMED[name]
-        found |= _estimate(name, dims, values, words, symbol)
+        found |= _estimate(name, dims, values, words, symbol, missing_reason=_UNDEFINED.get(name))
     times, widths = ensemble[0].times, [one.width for one in ensemble]
     for prefix, (name, words) in _OF.items():
         losses = [one.jackknifed.get(name) for one in ensemble]
@@ -86,13 +96,21 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _estimate(
-    name: str, dims: tuple[str, ...], values: Sequence[Jackknifed], words: str, symbol: str, units: str = "1"
+    name: str,
+    dims: tuple[str, ...],
+    values: Sequence[Jackknifed],
+    words: str,
+    symbol: str,
+    missing_reason: str | None = None,
 ) -> Variables:
     """A variable with leading width, and its standard error."""
     error = np.stack([one.standard_error for one in values])
-    of_error = attributes(f"standard error of the {words}", rf"\mathrm{{s.e.}}\,{symbol}", units)
+    named = attributes(words, symbol, missing_reason=missing_reason)
+    of_error = attributes(
+        f"standard error of the {words}", rf"\mathrm{{s.e.}}\,{symbol}", missing_reason=missing_reason
+    )
     return {
-        name: xr.Variable(dims, np.stack([one.value for one in values]), attributes(words, symbol, units)),
+        name: xr.Variable(dims, np.stack([one.value for one in values]), named),
         f"{name}_standard_error": xr.Variable(dims, error, of_error),
     }
 
@@ -115,7 +133,8 @@ def _rate_variables(prefix: str, words: str, fitted: Rates) -> Variables:
         ):
             found[f"{prefix}training_rate_{name}"] = _scalar(law[name], attributes(f"{text}, {of}", symbol))
             error = attributes(f"standard error of the {text}, {of}", rf"\mathrm{{s.e.}}\,{symbol}")
-            found[f"{prefix}training_rate_{name}_standard_error"] = _scalar(law[f"{name}_error"], error)
+            if np.isfinite(law[f"{name}_error"]):  # unknown where a rate has no error
+                found[f"{prefix}training_rate_{name}_standard_error"] = _scalar(law[f"{name}_error"], error)
     return found
 
 
@@ -127,8 +146,11 @@ def _traces(ensemble: Sequence[WidthStatistics]) -> Iterator[tuple[str, xr.Varia
     for name in ("loss", "accuracy"):
         if all(name in one.traces for one in ensemble):
             values = padded([one.traces[name] for one in ensemble])
-            text = attributes(f"{name} of single trained networks; NaN where a width has fewer")
+            text = attributes(f"{name} of single trained networks", missing_reason=FEWER)
             yield f"member_{name}", xr.Variable(("width", "member", "time", "split"), values, text)
+
+
+FEWER = "NaN where a width has fewer networks than another"
 
 
 def padded(samples: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from fwdmft.errors import InputError
+from fwdmft.results.split_index import with_split_index
 
 _COMPRESS_FROM = 512  # values; below this a compressed chunk is larger than the plain array
 _COMPRESSION = {"zlib": True, "complevel": 1}
@@ -64,7 +65,7 @@ def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
 def _read(source: Path) -> xr.DataTree:
     try:
         with xr.open_datatree(source, engine="netcdf4") as opened:
-            return opened.load()
+            return with_split_index(opened.load())
     except (OSError, ValueError) as problem:
         raise InputError("result", str(source), "a readable netCDF file written by `fwdmft run`") from problem
 

@@ -18,6 +18,7 @@ from xarray.core.indexing import LazilyIndexedArray
 from fwdmft.errors import InputError
 from fwdmft.results.describe import attributes
 from fwdmft.results.files import opened
+from fwdmft.results.split_index import with_split_index
 from fwdmft.sweeping.manifest import Manifest, read_manifest
 from fwdmft.sweeping.names import short_names
 from fwdmft.sweeping.stacked import Index, Part, Stacked
@@ -52,7 +53,7 @@ def open_sweep(directory: str | Path) -> xr.DataTree:
     axes = _axes(manifest, _names_in(groups))
     combined = {name: _combined(name, found, finished, axes) for name, found in groups.items()}
     root = axes.coordinates.assign_attrs(_root_attributes(manifest, axes, next(iter(outlines.values())).attrs))
-    return xr.DataTree.from_dict({"/": root, **combined})
+    return with_split_index(xr.DataTree.from_dict({"/": root, **combined}))
 
 
 # --- the files ---
@@ -127,7 +128,8 @@ def _names_in(groups: Mapping[str, Groups]) -> frozenset[str]:
 
 def _root_attributes(manifest: Manifest, axes: _Axes, attrs: Mapping[str, Any]) -> dict[str, Any]:
     own = {"title": manifest.description or manifest.name, "sweep": manifest.name, "sweep_dimensions": list(axes.dims)}
-    return own | {name: attrs[name] for name in _KEPT if name in attrs}
+    first = {"first_experiment": attrs["experiment"]} if "experiment" in attrs else {}
+    return own | first | {name: attrs[name] for name in _KEPT if name in attrs}
 
 
 # --- one group ---

@@ -1,0 +1,105 @@
+"""What stands above every figure: the experiment, its architecture, gamma0, learning rate, and widths."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from fwdmft.plotting.sweep_panels import Line
+
+P = ParamSpec("P")
+_APART = " · "
+_INFINITE = r"$N \to \infty$"
+_MOST_VALUES = 6
+_INCH = 13  # characters that fit, at the font size of the heading
+_UNSEEN = re.compile(r"[{}$\\]")
+
+
+def headed(
+    draw: Callable[Concatenate[xr.DataTree, P], Figure | None], at_widths: bool = True
+) -> Callable[Concatenate[xr.DataTree, P], Figure | None]:
+    """The drawing function with a heading over its figure; a title the figure has goes below that.
+
+    at_widths: whether the figure shows what depends on the width.
+    """
+
+    @wraps(draw)
+    def inside(tree: xr.DataTree, *args: P.args, **named: P.kwargs) -> Figure | None:
+        figure = draw(tree, *args, **named)
+        if figure is not None:
+            line = next((one for one in args if isinstance(one, Line)), None)
+            own = figure.get_suptitle()
+            widths = _widths(tree) if at_widths else _INFINITE
+            text = heading(tree, widths, line, int(_INCH * figure.get_figwidth()))
+            figure.suptitle(f"{text}\n{own}" if own else text, fontsize=8.5)
+        return figure
+
+    return inside
+
+
+def heading(tree: xr.DataTree, widths: str, line: Line | None = None, room: int = 80) -> str:
+    """In lines of about `room` characters. Fields swept along `line` have all their values, others their first."""
+    experiment = tree.attrs.get("experiment") or tree.attrs.get("first_experiment", "{}")
+    facts = list(_facts(json.loads(experiment), _swept(tree, line)))
+    parts = [str(tree.attrs.get("title", "")), *facts, widths]
+    lines = [""]
+    for part in filter(None, parts):
+        longer = f"{lines[-1]}{_APART}{part}" if lines[-1] else part
+        lines = [*lines[:-1], longer] if _length(longer) <= room or not lines[-1] else [*lines, part]
+    return "\n".join(lines)
+
+
+def _length(text: str) -> int:
+    return len(_UNSEEN.sub("", text))
+
+
+def _swept(tree: xr.DataTree, line: Line | None) -> dict[str, str]:
+    """Values of the fields along the line, by the last part of their names."""
+    if line is None:
+        return {}
+    return {str(name): _few(one.values) for name, one in tree.coords.items() if one.dims == (line.dim,)}
+
+
+def _facts(experiment: Mapping[str, Any], swept: Mapping[str, str]) -> Iterator[str]:
+    architecture = experiment.get("architecture", {})
+    words = [swept.get(name, architecture.get(name)) for name in ("kind", "activation")]
+    depth = swept.get("depth", architecture.get("depth"))
+    yield " ".join(str(word) for word in words if word) + (f", $L$ = {depth}" if depth else "")
+    yield _richness(experiment.get("parameterization", {}), swept)
+    optimizer = experiment.get("optimizer", {})
+    if "learning_rate" in optimizer:
+        schedule = (optimizer.get("schedule") or {}).get("kind", "constant")
+        rate = swept.get("learning_rate", _short(optimizer["learning_rate"]))
+        yield rf"$\eta$ = {rate}" + (f" ({schedule})" if schedule != "constant" else "")
+
+
+def _richness(parameterization: Mapping[str, Any], swept: Mapping[str, str]) -> str:
+    if "gamma0" in parameterization:
+        return rf"$\gamma_0$ = {swept.get('gamma0', _short(parameterization['gamma0']))}"
+    kind = str(parameterization.get("kind", ""))
+    return r"$\gamma_0 = N^{-1/2}$" if kind == "neural_tangent" else kind.replace("_", " ")
+
+
+def _widths(tree: xr.DataTree) -> str:
+    """Those of the networks, or of the loss that the theory expects at finite width."""
+    for half in ("ensemble", "theory"):
+        if half in tree.children and "width" in tree[half].coords:
+            return f"$N$ = {_few(tree[half].coords['width'].values)}"
+    return _INFINITE
+
+
+def _few(values: np.ndarray) -> str:
+    """All of a few values, or the first and the last of more."""
+    shown = [_short(value) for value in values.tolist()]
+    return ", ".join(shown if len(shown) <= _MOST_VALUES else [*shown[:2], "...", shown[-1]])
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
