@@ -248,7 +248,7 @@ def test_losses_of_training_and_test_points() -> None:
     described = task()
     model = described.build(WIDTH, jax.random.key(0))
     f = np.asarray(jax.vmap(model)(jnp.asarray(X)))
-    seen = measure(described, WIDTH, model, jnp.asarray(X), jnp.asarray(f))
+    seen = measure(described, WIDTH, model, jnp.asarray(X), jnp.asarray(described.y), jnp.asarray(f))
     expected = [((f - Y)[chosen] ** 2).sum() / 2 for chosen in (TRAIN, ~TRAIN)]
     np.testing.assert_allclose(seen["loss"], expected, rtol=1e-12)
     without_test = split_losses(SquaredError(), jnp.asarray(f), Y, np.ones(4, bool))

@@ -16,7 +16,7 @@ from fwdmft.in_order import PROCESSORS, in_order
 from fwdmft.jackknife import Jackknifed
 from fwdmft.networks.tally import GROUPS, Tally
 from fwdmft.networks.task_statistics import grouped, task_statistics
-from fwdmft.networks.training import EVALUATED, Task, trainer
+from fwdmft.networks.training import EVALUATED, Task, compiled_trainer
 
 MEMORY = 1 << 30
 """Bytes that the members under way may take together, about."""
@@ -124,7 +124,7 @@ def _chunks(task: Task, width: int, members: int, seed: int, tally: Tally) -> It
     root = jax.random.fold_in(jax.random.key(seed), width)
     # The last chunk is filled up with members that are not counted, to reuse the compiled program.
     chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + tally.chunk)) for i in starts]
-    compiled = trainer(task, width).lower(chunks[0]).compile()
+    compiled = compiled_trainer(task, width, chunks[0])
 
     def observables(keys: Array) -> dict[str, np.ndarray]:
         return {name: np.asarray(a) for name, a in compiled(keys).items()}
