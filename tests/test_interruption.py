@@ -95,8 +95,9 @@ def test_sweeps_end_with_their_points(tmp_path: Path) -> None:
 def test_ignored_signals_stay_ignored() -> None:
     """As under nohup, and for commands that a script has put into the background."""
     code = (
-        "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-        "from fwdmft.interruption import end_on_signals; end_on_signals(); os.kill(os.getpid(), signal.SIGINT)"
+        "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        "from fwdmft.interruption import end_on_signals; end_on_signals(); os.kill(os.getpid(), signal.SIGINT); "
+        "time.sleep(0.5)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

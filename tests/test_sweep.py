@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -96,7 +98,7 @@ def test_results_of_another_experiment_are_refused(engine: Any, tmp_path: Path) 
         fwdmft.run_sweep(changed, tmp_path)
     assert (tmp_path / "sweep.json").read_bytes() == before and not (tmp_path / "gamma0=3.nc").exists()
     (tmp_path / "gamma0=3.nc").write_text("not a result")
-    with pytest.raises(fwdmft.InputError, match="a readable netCDF file .*; or no file under this name"):
+    with pytest.raises(fwdmft.InputError, match="a new name, or a result to replace"):
         fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [3]})), tmp_path)
 
 
@@ -119,6 +121,12 @@ def test_bad_places_and_jobs_are_refused(engine: Any, tmp_path: Path) -> None:
 
 
 JOB = Job({"name": "no experiment"}, "", "", False, None, 1)
+
+
+def test_places_that_cannot_hold_a_result_are_refused(engine: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gamma0=1.nc")
+    with pytest.raises(fwdmft.InputError, match="gamma0=1.nc'; expected the name of a file, but this is a pipe"):
+        fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [1]})), tmp_path)
 
 
 def test_a_process_that_dies_is_a_failed_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +171,27 @@ def test_points_end_with_the_sweep_and_leave_no_half_files(tmp_path: Path) -> No
     sweep.wait()
     within(60, lambda: not psutil.pid_exists(int(told.read_text())))
     assert list(tmp_path.iterdir()) == [told]
+
+
+def test_a_sweep_that_is_given_up_ends_its_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fwdmft.sweeping.process._COMMAND", SLOW)
+    told, under_way = tmp_path / "result.nc.process", Processes()
+    with ThreadPoolExecutor(1) as pool:
+        point = pool.submit(under_way.compute, replace(JOB, path=str(tmp_path / "result.nc")))
+        within(60, told.exists)
+        under_way.end()
+        assert point.result(2) == "its process ended without a word (exit code 143)"
+    assert list(tmp_path.iterdir()) == [told]
+    assert under_way.compute(JOB) == "the sweep was ended"
+
+
+def test_jobs_share_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("fwdmft.sweeping.run.processors", lambda: 8)
+    monkeypatch.setattr(Processes, "compute", lambda _, job: seen.append(job.processors))
+    for jobs in (1, 2, 100):
+        fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [1, 2, 3]})), tmp_path, jobs)
+    assert seen == [8] * 3 + [4] * 3 + [2] * 3
 
 
 def within(seconds: float, happened: Callable[[], bool]) -> None:

@@ -90,7 +90,9 @@ def _directory(path: str | Path) -> Path:
 
 def _finished(point: Point, home: Path) -> bool:
     """Whether its result is there. Raises InputError if the file is there but holds another experiment."""
-    path = home / point.place.file
+    from fwdmft.results.write import check_output
+
+    path = check_output(home / point.place.file)
     if not path.exists():
         return False
     differences = list(_differences(_dump(point), _stored(path)))
