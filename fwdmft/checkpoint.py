@@ -2,23 +2,23 @@
 
 It holds a file for each part begun (`width-64.npz`, the arrays of a `Tally`) and `identity.json`, which says what they
 are checkpoints of. Every file is written beside its name and renamed, so that whenever the process is killed the
-directory holds whole files only. Nothing here imports JAX.
+directory holds whole files only; parts are sealed, and one that is damaged all the same is computed again. Where
+nothing can be written the computation goes on without. Nothing here imports JAX.
 """
 
 import json
 import os
-import secrets
-import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
-from zipfile import BadZipFile
 
 import numpy as np
 
-from fwdmft.errors import InputError
+from fwdmft.errors import FwdmftWarning, InputError
+from fwdmft.files import PARTIAL, replacing
+from fwdmft.seals import broken, has_seal, seal
 
 _COST = 20.0
 """A checkpoint is written no sooner than this many times what the last one took."""
@@ -26,14 +26,14 @@ _COST = 20.0
 
 def beside(output: Path) -> Path:
     """Where `fwdmft run -o output` keeps its checkpoint."""
-    return output.with_name(f"{output.name}.partial")
+    return output.with_name(output.name + PARTIAL)
 
 
 class Checkpoint:
     """A directory, made when there is something to keep, and what has to be written into it next.
 
     every: seconds between writes. identity: facts by name on which the results depend; a directory that was written
-    under others is refused with an InputError, as is one that cannot be read.
+    under others is refused with an InputError, as is one that holds something else.
     """
 
     def __init__(self, directory: str | os.PathLike[str], identity: Mapping[str, str], every: float = 30.0) -> None:
@@ -42,41 +42,55 @@ class Checkpoint:
         self.every = every
         self._pending: dict[str, Callable[[], dict[str, np.ndarray]]] = {}
         self._written, self._cost = time.monotonic(), 0.0
-        if self.directory.exists():
+        if self.directory.is_symlink() or self.directory.exists():
             self._check()
 
     def load(self, part: str) -> dict[str, np.ndarray] | None:
-        """The arrays last written for this part, or None."""
+        """The arrays last written for this part, or None. What is damaged counts as not written, with a warning."""
         path = self._path(part)
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, BadZipFile) as problem:
-            raise InputError("checkpoint", str(path), f"a readable file ({problem}); {_ADVICE}") from problem
+            if has_seal(path) and not broken(path):
+                with np.load(path, allow_pickle=False) as stored:
+                    return {name: stored[name] for name in stored.files}
+            reason = "its checksum is wrong"
+        except OSError as problem:
+            reason = str(problem.strerror)
+        _warn(f"{path} is damaged ({reason}): this part starts over")
+        return None
 
     def offer(self, part: str, arrays: Callable[[], dict[str, np.ndarray]]) -> None:
         """Keep what `arrays` returns for this part, now or with the next write."""
         self._pending[part] = arrays
         if time.monotonic() - self._written >= max(self.every, _COST * self._cost):
-            self._write()
+            start = time.monotonic()
+            try:
+                self._write()
+            except OSError as problem:
+                _warn(f"no checkpoint in {self.directory} ({problem.strerror}): the computation goes on without it")
+            self._written = time.monotonic()
+            self._cost = self._written - start
 
     def _write(self) -> None:
-        start = time.monotonic()
         if not self._identity_file.exists():
             self.directory.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.identity, indent=1).encode()
-            _replace(self._identity_file, lambda file: file.write(text))
+            with replacing(self._identity_file) as scratch:
+                scratch.write_text(json.dumps(self.identity, indent=1))
         for part, arrays in self._pending.items():
-            _replace(self._path(part), partial(_save, arrays()))
+            with replacing(self._path(part)) as scratch:
+                with open(scratch, "wb") as file:
+                    np.savez(file, allow_pickle=False, **arrays())
+                seal(scratch)
         self._pending.clear()
-        self._written = time.monotonic()
-        self._cost = self._written - start
 
     def _check(self) -> None:
         try:
+            if not any(self.directory.iterdir()):
+                return
             found = json.loads(self._identity_file.read_text())
+            if not isinstance(found, dict):
+                raise ValueError("not a mapping")
         except (OSError, ValueError) as problem:
             raise InputError("checkpoint", str(self.directory), f"a checkpoint of fwdmft; {_ADVICE}") from problem
         other = [name for name in self.identity if found.get(name) != self.identity[name]]
@@ -96,22 +110,13 @@ _ADVICE = "remove it, or start over with --fresh"
 
 
 def discard(directory: Path) -> None:
-    """Remove a checkpoint, if there is one."""
-    shutil.rmtree(directory, ignore_errors=True)
+    """Remove a checkpoint, if there is one; files of other names, and the directory around them, stay."""
+    for pattern in ("identity.json", "*.npz", ".fwdmft-*.part"):
+        for path in directory.glob(pattern):
+            path.unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.rmdir()
 
 
-def _save(arrays: dict[str, np.ndarray], file: IO[bytes]) -> None:
-    np.savez(file, allow_pickle=False, **arrays)
-
-
-def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file under another name, see it onto the disk, and rename it onto `path`."""
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(scratch, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+def _warn(words: str) -> None:
+    warnings.warn(words, FwdmftWarning, stacklevel=3)

@@ -1,7 +1,7 @@
 """The command line: run, sweep, validate, show, plot, plugins, schema.
 
-Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted. Messages go to standard error; a
-traceback is shown only when the environment variable FWDMFT_DEBUG is set.
+Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted (143 by SIGTERM). Messages go to standard
+error; a traceback is shown only when the environment variable FWDMFT_DEBUG is set.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 import fwdmft
-from fwdmft.errors import FwdmftError
+from fwdmft.compilation_cache import OFF, VARIABLE, cache_directory, use_cache
+from fwdmft.console import console, live_progress, prepare_streams
+from fwdmft.errors import FwdmftError, InputError
+from fwdmft.interruption import end_on_signals, parting_words
+from fwdmft.machine import processors, thread_limits
+from fwdmft.plugin_code import culprit
 
 INTERRUPTED = 130
 
@@ -33,10 +36,22 @@ app = typer.Typer(
 )
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML or JSON).")]
+CompilationCache = Annotated[
+    str | None,
+    typer.Option(
+        envvar=VARIABLE,
+        metavar=f"DIR|{OFF}",
+        help="Directory that keeps compiled programs for the next time; left out: in the user's cache directory.",
+    ),
+]
 
 
 def main() -> None:
-    """The `fwdmft` command."""
+    """The `fwdmft` command, in a process of its own."""
+    end_on_signals()
+    for name, value in thread_limits(processors()).items():
+        os.environ.setdefault(name, value)  # read by libraries when they are imported, which they are not yet
+    prepare_streams()
     app()
 
 
@@ -49,7 +64,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except (typer.Exit, typer.Abort):
             raise
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:  # SystemExit too: it comes from code that is not ours
             if os.environ.get("FWDMFT_DEBUG"):
                 raise
             message, code = _explained(error)
@@ -63,12 +78,14 @@ def _explained(error: BaseException) -> tuple[str, int]:
     """What to tell the user about an exception, and the exit code."""
     if isinstance(error, FwdmftError):
         return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt):
+    plugin = culprit(error)
+    if isinstance(error, KeyboardInterrupt) and plugin is None:
         return "interrupted; no result was written", INTERRUPTED
     if isinstance(error, MemoryError):
         return f"out of memory: {error}", 1
     hint = "set FWDMFT_DEBUG=1 to see where"
-    return f"unexpected {type(error).__name__}: {error} ({hint})", 1
+    where = "" if plugin is None else f"{plugin} failed: "
+    return f"{where}unexpected {type(error).__name__}: {error} ({hint})", 1
 
 
 @app.callback(invoke_without_command=True)
@@ -90,12 +107,15 @@ def run(
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints of the ensembles, kept in OUTPUT.partial.")
     ] = 30.0,
+    compilation_cache: CompilationCache = None,
 ) -> None:
     """Compute an experiment and write its result; go on from where an interrupted run of it was."""
     from fwdmft.results.write import check_output, write_result
 
     loaded = fwdmft.load_experiment(experiment)
-    with _checkpoint(check_output(output), fresh) as kept, live_progress() as progress:
+    target = check_output(output)
+    use_cache(cache_directory(compilation_cache))
+    with _checkpoint(target, fresh) as kept, live_progress() as progress:
         result = fwdmft.run(loaded, progress=progress, force=force, checkpoint=kept, checkpoint_every=checkpoint_every)
         write_result(result, output)
     _print_summary(result)
@@ -111,14 +131,19 @@ def _checkpoint(output: Path, fresh: bool) -> Iterator[Path]:
         checkpoint.discard(place)
     if place.exists():
         typer.echo(f"going on from {place}", err=True)
+
+    def resumable() -> str:
+        return f"{place} is kept: the same command goes on from there" if place.exists() else ""
+
     try:
-        yield place
-    except KeyboardInterrupt:
-        if place.exists():
-            typer.echo(f"{place} is kept: the same command goes on from there", err=True)
-        raise
+        with parting_words(resumable):
+            yield place
     except fwdmft.ComputationError:
         checkpoint.discard(place)
+        raise
+    except BaseException:
+        if resumable():
+            typer.echo(resumable(), err=True)
         raise
     checkpoint.discard(place)
 
@@ -130,15 +155,14 @@ def sweep(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the results, one file per point.")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Points computed at a time, a process each.")] = 1,
     force: Annotated[bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")] = False,
+    compilation_cache: CompilationCache = None,
 ) -> None:
     """Compute an experiment at every point of a grid of its fields, skipping points that are there already."""
     loaded = fwdmft.load_sweep(file)
-    try:
-        with live_progress() as progress:
-            outcome = fwdmft.run_sweep(loaded, output, jobs=jobs, progress=progress, force=force)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; finished points are kept, and skipped when the sweep is run again", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    cache = cache_directory(compilation_cache)
+    words = "finished points are kept, and skipped when the sweep is run again"
+    with parting_words(lambda: words), live_progress() as progress:
+        outcome = fwdmft.run_sweep(loaded, output, jobs=jobs, progress=progress, force=force, compilation_cache=cache)
     counts = (f"{len(outcome.computed)} points computed", f"{len(outcome.skipped)} there already")
     typer.echo(", ".join((*counts, f"{len(outcome.failed)} failed")))
     if outcome.failed:
@@ -150,7 +174,7 @@ def _report_failures(failed: dict[str, str]) -> None:
     table = Table("point", "failure", title="Points that failed", title_justify="left")
     for name, reason in failed.items():
         table.add_row(Text(name), Text(reason))
-    _console(stderr=True).print(table)
+    console(stderr=True).print(table)
 
 
 @app.command()
@@ -183,17 +207,23 @@ def show(
 ) -> None:
     """Print the losses of a result, or of each point of a sweep, and how well theory and ensembles agree."""
     from fwdmft.results.report import summary_table
-    from fwdmft.results.scores import write_agreement
+    from fwdmft.results.scores import check_table, write_agreement
 
+    if output is not None:
+        check_table(output)
     tree = fwdmft.open_sweep(result) if result.is_dir() else fwdmft.open_result(result)
     if output is not None:
-        write_agreement(fwdmft.agreement(tree), output)
+        numbers = fwdmft.agreement(tree)
+        if not numbers.data_vars:
+            expected = "theory and ensemble with observables in common, which the table of --output compares"
+            raise InputError("result", result, expected)
+        write_agreement(numbers, output)
     if result.is_dir():
         from fwdmft.sweeping.report import sweep_table
 
-        _stdout().print(sweep_table(tree, agreement))
+        console().print(sweep_table(tree, agreement))
     else:
-        _stdout().print(summary_table(tree, agreement))
+        console().print(summary_table(tree, agreement))
 
 
 @app.command()
@@ -223,7 +253,7 @@ def plugins() -> None:
             "\n".join(report.registers),
             report.failure or "",
         )
-    _stdout().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -257,29 +287,4 @@ def _refuse_drift(directory: Path, drift: list[str]) -> None:
 def _print_summary(result: Any) -> None:
     from fwdmft.results.report import summary_table
 
-    _stdout().print(summary_table(result))
-
-
-def _stdout() -> Console:
-    return _console(stderr=False)
-
-
-def _console(stderr: bool) -> Console:
-    """A console that wraps tables for people but never cuts them when the output goes to a file or pipe."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160)
-
-
-@contextmanager
-def live_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """One progress bar per stage on standard error, moved by the yielded function (stage, done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        stages: dict[str, Any] = {}
-
-        def advance(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=total)
-            bars.update(stages[stage], completed=done, total=total)
-
-        yield advance
+    console().print(summary_table(result))

@@ -55,6 +55,14 @@ class ComputationError(FwdmftError):
     """A computation that was well posed but failed, for example training that diverged."""
 
 
+class WritingError(FwdmftError):
+    """What was computed could not be written."""
+
+
+class FwdmftWarning(UserWarning):
+    """Something the user should know, while the computation goes on."""
+
+
 def shortened(value: object) -> str:
     """`repr(value)` cut to a length that keeps a message on about one line."""
     text = repr(str(value)) if hasattr(value, "__fspath__") else repr(value)

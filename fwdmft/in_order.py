@@ -1,15 +1,16 @@
 """Work done side by side in threads, with results taken in order, so that sums do not depend on which was faster."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from fwdmft.machine import processors
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PROCESSORS = processors()
 """Processors that this process may use."""
 
 

@@ -17,9 +17,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import pluggy
+from pydantic import PydanticUndefinedAnnotation
 
 from fwdmft import hookspecs
 from fwdmft.errors import NOTHING, InputError
+from fwdmft.plugin_code import GROUP, by_the_user, told_if_slow
 from fwdmft.spec.architecture import ArchitectureSpec
 from fwdmft.spec.base import Spec
 from fwdmft.spec.data import DatasetSpec
@@ -29,8 +31,6 @@ from fwdmft.spec.parameterization import ParameterizationSpec
 if TYPE_CHECKING:
     from fwdmft.meanfield.field_equations import FieldEquations
     from fwdmft.networks.model import Network
-
-GROUP = "fwdmft"
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,11 @@ class Registry:
             self._fail(report, f"entry point {name!r} is provided by {' and by '.join(origins)}; uninstall one")
             return
         try:
-            self._register(points[0].load(), report)
-        except Exception as error:
+            with told_if_slow(report.name, report.origin):
+                self._register(points[0].load(), report)
+        except BaseException as error:  # SystemExit too: a plugin does not decide when this program ends
+            if by_the_user(error):
+                raise
             self._fail(report, f"{report.origin} failed to load: {type(error).__name__}: {error}")
 
     def _register(self, plugin: object, report: PluginReport) -> None:
@@ -275,6 +278,10 @@ def _problem_with(section: Section, item: object) -> str | None:
 def _problem_with_schema(schema: type[Spec]) -> str | None:
     if getattr(schema, "__abstractmethods__", None):
         return f"{schema.__name__} to define {', '.join(sorted(schema.__abstractmethods__))}"
+    try:
+        schema.model_rebuild()
+    except PydanticUndefinedAnnotation as problem:
+        return f"{schema.__name__} to annotate its fields with names that are known ({problem.name} is not)"
     if _literal_kind(schema) is None:
         return f'{schema.__name__} to have a field `kind: Literal["name"] = "name"`'
     if schema.model_config.get("extra") != "forbid":

@@ -1,8 +1,11 @@
 """Foreseeing memory: an estimate before a run, compared with what the machine has."""
 
-import psutil
+import os
+
+import jax
 
 from fwdmft.errors import InputError
+from fwdmft.machine import address_space, available_memory
 from fwdmft.meanfield.controls import COMPONENTS
 from fwdmft.meanfield.finite_width import draw_numbers
 from fwdmft.meanfield.infinite_width import FEWEST
@@ -13,6 +16,23 @@ from fwdmft.networks.training import Task
 
 BASE = 400 << 20
 """Bytes of the interpreter with its libraries, and of compiled programs."""
+
+
+ADDRESSES = 2 << 30
+"""Bytes of address space without which JAX does not start, or ends the process from within."""
+
+
+def device_kind() -> str:
+    """The kind of device that JAX computes on. Raises InputError where it cannot start."""
+    if address_space() < ADDRESSES:
+        expected = f"at least {_gigabytes(ADDRESSES)} (ulimit -v), which JAX needs to start"
+        raise InputError("address space", _gigabytes(address_space()), expected)
+    try:
+        return jax.devices()[0].device_kind
+    except Exception as problem:  # of several types, with and without words
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        words = f"a platform that JAX finds on this machine, such as cpu ({str(problem) or 'it finds none of these'})"
+        raise InputError("JAX_PLATFORMS", wanted, words) from None
 
 
 def theory_bytes(task: TheoryTask) -> int:
@@ -39,12 +59,13 @@ def ensemble_bytes(task: Task, width: int, members: int) -> int:
 
 def check_memory(needed: int, force: bool) -> None:
     """Refuse a run that needs more than is available, unless forced. Raises InputError."""
-    available = psutil.virtual_memory().available
+    available = available_memory()
     if needed + BASE > available and not force:
         raise InputError(
             "memory",
             f"an estimated {_gigabytes(needed + BASE)}",
-            f"at most the {_gigabytes(available)} that are available: raise theory.save_every, lower theory.neurons, "
+            f"at most the {_gigabytes(available)} that are available (of the machine, its "
+            "container and ulimit -v): raise theory.save_every, lower theory.neurons, "
             "set theory.covariance or ensemble.kernels to false (or ensemble.kernel_points), or force (--force)",
         )
 

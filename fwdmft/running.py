@@ -25,7 +25,7 @@ from fwdmft.meanfield.theory import solve
 from fwdmft.networks.ensemble import WidthStatistics, statistics_bytes, train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
-from fwdmft.resources import check_memory, ensemble_bytes, theory_bytes
+from fwdmft.resources import check_memory, device_kind, ensemble_bytes, theory_bytes
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
 from fwdmft.spec.experiment import Experiment
@@ -57,7 +57,20 @@ def run(
     Raises InputError for data or settings that do not fit, ComputationError when training diverges.
     """
     report = progress or (lambda stage, done, total: None)
+    # Losses over no points are NaN, and so are networks that diverge: not the mistakes that these settings find.
+    with jax.debug_nans(False), jax.debug_infs(False):
+        return _run(experiment, report, force, checkpoint, checkpoint_every)
+
+
+def _run(
+    experiment: Experiment,
+    report: Progress,
+    force: bool,
+    checkpoint: str | os.PathLike[str] | None,
+    checkpoint_every: float,
+) -> xr.DataTree:
     start = time.perf_counter()
+    device = device_kind()
     dataset, plan = _points_and_plan(experiment)
     _check_lazy(experiment)
     kept = (
@@ -83,7 +96,7 @@ def run(
         "seconds": time.perf_counter() - start,
         "theory_seconds": theory_seconds,
         "peak_memory_bytes": float(_peak_memory()),
-        "device": jax.devices()[0].device_kind,
+        "device": device,
     }
     return result_tree(
         experiment,
@@ -217,6 +230,7 @@ def _ensembles(
                 spec.samples,
                 lambda done: report(stage, done, members),
                 checkpoint,
+                spec.diverged_share,
             )
 
     return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]

@@ -19,6 +19,7 @@ def _accepted(flags: str) -> bool:
 
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = CHEAP if _accepted(CHEAP) else ""
+os.environ["FWDMFT_COMPILATION_CACHE"] = "off"  # tests leave the user's directories alone
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # in processes that tests start
 
 

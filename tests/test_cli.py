@@ -1,19 +1,29 @@
 """The commands: what they print, where messages go, and their exit codes."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import xarray as xr
 import yaml
 from experiments import experiment
 from jsonschema import Draft202012Validator
-from result_stand_ins import tree
+from plugin_stand_ins import install
+from result_stand_ins import ensemble, tree
 from typer.testing import CliRunner, Result
 
 import fwdmft
 from fwdmft.cli import app
+from fwdmft.compilation_cache import cache_directory
+from fwdmft.results.write import write_result
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 
@@ -77,6 +87,122 @@ def test_unwritable_output_is_refused_before_computing(file: Path, engine: Any) 
         assert "computed" not in result.stderr
 
 
+def test_nothing_but_results_is_overwritten(file: Path, engine: Any) -> None:
+    engine(raising(AssertionError("computed")))
+    before = file.read_bytes()
+    result = call("run", file, "-o", file)
+    assert result.exit_code == 2 and file.read_bytes() == before
+    assert result.stderr.startswith(f"output: got '{file}'; expected a new name, or a result to replace")
+    output = write_result(tree(), file.with_name("result.nc"))
+    before = output.read_bytes()
+    for table in (output, file):
+        result = call("show", output, "-o", table)
+        assert result.exit_code == 2 and "a new name, or a table of the agreement to replace" in result.stderr
+    assert output.read_bytes() == before and list(file.parent.glob("*.part")) == []
+    for _ in range(2):
+        assert call("show", output, "-o", file.with_name("table.csv")).exit_code == 0
+
+
+def test_there_is_no_table_of_one_half(tmp_path: Path) -> None:
+    output = write_result(tree(networks=[]), tmp_path / "result.nc")
+    assert call("show", output).exit_code == 0
+    result = call("show", output, "-o", tmp_path / "table.csv")
+    assert result.exit_code == 2 and result.stdout == "" and not (tmp_path / "table.csv").exists()
+    assert f"result: got '{output}'; expected theory and ensemble with observables in common" in result.stderr
+
+
+def test_halves_without_anything_in_common_are_shown(tmp_path: Path) -> None:
+    """As with `kernels: false` and `predictions: last`."""
+    whole = tree()
+    names = [name for name in whole["ensemble"].data_vars if str(name).startswith(("loss", "members", "diverged"))]
+    whole["ensemble"] = xr.DataTree(whole["ensemble"].to_dataset()[names])
+    assert not fwdmft.agreement(whole).data_vars
+    assert call("show", write_result(whole, tmp_path / "result.nc")).exit_code == 0
+
+
+def test_networks_that_diverged_are_told(tmp_path: Path) -> None:
+    networks = [replace(one, diverged=3 * (one.width == 64)) for one in ensemble()]
+    shown = call("show", write_result(tree(networks=networks), tmp_path / "result.nc")).stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith("Warning"))
+    count = networks[0].members
+    assert line.startswith(f"Warning: 3 of {count} networks of width 64 diverged and are left out of all averages")
+    assert f"{count} networks, 3 diverged" in shown
+
+
+def test_errors_of_plugins_name_them(file: Path, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "torn-dist", {"torn": "import sys\n\ndef load(*_, **__):\n    sys.exit(0)\n"})
+    (plugin,) = [point.load() for point in entry_points(group="fwdmft") if point.name == "torn"]
+    engine(plugin.load)
+    result = call("run", file, "-o", tmp_path / "result.nc")
+    assert result.exit_code == 1
+    assert result.stderr.strip().startswith("plugin 'torn' (torn-dist 1.0) failed: unexpected SystemExit: 0")
+
+
+def command(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "fwdmft", *map(str, words)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_output_in_ascii(tmp_path: Path) -> None:
+    output = write_result(tree(), tmp_path / "result.nc")
+    done = command("show", output, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii() and " +- 0." in done.stdout and "?" not in done.stdout
+
+
+def test_warnings_look_like_messages() -> None:
+    code = (
+        "import warnings; from fwdmft.console import prepare_streams; from fwdmft.errors import FwdmftWarning; "
+        "prepare_streams(); warnings.warn('odd', FwdmftWarning)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == "warning: odd\n"
+
+
+def test_the_second_run_compiles_nothing(tmp_path: Path) -> None:
+    file, cache = tmp_path / "experiment.yaml", tmp_path / "cache"
+    small = {"widths": [3], "members": 4, "kernels": False}
+    data = {"kind": "gaussian", "features": 2, "train": 2, "test": 1}
+    values, kept = [], []
+    for seed in (0, 1):
+        file.write_text(yaml.safe_dump(experiment(theory=None, data=data | {"seed": seed}, ensemble=small)))
+        words = "run", file, "-o", tmp_path / "result.nc"
+        done = (
+            command(*words, "--compilation-cache", cache) if seed else command(*words, FWDMFT_COMPILATION_CACHE=cache)
+        )
+        assert done.returncode == 0, done.stderr
+        values.append(fwdmft.open_result(tmp_path / "result.nc")["ensemble/loss_mean"].values)
+        kept.append({path.name for path in cache.rglob("*") if path.is_file()})
+    assert kept[0] and kept[0] == kept[1]
+    assert not np.array_equal(*values)
+
+
+def test_the_place_for_compiled_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(fwdmft.InputError, match="compilation-cache: got .*a directory that can be written to, or off"):
+        cache_directory(str(tmp_path / "file"))
+    assert cache_directory("off") is None
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "file" / name)
+    assert cache_directory(None) is None
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
+    place = cache_directory(None)
+    assert place is not None and place.is_relative_to(tmp_path / "fwdmft")
+    (place / "old").write_bytes(bytes(600))
+    os.utime(place / "old", (0, 0))
+    (place / "new").write_bytes(bytes(600))
+    monkeypatch.setattr("fwdmft.compilation_cache.LIMIT", 1000)
+    assert cache_directory(None) == place and [path.name for path in place.iterdir()] == ["new"]
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "theirs"))
+    assert cache_directory(None) == tmp_path / "theirs"
+
+
 def test_bad_experiment_exits_with_2_and_one_line_per_problem(file: Path) -> None:
     file.write_text(yaml.safe_dump(experiment(optimizer={"kind": "gradient_descent", "learning_rte": 1})))
     result = call("run", file, "-o", file.parent / "result.nc")
@@ -94,6 +220,8 @@ def test_bad_experiment_exits_with_2_and_one_line_per_problem(file: Path) -> Non
         (KeyboardInterrupt(), 130, "interrupted; no result was written"),
         (MemoryError("3 GB"), 1, "out of memory: 3 GB"),
         (RuntimeError("a bug"), 1, "unexpected RuntimeError: a bug (set FWDMFT_DEBUG=1 to see where)"),
+        (SystemExit(0), 1, "unexpected SystemExit: 0 (set FWDMFT_DEBUG=1 to see where)"),
+        (BaseException("odd"), 1, "unexpected BaseException: odd (set FWDMFT_DEBUG=1 to see where)"),
     ],
 )
 def test_failures_give_a_message_and_no_file(
@@ -191,6 +319,8 @@ def test_schema_files_are_written_and_compared(tmp_path: Path) -> None:
     parts = {"parameterization", "optimizer", "loss", "data", "theory", "ensemble", "architecture.mlp"}
     assert names >= parts | {"experiment"}
     assert call("schema", "--check", tmp_path).exit_code == 0
+    refused = call("schema", "-o", tmp_path / "loss.schema.json")
+    assert refused.exit_code == 2 and "expected a directory to write files in (File exists)" in refused.stderr
     (tmp_path / "loss.schema.json").write_text("{}")
     (tmp_path / "data.schema.json").unlink()
     (tmp_path / "architecture.gone.schema.json").write_text("{}")
@@ -205,7 +335,7 @@ def test_schema_files_are_written_and_compared(tmp_path: Path) -> None:
 
 
 def test_version_and_usage() -> None:
-    assert call("--version").stdout == f"fwdmft {fwdmft.__version__}\n"
+    assert call("--version").stdout == command("--version").stdout == f"fwdmft {fwdmft.__version__}\n"
     assert call("run").exit_code == 2
     assert call("nonsense").exit_code == 2
 

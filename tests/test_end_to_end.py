@@ -106,6 +106,7 @@ def test_diverging_training_fails(toy: Path, tmp_path: Path) -> None:
 
 def test_jax_settings_are_left_alone(toy: Path) -> None:
     before = jax.config.jax_enable_x64
-    tree = fwdmft.run(fwdmft.load_experiment(toy))
+    with jax.debug_nans(True):  # losses over no points are NaN, which is no mistake
+        tree = fwdmft.run(fwdmft.load_experiment(toy))
     assert jax.config.jax_enable_x64 == before
     assert tree["theory"]["prediction"].dtype == np.float64

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from plugin_stand_ins import install, registry_of
 
-from fwdmft.errors import InputError
+from fwdmft.errors import FwdmftWarning, InputError
+from fwdmft.plugin_code import culprit
 from fwdmft.registry import Registry
 
 GOOD = """
@@ -146,6 +148,54 @@ def test_invalid_registered_object_is_refused(site: Path, old: str, new: str, ex
     assert expected in failure(registry, "one")
     assert registry.kinds("architecture") == ["two"]
     assert expected in refusal(registry, "one")
+
+
+def test_unknown_names_in_annotations_are_reported(site: Path) -> None:
+    source = good("one").replace('] = "one"', '] = "one"\n    size: "Sise" = 1')
+    install(site, "one-dist", {"one": source})
+    registry = registry_of(site)
+    assert "Schema to annotate its fields with names that are known (Sise is not)" in failure(registry, "one")
+    assert registry.kinds("architecture") == []
+
+
+@pytest.mark.parametrize("words", ["import sys; sys.exit(0)", "raise KeyboardInterrupt", "raise BaseException('odd')"])
+@pytest.mark.parametrize("inside", ["import", "hook"])
+def test_plugins_do_not_end_the_program(site: Path, monkeypatch: pytest.MonkeyPatch, words: str, inside: str) -> None:
+    """Where signals end the process, as in the command line, so that Ctrl-C raises nothing."""
+    monkeypatch.setattr("signal.getsignal", lambda number: None)
+    source = words if inside == "import" else good("one").replace("    return [A", f"    {words}\n    return [A")
+    install(site, "one-dist", {"one": source})
+    install(site, "two-dist", {"two": good("two")})
+    registry = registry_of(site)
+    name = words.split("(")[0].removeprefix("raise ").replace("import sys; sys.exit", "SystemExit")
+    assert failure(registry, "one").startswith(f"one-dist 1.0 failed to load: {name}")
+    assert registry.kinds("architecture") == ["two"]
+
+
+def test_the_user_can_interrupt_the_loading_of_plugins(site: Path) -> None:
+    install(site, "one-dist", {"one": "raise KeyboardInterrupt"})
+    with pytest.raises(KeyboardInterrupt):
+        registry_of(site)
+
+
+def test_a_plugin_that_is_slow_to_load_is_named(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fwdmft.plugin_code.PATIENCE", 0.05)
+    install(site, "one-dist", {"one": "import time; time.sleep(0.5)\n" + good("one")})
+    with pytest.warns(FwdmftWarning, match=r"plugin 'one' \(one-dist 1.0\) has been loading for 0.05 seconds"):
+        assert registry_of(site).kinds("architecture") == ["one"]
+
+
+def test_errors_that_come_through_a_plugin_name_it(site: Path) -> None:
+    install(site, "one-dist", {"one": "def fails(call):\n    call()\n"})
+    (plugin,) = [point.load() for point in entry_points(group="fwdmft") if point.name == "one"]
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    for call, expected in ((lambda: plugin.fails(broken), "plugin 'one' (one-dist 1.0)"), (broken, None)):
+        with pytest.raises(ZeroDivisionError) as error:
+            call()
+        assert culprit(error.value) == expected
 
 
 def test_abstract_schema_is_refused(site: Path) -> None:

@@ -25,31 +25,26 @@ from typer.testing import CliRunner, Result
 
 import fwdmft
 from fwdmft.cli import app
-from fwdmft.sweeping import run as running
+from fwdmft.results.describe import SCHEMA_VERSION
+from fwdmft.sweeping.process import Job, Processes, write_point
 
 # --- computing ---
 
 
-class InThisProcess(ThreadPoolExecutor):
+_TURN = Lock()
+
+
+def _in_this_process(_: Processes, job: Job) -> str | None:
     """What computes points in the tests, in place of new processes. The netCDF library takes one thread at a time."""
-
-    turn = Lock()
-
-    def __init__(self, workers: int, **_: Any) -> None:
-        super().__init__(workers)
-
-    def submit(self, job: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
-        def in_turn() -> Any:
-            with self.turn:
-                return job(*arguments, **named)
-
-        return super().submit(in_turn)
+    with _TURN:
+        return write_point(job)
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
     """Put a function of the experiment in the place of the computation."""
-    monkeypatch.setattr(running, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(Processes, "compute", _in_this_process)
+    monkeypatch.setattr("fwdmft.compilation_cache.use_cache", lambda directory: None)
     return lambda function: monkeypatch.setitem(vars(fwdmft), "run", lambda one, force: function(one))
 
 
@@ -62,7 +57,12 @@ def stand_in(one: Any) -> xr.DataTree:
         {"time": np.arange(steps), "split": ["train", "test"], "point_split": ("point", ["train"] * n)},
     )
     found = xr.Dataset({"neurons": 7, "device": "cpu"})
-    attrs = {"experiment": one.model_dump_json(), "creation_library": "fwdmft", "title": one.name}
+    attrs = {
+        "experiment": one.model_dump_json(),
+        "creation_library": "fwdmft",
+        "schema_version": SCHEMA_VERSION,
+        "title": one.name,
+    }
     root = xr.Dataset(attrs=attrs)
     return xr.DataTree.from_dict({"/": root, "data": xr.Dataset(), "theory": theory, "diagnostics": found})
 
@@ -98,7 +98,7 @@ def test_results_of_another_experiment_are_refused(engine: Any, tmp_path: Path) 
         fwdmft.run_sweep(changed, tmp_path)
     assert (tmp_path / "sweep.json").read_bytes() == before and not (tmp_path / "gamma0=3.nc").exists()
     (tmp_path / "gamma0=3.nc").write_text("not a result")
-    with pytest.raises(fwdmft.InputError, match="a result written by fwdmft under this name"):
+    with pytest.raises(fwdmft.InputError, match="a new name, or a result to replace"):
         fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [3]})), tmp_path)
 
 
@@ -120,30 +120,78 @@ def test_bad_places_and_jobs_are_refused(engine: Any, tmp_path: Path) -> None:
         fwdmft.run_sweep(grid, tmp_path, jobs=0)
 
 
-def test_a_process_that_dies_is_a_failed_point(tmp_path: Path) -> None:
-    assert "perhaps for lack of memory" in (running.in_own_process(_die, str(tmp_path)) or "")
+JOB = Job({"name": "no experiment"}, "", "", False, None, 1)
 
 
-def _die() -> str:
-    os._exit(9)
+def test_places_that_cannot_hold_a_result_are_refused(engine: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gamma0=1.nc")
+    with pytest.raises(fwdmft.InputError, match="gamma0=1.nc'; expected the name of a file, but this is a pipe"):
+        fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [1]})), tmp_path)
 
 
-def test_points_end_with_the_sweep(tmp_path: Path) -> None:
+def test_a_process_that_dies_is_a_failed_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Processes().compute(JOB) or "").startswith("architecture: got nothing")
+    for command, words in (
+        ("import os; os._exit(9)", "ended without a word (exit code 9)"),
+        ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL, perhaps for lack of memory"),
+    ):
+        monkeypatch.setattr("fwdmft.sweeping.process._COMMAND", command)
+        assert words in (Processes().compute(JOB) or "")
+
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+from fwdmft import files
+from fwdmft.sweeping import process
+
+def write_point(job):
+    with files.replacing(Path(job.path)):
+        Path(job.path + ".process").write_text(str(os.getpid()))
+        time.sleep(600)
+
+process.write_point = write_point
+process.answer()
+"""
+SWEEP = """
+import sys
+from fwdmft.sweeping import process
+process._COMMAND = sys.argv[1]
+process.Processes().compute(process.Job({}, "", sys.argv[2], False, None, 1))
+"""
+
+
+def test_points_end_with_the_sweep_and_leave_no_half_files(tmp_path: Path) -> None:
     """Even if that is killed without a chance to tell them."""
-    told = tmp_path / "process"
-    call = f"running.in_own_process(partial(test_sweep._wait, {str(told)!r}), {str(tmp_path)!r})"
-    words = "from functools import partial; from fwdmft.sweeping import run as running; import test_sweep; "
-    sweep = subprocess.Popen([sys.executable, "-c", words + call], cwd=Path(__file__).parent)
+    told = tmp_path / "result.nc.process"
+    sweep = subprocess.Popen([sys.executable, "-c", SWEEP, SLOW, str(tmp_path / "result.nc")])
     within(60, lambda: told.exists() and told.read_text() != "")
+    assert any(path.suffix == ".part" for path in tmp_path.iterdir())
     sweep.kill()
     sweep.wait()
     within(60, lambda: not psutil.pid_exists(int(told.read_text())))
+    assert list(tmp_path.iterdir()) == [told]
 
 
-def _wait(told: str) -> str:
-    Path(told).write_text(str(os.getpid()))
-    time.sleep(600)
-    return ""
+def test_a_sweep_that_is_given_up_ends_its_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fwdmft.sweeping.process._COMMAND", SLOW)
+    told, under_way = tmp_path / "result.nc.process", Processes()
+    with ThreadPoolExecutor(1) as pool:
+        point = pool.submit(under_way.compute, replace(JOB, path=str(tmp_path / "result.nc")))
+        within(60, told.exists)
+        under_way.end()
+        assert point.result(2) == "its process ended without a word (exit code 143)"
+    assert list(tmp_path.iterdir()) == [told]
+    assert under_way.compute(JOB) == "the sweep was ended"
+
+
+def test_jobs_share_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr("fwdmft.sweeping.run.processors", lambda: 8)
+    monkeypatch.setattr(Processes, "compute", lambda _, job: seen.append(job.processors))
+    for jobs in (1, 2, 100):
+        fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [1, 2, 3]})), tmp_path, jobs)
+    assert seen == [8] * 3 + [4] * 3 + [2] * 3
 
 
 def within(seconds: float, happened: Callable[[], bool]) -> None:
@@ -164,6 +212,7 @@ def test_points_are_computed_in_processes_of_their_own(tmp_path: Path) -> None:
     assert outcome.failed["kind=neural_tangent"].startswith("optimizer.weight_decay: got 0.1; expected 0 in the lazy")
     assert fwdmft.open_result(tmp_path / "kind=mean_field.nc")["ensemble/members"].item() == 4
     assert not (tmp_path / "kind=neural_tangent.nc").exists()
+    assert {path.suffix for path in tmp_path.iterdir()} == {".nc", ".json"}
 
 
 # --- the combined tree ---
@@ -237,6 +286,46 @@ def test_variables_of_different_dimensions_are_left_out_and_named(engine: Any, t
     assert data.attrs["left_out"] == ["x"] and list(data.data_vars) == ["y"]
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "3",
+        '{"name": "a"}',
+        {"axes": 3},
+        {"axes": [3]},
+        {"axes": [{"a": 3}]},
+        {"axes": [{"a": [{}]}]},
+        {"axes": [{}]},
+        {"axes": [{"a": []}]},
+        {"axes": [{"a": [1, 2], "b": [1]}]},
+        {"files": "a.nc"},
+        {"files": [3]},
+        {"files": ["a.nc", "b.nc"]},
+        {"files": ["../a.nc"]},
+        {"name": 3},
+    ],
+)
+def test_records_of_another_form_are_refused(tmp_path: Path, record: Any) -> None:
+    whole = {"name": "", "description": "", "axes": [{"a": [1]}], "files": ["a.nc"]}
+    (tmp_path / "sweep.json").write_text(record if isinstance(record, str) else json.dumps(whole | record))
+    with pytest.raises(fwdmft.InputError, match="sweep: got .*a directory written by `fwdmft sweep`"):
+        fwdmft.open_sweep(tmp_path)
+
+
+def test_damaged_results_are_refused(engine: Any, tmp_path: Path) -> None:
+    engine(stand_in)
+    grid = fwdmft.load_sweep(sweep(over={GAMMA0: [1, 2]}))
+    fwdmft.run_sweep(grid, tmp_path)
+    path = tmp_path / "gamma0=2.nc"
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    for use in (lambda: fwdmft.open_sweep(tmp_path), lambda: fwdmft.run_sweep(grid, tmp_path)):
+        with pytest.raises(fwdmft.InputError, match="gamma0=2.nc'; expected the file as fwdmft wrote it"):
+            use()
+
+
 def test_places_that_are_no_sweep(tmp_path: Path) -> None:
     with pytest.raises(fwdmft.InputError, match="sweep: got .*a directory written by `fwdmft sweep`"):
         fwdmft.open_sweep(tmp_path)
@@ -301,16 +390,6 @@ def test_the_command(engine: Any, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(sweep(over={TRAIN: [0, 4]})))
     result = call("sweep", file, "-o", out)
     assert result.exit_code == 2 and result.stderr.strip().startswith("point train=0: data.train: got 0; expected")
-
-
-def test_interrupting_keeps_what_is_finished(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep()))
-    monkeypatch.setitem(vars(fwdmft), "run_sweep", interrupt)
-    result = call("sweep", tmp_path / "sweep.yaml", "-o", tmp_path)
-    assert result.exit_code == 130 and "finished points are kept" in result.stderr
 
 
 def test_sweeps_are_validated(tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ def diverging(share: float) -> Task:
 
 
 def test_diverged_members_are_counted_and_left_out(ten: WidthStatistics) -> None:
-    found = train_ensemble(diverging(0.5), WIDTH, 10, 0, np.arange(4), 64)
+    with pytest.warns(fwdmft.errors.FwdmftWarning, match=r"\d of 10 networks of width 6 diverged and are left out"):
+        found = train_ensemble(diverging(0.5), WIDTH, 10, 0, np.arange(4), 64, diverged_share=0.7)
     healthy = [any(np.allclose(f, kept) for kept in found.sample_prediction) for f in ten.sample_prediction]
     assert 0 < found.diverged < 8 and found.members == 10
     assert healthy.count(True) == len(found.sample_prediction) == 10 - found.diverged
@@ -114,9 +115,17 @@ def test_diverged_members_are_counted_and_left_out(ten: WidthStatistics) -> None
     np.testing.assert_allclose(found.variance["prediction"], ten.sample_prediction[healthy].var(axis=0, ddof=1))
 
 
-def test_divergence_of_nearly_all_members_is_an_error() -> None:
-    with pytest.raises(fwdmft.ComputationError, match="4 of 4 networks of width 6 diverged"):
-        train_ensemble(diverging(1.0), WIDTH, 4, 0, np.arange(4), 0)
+def test_divergence_of_more_than_the_stated_share_is_an_error() -> None:
+    words = r"diverged; expected at most a share of 0.1 \(ensemble.diverged_share\)"
+    with pytest.raises(fwdmft.ComputationError, match=words):
+        train_ensemble(diverging(0.5), WIDTH, 10, 0, np.arange(4), 0, diverged_share=0.1)
+    with pytest.raises(fwdmft.ComputationError, match="of the first 2 networks of width 6 diverged"):
+        train_ensemble(diverging(1.0), WIDTH, 4, 0, np.arange(4), 0, diverged_share=0.1)
+
+
+def test_of_networks_that_diverge_two_must_remain() -> None:
+    with pytest.raises(fwdmft.ComputationError, match="4 of 4 networks .* and two that do not"):
+        train_ensemble(diverging(1.0), WIDTH, 4, 0, np.arange(4), 0, diverged_share=1.0)
 
 
 class ByHand:
@@ -239,7 +248,7 @@ def test_losses_of_training_and_test_points() -> None:
     described = task()
     model = described.build(WIDTH, jax.random.key(0))
     f = np.asarray(jax.vmap(model)(jnp.asarray(X)))
-    seen = measure(described, WIDTH, model, jnp.asarray(X), jnp.asarray(f))
+    seen = measure(described, WIDTH, model, jnp.asarray(X), jnp.asarray(described.y), jnp.asarray(f))
     expected = [((f - Y)[chosen] ** 2).sum() / 2 for chosen in (TRAIN, ~TRAIN)]
     np.testing.assert_allclose(seen["loss"], expected, rtol=1e-12)
     without_test = split_losses(SquaredError(), jnp.asarray(f), Y, np.ones(4, bool))

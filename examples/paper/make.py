@@ -17,7 +17,7 @@ import agreement_table
 from entry import HERE, Results
 
 import fwdmft
-from fwdmft.cli import live_progress
+from fwdmft.console import live_progress
 from fwdmft.errors import ComputationError, FwdmftError
 from fwdmft.results.write import write_result
 from fwdmft.spec.experiment import Experiment

@@ -1,6 +1,7 @@
 """Ensembles of finite networks: members in chunks that fit in memory, statistics streamed."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -10,12 +11,12 @@ import numpy as np
 from jaxtyping import Array
 
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.errors import ComputationError
+from fwdmft.errors import ComputationError, FwdmftWarning
 from fwdmft.in_order import PROCESSORS, in_order
 from fwdmft.jackknife import Jackknifed
 from fwdmft.networks.tally import GROUPS, Tally
 from fwdmft.networks.task_statistics import grouped, task_statistics
-from fwdmft.networks.training import EVALUATED, Task, trainer
+from fwdmft.networks.training import EVALUATED, Task, compiled_trainer
 
 MEMORY = 1 << 30
 """Bytes that the members under way may take together, about."""
@@ -58,12 +59,15 @@ def train_ensemble(
     samples: int,
     progress: Callable[[int], None] = lambda done: None,
     checkpoint: Checkpoint | None = None,
+    diverged_share: float = 0.0,
 ) -> WidthStatistics:
     """Train `members` networks of one width and summarise them.
 
     Member m's weights depend on (seed, width, m) alone, not on the number of members or the size of chunks.
     With a checkpoint, members that it already has are not trained again, and the statistics are those of an
-    uninterrupted run to the last bit. Raises ComputationError when fewer than two members stay finite.
+    uninterrupted run to the last bit. Members that diverge are left out, with a warning: what remains is no random
+    choice, so ComputationError is raised, at once, when they are more than `diverged_share` of all, or fewer than two
+    stay finite.
     """
     stored = None if checkpoint is None else checkpoint.load(f"width-{width}")
     tally = Tally(chunk_size(task, width, members), members, samples) if stored is None else Tally.of(stored)
@@ -73,13 +77,24 @@ def train_ensemble(
         tally.seconds = time.perf_counter() - start
         if checkpoint is not None:
             checkpoint.offer(f"width-{width}", tally.arrays)
+        _check_diverged(tally, width, diverged_share)
         progress(tally.done)
-    if members - tally.diverged < 2:
-        raise ComputationError(
-            f"{tally.diverged} of {members} networks of width {width} diverged; expected training that converges: "
-            "lower optimizer.learning_rate"
-        )
+    if tally.diverged:
+        warnings.warn(f"{_diverged(tally, width)} and are left out of all averages", FwdmftWarning, stacklevel=2)
     return _statistics(task, tally, width, times)
+
+
+def _check_diverged(tally: Tally, width: int, share: float) -> None:
+    if tally.diverged > share * tally.members or tally.diverged > tally.members - 2:
+        raise ComputationError(
+            f"{_diverged(tally, width)}; expected at most a share of {share:g} (ensemble.diverged_share), and two that "
+            "do not: averages over the others would be biased. Lower optimizer.learning_rate"
+        )
+
+
+def _diverged(tally: Tally, width: int) -> str:
+    first = "" if tally.done == tally.members else "the first "
+    return f"{tally.diverged} of {first}{tally.done} networks of width {width} diverged"
 
 
 def _statistics(task: Task, tally: Tally, width: int, times: np.ndarray) -> WidthStatistics:
@@ -109,7 +124,7 @@ def _chunks(task: Task, width: int, members: int, seed: int, tally: Tally) -> It
     root = jax.random.fold_in(jax.random.key(seed), width)
     # The last chunk is filled up with members that are not counted, to reuse the compiled program.
     chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + tally.chunk)) for i in starts]
-    compiled = trainer(task, width).lower(chunks[0]).compile()
+    compiled = compiled_trainer(task, width, chunks[0])
 
     def observables(keys: Array) -> dict[str, np.ndarray]:
         return {name: np.asarray(a) for name, a in compiled(keys).items()}

@@ -8,7 +8,7 @@ but the schedule and the loss function.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -73,14 +73,59 @@ class Task:
         return trained[np.arange(count) * len(trained) // count]
 
 
-def trainer(task: Task, width: int) -> jax.stages.Wrapped:
-    """Jitted function from keys (member,) to observables (member, time, ...) of networks of this width.
+class Numbers(NamedTuple):
+    """The numbers in a task. Compiled programs take them as arguments, so that one serves all tasks of a shape.
+
+    x, y: points that are observed. stream: (x, y) of the points that are trained on, None if they are among those.
+    rates: learning rate of each step. batches: positions among the points that are trained on, for each step, or None
+    for all.
+    """
+
+    x: Array
+    y: Array
+    stream: tuple[Array, Array] | None
+    rates: Array
+    batches: Array | None
+
+    @classmethod
+    def of(cls, task: Task) -> "Numbers":
+        def rounded(a: np.ndarray) -> Array:
+            return jnp.asarray(a, task.dtype)
+
+        plan = task.plan
+        stream = None if plan.stream is None else (rounded(plan.stream.x), rounded(plan.stream.y))
+        batches = None if plan.batches is None else jnp.asarray(plan.batches)
+        return cls(rounded(task.x), rounded(task.y), stream, rounded(plan.learning_rates), batches)
+
+
+Trainer = Callable[[Array], dict[str, Array]]
+"""From keys (member,) to observables (member, time, ...)."""
+
+
+def trainer(task: Task, width: int) -> Trainer:
+    """Training of networks of this width, compiled when it is first called."""
+    return partial(_program(task, width), Numbers.of(task))
+
+
+def compiled_trainer(task: Task, width: int, keys: Array) -> Trainer:
+    """The same for so many keys at a time, compiled at once."""
+    numbers = Numbers.of(task)
+    return partial(_program(task, width).lower(numbers, keys).compile(), numbers)
+
+
+def _program(task: Task, width: int) -> jax.stages.Wrapped:
+    """Jitted function from numbers and keys (member,) to observables (member, time, ...) of networks of this width.
 
     Small networks are trained side by side; large ones one after the other, whose matrix products are then those of
     one network (up to twice as fast on a processor as products with a member axis).
     """
-    train = partial(_train_member, task, width)
-    return jax.jit(jax.vmap(train) if activity(task, width) < LARGE else partial(jax.lax.map, train))
+    side_by_side = activity(task, width) < LARGE
+
+    def train_members(numbers: Numbers, keys: Array) -> dict[str, Array]:
+        train = partial(_train_member, task, width, numbers)
+        return jax.vmap(train)(keys) if side_by_side else jax.lax.map(train, keys)
+
+    return jax.jit(train_members)
 
 
 def activity(task: Task, width: int) -> int:
@@ -91,23 +136,23 @@ def activity(task: Task, width: int) -> int:
     return trained * sum(a.size for a in jax.tree.leaves(shifts))
 
 
-def _train_member(task: Task, width: int, key: Array) -> dict[str, Array]:
+def _train_member(task: Task, width: int, numbers: Numbers, key: Array) -> dict[str, Array]:
     model = _cast(task.build(width, key), task.dtype)
-    passes = [(rung.coefficient, _one_pass(task, width, model, rung.substeps)) for rung in task.plan.ladder]
+    passes = [(rung.coefficient, _one_pass(task, width, numbers, model, rung.substeps)) for rung in task.plan.ladder]
     if len(passes) == 1:
         return passes[0][1]
     combined = {name: sum((c * seen[name] for c, seen in passes), jnp.zeros(())) for name in passes[0][1]}
-    return combined | metrics(task, combined)
+    return combined | metrics(task, numbers.y, combined)
 
 
 def _cast(model: Network, dtype: Any) -> Network:
     return jax.tree.map(lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, model)
 
 
-def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str, Array]:
-    x, y = jnp.asarray(task.x, task.dtype), jnp.asarray(task.y, task.dtype)
-    training, stream = np.flatnonzero(task.train), task.plan.stream
-    x_train, y_train = (x[training], y[training]) if stream is None else (jnp.asarray(a, task.dtype) for a in stream)
+def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps: int) -> dict[str, Array]:
+    x, y, stream, rates, batches = numbers
+    training = np.flatnonzero(task.train)
+    x_train, y_train = (x[training], y[training]) if stream is None else stream
     initial, static = eqx.partition(model, model.trained())
     gamma0 = task.gamma0(width)
     momentum, decay = task.plan.momentum, task.plan.weight_decay
@@ -129,9 +174,6 @@ def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str
         )
         return jax.tree.map(lambda theta, v: theta + (rate / substeps) * v, parameters, velocity), velocity
 
-    rates = jnp.asarray(task.plan.learning_rates, task.dtype)
-    batches = None if task.plan.batches is None else jnp.asarray(task.plan.batches)
-
     def step(t: Array, carry: tuple) -> tuple:
         batch = slice(None) if batches is None else batches[t]
         if substeps == 1:
@@ -144,7 +186,7 @@ def _one_pass(task: Task, width: int, model: Network, substeps: int) -> dict[str
         if task.center:
             # Rounding would decide the class of every point before training.
             f = jnp.where(span[0] == 0, 0.0, f)
-        seen = measure(task, width, network, x, f)
+        seen = measure(task, width, network, x, y, f)
         if task.final_only:
             del seen["prediction"]
         return jax.lax.fori_loop(span[0], span[1], step, carry), seen
@@ -162,17 +204,22 @@ def evaluate(model: Network, x: Float[Array, "point ..."]) -> Float[Array, "poin
 
 
 def measure(
-    task: Task, width: int, model: Network, x: Float[Array, "point ..."], f: Float[Array, "point output"]
+    task: Task,
+    width: int,
+    model: Network,
+    x: Float[Array, "point ..."],
+    y: Float[Array, "point output"],
+    f: Float[Array, "point output"],
 ) -> dict[str, Array]:
-    """Prediction f (point, output), metrics and, if asked for, the empirical kernels of one network."""
+    """Prediction f (point, output) of targets y, metrics and, if asked for, the empirical kernels of one network."""
     seen = {"prediction": f}
     if task.kernels:
         seen |= empirical_kernels(model, x[task.kernel_at], task.gamma0(width), width)
-    return seen | metrics(task, seen)
+    return seen | metrics(task, y, seen)
 
 
-def metrics(task: Task, seen: dict[str, Array]) -> dict[str, Array]:
-    """Small numbers that follow from predictions (..., point, output) and kernels of one network.
+def metrics(task: Task, y: Float[Array, "point output"], seen: dict[str, Array]) -> dict[str, Array]:
+    """Small numbers that follow from targets, predictions (..., point, output) and kernels of one network.
 
     loss, accuracy (of targets that are classes), and mean_square of the prediction: (..., split), NaN for a set
     without points. member_feature_alignment with the targets over the training points: (..., layer).
@@ -180,25 +227,25 @@ def metrics(task: Task, seen: dict[str, Array]) -> dict[str, Array]:
     found: dict[str, Array] = {}
     if "prediction" in seen:
         f = seen["prediction"]
-        found["loss"] = split_losses(task.loss, f, task.y, task.train)
-        found["mean_square"] = by_split(lambda f, y: jnp.mean(f**2, axis=(-2, -1)), f, task.y, task.train)
+        found["loss"] = split_losses(task.loss, f, y, task.train)
+        found["mean_square"] = by_split(lambda f, y: jnp.mean(f**2, axis=(-2, -1)), f, y, task.train)
         if are_classes(task.y):
-            found["accuracy"] = by_split(accuracy, f, task.y, task.train)
+            found["accuracy"] = by_split(accuracy, f, y, task.train)
     if "feature_kernel" in seen and np.any(task.train):
         chosen = np.flatnonzero(task.train[task.kernel_at])
         kernel = seen["feature_kernel"][..., chosen, :][..., chosen]
-        found["member_feature_alignment"] = _alignment(kernel, task.y[task.kernel_at][chosen])
+        found["member_feature_alignment"] = _alignment(kernel, y[task.kernel_at][chosen])
     return found
 
 
-def _alignment(kernel: Array, y: np.ndarray) -> Array:
+def _alignment(kernel: Array, y: Array) -> Array:
     """As `fwdmft.results.derived.alignment`; 0 for a kernel or targets that vanish."""
-    size = np.sum(y**2) * jnp.sqrt(jnp.sum(kernel**2, axis=(-2, -1)))
-    return jnp.einsum("ic,...ij,jc->...", y.astype(kernel.dtype), kernel, y.astype(kernel.dtype)) / (size + (size == 0))
+    size = jnp.sum(y**2) * jnp.sqrt(jnp.sum(kernel**2, axis=(-2, -1)))
+    return jnp.einsum("ic,...ij,jc->...", y, kernel, y) / (size + (size == 0))
 
 
 def by_split(
-    function: Callable[[Array, Any], Array], f: Float[Array, "*time point output"], y: np.ndarray, train: np.ndarray
+    function: Callable[[Array, Any], Array], f: Float[Array, "*time point output"], y: Any, train: np.ndarray
 ) -> Float[Array, "*time split"]:
     """function(f, y) of training and of test points; NaN for a set without points."""
     splits = [np.flatnonzero(train), np.flatnonzero(~train)]
@@ -208,7 +255,7 @@ def by_split(
 
 
 def split_losses(
-    loss: LossSpec, f: Float[Array, "*time point output"], y: np.ndarray, train: np.ndarray
+    loss: LossSpec, f: Float[Array, "*time point output"], y: Any, train: np.ndarray
 ) -> Float[Array, "*time split"]:
     """Losses of training and test points; NaN for a set without points."""
     return by_split(partial(losses.total, loss), f, y, train)

@@ -15,6 +15,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from fwdmft.errors import InputError
+from fwdmft.files import replacing
 from fwdmft.plotting.alignment import alignment_figure
 from fwdmft.plotting.bias import bias_figure
 from fwdmft.plotting.collapse import collapse_figure
@@ -93,7 +94,9 @@ def _directory(directory: str | os.PathLike[str]) -> Path:
 
 def _save(figure: Figure, path: Path) -> Path:
     try:
-        figure.savefig(path, metadata={"Software": None})  # no version stamp: equal results give equal files
+        with replacing(path) as scratch:
+            # No version stamp: equal results give equal files.
+            figure.savefig(scratch, format="png", metadata={"Software": None})
     except OSError as problem:
         raise InputError("output", str(path), f"a writable file ({problem.strerror})") from problem
     return path

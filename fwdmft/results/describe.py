@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "2.0"
 CONVENTIONS = f"CF-1.11, fwdmft-{SCHEMA_VERSION}"
 SOURCE = (
     "B. Bordelon and C. Pehlevan, Dynamics of Finite Width Kernel and Prediction Fluctuations in Mean Field "

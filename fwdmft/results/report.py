@@ -17,11 +17,21 @@ from fwdmft.results.scores import agreement, agreement_rows
 
 def summary_table(tree: xr.DataTree, full: bool = False) -> RenderableType:
     """The final losses and the agreement of theory and ensemble, for a rich console; full: all its measures."""
-    parts: list[RenderableType] = [loss_table(tree), *_theory_lines(tree)]
+    parts: list[RenderableType] = [loss_table(tree), *_diverged_lines(tree), *_theory_lines(tree)]
     numbers = agreement(tree)
     if numbers.data_vars:
         parts += [agreement_table(numbers, full), Text(READING, style="dim")]
     return Group(*parts)
+
+
+def _diverged_lines(tree: xr.DataTree) -> Iterator[Text]:
+    """Which widths have networks that diverged."""
+    ensemble = group(tree, "ensemble")
+    for width in [] if ensemble is None else ensemble.width.values.tolist():
+        one = ensemble.sel(width=width)  # type: ignore[union-attr]
+        if one["diverged_members"].item():
+            words = f"{one['diverged_members'].item()} of {one['members'].item()} networks of width {width}"
+            yield Text(f"Warning: {words} diverged and are left out of all averages, which biases them.", "bold red")
 
 
 def _theory_lines(tree: xr.DataTree) -> Iterator[Text]:

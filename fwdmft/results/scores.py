@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fwdmft.errors import InputError
+from fwdmft import files
 from fwdmft.results import comparison
 from fwdmft.results.comparison import Residual
 from fwdmft.results.describe import attributes
@@ -60,14 +60,14 @@ def agreement(tree: xr.DataTree) -> xr.Dataset:
     entries is 0 and the rest NaN.
 
     The tree of a sweep gives the same for each point, with the dimensions of the sweep in front. The result has no
-    variables when theory or ensemble is missing.
+    variables when theory or ensemble is missing, or they have nothing in common.
     """
     groups = {
         name: child.to_dataset().drop_dims(_NOT_COMPARED, errors="ignore")
         for name, child in tree.children.items()
         if name in ("theory", "ensemble")
     }
-    if len(groups) < 2:
+    if len(groups) < 2 or not comparison.common_observables(**groups):
         return xr.Dataset()
     return _over_sweep(groups, list(np.atleast_1d(tree.attrs.get("sweep_dimensions", []))))
 
@@ -184,18 +184,25 @@ def _rows_of_point(point: xr.Dataset) -> Iterator[dict[str, Any]]:
                     yield {"quantity": quantity, "width": width, "observable": name, **cells}
 
 
+def check_table(path: str | os.PathLike[str]) -> Path:
+    """The path a table will be written to. Raises InputError("output", ...) as `fwdmft.files.check_output` does."""
+    return files.check_output(path, "a table of the agreement", _is_table)
+
+
+def _is_table(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return b"quantity,width,observable,entries," in file.readline(10_000)
+
+
 def write_agreement(numbers: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     """The rows of `agreement_rows` as .csv. Raises InputError("output", ...) where it cannot be written."""
-    rows = list(agreement_rows(numbers))
+    target, rows = check_table(path), list(agreement_rows(numbers))
     head = list(rows[0]) if rows else ["quantity", "width", "observable", *MEASURES]
-    try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, head)
-            table.writeheader()
-            table.writerows(rows)
-    except OSError as problem:
-        raise InputError("output", str(path), f"a file that can be written ({problem.strerror})") from None
-    return Path(path)
+    with files.replacing(target) as scratch, open(scratch, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, head)
+        table.writeheader()
+        table.writerows(rows)
+    return target
 
 
 def pooled(numbers: xr.Dataset, quantity: str) -> tuple[float, float]:

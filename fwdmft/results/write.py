@@ -1,90 +1,116 @@
-"""Write a result so that its path never holds half a file, and read one back."""
+"""Write a result so that its path never holds half a file, and read one back, damage excluded."""
 
 from __future__ import annotations
 
 import os
-import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import xarray as xr
 
-from fwdmft.errors import InputError
+from fwdmft import files
+from fwdmft.errors import InputError, WritingError
+from fwdmft.results.checksums import Damaged, sealed, verified
+from fwdmft.results.describe import SCHEMA_VERSION
 from fwdmft.results.split_index import with_split_index
+from fwdmft.seals import broken, has_seal, seal
 
-_COMPRESS_FROM = 512  # values; below this a compressed chunk is larger than the plain array
-_COMPRESSION = {"zlib": True, "complevel": 1}
+_LARGE = 512  # values; below this a compressed chunk is larger than the plain array
+_ENCODING = {"zlib": True, "complevel": 1, "fletcher32": True}
 
 
 def write_result(tree: xr.DataTree, path: str | os.PathLike[str]) -> Path:
-    """Write `tree` as netCDF4 to a temporary file beside `path`, then rename it onto `path`.
+    """Write `tree` as netCDF4, with checksums, to a temporary file beside `path`, then rename it onto `path`.
 
-    An older file at `path` stays as it was until the new one is complete. Returns the path written.
-    Raises InputError("output", ...) when the place cannot be written to.
+    An older result at `path` stays as it was until the new one is complete. Returns the path written.
+    Raises InputError("output", ...) when the place cannot be written to, WritingError when writing fails.
     """
     target = check_output(path)
-    scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        tree.to_netcdf(scratch, engine="netcdf4", encoding=_encoding(tree))
-        _flush_to_disk(scratch)
-        os.replace(scratch, target)
-    finally:
-        scratch.unlink(missing_ok=True)
+    # In a thread of its own: an exception by Ctrl-C, which comes to the main thread, would leave the locks of the
+    # netCDF library taken, for which closing the file then waits for ever. It is raised when the file is written.
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
+        try:
+            writer.submit(_write, sealed(tree), target).result()
+        except (OSError, RuntimeError) as problem:  # RuntimeError is what the netCDF library says when a disk is full
+            raise WritingError(f"the result could not be written to {target} ({problem}): is there room?") from problem
     return target
+
+
+def _write(tree: xr.DataTree, target: Path) -> None:
+    with files.replacing(target) as scratch:
+        tree.to_netcdf(scratch, engine="netcdf4", encoding=_encoding(tree))
+        seal(scratch)
 
 
 def check_output(path: str | os.PathLike[str]) -> Path:
     """The path a result will be written to (links followed), checked before a long run rather than after it.
 
-    Raises InputError("output", ...) if its directory is missing or read-only, or if the path is a directory.
+    Raises InputError("output", ...) if nothing can be written there, or what is there is not a result.
     """
-    target = Path(path).resolve()
-    if target.is_dir():
-        raise InputError("output", str(path), "the name of a file, but this is a directory")
-    if not target.parent.is_dir():
-        raise InputError("output", str(path), f"a file in an existing directory; {target.parent} does not exist")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise InputError("output", str(path), f"a file in a writable directory; {target.parent} is not writable")
-    return target
+    return files.check_output(path, "a result", _is_result)
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        if has_seal(path):
+            return True
+        with netCDF4.Dataset(path) as file:
+            return getattr(file, "creation_library", None) == "fwdmft"
+    except (OSError, ValueError):
+        return False
 
 
 def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
     """Read a result into memory and close the file, so it can be rewritten while the tree is in use.
 
-    Raises InputError("result", ...) if there is no such file, or it is not a netCDF file written by fwdmft.
+    Raises InputError("result", ...) if there is no such file, it is not a netCDF file written by fwdmft, or it does
+    not hold what was written.
     """
     source = Path(path)
     if not source.is_file():
         raise InputError("result", str(path), "an existing result file (netCDF, written by `fwdmft run`)")
-    tree = _read(source)
-    if tree.attrs.get("creation_library") != "fwdmft" or "data" not in tree.children:
-        raise InputError("result", str(path), "a result written by `fwdmft run`; this netCDF file is something else")
-    return tree
+    return opened(source, "result", lambda tree: with_split_index(tree.load()))
 
 
-def _read(source: Path) -> xr.DataTree:
+def opened(path: Path, field: str, take: Callable[[xr.DataTree], xr.DataTree]) -> xr.DataTree:
+    """What `take` takes from a result, which is then closed: the whole is compared with its checksums before.
+
+    Raises InputError, in which the file goes by `field`.
+    """
     try:
-        with xr.open_datatree(source, engine="netcdf4") as opened:
-            return with_split_index(opened.load())
-    except (OSError, ValueError) as problem:
-        raise InputError("result", str(source), "a readable netCDF file written by `fwdmft run`") from problem
+        if broken(path):
+            raise Damaged("some bytes")
+        with xr.open_datatree(path, engine="netcdf4") as file:
+            _check_version(file.attrs, field, path)
+            return take(verified(file, values=not has_seal(path)))
+    except Damaged as problem:
+        words = f"the file as fwdmft wrote it; {problem} have changed since: compute it again"
+        raise InputError(field, str(path), words) from None
+    except InputError:
+        raise
+    except Exception as problem:  # whatever the libraries make of damaged files
+        raise InputError(field, str(path), "a readable netCDF file written by `fwdmft run`") from problem
+
+
+def _check_version(attrs: Any, field: str, path: Path) -> None:
+    """Raise InputError unless these attributes of the root of a file are those of a result of this version."""
+    if attrs.get("creation_library") != "fwdmft":
+        raise InputError(field, str(path), "a result written by `fwdmft run`; this netCDF file is something else")
+    if attrs.get("schema_version") != SCHEMA_VERSION:
+        found, writer = attrs.get("schema_version"), attrs.get("creation_library_version")
+        expected = f"a result of schema_version {SCHEMA_VERSION}, which this version of fwdmft reads; this file has "
+        raise InputError(field, str(path), f"{expected}{found}, of fwdmft {writer}: compute it again")
 
 
 def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
     return {
         node.path: {
-            str(name): _COMPRESSION
+            str(name): _ENCODING
             for name, variable in node.data_vars.items()
-            if variable.dtype.kind == "f" and variable.size >= _COMPRESS_FROM
+            if variable.dtype.kind == "f" and variable.size >= _LARGE
         }
         for node in tree.subtree
     }
-
-
-def _flush_to_disk(path: Path) -> None:
-    """A rename may reach the disk before the data does unless the data is flushed first."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

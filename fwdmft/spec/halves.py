@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fwdmft.errors import InputError
-from fwdmft.spec.base import Count, PositiveReal, Seed, Spec, Whole
+from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Seed, Spec, Whole
 
 _Members = Annotated[Whole, Field(ge=2)]
 
@@ -86,6 +86,12 @@ class EnsembleSpec(Spec):
         "are always kept at every saved time.",
     )
     samples: Whole = Field(16, ge=0, description="Number of members whose predictions are kept one by one (networks).")
+    diverged_share: NonNegativeReal = Field(
+        0.01,
+        le=1,
+        description="Largest share of the networks of a width that may diverge and be left out, with a warning; more "
+        "are a failed computation, as averages over the others are biased (dimensionless).",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> EnsembleSpec:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from fwdmft.errors import InputError
+from fwdmft.files import replacing
 from fwdmft.registry import registry
 from fwdmft.spec.experiment import experiment_model
 from fwdmft.spec.halves import EnsembleSpec, TheorySpec
@@ -46,11 +48,18 @@ def as_text(schema: Mapping[str, Any]) -> str:
 
 
 def write_schemas(directory: Path) -> list[Path]:
-    """Write every schema file into a directory, which is made if it does not exist."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write every schema file into a directory, which is made if it does not exist.
+
+    Raises InputError("output", ...) if that cannot be done.
+    """
     texts = schema_texts()
-    for name, text in texts.items():
-        (directory / name).write_text(text, encoding="utf-8")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            with replacing(directory / name) as scratch:
+                scratch.write_text(text, encoding="utf-8")
+    except OSError as problem:
+        raise InputError("output", str(directory), f"a directory to write files in ({problem.strerror})") from None
     return [directory / name for name in texts]
 
 

@@ -17,8 +17,8 @@ from xarray.core.indexing import LazilyIndexedArray
 
 from fwdmft.errors import InputError
 from fwdmft.results.describe import attributes
-from fwdmft.results.files import opened
 from fwdmft.results.split_index import with_split_index
+from fwdmft.results.write import opened
 from fwdmft.sweeping.manifest import Manifest, read_manifest
 from fwdmft.sweeping.names import short_names
 from fwdmft.sweeping.stacked import Index, Part, Stacked
@@ -69,26 +69,21 @@ class _Outline:
 
 def _outline(path: Path) -> _Outline:
     """The outline of a file, which is closed again: variables are read from files of their own (see `Part`)."""
-    try:
-        with xr.open_dataset(path, engine="netcdf4") as root:
-            attrs = {str(name): value for name, value in root.attrs.items()}
-        return _Outline(attrs, {name: _without_values(path, name) for name in _group_names(path)})
-    except (OSError, ValueError):
-        raise InputError("sweep", str(path), "a readable netCDF file written by `fwdmft sweep`") from None
+    tree = opened(path, "sweep", _without_values)
+    attrs = {str(name): value for name, value in tree.attrs.items()}
+    return _Outline(attrs, {name: group.to_dataset() for name, group in tree.children.items()})
 
 
-def _group_names(path: Path) -> list[str]:
-    with opened(path) as file:
-        return list(file.groups)
+def _without_values(tree: xr.DataTree) -> xr.DataTree:
+    return tree.map_over_datasets(_group_without_values)
 
 
-def _without_values(path: Path, group: str) -> xr.Dataset:
-    with xr.open_dataset(path, group=group, engine="netcdf4") as whole:
-        empty = {
-            name: (one.dims, np.broadcast_to(np.zeros((), one.dtype), one.shape), one.attrs)
-            for name, one in whole.data_vars.items()
-        }
-        return xr.Dataset(empty, coords=whole.coords.to_dataset().load().coords)
+def _group_without_values(whole: xr.Dataset) -> xr.Dataset:
+    empty = {
+        name: (one.dims, np.broadcast_to(np.zeros((), one.dtype), one.shape), one.attrs)
+        for name, one in whole.data_vars.items()
+    }
+    return xr.Dataset(empty, coords=whole.coords.to_dataset().load().coords)
 
 
 # --- the grid ---

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from fwdmft.errors import InputError
+from fwdmft.files import replacing
 from fwdmft.spec.experiment import Experiment
 from fwdmft.sweeping.names import label
 from fwdmft.sweeping.points import Point
@@ -33,10 +35,20 @@ class Manifest:
     axes: list[dict[str, list[Scalar]]]
     files: list[str]
 
+    def __post_init__(self) -> None:
+        lengths = [{len(values) for values in axis.values()} for axis in self.axes]
+        if not all(len(each) == 1 and each != {0} for each in lengths):
+            raise ValueError("axes that are empty or whose fields differ in length")
+        if len(self.files) != math.prod(self.shape) or any(Path(file).name != file for file in self.files):
+            raise ValueError("files that are not a name for every point")
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of points along each axis."""
         return tuple(len(next(iter(axis.values()))) for axis in self.axes)
+
+
+_MANIFEST = TypeAdapter(Manifest)
 
 
 def manifest_of(sweep: Sweep, points: Sequence[Point]) -> Manifest:
@@ -63,14 +75,14 @@ def _validated(experiment: Experiment, field: str, given: Any) -> Scalar:
 
 def write_manifest(manifest: Manifest, directory: Path) -> None:
     """Replace the record in `directory` at once."""
-    scratch = directory / f".{NAME}.{secrets.token_hex(4)}.part"
-    scratch.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
-    os.replace(scratch, directory / NAME)
+    with replacing(directory / NAME) as scratch:
+        scratch.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """The record of a directory. Raises InputError("sweep", ...) if it has none."""
+    """The record of a directory. Raises InputError("sweep", ...) if it has none, or one of another form."""
     try:
-        return Manifest(**json.loads((directory / NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        text = (directory / NAME).read_text(encoding="utf-8")
+        return _MANIFEST.validate_json(text)
+    except (OSError, ValueError):
         raise InputError("sweep", directory, f"a directory written by `fwdmft sweep`, with {NAME} in it") from None

@@ -21,16 +21,19 @@ def sweep_table(tree: xr.DataTree, full: bool = False) -> RenderableType:
 
     full: below it, every measure of the agreement, point by point.
     """
-    numbers, losses = agreement(tree), _losses(tree)
+    numbers, losses, diverged = agreement(tree), _losses(tree), _diverged(tree)
     dims = list(tree.attrs["sweep_dimensions"])
     compared = bool(numbers.data_vars)
     table = Table(title=tree.attrs["title"], title_justify="left")
-    for heading in (*tree.coords, *losses, *(_HEADINGS.values() if compared else ())):
+    left_out = () if diverged is None else ("networks that diverged",)
+    for heading in (*tree.coords, *losses, *left_out, *(_HEADINGS.values() if compared else ())):
         table.add_column(str(heading), justify="right")
     for index in np.ndindex(*(tree.sizes[dim] for dim in dims)):
         here = dict(zip(dims, index, strict=True))
         cells = [str(one.isel(here, missing_dims="ignore").item()) for one in tree.coords.values()]
         cells += [_number(loss.isel(here).values) for loss in losses.values()]
+        if diverged is not None:
+            cells.append(f"{diverged.isel(here).sum().item():.0f}")
         if compared:
             cells += [_pooled(numbers.isel(here), quantity) for quantity in QUANTITIES]
         table.add_row(*cells)
@@ -38,6 +41,14 @@ def sweep_table(tree: xr.DataTree, full: bool = False) -> RenderableType:
         return table
     details = _every_point(tree, numbers) if full else []
     return Group(table, *details, Text(f"Of a point: all widths and observables together. {READING}", style="dim"))
+
+
+def _diverged(tree: xr.DataTree) -> xr.DataArray | None:
+    """Networks that diverged and are left out, or None if there are none."""
+    if "ensemble" not in tree.children:
+        return None
+    found = tree["ensemble"].to_dataset()["diverged_members"].load()
+    return found if found.sum() else None
 
 
 def _every_point(tree: xr.DataTree, numbers: xr.Dataset) -> Iterator[Table]:

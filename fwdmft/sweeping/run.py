@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from fwdmft.errors import FwdmftError, InputError
+from fwdmft.errors import InputError
+from fwdmft.files import temporary_directory
+from fwdmft.machine import processors
 from fwdmft.sweeping.manifest import manifest_of, write_manifest
 from fwdmft.sweeping.points import Point, points
+from fwdmft.sweeping.process import Job, Processes
 from fwdmft.sweeping.spec import Sweep
 
 Progress = Callable[[str, int, int], None]
@@ -41,14 +38,19 @@ class Outcome:
 
 
 def run_sweep(
-    sweep: Sweep, directory: str | Path, jobs: int = 1, progress: Progress | None = None, force: bool = False
+    sweep: Sweep,
+    directory: str | Path,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    force: bool = False,
+    compilation_cache: Path | None = None,
 ) -> Outcome:
     """Compute the points of a sweep that `directory` does not hold yet, `jobs` of them at a time.
 
     Every point is validated before the first is computed. A point whose result file is there is skipped; one that
     fails is reported in the outcome and does not stop the others. progress: called with ("points", done, total).
-    force: as in `run`. Points are computed in new processes, so a script that calls this needs the usual
-    `if __name__ == "__main__":`.
+    force: as in `run`. compilation_cache: directory for compiled programs; left out, points share one that is gone
+    afterwards. Points are computed in new processes, which share the processors.
 
     Raises InputError for a sweep or points that are not valid, and where a result file holds another experiment.
     """
@@ -62,7 +64,7 @@ def run_sweep(
     missing = [point for point, done in zip(every, there, strict=True) if not done]
     report = progress or (lambda stage, done, total: None)
     report("points", len(outcome.skipped), len(every))
-    for name, failure in _compute(missing, home, jobs, force):
+    for name, failure in _compute(missing, home, jobs, force, compilation_cache):
         if failure is None:
             outcome.computed.append(name)
         else:
@@ -88,7 +90,9 @@ def _directory(path: str | Path) -> Path:
 
 def _finished(point: Point, home: Path) -> bool:
     """Whether its result is there. Raises InputError if the file is there but holds another experiment."""
-    path = home / point.place.file
+    from fwdmft.results.write import check_output
+
+    path = check_output(home / point.place.file)
     if not path.exists():
         return False
     differences = list(_differences(_dump(point), _stored(path)))
@@ -106,11 +110,15 @@ def _stored(path: Path) -> dict[str, Any]:
     """The experiment in a result file."""
     import xarray as xr
 
+    from fwdmft.results.write import opened
+
     try:
-        with xr.open_dataset(path, engine="netcdf4") as root:
-            return dict(json.loads(root.attrs["experiment"]))
-    except (OSError, KeyError, ValueError):
-        raise InputError("output", str(path), "a result written by fwdmft under this name, or no file") from None
+        root = opened(path, "output", lambda tree: xr.DataTree(xr.Dataset(attrs=tree.attrs)))
+        return dict(json.loads(root.attrs["experiment"]))
+    except InputError as error:
+        raise InputError("output", str(path), f"{error.expected}; or no file under this name") from None
+    except (KeyError, ValueError):
+        raise InputError("output", str(path), "a result written by `fwdmft sweep`, or no file") from None
 
 
 def _differences(wanted: Any, stored: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -127,65 +135,24 @@ def _differences(wanted: Any, stored: Any, path: tuple[str, ...] = ()) -> Iterat
 # --- points to compute ---
 
 
-def _compute(missing: Sequence[Point], home: Path, jobs: int, force: bool) -> Iterator[tuple[str, str | None]]:
-    """(name, reason of failure or None) of each point, as they finish; what has not begun is given up on leaving.
+def _compute(
+    missing: Sequence[Point], home: Path, jobs: int, force: bool, cache: Path | None
+) -> Iterator[tuple[str, str | None]]:
+    """(name, reason of failure or None) of each point, as they finish; what is under way ends with the iteration.
 
     Points share what they compile: the same programs, unless a field changes shapes or functions.
     """
-    with TemporaryDirectory(ignore_cleanup_errors=True) as cache, ThreadPoolExecutor(jobs) as waiting:
+    share = max(1, processors() // max(1, min(jobs, len(missing))))
+    under_way = Processes()
+    with temporary_directory() as scratch, ThreadPoolExecutor(jobs) as waiting:
         futures: dict[Future[str | None], str] = {}
         for point in missing:
-            experiment, path = point.experiment, str(home / point.place.file)
-            job = partial(write_point, _dump(point), str(experiment.base), path, force)
-            futures[waiting.submit(in_own_process, job, cache)] = point.place.name
+            path = str(home / point.place.file)
+            job = Job(_dump(point), str(point.experiment.base), path, force, str(cache or scratch), share)
+            futures[waiting.submit(under_way.compute, job)] = point.place.name
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
             waiting.shutdown(wait=False, cancel_futures=True)
-
-
-def in_own_process(job: Callable[[], str | None], cache: str) -> str | None:
-    """What `job` returns, called in a new process; says so if that process dies.
-
-    cache: directory for compiled programs, unless the environment names one.
-    """
-    try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(cache,)) as process:
-            return process.submit(job).result()
-    except BrokenProcessPool:
-        return "its process ended without a word, perhaps for lack of memory"
-
-
-def write_point(values: dict[str, Any], base: str, path: str, force: bool) -> str | None:
-    """Compute one point and write its result. Returns why that failed, or None.
-
-    Errors are returned as text, because not every exception survives the way from one process to another.
-    """
-    import fwdmft
-    from fwdmft.results.write import write_result
-
-    try:
-        write_result(fwdmft.run(fwdmft.load_experiment(values, base=base), force=force), path)
-    except FwdmftError as error:
-        return str(error)
-    except Exception as error:
-        detail = traceback.format_exc() if os.environ.get("FWDMFT_DEBUG") else str(error)
-        return f"unexpected {type(error).__name__}: {detail}"
-    return None
-
-
-def _begin(cache: str) -> None:
-    """In a new process: share compiled programs, and leave nothing running when the sweep itself is killed."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", cache)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+            under_way.end()
