@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fwdmft.errors import InputError
-from fwdmft.spec.architecture import ActivatedArchitecture
+from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture
 from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal
 
 
@@ -19,7 +19,7 @@ class Cnn(ActivatedArchitecture):
     """
 
     kind: Literal["cnn"] = Field("cnn", description="Convolutional; the width N is the number of channels.")
-    depth: Count = Field(description="Number L of convolutional layers (layers).")
+    depth: Count = Field(le=MOST_LAYERS, description="Number L of convolutional layers (layers).")
     kernel_size: Count = Field(3, description="Height and width of the kernels, n_k = kernel_size^2 (pixels).")
     stride: Count = Field(1, description="Distance between the places where kernels are applied (pixels).")
     padding: Literal["zeros", "circular"] = Field(
