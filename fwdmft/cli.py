@@ -159,7 +159,6 @@ def validate(
     experiment: Annotated[Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON).")],
 ) -> None:
     """Check an experiment, or every point of a sweep, and its data without computing anything."""
-    from fwdmft.datasets.loading import load_points
     from fwdmft.spec.reading import read_mapping
 
     if "base" in read_mapping(experiment):
@@ -169,7 +168,9 @@ def validate(
         typer.echo(f"{experiment} is valid: {loaded_sweep.name}, {len(points_of(loaded_sweep))} points of a sweep")
         return
     loaded = fwdmft.load_experiment(experiment)
-    data = load_points(loaded)
+    from fwdmft.preparing import prepare
+
+    data = prepare(loaded).dataset
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
     typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")
 

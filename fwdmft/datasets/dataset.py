@@ -10,7 +10,6 @@ from fwdmft.datasets.standardize import Standardization
 from fwdmft.errors import InputError
 from fwdmft.spec.loss import LossSpec
 
-
 SMALLEST, LARGEST = 1e-15, 1e15
 """Bounds on the largest input, and the largest target unless all are zero."""
 
@@ -63,8 +62,6 @@ class Dataset:
         for name, array in (("data.x", self.x), ("data.y", self.y)):
             _check_finite(name, array)
             _check_size(name, array)
-        if not self.x.any():
-            raise InputError("data.x", Plain("zero everywhere"), "inputs, of which some are not zero")
         if self.n_train == 0:
             raise InputError("data.train", 0, f"at least one training point among the {len(self.x)} points")
         return self

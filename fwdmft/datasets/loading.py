@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fwdmft.blame import blaming
 from fwdmft.datasets.dataset import Dataset, check_targets
 from fwdmft.datasets.streams import check_online
 from fwdmft.errors import InputError
@@ -14,9 +15,11 @@ def load_points(experiment: Experiment) -> Dataset:
 
     Raises InputError when the data cannot be had, or does not suit the loss, the optimizer or the architecture.
     """
-    dataset = experiment.data.load(experiment.base).validate()
+    with blaming("data", experiment.data.kind, "load"):
+        dataset = experiment.data.load(experiment.base).validate()
     check_targets(experiment.loss, dataset.y)
-    experiment.optimizer.plan(dataset.n_train)
+    with blaming("optimizer", experiment.optimizer.kind, "plan"):
+        experiment.optimizer.plan(dataset.n_train)
     if experiment.optimizer.online:
         check_online(experiment, dataset)
     kind = experiment.architecture.kind

@@ -43,7 +43,10 @@ class TheorySpec(Spec):
     bias: bool = Field(True, description="Compute the bias b = lim N (E q_N - q) (leading order in 1/N).")
     seed: Seed = Field(0, description="Seed of the sample neurons and of the draws.")
     replicates: Whole = Field(
-        4, ge=2, le=1000, description="Number of independent simulations at infinite width, whose spread gives its error."
+        4,
+        ge=2,
+        le=1000,
+        description="Number of independent simulations at infinite width, whose spread gives its error.",
     )
     basis_tolerance: PositiveReal = Field(
         1e-6,
@@ -64,7 +67,9 @@ class TheorySpec(Spec):
 class EnsembleSpec(Spec):
     """Ensembles of finite networks trained with the same steps from independent random weights."""
 
-    widths: tuple[_Width, ...] = Field(min_length=1, max_length=100, description="Distinct widths N (neurons per layer).")
+    widths: tuple[_Width, ...] = Field(
+        min_length=1, max_length=100, description="Distinct widths N (neurons per layer)."
+    )
     members: _Members | tuple[_Members, ...] = Field(
         1000,
         description="Networks per width: one number for all widths, or a list with one per width (networks).",

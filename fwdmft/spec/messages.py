@@ -67,7 +67,11 @@ def _merged(path: Path, problems: list[InputError]) -> InputError:
     expected, value = " or ".join(dict.fromkeys(problem.expected for problem in problems)), problems[0].value
     if expected == "a list" and isinstance(value, str | int | float):
         expected = f"a list, such as [{shortened(value)}]"
-    return InputError(".".join(f"{item:.{LONGEST_NAME}}" if isinstance(item, str) else str(item) for item in path) or "experiment", value, expected)
+    return InputError(
+        ".".join(f"{item:.{LONGEST_NAME}}" if isinstance(item, str) else str(item) for item in path) or "experiment",
+        value,
+        expected,
+    )
 
 
 def _located(details: ErrorDetails, model: type[BaseModel], values: object) -> tuple[Path, InputError]:

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from fwdmft.errors import InputError
 from fwdmft.spec.base import Count, Real, Spec
 
-
 MOST_DEGREE = 1000
 
 _Degree = Annotated[Count, Field(le=MOST_DEGREE)]
