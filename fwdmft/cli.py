@@ -165,7 +165,10 @@ def validate(
         from fwdmft.sweeping.points import points as points_of
 
         loaded_sweep = fwdmft.load_sweep(experiment)
-        typer.echo(f"{experiment} is valid: {loaded_sweep.name}, {len(points_of(loaded_sweep))} points of a sweep")
+        from fwdmft.preparing import prepare
+
+        count = len(points_of(loaded_sweep, prepare))
+        typer.echo(f"{experiment} is valid: {loaded_sweep.name}, {count} points of a sweep")
         return
     loaded = fwdmft.load_experiment(experiment)
     from fwdmft.preparing import prepare

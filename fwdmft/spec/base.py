@@ -66,12 +66,12 @@ def _not_tiny(value: float) -> float:
 
 _is_real, _is_whole = BeforeValidator(_real), BeforeValidator(_whole)
 
-# Bounds come before these validators, or the JSON Schema would lack them.
-Real = Annotated[float, Field(ge=-LARGEST, le=LARGEST), _is_real]
-NonNegativeReal = Annotated[float, Field(ge=0, le=LARGEST), _is_real]
-PositiveReal = Annotated[float, Field(gt=0, le=LARGEST), AfterValidator(_not_tiny), _is_real]
-Whole = Annotated[int, Field(ge=0, le=LARGEST_WHOLE), _is_whole]
-Count = Annotated[int, Field(ge=1, le=LARGEST_WHOLE), _is_whole]
-Steps = Annotated[int, Field(ge=1, le=LARGEST_STEPS), _is_whole]
+# The validators come first: bounds that a field adds to those before a validator would replace them.
+Real = Annotated[float, _is_real, Field(ge=-LARGEST, le=LARGEST)]
+NonNegativeReal = Annotated[float, _is_real, Field(ge=0, le=LARGEST)]
+PositiveReal = Annotated[float, _is_real, Field(gt=0, le=LARGEST), AfterValidator(_not_tiny)]
+Whole = Annotated[int, _is_whole, Field(ge=0, le=LARGEST_WHOLE)]
+Count = Annotated[int, _is_whole, Field(ge=1, le=LARGEST_WHOLE)]
+Steps = Annotated[int, _is_whole, Field(ge=1, le=LARGEST_STEPS)]
 Seed = Whole
 FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
