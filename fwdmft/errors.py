@@ -59,6 +59,10 @@ class ComputationError(FwdmftError):
     """A computation that was well posed but failed, for example training that diverged."""
 
 
+class PluginError(FwdmftError):
+    """A plugin does not keep to what it has to supply."""
+
+
 def shortened(value: object) -> str:
     """`repr(value)` cut to a length that keeps a message on about one line."""
     text = repr(str(value)) if hasattr(value, "__fspath__") else repr(value)

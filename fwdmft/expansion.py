@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import isfinite
 
-from fwdmft.blame import blaming
 from fwdmft.errors import InputError
 from fwdmft.spec.parameterization import ParameterizationSpec
 
@@ -20,9 +19,8 @@ def check_richness(parameterization: ParameterizationSpec) -> None:
     Elsewhere Sigma and b do not exist: b has what networks learn at their own richness, and that is N (gamma0(N) - g)
     or N gamma0(N)^2.
     """
-    with blaming("parameterization", parameterization.kind, "richness"):
-        limit = float(parameterization.richness(None))
-        first, second = (float(parameterization.richness(width)) for width in _WIDTHS)
+    limit = float(parameterization.richness(None))
+    first, second = (float(parameterization.richness(width)) for width in _WIDTHS)
     if not (isfinite(limit) and limit >= 0 and min(first, second) > 0 and isfinite(first) and isfinite(second)):
         found = [first, second, limit]
         raise InputError("parameterization.kind", parameterization.kind, f"positive numbers gamma0(N), not {found}")

@@ -9,17 +9,15 @@ import numpy as np
 from jaxtyping import Array
 
 from fwdmft import registry
-from fwdmft.blame import blaming
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
-from fwdmft.errors import InputError
+from fwdmft.errors import InputError, PluginError
 from fwdmft.expansion import check_richness
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.meanfield.theory import check_responses
 from fwdmft.networks.ensemble import statistics_bytes
-from fwdmft.networks.model import Network
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
 from fwdmft.resources import ensemble_bytes, theory_bytes
@@ -61,8 +59,7 @@ def prepare(experiment: Experiment) -> Prepared:
 
 def _points_and_plan(experiment: Experiment) -> tuple[Dataset, Plan]:
     dataset = load_points(experiment)
-    with blaming("optimizer", experiment.optimizer.kind, "plan"):
-        plan = experiment.optimizer.plan(dataset.n_train)
+    plan = experiment.optimizer.plan(dataset.n_train)
     return with_stream(dataset, plan) if experiment.optimizer.online else (dataset, plan)
 
 
@@ -94,10 +91,9 @@ def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Theory
 def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> FieldEquations:
     kind = experiment.architecture.kind
     architecture = registry.registry().get("architecture", kind)
-    with blaming("architecture", kind, "field_equations"):
-        equations: FieldEquations = architecture.field_equations(
-            experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
-        )
+    equations: FieldEquations = architecture.field_equations(
+        experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
+    )
     if plan.stream is None:
         return equations
     carrying = equations.carrying(dataset.x, plan.fresh)
@@ -113,16 +109,10 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task
     architecture = registry.registry().get("architecture", experiment.architecture.kind)
     parameterization, spec = experiment.parameterization, experiment.ensemble
     theory_every = experiment.theory.save_every if experiment.theory else 1
-
-    def build(width: int, key: Array) -> Network:
-        with blaming("architecture", experiment.architecture.kind, "model"):
-            network: Network = architecture.model(
-                experiment.architecture, parameterization, dataset.x, dataset.y.shape[1], width, key
-            )
-        return network
-
     task = Task(
-        build=build,
+        build=lambda width, key: architecture.model(
+            experiment.architecture, parameterization, dataset.x, dataset.y.shape[1], width, key
+        ),
         gamma0=parameterization.richness,
         x=dataset.x,
         y=dataset.y,
@@ -136,13 +126,12 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task
         kernel_points=spec.kernel_points,
     )
     for width in spec.widths:
-        with blaming("architecture", experiment.architecture.kind, "model"):
-            _check_network(task, width)
+        _check_network(task, width, registry.registry().origin("architecture", experiment.architecture.kind))
     return replace(task, final_only=_final_only(spec, task))
 
 
-def _check_network(task: Task, width: int) -> None:
-    """Follow the shapes through a network of a plugin. Raises TypeError, or what the network raises."""
+def _check_network(task: Task, width: int, origin: str) -> None:
+    """Follow the shapes through a network of a plugin. Raises PluginError, or what the network raises."""
 
     def predicted(key: Array, x: Array) -> Any:
         network = task.build(width, key)
@@ -151,7 +140,7 @@ def _check_network(task: Task, width: int) -> None:
     point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
     for found in eqx.filter_eval_shape(predicted, jax.random.key(0), point):
         if found.shape != task.y.shape[1:]:
-            raise TypeError(f"predictions have the shape {found.shape}, not {task.y.shape[1:]}")
+            raise PluginError(f"{origin} predicts in the shape {found.shape}; expected {task.y.shape[1:]}")
 
 
 def _final_only(spec: EnsembleSpec, task: Task) -> bool:

@@ -8,10 +8,8 @@ import numpy as np
 
 from fwdmft.datasets.standardize import Standardization
 from fwdmft.errors import InputError
+from fwdmft.spec.base import LARGEST, SMALLEST
 from fwdmft.spec.loss import LossSpec
-
-SMALLEST, LARGEST = 1e-15, 1e15
-"""Bounds on the largest input, and the largest target unless all are zero."""
 
 _FEWEST_CLASSES = 3
 """Fewer labels, 0 and 1, are as well targets of a regression."""
@@ -108,7 +106,7 @@ def _check_not_labels(y: np.ndarray) -> None:
 
 
 def _check_size(name: str, array: np.ndarray) -> None:
-    """Raise InputError for numbers whose squares are none in float32, in which networks may be trained."""
+    """Raise InputError if the largest number is out of bounds and not zero."""
     largest = np.abs(array).max()
     if largest and not SMALLEST <= largest <= LARGEST:
         found = Plain(f"numbers as large as {largest:.3g}")

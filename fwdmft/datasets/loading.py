@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fwdmft.blame import blaming
 from fwdmft.datasets.dataset import Dataset, check_targets
 from fwdmft.datasets.streams import check_online
-from fwdmft.errors import InputError
+from fwdmft.errors import InputError, PluginError
 from fwdmft.registry import registry
 from fwdmft.spec.experiment import Experiment
 
@@ -15,11 +14,12 @@ def load_points(experiment: Experiment) -> Dataset:
 
     Raises InputError when the data cannot be had, or does not suit the loss, the optimizer or the architecture.
     """
-    with blaming("data", experiment.data.kind, "load"):
-        dataset = experiment.data.load(experiment.base).validate()
+    loaded = experiment.data.load(experiment.base)
+    if not isinstance(loaded, Dataset):
+        raise PluginError(f"{registry().origin('data', experiment.data.kind)} loads no Dataset")
+    dataset = loaded.validate()
     check_targets(experiment.loss, dataset.y)
-    with blaming("optimizer", experiment.optimizer.kind, "plan"):
-        experiment.optimizer.plan(dataset.n_train)
+    experiment.optimizer.plan(dataset.n_train)
     if experiment.optimizer.online:
         check_online(experiment, dataset)
     kind = experiment.architecture.kind

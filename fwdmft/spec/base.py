@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-LARGEST, SMALLEST = 1e30, 1e-30
-"""Bounds on real parameters: a few powers of them are numbers in float64."""
+LARGEST, SMALLEST = 1e15, 1e-15
+"""Bounds on real parameters and on data: their squares are numbers in float32, in which networks may be trained."""
 
 LARGEST_WHOLE = 2**32 - 1
 """Bound on whole numbers. Seeds beyond it would be cut to 32 bits by JAX."""

@@ -49,7 +49,8 @@ def places(sweep: Sweep) -> Iterator[Place]:
 def points(sweep: Sweep, check: Callable[[Experiment], object] = load_points) -> list[Point]:
     """The experiments of a sweep, validated with their data.
 
-    check: what else is to be done with each; `prepare` builds all that a run builds. Raises InputError with a line per problem, which names the point and the field; what is wrong with every point is
+    check: what is done with each; `fwdmft.preparing.prepare` builds all that a run builds.
+    Raises InputError with a line per problem, which names the point and the field; what is wrong with every point is
     said once.
     """
     found: list[Point] = []
