@@ -91,7 +91,7 @@ class PhotoPatchesData(LabelledImages):
     )
     train: Count = Field(40, description=f"{_TRAIN}.")
     test: Whole = Field(8, description=f"{_TEST}.")
-    size: Count = Field(32, description="Height and width of a patch (pixels).")
+    size: Count = Field(32, le=1000, description="Height and width of a patch (pixels).")
 
     @property
     def class_names(self) -> dict[int, str]:

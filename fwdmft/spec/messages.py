@@ -31,7 +31,7 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "tuple_type": "a list",
     "too_short": "a list of at least {min_length} entries",
-    "too_long": "a list of at most {max_length} entries",
+    "too_long": "at most {max_length} entries",
     "invalid_key": "words as names of fields",
 }
 

@@ -26,7 +26,8 @@ def _file_or_mapping(value: object) -> object:
 
 Base = Annotated[str | dict[str, Any], BeforeValidator(_file_or_mapping)]
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
-Fields = Annotated[dict[str, Values], Field(max_length=100)]
+Name = Annotated[str, Field(max_length=200)]
+Fields = Annotated[dict[Name, Values], Field(max_length=100)]
 
 MOST_POINTS = 10_000
 """Points of a sweep, all of which are validated before the first is computed."""
