@@ -70,7 +70,8 @@ def test_json_as_programs_write_it(tmp_path: Path, name: str) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
-    assert read(tmp_path, b"\xef\xbb\xbfname: a\n") == {"name": "a"}
+    for text in (b"name: a\n", b'{\t"name": "a"}'):
+        assert read(tmp_path, b"\xef\xbb\xbf" + text) == {"name": "a"}
 
 
 @pytest.mark.parametrize(
