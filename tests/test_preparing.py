@@ -95,6 +95,19 @@ def test_the_command_builds_every_point_of_a_sweep(tmp_path: Path) -> None:
     assert "parameterization.sigma_w: got [1.0, 2.0, 3.0]; expected one number, or a list of 2" in found.stderr
 
 
+@pytest.mark.parametrize("sweep", [False, True])
+def test_the_command_refuses_what_does_not_fit_into_memory(tmp_path: Path, sweep: bool) -> None:
+    """A hundred thousand saved times of a thousand simulations, none of which is begun."""
+    descent = DESCENT | {"steps": 10**5}
+    large = experiment(data=POINTS, ensemble=None, optimizer=descent, theory={"neurons": 2**24, "replicates": 1000})
+    values = {"name": "a", "base": large, "over": {"theory.seed": [0, 1]}} if sweep else large
+    path = tmp_path / "large.json"
+    path.write_text(json.dumps(values))
+    found = CliRunner().invoke(app, ["validate", str(path)])
+    assert found.exit_code == 2 and "memory: got 'an estimated" in found.stderr
+    assert CliRunner().invoke(app, ["validate", "--force", str(path)]).exit_code == 0
+
+
 # --- plugins ---
 
 
