@@ -227,7 +227,7 @@ def test_bad_value_names_field_value_and_expectation(changes: dict[str, Any], ex
     [
         ("optimizer", "steps", 10**7),
         ("theory", "save_every", 10**7),
-        ("theory", "neurons", 2**24),
+        ("theory", "neurons", 2**32 - 1),
         ("theory", "replicates", 1000),
         ("theory", "seed", 2**32 - 1),
         ("ensemble", "seed", 2**32 - 1),

@@ -11,7 +11,7 @@ from fwdmft.spec.base import Count, PositiveReal, Seed, Spec, Steps, Whole
 
 _Members = Annotated[Whole, Field(ge=2, le=10**6)]
 _Width = Annotated[Count, Field(le=10**7)]
-_Neurons = Annotated[Whole, Field(ge=16, le=2**24)]
+_Neurons = Annotated[Whole, Field(ge=16)]
 _Draws = Annotated[Whole, Field(ge=32, le=2**24)]
 _DrawWidth = Annotated[Whole, Field(ge=4, le=2**12)]
 
