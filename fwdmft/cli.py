@@ -181,19 +181,28 @@ def _report_failures(failed: dict[str, str]) -> None:
 @reported
 def validate(
     experiment: Annotated[Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON).")],
+    force: Annotated[bool, typer.Option(help="Be content with a memory estimate above what is available.")] = False,
 ) -> None:
-    """Check an experiment, or every point of a sweep, and its data without computing anything."""
-    from fwdmft.datasets.loading import load_points
+    """Check an experiment, or every point of a sweep, and its data: build all that is computed, compute nothing."""
     from fwdmft.spec.reading import read_mapping
 
     if "base" in read_mapping(experiment):
         from fwdmft.sweeping.points import points as points_of
 
         loaded_sweep = fwdmft.load_sweep(experiment)
-        typer.echo(f"{experiment} is valid: {loaded_sweep.name}, {len(points_of(loaded_sweep))} points of a sweep")
+        from fwdmft.preparing import prepare
+        from fwdmft.resources import check_memory
+
+        count = len(points_of(loaded_sweep, lambda one: check_memory(prepare(one).peak_bytes, force)))
+        typer.echo(f"{experiment} is valid: {loaded_sweep.name}, {count} points of a sweep")
         return
     loaded = fwdmft.load_experiment(experiment)
-    data = load_points(loaded)
+    from fwdmft.preparing import prepare
+    from fwdmft.resources import check_memory
+
+    prepared = prepare(loaded)
+    check_memory(prepared.peak_bytes, force)
+    data = prepared.dataset
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
     typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")
 

@@ -40,14 +40,18 @@ class InputError(FwdmftError, ValueError):
         super().__init__(f"{field}: got {shortened(value)}; expected {expected}")
 
     @classmethod
-    def of(cls, problems: Iterable[InputError]) -> InputError:
-        """One error reporting several problems, a line each (a single problem is returned as it is)."""
+    def of(cls, problems: Iterable[InputError], left: int = 0) -> InputError:
+        """One error reporting several problems, a line each (a single problem is returned as it is).
+
+        left: number of further problems that are not told.
+        """
         found = tuple(problems)
-        if len(found) == 1:
+        if len(found) == 1 and not left:
             return found[0]
         error = cls(found[0].field, found[0].value, found[0].expected)
         error.problems = found
-        error.args = ("\n".join(str(problem) for problem in found),)
+        more = [f"and {left} more problems"] if left else []
+        error.args = ("\n".join([*map(str, found), *more]),)
         return error
 
 
@@ -61,6 +65,10 @@ class WritingError(FwdmftError):
 
 class FwdmftWarning(UserWarning):
     """Something the user should know, while the computation goes on."""
+
+
+class PluginError(FwdmftError):
+    """A plugin does not keep to what it has to supply."""
 
 
 def shortened(value: object) -> str:

@@ -65,8 +65,10 @@ class Plan:
         """Learning rates (saved, save_every) and batches (saved, save_every, batch size) after each saved step.
 
         The last step's update is never seen. Its place, and the rest of a shorter last interval, is taken by zeros:
-        a learning rate of zero leaves everything that is observed alone, so one program serves every interval.
+        a learning rate of zero leaves everything that is observed alone, so one program serves every interval. None is
+        longer than the plan: at most half of all steps are such zeros.
         """
+        save_every = min(save_every, max(1, self.steps - 1))
         saved = -(-(self.steps - 1) // save_every) + 1
 
         def grouped(entries: np.ndarray) -> np.ndarray:

@@ -132,6 +132,11 @@ class Registry:
         """The plugin that registers this kind."""
         return self._find(section, kind)[1]
 
+    def origin(self, section: str, kind: str) -> str:
+        """This kind and the plugin that registers it, for messages."""
+        report = self.provider(section, kind)
+        return f"{section} {kind!r} of plugin {report.name!r} ({report.origin})"
+
     def _find(self, section: str, kind: object) -> tuple[Any, PluginReport]:
         if isinstance(kind, str) and kind in self._items[section]:
             return self._items[section][kind]

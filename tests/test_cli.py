@@ -252,7 +252,7 @@ def test_validate(file: Path) -> None:
     ("changes", "expected"),
     [
         ({"data": {"kind": "file", "path": "none.nc"}}, "data.path: got '"),
-        ({"loss": {"kind": "softmax_cross_entropy"}}, "data.y: got '1 output'"),
+        ({"loss": {"kind": "softmax_cross_entropy"}}, "data.y: got 1 output"),
         (
             {"optimizer": experiment()["optimizer"] | {"batch": {"size": 9}}},
             "optimizer.batch.size: got 9; expected at most the 4 training points",

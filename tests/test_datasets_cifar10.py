@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fwdmft.datasets import Dataset, cifar_archive
+from fwdmft.datasets.pickled_arrays import load_pickled_arrays
 from fwdmft.errors import InputError
 from fwdmft.spec.images import CIFAR10_CLASSES, Cifar10Data
 
@@ -184,6 +185,56 @@ def test_a_pickle_cannot_run_code(tmp_path: Path, batches: Batches) -> None:
     (folder / "test_batch").write_bytes(pickle.dumps(Harmful(mark)))
     assert "which no array needs" in refusal(folder)
     assert not mark.exists()
+
+
+NUMBERS = np.arange(6).reshape(2, 3)
+DTYPE, ARRAY, OBJECTS = b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR"
+STRUCTURE = DTYPE + b"(S'V8'\nI0\nI1\ntR(I3\nS'|'\nN(S'a'\nt(dS'a'\n" + OBJECTS + b"sI8\nI1\nI0\ntb"
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("array", [NUMBERS, NUMBERS.T, NUMBERS[:, ::2], NUMBERS.astype(">f8"), np.uint8(7), np.True_])
+def test_arrays_survive(array: np.ndarray, protocol: int) -> None:
+    np.testing.assert_array_equal(np.asarray(load_pickled_arrays(pickle.dumps(array, protocol))), array)
+
+
+@pytest.mark.parametrize(
+    ("forged", "expected"),
+    [
+        (b"(dS'data'\nI0\nsS'labels'\n(l" + ARRAY + b"((I1\ntS'O'\nS'AAAAAAAA'\ntRas.", "makes an array by hand"),
+        (ARRAY + b"((I1\nt" + OBJECTS + b"S'AAAAAAAA'\ntR.", "makes an array by hand"),
+        (b"cnumpy.core.multiarray\nscalar\n(" + OBJECTS + b"S'AAAAAAAA'\ntR.", "type object, not of numbers"),
+        (b"cnumpy.core.numeric\n_frombuffer\n(S'AAAAAAAA'\n" + OBJECTS + b"(I1\ntS'C'\ntR.", "not of numbers"),
+        (
+            b"cnumpy.core.multiarray\n_reconstruct\n("
+            + ARRAY
+            + b"(I0\ntS'b'\ntR(I1\n(I1\nt"
+            + OBJECTS
+            + b"I00\nS'AAAAAAAA'\ntb.",
+            "type object, not of numbers",
+        ),
+        (STRUCTURE + b".", "an array of structures"),
+        (DTYPE + b"}S'_function'\nNsb.", "it changes a function"),
+        (b"c_codecs\nencode\n(S'a'\nS'zlib'\ntR.", "text in the code"),
+        (b"\x80\x02Nr\xff\xff\xff\x7f.", "remembers an object as number 2147483647"),
+        (pickle.dumps(np.array([None])), "an array in an unknown format"),
+        (pickle.dumps(np.zeros(2, [("a", "i4")])), "an array of structures"),
+        (pickle.dumps(np.array(["a"])), "type <U1, not of numbers"),
+    ],
+)
+def test_forged_arrays_are_never_made(forged: bytes, expected: str) -> None:
+    """numpy's own helpers would follow the bytes of the file as addresses of objects."""
+    with pytest.raises((pickle.UnpicklingError, ValueError)) as error:
+        load_pickled_arrays(forged)
+    assert expected in str(error.value)
+
+
+def test_archives_do_not_unpack_without_end(tmp_path: Path, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = binary_format(tmp_path, batches)
+    monkeypatch.setattr(cifar_archive, "LARGEST_BATCH", 1000)
+    assert "a CIFAR-10 batch of at most 1000 bytes" in refusal(folder)
+    assert "it holds more than CIFAR-10 does" in refusal(compressed(folder, "mine.tar.gz"))
+    assert "an existing folder or .tar.gz" in refusal(tmp_path / ("a" * 300))
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -83,7 +83,7 @@ def test_run_show_plot(toy: Path, tmp_path: Path) -> None:
 def test_memory_is_foreseen(toy: Path, tmp_path: Path) -> None:
     """A run that cannot fit is refused before it starts, naming estimate and remedy, and nothing is written."""
     mapping = yaml.safe_load(toy.read_text())
-    mapping["theory"] = {"neurons": 2**36}
+    mapping["theory"] = {"neurons": 2**32 - 1}
     huge = tmp_path / "huge.yaml"
     huge.write_text(yaml.safe_dump(mapping))
     result = CliRunner().invoke(app, ["run", str(huge), "-o", str(tmp_path / "r.nc")])

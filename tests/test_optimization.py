@@ -48,6 +48,7 @@ def test_intervals_cover_every_step_once(steps: int, save_every: int) -> None:
     batches = np.arange(1, 2 * steps + 1).reshape(steps, 2)
     rates, grouped = Plan(np.arange(1.0, steps + 1), batches).intervals(save_every)
     saved = np.union1d(np.arange(0, steps, save_every), [steps - 1])
+    save_every = min(save_every, max(1, steps - 1))  # the plan ends with its steps
     assert rates.shape == (len(saved), save_every) and grouped is not None
     assert grouped.shape == (len(saved), save_every, 2)
     for k, (start, end) in enumerate(zip(saved, [*saved[1:], steps - 1], strict=True)):

@@ -1,6 +1,8 @@
 """Experiments: what is read, what is refused, and with which message."""
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +142,36 @@ def test_missing_file(tmp_path: Path) -> None:
             {"architecture": None},
             "architecture: got nothing; expected the network; `kind` chooses the plugin",
         ),
-        ({"architecture": "mlp"}, "architecture: got 'mlp'; expected a mapping of fields"),
+        (
+            {"architecture": "mlp"},
+            "architecture: got 'mlp'; expected a mapping of fields with kind: one of cnn, deep, mlp (did you mean "
+            "{kind: mlp}?)",
+        ),
+        (
+            {"loss": "cross_entropy"},
+            "loss: got 'cross_entropy'; expected a mapping of fields with kind: one of squared_error, logistic, "
+            "softmax_cross_entropy (did you mean {kind: softmax_cross_entropy}?)",
+        ),
+        (
+            {"architecture": {"kind": "mlp", "depth": 3}},
+            "architecture.depth: got 3; expected one of the fields kind, activation, scale, gain, bias; depth is a "
+            "field of kind cnn and deep",
+        ),
+        (
+            {"parameterization": {"kind": "mean_field", "gamma0": 0}},
+            "parameterization.gamma0: got 0; expected a number greater than 0; the lazy limit gamma0 -> 0 is {kind: "
+            "neural_tangent}",
+        ),
+        (
+            {"parameterization": {"kind": "neural_tangent", "gamma0": 1}},
+            "parameterization.gamma0: got 1; expected one of the fields kind, center, sigma_w; gamma0 is a field of "
+            "kind mean_field",
+        ),
+        ({"ensemble": {"widths": 64}}, "ensemble.widths: got 64; expected a list, such as [64]"),
+        (
+            {"architecture": {"kind": "deep", "depth": 2, "frozen": [-1]}},
+            "architecture.frozen.0: got -1; expected a number of at least 0",
+        ),
         (
             {"architecture": {"kind": "mlp", "activation": "sigmoid"}},
             "architecture.activation: got 'sigmoid'; expected 'linear', 'tanh', 'erf', 'relu', 'softplus' or 'gelu'",
@@ -171,6 +202,11 @@ def test_missing_file(tmp_path: Path) -> None:
         ),
         ({"theory": {"neurons": 8}}, "theory.neurons: got 8; expected a number of at least 16"),
         ({"ensemble": {"widths": []}}, "ensemble.widths: got []; expected a list of at least 1 entries"),
+        (
+            {"ensemble": {"widths": range(1, 102)}},
+            "ensemble.widths: got range(1, 102); expected at most 100 entries",
+        ),
+        ({"ensemble": {"widths": ["8"]}}, "ensemble.widths.0: got '8'; expected a whole number"),
         ({"ensemble": {"widths": [8, 8]}}, "ensemble.widths: got [8, 8]; expected distinct widths"),
         (
             {"ensemble": {"widths": [8, 9], "members": [5]}},
@@ -184,6 +220,61 @@ def test_missing_file(tmp_path: Path) -> None:
 )
 def test_bad_value_names_field_value_and_expectation(changes: dict[str, Any], expected: str) -> None:
     assert message(**changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "largest"),
+    [
+        ("optimizer", "steps", 10**7),
+        ("theory", "save_every", 10**7),
+        ("theory", "neurons", 2**32 - 1),
+        ("theory", "replicates", 1000),
+        ("theory", "seed", 2**32 - 1),
+        ("ensemble", "seed", 2**32 - 1),
+        ("ensemble", "members", 10**6),
+        ("architecture", "depth", 256),
+        ("parameterization", "gamma0", 1e15),
+    ],
+)
+def test_bounds(section: str, field: str, largest: float) -> None:
+    """The largest value is taken, more is not, by however much; a seed of 2^32 would train the networks of seed 0."""
+    filled = {
+        "architecture": {"kind": "deep"},
+        "parameterization": {"kind": "mean_field"},
+        "optimizer": optimizer(),
+        "theory": {},
+        "ensemble": {"widths": [8]},
+    }
+    deep = {"architecture": {"kind": "deep", "depth": 1}}
+    load(**deep | {section: filled[section] | {field: largest}})
+    for more in (largest + (1 if isinstance(largest, int) else largest), 1e30, 10**30, 10**400):
+        text = message(**deep | {section: filled[section] | {field: more}})
+        assert text.startswith(f"{section}.{field}: got ") and "a number of at most" in text, text
+
+
+def test_steps_that_follow_from_the_data_have_the_same_bound() -> None:
+    batched = {"kind": "gradient_descent", "learning_rate": 1, "batch": {"size": 1}}
+    with pytest.raises(
+        InputError, match=r"optimizer.epochs: got 10000000; expected at most 10000000 steps \(4 per epoch"
+    ):
+        load(optimizer=batched | {"epochs": 10**7}).optimizer.plan(4)
+    with pytest.raises(InputError, match=r"optimizer.batch.size: got 100; expected at most 100000000 visits"):
+        load(optimizer=batched | {"steps": 10**7, "batch": {"size": 100}}).optimizer.plan(100)
+
+
+@pytest.mark.parametrize("value", [1e-200, 1e-16, 1e16, 1e300])
+def test_numbers_whose_squares_are_none(value: float) -> None:
+    for section in (
+        {"optimizer": optimizer(learning_rate=value)},
+        {"parameterization": {"kind": "mean_field", "sigma_w": value}},
+    ):
+        assert f"got {value}; expected a number of at " in message(**section)
+
+
+def test_pickles_hold_the_experiment(tmp_path: Path) -> None:
+    first = fwdmft.load_experiment(experiment(optimizer=optimizer(schedule={"kind": "cosine"})), base=tmp_path)
+    for again in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):
+        assert again == first and type(again) is type(first) and again.base == first.base
 
 
 def test_unknown_architecture_lists_what_is_installed() -> None:

@@ -8,8 +8,10 @@ class as of any other; an archive with a batch of that size must be the official
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +22,7 @@ from fwdmft.errors import InputError
 
 FIELD = "data.path"
 OFFICIAL_ROWS = 10000
+LARGEST_BATCH = 1 << 26
 _SIDE, _CHANNELS, _CLASSES = 32, 3, 10
 _PIXELS = _SIDE * _SIDE * _CHANNELS
 
@@ -76,26 +79,46 @@ def read_archive(path: Path) -> Archive:
 
 def _files(path: Path) -> tuple[Path, Mapping[str, bytes]]:
     """Where batches were found, and their contents by name."""
-    if path.is_file():
+    if os.path.isfile(path):
         return path, _packed_files(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise InputError(FIELD, path, "an existing folder or .tar.gz file with CIFAR-10 in it; it is not downloaded")
     folders = [path, *(path / form.folder for form in FORMATS)]
     for folder in folders:
         found = {name: folder / name for name in _BATCHES if (folder / name).is_file()}
         if found:
-            return folder, {name: file.read_bytes() for name, file in found.items()}
+            return folder, {name: _content(file) for name, file in found.items()}
     raise InputError(FIELD, path, f"a folder with the files {', '.join(FORMATS[0].names)} (or the same with .bin)")
+
+
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST_BATCH:
+        raise InputError(FIELD, path, f"a CIFAR-10 batch of at most {LARGEST_BATCH} bytes")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(FIELD, path, f"a readable file ({error.strerror})") from None
 
 
 def _packed_files(path: Path) -> Mapping[str, bytes]:
     try:
         with tarfile.open(path) as archive:
-            members = {PurePosixPath(member.name).name: member for member in archive if member.isfile()}
-            opened = {name: archive.extractfile(member) for name, member in members.items() if name in _BATCHES}
-            return {name: file.read() for name, file in opened.items() if file is not None}
-    except (tarfile.TarError, OSError, EOFError) as error:
+            return dict(_batches_in(archive))
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(FIELD, path, f"a readable .tar.gz file ({error}); it is truncated or damaged") from error
+
+
+def _batches_in(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each batch; what is packed may be a thousand times smaller than what it unpacks to."""
+    unpacked = 0
+    for member in archive:
+        unpacked += member.size
+        if unpacked > 2 * len(_BATCHES) * LARGEST_BATCH:
+            raise ValueError("it holds more than CIFAR-10 does")
+        name = PurePosixPath(member.name).name
+        file = archive.extractfile(member) if member.isfile() and name in _BATCHES else None
+        if file is not None:
+            yield name, file.read(LARGEST_BATCH)
 
 
 def _format_of(path: Path, files: Mapping[str, bytes]) -> Format:

@@ -8,7 +8,11 @@ import numpy as np
 
 from fwdmft.datasets.standardize import Standardization
 from fwdmft.errors import InputError
+from fwdmft.spec.base import LARGEST, SMALLEST
 from fwdmft.spec.loss import LossSpec
+
+_FEWEST_CLASSES = 3
+"""Fewer labels, 0 and 1, are as well targets of a regression."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,14 @@ class Dataset:
     standardization: Standardization | None = None
 
     def __post_init__(self) -> None:
-        y = np.asarray(self.y, dtype=np.float64)
-        object.__setattr__(self, "x", np.asarray(self.x, dtype=np.float64))
+        x, y, train = numbers("data.x", self.x), numbers("data.y", self.y), np.asarray(self.train)
+        if np.issubdtype(np.asarray(self.y).dtype, np.integer):
+            _check_not_labels(y)
+        if train.dtype != bool:
+            raise InputError("data.train", Plain(f"{train.dtype} entries"), "true or false for every point")
+        object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y[:, None] if y.ndim == 1 else y)
-        object.__setattr__(self, "train", np.asarray(self.train, dtype=bool))
+        object.__setattr__(self, "train", train)
 
     @property
     def n_train(self) -> int:
@@ -47,10 +55,11 @@ class Dataset:
         return replace(self, x=self.x.reshape(len(self.x), -1), standardization=flat)
 
     def validate(self) -> Dataset:
-        """Return self. Raises InputError for wrong shapes, non-finite numbers, or no training point."""
+        """Return self. Raises InputError for wrong shapes, numbers no network can take, or no training point."""
         _check_shapes(self)
-        _check_finite("data.x", self.x)
-        _check_finite("data.y", self.y)
+        for name, array in (("data.x", self.x), ("data.y", self.y)):
+            _check_finite(name, array)
+            _check_size(name, array)
         if self.n_train == 0:
             raise InputError("data.train", 0, f"at least one training point among the {len(self.x)} points")
         return self
@@ -62,7 +71,8 @@ def check_targets(loss: LossSpec, y: np.ndarray) -> None:
         _check_rows(np.abs(y) == 1, y, "+1 or -1 everywhere for the logistic loss")
     if loss.kind == "softmax_cross_entropy":
         if y.shape[1] < 2:
-            raise InputError("data.y", f"{y.shape[1]} output", "two or more outputs for softmax cross-entropy")
+            expected = "two or more outputs for softmax cross-entropy, one per class: labels become one-hot rows"
+            raise InputError("data.y", Plain("1 output"), expected)
         probabilities = (y >= 0).all(axis=1) & np.isclose(y.sum(axis=1), 1.0, rtol=0, atol=1e-6)
         _check_rows(probabilities[:, None], y, "rows of nonnegative numbers that sum to 1 for softmax cross-entropy")
 
@@ -71,7 +81,36 @@ def _check_rows(valid: np.ndarray, y: np.ndarray, expected: str) -> None:
     wrong = np.flatnonzero(~valid.all(axis=1))
     if wrong.size:
         first = f"{y[wrong[0]].tolist()} at point {wrong[0]} ({wrong.size} such points)"
-        raise InputError("data.y", _Plain(first), expected)
+        raise InputError("data.y", Plain(first), expected)
+
+
+def numbers(field: str, array: object) -> np.ndarray:
+    """The array in float64. Raises InputError where that would change what is in it."""
+    found = np.asarray(array)
+    if found.dtype.kind not in "buif":
+        raise InputError(field, Plain(f"entries of type {found.dtype}"), "real numbers")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
+        raise InputError(field, Plain("masked entries"), "a number in every entry")
+    return found.astype(np.float64)
+
+
+def _check_not_labels(y: np.ndarray) -> None:
+    """Raise InputError for whole numbers 0 .. C - 1 in one column, which are labels of classes rather than targets."""
+    classes = np.unique(y)
+    if y.size == len(y) and len(classes) >= _FEWEST_CLASSES and np.array_equal(classes, np.arange(len(classes))):
+        expected = (
+            f"one-hot rows of {len(classes)} outputs, as whole numbers in one column are labels of classes; "
+            "targets of a regression are written as real numbers (1.0)"
+        )
+        raise InputError("data.y", Plain(f"whole numbers 0 to {len(classes) - 1}"), expected)
+
+
+def _check_size(name: str, array: np.ndarray) -> None:
+    """Raise InputError if the largest number is out of bounds and not zero."""
+    largest = np.abs(array).max()
+    if largest and not SMALLEST <= largest <= LARGEST:
+        found = Plain(f"numbers as large as {largest:.3g}")
+        raise InputError(name, found, f"numbers of which the largest is from {SMALLEST:g} to {LARGEST:g}: rescale them")
 
 
 def _check_shapes(data: Dataset) -> None:
@@ -82,7 +121,7 @@ def _check_shapes(data: Dataset) -> None:
         raise InputError("data.y", data.y.shape, "one or two dimensions (point, output)")
     for name, array in (("y", data.y), ("train", data.train)):
         if len(array) != len(data.x):
-            raise InputError(f"data.{name}", _Plain(f"{len(array)} rows"), f"as many as x has ({len(data.x)})")
+            raise InputError(f"data.{name}", Plain(f"{len(array)} rows"), f"as many as x has ({len(data.x)})")
     for name, array in (("x", data.x), ("y", data.y)):
         if array.size == 0:
             raise InputError(f"data.{name}", array.shape, "at least one number")
@@ -94,10 +133,10 @@ def _check_finite(name: str, array: np.ndarray) -> None:
         where = ", ".join(map(str, bad[0]))
         value = array[tuple(bad[0])]
         found = f"{len(bad)} of {array.size} numbers not finite, the first ({value}) at [{where}]"
-        raise InputError(name, _Plain(found), "finite numbers")
+        raise InputError(name, Plain(found), "finite numbers")
 
 
-class _Plain(str):
+class Plain(str):
     """Text that describes a value and is shown without quotation marks."""
 
     def __repr__(self) -> str:

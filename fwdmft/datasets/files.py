@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ def read_dataset(path: Path) -> Dataset:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(_FIELD, path, f"a file ending in {', '.join(_READERS)}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(_FIELD, path, "an existing file")
     try:
         return reader(path).validate()
@@ -34,7 +35,8 @@ def read_dataset(path: Path) -> Dataset:
 def _read_netcdf(path: Path) -> Dataset:
     import xarray as xr
 
-    with xr.open_dataset(path, engine="netcdf4") as file:
+    # Units such as "days since 2000-01-01" are no reason to make times of inputs or targets.
+    with xr.open_dataset(path, engine="netcdf4", decode_times=False, decode_timedelta=False) as file:
         for name in ("x", "y"):
             if name not in file.variables:
                 raise InputError(_FIELD, path, f"a variable {name}; it has {', '.join(map(str, file.variables))}")
@@ -58,40 +60,66 @@ def _read_npz(path: Path) -> Dataset:
         for name in ("x", "y"):
             if name not in file:
                 raise InputError(_FIELD, path, f"an array {name}; it has {', '.join(file)}")
+        unknown = [name for name in file if name not in ("x", "y", "train")]
+        if unknown:
+            raise InputError(_FIELD, path, f"arrays x, y and train alone; it has {', '.join(unknown)} as well")
         x, y = file["x"], file["y"]
-        train = int(file["train"]) if "train" in file else len(x)
-    if not 0 <= train <= len(x):
-        raise InputError("data.train", train, f"a number of leading training rows between 0 and {len(x)}")
+        train = file["train"] if "train" in file else np.array(len(x))
+    if train.dtype.kind not in "iu" or train.ndim != 0 or not 0 <= train <= len(x):
+        found = train.item() if train.ndim == 0 else train.tolist()
+        raise InputError("data.train", found, f"a number of leading training rows, a whole number from 0 to {len(x)}")
     return Dataset(x, y, np.arange(len(x)) < train, path.name, {"source": path.name})
 
 
 def _read_csv(path: Path) -> Dataset:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        rows = list(reader)
-        header = list(reader.fieldnames or [])
-    x = _columns(path, header, rows, "x")
-    y = _columns(path, header, rows, "y")
-    split = [row["split"] if "split" in header else "train" for row in rows]
+    # The "-sig" takes away the byte-order mark that spreadsheets write.
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, skipinitialspace=True)
+        header = [name.strip() for name in next(reader, [])]
+        lines = [(reader.line_num, cells) for cells in reader if cells]
+    x_names, y_names = _names(path, header, "x"), _names(path, header, "y")
+    odd = [name for name in header if header.count(name) > 1 or name not in {*x_names, *y_names, "split"}]
+    if odd:
+        expected = f"columns {x_names[0]}.., {y_names[0]}.. and split, each once; it has {', '.join(header)}"
+        raise InputError(_FIELD, path, expected)
+    rows = [_row(path, header, cells, line) for line, cells in lines]
+    x, y = _columns(rows, x_names), _columns(rows, y_names)
+    split = [row["split"][0] if "split" in header else "train" for row in rows]
     return Dataset(x, y, _is_train(np.array(split, dtype=object)), path.name, {"source": path.name})
 
 
-def _columns(path: Path, header: list[str], rows: list[dict[str, str]], letter: str) -> np.ndarray:
-    """(rows, columns) of the columns letter0, letter1, ..., which must leave none out."""
+_Row = dict[str, tuple[str, int]]
+"""Cells by the name of their column, each with the number of its line."""
+
+
+def _names(path: Path, header: list[str], letter: str) -> list[str]:
+    """The columns letter0, letter1, ..., which must leave none out."""
     found = {name for name in header if re.fullmatch(rf"{letter}\d+", name)}
     names = [f"{letter}{i}" for i in range(len(found))]
     if not names or found != set(names):
         raise InputError(_FIELD, path, f"columns {letter}0, {letter}1, ... without gaps; it has {', '.join(header)}")
-    return np.array([[_number(row, name, line) for name in names] for line, row in enumerate(rows, 2)]).reshape(
-        len(rows), len(names)
-    )
+    return names
 
 
-def _number(row: dict[str, str], name: str, line: int) -> float:
+def _row(path: Path, header: list[str], cells: list[str], line: int) -> _Row:
+    if len(cells) != len(header):
+        raise InputError(_FIELD, path, f"{len(header)} cells in line {line}, as the header has; it has {len(cells)}")
+    return {name: (cell, line) for name, cell in zip(header, cells, strict=True)}
+
+
+def _columns(rows: list[_Row], names: list[str]) -> np.ndarray:
+    """(row, column), of whole numbers where every cell is written as one."""
+    cells = [[row[name][0].strip() for name in names] for row in rows]
+    whole = rows and all(re.fullmatch(r"\d{1,9}", cell) for each in cells for cell in each)
+    values = [[_number(*row[name], name) for name in names] for row in rows]
+    return np.array(values, np.int64 if whole else np.float64).reshape(len(rows), len(names))
+
+
+def _number(cell: str, line: int, name: str) -> float:
     try:
-        return float(row[name])
-    except (TypeError, ValueError):
-        raise InputError(f"data.{name[0]}", row[name], f"a number in column {name}, line {line}") from None
+        return float(cell)
+    except ValueError:
+        raise InputError(f"data.{name[0]}", cell, f"a number in column {name}, line {line}") from None
 
 
 def _is_train(split: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fwdmft.datasets.dataset import Dataset, check_targets
 from fwdmft.datasets.streams import check_online
-from fwdmft.errors import InputError
+from fwdmft.errors import InputError, PluginError
 from fwdmft.registry import registry
 from fwdmft.spec.experiment import Experiment
 
@@ -14,7 +14,10 @@ def load_points(experiment: Experiment) -> Dataset:
 
     Raises InputError when the data cannot be had, or does not suit the loss, the optimizer or the architecture.
     """
-    dataset = experiment.data.load(experiment.base).validate()
+    loaded = experiment.data.load(experiment.base)
+    if not isinstance(loaded, Dataset):
+        raise PluginError(f"{registry().origin('data', experiment.data.kind)} loads no Dataset")
+    dataset = loaded.validate()
     check_targets(experiment.loss, dataset.y)
     experiment.optimizer.plan(dataset.n_train)
     if experiment.optimizer.online:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import factorial, sqrt
+from math import sqrt
 
 import numpy as np
-from numpy.polynomial import hermite_e
 
 from fwdmft.spec.teachers import LinearTeacher, PolynomialTeacher, SingleIndexTeacher
 
@@ -39,8 +38,15 @@ def formula(teacher: LinearTeacher | SingleIndexTeacher | PolynomialTeacher) -> 
 
 
 def hermite_series(z: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
-    """sum_k c_k He_k(z) / sqrt(k!), orthonormal under N(0, 1)."""
-    return hermite_e.hermeval(z, [c / sqrt(factorial(k)) for k, c in enumerate(coefficients)])
+    """sum_k c_k he_k(z), he_k = He_k / sqrt(k!) orthonormal under N(0, 1).
+
+    sqrt(k + 1) he_(k+1) = z he_k - sqrt(k) he_(k-1) has no factorial that would overflow.
+    """
+    total, before, here = np.zeros_like(z), np.zeros_like(z), np.ones_like(z)
+    for k, coefficient in enumerate(coefficients):
+        total = total + coefficient * here
+        before, here = here, (z * here - sqrt(k) * before) / sqrt(k + 1)
+    return total
 
 
 def _erf(z: np.ndarray) -> np.ndarray:

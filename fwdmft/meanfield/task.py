@@ -42,6 +42,11 @@ class TheoryTask:
         return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
 
     @property
+    def richness_varies(self) -> bool:
+        """Whether networks of different widths have different richness, as they have where it vanishes with width."""
+        return self.richness(1 << 10) != self.richness(1 << 20)
+
+    @property
     def two_time(self) -> bool:
         """Whether two-time kernels are computed."""
         return self.spec.two_time and bool(self.equations.layers)

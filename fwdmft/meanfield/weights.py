@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.errors import InputError
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.products import mix
 
@@ -55,6 +56,8 @@ class InputWeights(eqx.Module):
     root: Float[Array, "point rank"]
 
     def __init__(self, x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float):
+        if not sigma_b and not x.any():
+            raise InputError("data.x", 0.0, "inputs of which some are not zero, or a bias: all preactivations are zero")
         overlaps = x @ x.T / x.shape[1]
         self.gram = jnp.asarray(overlaps + sigma_b**2)
         self.factor = jnp.asarray(_factor(sigma_w**2 * overlaps + sigma_b**2))

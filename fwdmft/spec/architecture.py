@@ -8,6 +8,9 @@ from pydantic import Field
 
 from fwdmft.spec.base import PositiveReal, Real, Spec
 
+MOST_LAYERS = 256
+"""Layers beyond which compiling a program of them takes longer than anybody waits."""
+
 ActivationName = Literal["linear", "tanh", "erf", "relu", "softplus", "gelu"]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from fwdmft.spec.base import Spec
+from fwdmft.spec.base import FilePath, Spec
 
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
@@ -28,8 +28,7 @@ class FileData(DatasetSpec):
     """Points in a file: netCDF, .npz or .csv."""
 
     kind: Literal["file"] = Field("file", description="Points read from a file.")
-    path: str = Field(
-        min_length=1,
+    path: FilePath = Field(
         description="netCDF with x(point, feature) or x(point, height, width, channel), y(point, output), "
         "split(point); .npz of arrays x, y and train (number of leading training rows); or .csv with columns "
         "x0.., y0.., split. Relative to the experiment file.",

@@ -46,6 +46,10 @@ class Experiment(Spec):
         """The directory from which the paths in this experiment are taken."""
         return self._base
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The class is made at run time, from what is installed: a pickle holds the fields, validated when read."""
+        return _restored, (self.model_dump(mode="json"), self._base)
+
     @model_validator(mode="after")
     def _something_to_do(self) -> Experiment:
         if self.theory is None and self.ensemble is None:
@@ -86,6 +90,10 @@ def _union(installed: Registry, section: str) -> Any:
 def _copy_of_field(name: str) -> Any:
     original = Experiment.model_fields[name]
     return Field(original.default, description=original.description)
+
+
+def _restored(values: dict[str, Any], base: Path) -> Experiment:
+    return load_experiment(values, base)
 
 
 def load_experiment(source: str | Path | Mapping[str, Any], base: str | Path | None = None) -> Experiment:

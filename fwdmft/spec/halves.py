@@ -7,9 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fwdmft.errors import InputError
-from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Seed, Spec, Whole
+from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Seed, Spec, Steps, Whole
 
-_Members = Annotated[Whole, Field(ge=2)]
+_Members = Annotated[Whole, Field(ge=2, le=10**6)]
+_Width = Annotated[Count, Field(le=10**7)]
+_Neurons = Annotated[Whole, Field(ge=16)]
+_Draws = Annotated[Whole, Field(ge=32, le=2**24)]
+_DrawWidth = Annotated[Whole, Field(ge=4, le=2**12)]
 
 
 class TheorySpec(Spec):
@@ -21,28 +25,28 @@ class TheorySpec(Spec):
         description="Standard error asked of q and of Sigma, for f and K, relative to their root mean square; b, a "
         "small difference, is held to ten times it (dimensionless).",
     )
-    neurons: Whole | None = Field(
+    neurons: _Neurons | None = Field(
         None,
-        ge=16,
         description="Number S of sample neurons per population; left out: as relative_error asks (neurons).",
     )
-    draws: Whole | None = Field(
+    draws: _Draws | None = Field(
         None,
-        ge=32,
         description="Number of draws of small networks for Sigma and b; left out: as relative_error asks (draws).",
     )
-    draw_width: Whole | None = Field(
+    draw_width: _DrawWidth | None = Field(
         None,
-        ge=4,
         description="Width n of those networks, which are coupled with networks of width 2n; left out: chosen so that "
         "the next order in 1/n is small (neurons).",
     )
-    save_every: Count = Field(1, description="Keep every n-th time and the last (steps).")
+    save_every: Steps = Field(1, description="Keep every n-th time and the last (steps).")
     fluctuations: bool = Field(True, description="Compute the fluctuations Sigma = lim N Cov (leading order in 1/N).")
     bias: bool = Field(True, description="Compute the bias b = lim N (E q_N - q) (leading order in 1/N).")
     seed: Seed = Field(0, description="Seed of the sample neurons and of the draws.")
     replicates: Whole = Field(
-        4, ge=2, description="Number of independent simulations at infinite width, whose spread gives its error."
+        4,
+        ge=2,
+        le=1000,
+        description="Number of independent simulations at infinite width, whose spread gives its error.",
     )
     basis_tolerance: PositiveReal = Field(
         1e-6,
@@ -63,13 +67,15 @@ class TheorySpec(Spec):
 class EnsembleSpec(Spec):
     """Ensembles of finite networks trained with the same steps from independent random weights."""
 
-    widths: tuple[Count, ...] = Field(min_length=1, description="Distinct widths N (neurons per layer).")
+    widths: tuple[_Width, ...] = Field(
+        min_length=1, max_length=100, description="Distinct widths N (neurons per layer)."
+    )
     members: _Members | tuple[_Members, ...] = Field(
         1000,
         description="Networks per width: one number for all widths, or a list with one per width (networks).",
     )
     seed: Seed = Field(0, description="Seed of the initial weights.")
-    save_every: Count | None = Field(
+    save_every: Steps | None = Field(
         None, description="Keep every n-th time and the last (steps); left out: as in theory, else 1."
     )
     precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the networks.")
@@ -85,7 +91,7 @@ class EnsembleSpec(Spec):
         "final_prediction_*); auto: at every one unless that takes more than half a gigabyte. Losses and accuracies "
         "are always kept at every saved time.",
     )
-    samples: Whole = Field(16, ge=0, description="Number of members whose predictions are kept one by one (networks).")
+    samples: Whole = Field(16, description="Number of members whose predictions are kept one by one (networks).")
     diverged_share: NonNegativeReal = Field(
         0.01,
         le=1,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from fwdmft.errors import InputError
-from fwdmft.spec.base import Count, Seed, Whole
+from fwdmft.spec.base import Count, FilePath, Seed, Whole
 from fwdmft.spec.data import DatasetSpec
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 
 _TRAIN = "Number of training points, spread evenly over the classes (points)"
 _TEST = "Number of test points, spread evenly over the classes (points)"
-_Class = Annotated[Whole, Field(ge=0, le=9)]
+_Class = Annotated[Whole, Field(le=9)]
 _Name = Literal["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -28,7 +28,7 @@ class LabelledImages(DatasetSpec):
     """Images x (point, height, width, channel) of several classes, and what is made of them."""
 
     train: Count | None = Field(40, description=f"{_TRAIN}; null: all.")
-    test: Annotated[Whole, Field(ge=0)] | None = Field(8, description=f"{_TEST}; null: all.")
+    test: Whole | None = Field(8, description=f"{_TEST}; null: all.")
     seed: Seed = Field(0, description="Seed of the choice of images.")
     standardize: bool = Field(
         True,
@@ -59,7 +59,7 @@ class DigitsData(LabelledImages):
 
     kind: Literal["digits"] = Field("digits", description="Handwritten digits, 8x8 images with one channel.")
     train: Count = Field(40, description=f"{_TRAIN}.")
-    test: Whole = Field(8, ge=0, description=f"{_TEST}.")
+    test: Whole = Field(8, description=f"{_TEST}.")
     classes: tuple[_Class, ...] = Field((0, 1), min_length=2, description="Two or more distinct digits to tell apart.")
     resolution: Literal[8, 4, 2] = Field(
         8, description="Height and width (pixels); below 8, averages over blocks of the 8x8 pixels."
@@ -90,8 +90,8 @@ class PhotoPatchesData(LabelledImages):
         "patches share a pixel: the left half of each photograph is cut into training patches, the right into test.",
     )
     train: Count = Field(40, description=f"{_TRAIN}.")
-    test: Whole = Field(8, ge=0, description=f"{_TEST}.")
-    size: Count = Field(32, description="Height and width of a patch (pixels).")
+    test: Whole = Field(8, description=f"{_TEST}.")
+    size: Count = Field(32, le=1000, description="Height and width of a patch (pixels).")
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -107,8 +107,7 @@ class Cifar10Data(LabelledImages):
     """CIFAR-10 from a copy on disk; nothing is ever downloaded."""
 
     kind: Literal["cifar10"] = Field("cifar10", description="CIFAR-10, 32x32 RGB images, from a copy on disk.")
-    path: str = Field(
-        min_length=1,
+    path: FilePath = Field(
         description="Folder cifar-10-batches-py or cifar-10-batches-bin, the folder that holds it, or the .tar.gz "
         "it was packed in, relative to the experiment file. Batches of official size are checked against the "
         "official checksums.",

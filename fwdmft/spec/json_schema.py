@@ -73,4 +73,26 @@ def drifted(directory: Path) -> list[str]:
 
 
 def _schema(model: Any) -> dict[str, Any]:
-    return {"$schema": DIALECT, **TypeAdapter(model).json_schema()}
+    return {"$schema": DIALECT, **_standard(TypeAdapter(model).json_schema())}
+
+
+_KEYWORDS = {
+    "ge": ("minimum", max),
+    "gt": ("exclusiveMinimum", max),
+    "le": ("maximum", min),
+    "lt": ("exclusiveMaximum", min),
+}
+"""What pydantic calls bounds behind a validator, their names in JSON Schema, and which of two bounds holds."""
+
+
+def _standard(part: Any) -> Any:
+    """A part of a schema with the bounds of its numbers under their standard names."""
+    if isinstance(part, list):
+        return [_standard(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    found = {name: _standard(value) for name, value in part.items() if name not in _KEYWORDS or "type" not in part}
+    for keyword, (name, tighter) in _KEYWORDS.items():
+        if keyword in part and keyword not in found:
+            found[name] = tighter(part[keyword], found.get(name, part[keyword]))
+    return found

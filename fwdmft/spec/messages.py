@@ -9,29 +9,37 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from fwdmft.errors import NOTHING, InputError
+from fwdmft.errors import NOTHING, InputError, shortened
 
 _EXPECTED = {
-    "greater_than": "a number greater than {gt:g}",
-    "greater_than_equal": "a number of at least {ge:g}",
-    "less_than": "a number less than {lt:g}",
-    "less_than_equal": "a number of at most {le:g}",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
     "finite_number": "a finite number",
     "float_type": "a number",
     "float_parsing": "a number",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text",
     "string_too_short": "text of at least {min_length} characters",
+    "string_too_long": "text of at most {max_length} characters",
     "literal_error": "{expected}",
     "tuple_type": "a list",
     "too_short": "a list of at least {min_length} entries",
-    "model_type": "a mapping of fields",
-    "model_attributes_type": "a mapping of fields",
+    "too_long": "at most {max_length} entries",
+    "invalid_key": "words as names of fields",
 }
+
+MOST = 10
+"""Problems that are told; more have one cause, or nobody would read them."""
+
+LONGEST_NAME = 60
+"""Characters of a name that are shown and compared."""
 
 Path = tuple[str | int, ...]
 Models = Sequence[type[BaseModel]]
@@ -40,12 +48,14 @@ Models = Sequence[type[BaseModel]]
 def input_error(error: ValidationError, model: type[BaseModel], values: object) -> InputError:
     """The InputError that tells the user what to change in `values`, which failed to validate as `model`."""
     found: dict[Path, list[InputError]] = {}
-    for details in error.errors(include_url=False):
+    every = error.errors(include_url=False)
+    for details in every[: 4 * MOST]:
         path, problem = _located(details, model, values)
         found.setdefault(path, []).append(problem)
     # A failed union reports every alternative; those that got further into the input are the ones meant.
     deepest = [path for path in found if not any(_inside(other, path) for other in found)]
-    return InputError.of(_merged(path, found[path]) for path in deepest)
+    left = max(0, len(deepest) - MOST) + max(0, len(every) - 4 * MOST)
+    return InputError.of((_merged(path, found[path]) for path in deepest[:MOST]), left)
 
 
 def _inside(path: Path, other: Path) -> bool:
@@ -54,8 +64,14 @@ def _inside(path: Path, other: Path) -> bool:
 
 def _merged(path: Path, problems: list[InputError]) -> InputError:
     """Alternatives that failed at one place, as one problem."""
-    expected = " or ".join(dict.fromkeys(problem.expected for problem in problems))
-    return InputError(".".join(map(str, path)) or "experiment", problems[0].value, expected)
+    expected, value = " or ".join(dict.fromkeys(problem.expected for problem in problems)), problems[0].value
+    if expected == "a list" and isinstance(value, str | int | float):
+        expected = f"a list, such as [{shortened(value)}]"
+    return InputError(
+        ".".join(f"{item:.{LONGEST_NAME}}" if isinstance(item, str) else str(item) for item in path) or "experiment",
+        value,
+        expected,
+    )
 
 
 def _located(details: ErrorDetails, model: type[BaseModel], values: object) -> tuple[Path, InputError]:
@@ -90,15 +106,17 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> InputError:
         case "union_tag_invalid":
             return InputError("kind", context["tag"], f"one of {context['expected_tags']}")
         case "union_tag_not_found":
-            kinds = [repr(_kind(member)) for member in _models_at(model, details["loc"])]
-            return InputError("kind", NOTHING, f"one of {', '.join(kinds)}")
+            return InputError("kind", NOTHING, f"one of {', '.join(map(repr, _kinds(model, details['loc'])))}")
+        case "model_type" | "model_attributes_type":
+            return InputError("", details["input"], _mapping(_kinds(model, details["loc"]), details["input"]))
     cause = context.get("error")
     if isinstance(cause, InputError):
         return cause
     if isinstance(cause, Exception):
         return InputError("", details["input"], str(cause))
     plain = details["msg"].removeprefix("Input should be ")
-    return InputError("", details["input"], _EXPECTED.get(details["type"], plain).format(**context))
+    numbers = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}
+    return InputError("", details["input"], _EXPECTED.get(details["type"], plain).format(**numbers))
 
 
 def _description(model: type[BaseModel], loc: Path) -> str:
@@ -112,9 +130,28 @@ def _description(model: type[BaseModel], loc: Path) -> str:
 
 def _known_fields(model: type[BaseModel], loc: Path) -> str:
     fields = [name for member in _models_at(model, loc[:-1]) for name in member.model_fields]
-    close = get_close_matches(str(loc[-1]), fields, n=1)
+    name = str(loc[-1])
+    elsewhere = [str(_kind(member)) for member in _siblings(model, loc[:-1]) if name in member.model_fields]
+    close = [] if elsewhere else get_close_matches(name[:LONGEST_NAME], fields, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
+    if elsewhere:
+        hint = f"; {name} is a field of kind {' and '.join(dict.fromkeys(elsewhere))}"
     return f"one of the fields {', '.join(dict.fromkeys(fields))}{hint}"
+
+
+def _siblings(model: type[BaseModel], loc: Path) -> Models:
+    """The other kinds that might be in the place of the one at `loc`, whose last item is its kind."""
+    return [member for member in _models_at(model, loc[:-1]) if loc and _kind(member) not in (None, loc[-1])]
+
+
+def _mapping(kinds: list[str], value: object) -> str:
+    """That a section is a mapping of fields, which a word in its place does not say; the word may be a kind."""
+    if not kinds:
+        return "a mapping of fields"
+    word = value if isinstance(value, str) else ""
+    close = [kind for kind in kinds if word and word in kind] or get_close_matches(word[:LONGEST_NAME], kinds, n=1)
+    hint = f" (did you mean {{kind: {close[0]}}}?)" if close else ""
+    return f"a mapping of fields with kind: one of {', '.join(kinds)}{hint}"
 
 
 def _models_at(model: type[BaseModel], loc: Path) -> Models:
@@ -135,6 +172,10 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for part in get_args(annotation) for found in _models_in(part)]
+
+
+def _kinds(model: type[BaseModel], loc: Path) -> list[str]:
+    return [str(kind) for kind in map(_kind, _models_at(model, loc)) if kind is not None]
 
 
 def _kind(member: type[BaseModel]) -> object:

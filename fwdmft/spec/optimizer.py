@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from fwdmft.errors import NOTHING, InputError
-from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Real, Spec, require_kind
+from fwdmft.spec.base import LARGEST_STEPS, NonNegativeReal, PositiveReal, Real, Spec, Steps, require_kind
 from fwdmft.spec.schedule import Constant, Minibatches, Schedule
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class OptimizerSpec(Spec):
     """An optimizer; `steps` is the number of times at which quantities are measured (0 .. steps - 1)."""
 
     kind: str = Field(description="Name of the optimizer.")
-    steps: Count | None = Field(description="Number of steps (steps); results are taken before each step's update.")
+    steps: Steps | None = Field(description="Number of steps (steps); results are taken before each step's update.")
 
     @property
     def online(self) -> bool:
@@ -43,10 +43,10 @@ class GradientDescent(OptimizerSpec):
     model_config = ConfigDict(json_schema_extra=_one_duration)
 
     kind: Literal["gradient_descent"] = Field("gradient_descent", description="Discrete gradient descent.")
-    steps: Count | None = Field(
+    steps: Steps | None = Field(
         None, description="Number of steps (steps); results are taken before each step's update. Or give epochs."
     )
-    epochs: Count | None = Field(
+    epochs: Steps | None = Field(
         None,
         description="In place of steps: how often each minibatch of a pass over the training set is taken (epochs).",
     )
@@ -94,7 +94,11 @@ class GradientDescent(OptimizerSpec):
 
     def _count(self, n_train: int) -> int:
         if self.epochs is not None and self.batch is not None:
-            return self.epochs * self.batch.per_epoch(n_train)
+            steps = self.epochs * self.batch.per_epoch(n_train)
+            if steps > LARGEST_STEPS:
+                expected = f"at most {LARGEST_STEPS} steps ({self.batch.per_epoch(n_train)} per epoch)"
+                raise InputError("optimizer.epochs", self.epochs, expected)
+            return steps
         assert self.steps is not None
         return self.steps
 
@@ -116,7 +120,7 @@ class GradientFlow(OptimizerSpec):
     """The small-step limit of gradient descent, reached by step halving with extrapolation."""
 
     kind: Literal["gradient_flow"] = Field("gradient_flow", description="Gradient flow.")
-    steps: Count = Field(description="Number of steps (steps); results are taken before each step's update.")
+    steps: Steps = Field(description="Number of steps (steps); results are taken before each step's update.")
     learning_rate: PositiveReal = Field(description="Time eta between two reported steps (dimensionless).")
     weight_decay: NonNegativeReal = Field(
         0.0, description="Weight decay lambda, in units of the scaled gradient (1/time)."

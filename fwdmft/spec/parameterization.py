@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fwdmft.errors import InputError
 from fwdmft.spec.base import PositiveReal, Spec
@@ -48,6 +48,13 @@ class MeanField(ParameterizationSpec):
 
     kind: Literal["mean_field"] = Field("mean_field", description="Mean-field parameterization.")
     gamma0: PositiveReal = Field(1.0, description="Feature-learning strength gamma0 (dimensionless; to 0 is lazy).")
+
+    @field_validator("gamma0", mode="before")
+    @classmethod
+    def _lazy_has_a_name(cls, value: object) -> object:
+        if value == 0 and not isinstance(value, bool):
+            raise ValueError("a number greater than 0; the lazy limit gamma0 -> 0 is {kind: neural_tangent}")
+        return value
 
     def richness(self, width: int | None) -> float:
         return self.gamma0

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
 
 
+MOST_NUMBERS = 2**30
+"""Bound on the numbers in a data set: 8 GiB of them."""
+
+
 class RandomInputs(DatasetSpec):
     """Random inputs x (point, feature) and the targets y (point, output) of a random teacher."""
 
     features: Count = Field(64, description="Dimension D of the inputs (features).")
     train: Count = Field(40, description="Number of training points (points).")
-    test: Whole = Field(8, ge=0, description="Number of test points (points).")
+    test: Whole = Field(8, description="Number of test points (points).")
     outputs: Count = Field(1, description="Number of outputs, each with a teacher vector w of its own (outputs).")
     teacher: Teacher = Field(
         LinearTeacher(), description="The function that gives the targets; its vectors w are random with |w|^2 = D."
@@ -30,6 +34,14 @@ class RandomInputs(DatasetSpec):
         0.0, description="Standard deviation of the Gaussian noise added to all targets (units of y)."
     )
     seed: Seed = Field(0, description="Seed of inputs, teacher and noise.")
+
+    @model_validator(mode="after")
+    def _of_bearable_size(self) -> RandomInputs:
+        numbers = (self.train + self.test + self.outputs) * (self.features + self.outputs)
+        if numbers > MOST_NUMBERS:
+            expected = f"at most {MOST_NUMBERS} numbers in all inputs, targets and teachers; these are {numbers}"
+            raise InputError("features", self.features, expected)
+        return self
 
 
 class GaussianData(RandomInputs):

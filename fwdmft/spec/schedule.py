@@ -10,7 +10,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fwdmft.errors import InputError
-from fwdmft.spec.base import Count, NonNegativeReal, Real, Seed, Spec, Whole
+from fwdmft.spec.base import LARGEST_STEPS, Count, NonNegativeReal, Real, Seed, Spec, Steps, Whole
+
+MOST_VISITS = 10**8
+"""Bound on steps times points per step, whose order is planned before the first."""
 
 
 class Constant(Spec):
@@ -28,7 +31,9 @@ class Cosine(Spec):
 
     kind: Literal["cosine"] = Field("cosine", description="Linear warm-up, then half a cosine down to `final`.")
     final: NonNegativeReal = Field(0.0, description="Factor on eta reached at the last step (dimensionless).")
-    warmup: Whole = Field(0, ge=0, description="Number of steps over which the factor rises linearly to 1 (steps).")
+    warmup: Whole = Field(
+        0, le=LARGEST_STEPS, description="Number of steps over which the factor rises linearly to 1 (steps)."
+    )
 
     def multipliers(self, steps: int) -> np.ndarray:
         """(steps,) factors on eta: (t + 1)/(warmup + 1) at t < warmup, then from 1 to `final` at the end."""
@@ -57,7 +62,9 @@ class Piecewise(Spec):
     """eta times factors[i] from step boundaries[i] on (factors are not cumulative)."""
 
     kind: Literal["piecewise"] = Field("piecewise", description="eta times factors[i] from boundaries[i] on.")
-    boundaries: tuple[Count, ...] = Field(description="Increasing steps at which the factor changes (steps).")
+    boundaries: tuple[Steps, ...] = Field(
+        max_length=100, description="Increasing steps at which the factor changes (steps)."
+    )
     factors: tuple[NonNegativeReal, ...] = Field(
         description="Factor on eta from each boundary on (dimensionless, not cumulative), 1 before.",
     )
@@ -106,6 +113,9 @@ class Minibatches(Spec):
     def order(self, n_train: int, steps: int) -> np.ndarray:
         """(steps, size) positions in the list of training points. Raises InputError when size > n_train."""
         per_epoch = self.per_epoch(n_train)
+        if steps * self.size > MOST_VISITS:
+            expected = f"at most {MOST_VISITS} visits of points in all (there are {steps} steps)"
+            raise InputError("optimizer.batch.size", self.size, expected)
         rng = np.random.default_rng(self.seed)
         epochs = [
             rng.permutation(n_train)[: per_epoch * self.size].reshape(per_epoch, self.size)

@@ -9,6 +9,10 @@ from pydantic import Field, model_validator
 from fwdmft.errors import InputError
 from fwdmft.spec.base import Count, Real, Spec
 
+MOST_DEGREE = 1000
+
+_Degree = Annotated[Count, Field(le=MOST_DEGREE)]
+
 
 class LinearTeacher(Spec):
     """The index itself."""
@@ -23,7 +27,7 @@ class SingleIndexTeacher(Spec):
     link: Literal["tanh", "relu", "erf", "sign", "hermite"] = Field(
         description="The function sigma; hermite: He_k(z) / sqrt(k!) of degree k (probabilists' polynomials)."
     )
-    degree: Count | None = Field(None, description="Degree k of the link hermite, which needs it.")
+    degree: _Degree | None = Field(None, description="Degree k of the link hermite, which needs it.")
 
     @model_validator(mode="after")
     def _degree_of_hermite(self) -> SingleIndexTeacher:
@@ -40,6 +44,7 @@ class PolynomialTeacher(Spec):
     kind: Literal["polynomial"] = Field("polynomial", description="y = sum_k c_k He_k(z) / sqrt(k!), a polynomial.")
     coefficients: tuple[Real, ...] = Field(
         min_length=1,
+        max_length=MOST_DEGREE + 1,
         description="Coefficients c_0, c_1, ... in the basis of normalised Hermite polynomials; sum_k c_k^2 is the "
         "mean of y^2 over Gaussian x.",
     )

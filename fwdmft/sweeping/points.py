@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
@@ -46,9 +46,10 @@ def places(sweep: Sweep) -> Iterator[Place]:
         yield Place(index, values, point_name(values))
 
 
-def points(sweep: Sweep) -> list[Point]:
+def points(sweep: Sweep, check: Callable[[Experiment], object] = load_points) -> list[Point]:
     """The experiments of a sweep, validated with their data.
 
+    check: what is done with each; `fwdmft.preparing.prepare` builds all that a run builds.
     Raises InputError with a line per problem, which names the point and the field; what is wrong with every point is
     said once.
     """
@@ -57,7 +58,9 @@ def points(sweep: Sweep) -> list[Point]:
     every = list(places(sweep))
     for place in every:
         try:
-            found.append(Point(place, _experiment(sweep, place)))
+            experiment = _experiment(sweep, place)
+            check(experiment)
+            found.append(Point(place, experiment))
         except InputError as error:
             for one in error.problems:
                 problems.setdefault((one.field, one.expected), []).append((place, one))
@@ -84,9 +87,7 @@ def _experiment(sweep: Sweep, place: Place) -> Experiment:
     values = {**deepcopy(dict(sweep.base)), "name": f"{sweep.name} {place.name}"}
     for field, value in place.values.items():
         _put(values, field, deepcopy(value))
-    experiment = load_experiment(values, base=sweep.home_of(place.values))
-    load_points(experiment)
-    return experiment
+    return load_experiment(values, base=sweep.home_of(place.values))
 
 
 def _put(values: dict[str, Any], field: str, value: Any) -> None:

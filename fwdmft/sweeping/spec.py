@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, combinations
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,11 @@ def _file_or_mapping(value: object) -> object:
 
 Base = Annotated[str | dict[str, Any], BeforeValidator(_file_or_mapping)]
 Values = Annotated[tuple[Any, ...], Field(min_length=1)]
+Name = Annotated[str, Field(max_length=200)]
+Fields = Annotated[dict[Name, Values], Field(max_length=100)]
+
+MOST_POINTS = 10_000
+"""Points of a sweep, all of which are validated before the first is computed."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,13 @@ class Sweep(Spec):
     base: Base = Field(
         description="The experiment whose fields vary: inline, or the path of its file, relative to this one."
     )
-    over: dict[str, Values] = Field(
+    over: Fields = Field(
         {}, description="Values of each field, named with dots (`parameterization.gamma0`): all combinations are run."
     )
-    together: tuple[dict[str, Values], ...] = Field(
-        (), description="Groups of fields that vary together, with equally many values; a group counts as one field."
+    together: tuple[Fields, ...] = Field(
+        (),
+        max_length=100,
+        description="Groups of fields that vary together, with equally many values; a group counts as one field.",
     )
 
     _home: Path = PrivateAttr(default_factory=Path.cwd)
@@ -75,7 +83,9 @@ class Sweep(Spec):
     def _consistent(self) -> Sweep:
         if not self.over and not any(self.together):
             raise InputError("over", NOTHING, "over or together (or both) to name fields")
-        for problem in chain(self._uneven(), self._overlapping(), self._repeated()):  # each presupposes those before
+        for problem in chain(
+            self._uneven(), self._overlapping(), self._repeated(), self._too_many()
+        ):  # each presupposes those before
             raise problem
         return self
 
@@ -98,6 +108,11 @@ class Sweep(Spec):
             if len(set(rows)) != len(rows):
                 place = f"over.{axis.fields[0]}" if axis.fields[0] in self.over else "together"
                 yield InputError(place, [row[0] for row in axis.rows], "distinct values")
+
+    def _too_many(self) -> Iterator[InputError]:
+        count = prod(len(axis.rows) for axis in self.axes)
+        if count > MOST_POINTS:
+            yield InputError("over", f"{count} points", f"at most {MOST_POINTS} points in all")
 
 
 def _names_a_path(field: str) -> bool:

@@ -22,7 +22,14 @@ class Geometry:
 
 
 def sizes(spec: Cnn, size: Size) -> list[tuple[Size, Size]]:
-    """Of each layer, before and after its pooling. Raises InputError when pooling leaves nothing of the image."""
+    """Of each layer, before and after its pooling.
+
+    Raises InputError when pooling leaves nothing of the image, or when kernels are far larger than it.
+    """
+    largest = 2 * max(size) + 1
+    if spec.kernel_size > largest:
+        expected = f"at most {largest} on images of {size[0]}x{size[1]} pixels, as all else of a kernel reads padding"
+        raise InputError("architecture.kernel_size", spec.kernel_size, expected)
     found = []
     for layer in range(spec.depth):
         before = _strided(size, spec.stride)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fwdmft.errors import InputError
-from fwdmft.spec.architecture import ActivatedArchitecture
+from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture
 from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal
 
 
@@ -19,9 +19,9 @@ class Cnn(ActivatedArchitecture):
     """
 
     kind: Literal["cnn"] = Field("cnn", description="Convolutional; the width N is the number of channels.")
-    depth: Count = Field(description="Number L of convolutional layers (layers).")
-    kernel_size: Count = Field(3, description="Height and width of the kernels, n_k = kernel_size^2 (pixels).")
-    stride: Count = Field(1, description="Distance between the places where kernels are applied (pixels).")
+    depth: Count = Field(le=MOST_LAYERS, description="Number L of convolutional layers (layers).")
+    kernel_size: Count = Field(3, le=63, description="Height and width of the kernels, n_k = kernel_size^2 (pixels).")
+    stride: Count = Field(1, le=10**4, description="Distance between the places where kernels are applied (pixels).")
     padding: Literal["zeros", "circular"] = Field(
         "zeros", description="What kernels read beyond the border. With stride 1 the size of the image is kept."
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from fwdmft.errors import InputError
-from fwdmft.spec.architecture import ActivatedArchitecture
+from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture
 from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Whole
 
 
@@ -18,7 +18,7 @@ class Deep(ActivatedArchitecture):
     """
 
     kind: Literal["deep"] = Field("deep", description="Any number of hidden layers.")
-    depth: Count = Field(description="Number L of hidden layers (layers).")
+    depth: Count = Field(le=MOST_LAYERS, description="Number L of hidden layers (layers).")
     bias: NonNegativeReal = Field(
         0.0, description="Standard deviation sigma_b of the initial biases of hidden layers (dimensionless); 0: none."
     )

@@ -1,0 +1,163 @@
+"""What a run of an experiment is made of, built and checked before anything is computed: `validate` stops here."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from fwdmft import registry
+from fwdmft.datasets import Dataset
+from fwdmft.datasets.loading import load_points
+from fwdmft.datasets.streams import with_stream
+from fwdmft.errors import InputError, PluginError
+from fwdmft.expansion import check_richness
+from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.task import TheoryTask
+from fwdmft.meanfield.theory import check_responses
+from fwdmft.networks.ensemble import statistics_bytes
+from fwdmft.networks.training import Task
+from fwdmft.optimization import Plan
+from fwdmft.resources import device_kind, ensemble_bytes, theory_bytes
+from fwdmft.spec.experiment import Experiment
+from fwdmft.spec.halves import EnsembleSpec, TheorySpec
+
+LARGE_PREDICTIONS = 1 << 29
+"""Bytes of statistics of the predictions from which, unless asked for, they are kept at the last time alone."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """dataset: the points that are observed. plan: of training. peak_bytes: estimated memory.
+
+    theory: where it is asked for, or gradient flow needs it to find the step. ensemble: where it is asked for.
+    device: the kind of device that JAX computes on.
+    """
+
+    dataset: Dataset
+    plan: Plan
+    theory: TheoryTask | None
+    ensemble: Task | None
+    peak_bytes: int
+    device: str
+
+
+def prepare(experiment: Experiment) -> Prepared:
+    """Build all of a run but its numbers. Raises InputError for data or settings that do not fit."""
+    device = device_kind()
+    with jax.enable_x64(True):
+        check_richness(experiment.parameterization)
+        _check_lazy(experiment)
+        dataset, plan = _points_and_plan(experiment)
+        # Field equations hold Gram matrices of all points, too large for data sets that only networks are trained on.
+        needed = experiment.theory is not None or plan.tolerance is not None
+        theory = _theory_task(experiment, dataset, plan) if needed else None
+        ensemble = _ensemble_task(experiment, dataset, plan) if experiment.ensemble else None
+        if experiment.theory and theory:
+            check_responses(theory)
+        return Prepared(dataset, plan, theory, ensemble, _peak_bytes(experiment, theory, ensemble), device)
+
+
+def _points_and_plan(experiment: Experiment) -> tuple[Dataset, Plan]:
+    dataset = load_points(experiment)
+    plan = experiment.optimizer.plan(dataset.n_train)
+    return with_stream(dataset, plan) if experiment.optimizer.online else (dataset, plan)
+
+
+def _check_lazy(experiment: Experiment) -> None:
+    decay = getattr(experiment.optimizer, "weight_decay", 0.0)
+    if experiment.parameterization.richness(None) == 0 and decay:
+        raise InputError(
+            "optimizer.weight_decay", decay, "0 in the lazy limit, whose kernels would not stay static otherwise"
+        )
+
+
+def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> TheoryTask:
+    """The theory of the experiment; with a modest one where only ensembles are asked for (it finds their step)."""
+    parameterization = experiment.parameterization
+    spec = experiment.theory or TheorySpec(neurons=512)
+    return TheoryTask(
+        equations=_field_equations(experiment, dataset, plan),
+        richness=parameterization.richness,
+        lazy=parameterization.richness(None) == 0,
+        y=dataset.y,
+        train=dataset.train,
+        loss=experiment.loss,
+        plan=plan,
+        spec=spec,
+        times=experiment.save_times(plan.steps)[0],
+    )
+
+
+def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> FieldEquations:
+    kind = experiment.architecture.kind
+    architecture = registry.registry().get("architecture", kind)
+    equations: FieldEquations = architecture.field_equations(
+        experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
+    )
+    if plan.stream is None:
+        return equations
+    carrying = equations.carrying(dataset.x, plan.fresh)
+    if carrying is None:
+        raise InputError(
+            "optimizer.data", "online", f"offline for architecture {kind}, whose theory is on fixed points"
+        )
+    return carrying
+
+
+def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task:
+    assert experiment.ensemble is not None
+    architecture = registry.registry().get("architecture", experiment.architecture.kind)
+    parameterization, spec = experiment.parameterization, experiment.ensemble
+    theory_every = experiment.theory.save_every if experiment.theory else 1
+    task = Task(
+        build=lambda width, key: architecture.model(
+            experiment.architecture, parameterization, dataset.x, dataset.y.shape[1], width, key
+        ),
+        gamma0=parameterization.richness,
+        x=dataset.x,
+        y=dataset.y,
+        train=dataset.train,
+        loss=experiment.loss,
+        plan=plan,
+        save_every=spec.save_every or theory_every,
+        center=parameterization.center,
+        kernels=spec.kernels,
+        dtype=np.dtype(spec.precision),
+        kernel_points=spec.kernel_points,
+    )
+    for width in spec.widths:
+        _check_network(task, width, registry.registry().origin("architecture", experiment.architecture.kind))
+    return replace(task, final_only=_final_only(spec, task))
+
+
+def _check_network(task: Task, width: int, origin: str) -> None:
+    """Follow the shapes through a network of a plugin. Raises PluginError, or what the network raises."""
+
+    def predicted(key: Array, x: Array) -> Any:
+        network = task.build(width, key)
+        return network.trace(x, network.shifts())[0], network(x)
+
+    point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
+    for found in eqx.filter_eval_shape(predicted, jax.random.key(0), point):
+        if found.shape != task.y.shape[1:]:
+            raise PluginError(f"{origin} predicts in the shape {found.shape}; expected {task.y.shape[1:]}")
+
+
+def _final_only(spec: EnsembleSpec, task: Task) -> bool:
+    """Whether predictions are kept at the last time alone."""
+    extrapolated = task.plan.tolerance is not None
+    if spec.predictions == "last" and extrapolated:
+        raise InputError("ensemble.predictions", "last", "every or auto, as gradient_flow extrapolates predictions")
+    too_large = statistics_bytes(replace(task, kernels=False)) > LARGE_PREDICTIONS and not extrapolated
+    return spec.predictions == "last" or (spec.predictions == "auto" and too_large)
+
+
+def _peak_bytes(experiment: Experiment, theory: TheoryTask | None, ensemble: Task | None) -> int:
+    needed = theory_bytes(theory) if theory and experiment.theory else 0
+    if experiment.ensemble and ensemble:
+        pairs = zip(experiment.ensemble.widths, experiment.ensemble.members_per_width(), strict=True)
+        needed = max(needed, *(ensemble_bytes(ensemble, width, members) for width, members in pairs))
+    return needed

@@ -1,0 +1,204 @@
+"""What `validate` builds: all that a run builds, short of computing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from experiments import experiment
+from typer.testing import CliRunner
+
+import fwdmft
+from fwdmft.cli import app
+from fwdmft.errors import InputError, PluginError
+from fwdmft.expansion import check_richness
+from fwdmft.meanfield.from_response import has_response
+from fwdmft.meanfield.task import TheoryTask
+from fwdmft.meanfield.theory import solve
+from fwdmft.preparing import Prepared, prepare
+from fwdmft.registry import registry
+from fwdmft.spec.parameterization import MeanField, NeuralTangent
+
+POINTS = {"kind": "gaussian", "features": 3, "train": 2, "test": 0}
+LAZY = {"kind": "neural_tangent"}
+DESCENT = {"kind": "gradient_descent", "learning_rate": 0.1, "steps": 4}
+
+
+def prepared(**changes: Any) -> Prepared:
+    return prepare(fwdmft.load_experiment(experiment(**{"data": POINTS, **changes})))
+
+
+def images(side: int, **architecture: Any) -> dict[str, Any]:
+    return {
+        "architecture": {"kind": "cnn", "depth": 1, **architecture},
+        "data": {"kind": "digits", "resolution": side, "train": 4, "test": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"parameterization": {"kind": "mean_field", "sigma_w": [1, 1, 1]}},
+            "parameterization.sigma_w: got [1.0, 1.0,",
+        ),
+        ({"parameterization": LAZY, "optimizer": DESCENT | {"weight_decay": 0.1}}, "optimizer.weight_decay: got 0.1"),
+        ({"theory": {"responses": True}}, "theory.responses: got True; expected false, or a plain, fully connected"),
+        (
+            images(2, depth=4, pooling="average"),
+            "architecture.pooling: got 'average'; expected images on which layer 2",
+        ),
+        (images(2, kernel_size=7), "architecture.kernel_size: got 7; expected at most 5 on images of 2x2 pixels"),
+        (
+            {"optimizer": DESCENT | {"kind": "gradient_flow"}, "ensemble": {"widths": [4], "predictions": "last"}},
+            "ensemble.predictions: got 'last'; expected every or auto",
+        ),
+    ],
+)
+def test_what_a_run_refuses_validation_refuses(changes: dict[str, Any], expected: str) -> None:
+    for left_out in ({}, {"theory": None}, {"ensemble": None}):
+        if not left_out.keys() & changes.keys():
+            with pytest.raises(InputError) as error:
+                prepared(**changes, **left_out)
+            assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (0.0, "data.x: got 0.0; expected inputs of which some are not zero, or a bias"),
+        (1e200, "data.x: got numbers as large as 1e+200; expected numbers of which the largest is from 1e-15 to 1e+15"),
+        (1e-200, "data.x: got numbers as large as 1e-200"),
+    ],
+)
+def test_inputs_that_no_network_can_take(tmp_path: Path, size: float, expected: str) -> None:
+    np.savez(tmp_path / "points.npz", x=size * np.eye(3), y=np.ones(3))
+    data = {"kind": "file", "path": str(tmp_path / "points.npz")}
+    with pytest.raises(InputError) as error:
+        prepared(data=data)
+    assert str(error.value).startswith(expected)
+    if size == 0:
+        assert prepared(data=data, architecture={"kind": "mlp", "bias": 1.0}).theory is not None
+        assert prepared(data=data, theory=None).theory is None
+
+
+def test_the_command_builds_every_point_of_a_sweep(tmp_path: Path) -> None:
+    scales = [{"kind": "mean_field", "sigma_w": scales} for scales in ([1, 2], [1, 2, 3])]
+    values = {"name": "a", "base": experiment(data=POINTS, name=None), "over": {"parameterization": scales}}
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps(values))
+    found = CliRunner().invoke(app, ["validate", str(path)])
+    assert found.exit_code == 2
+    assert "parameterization.sigma_w: got [1.0, 2.0, 3.0]; expected one number, or a list of 2" in found.stderr
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_the_command_refuses_what_does_not_fit_into_memory(tmp_path: Path, sweep: bool) -> None:
+    """A hundred thousand saved times of a thousand simulations, none of which is begun."""
+    descent = DESCENT | {"steps": 10**5}
+    large = experiment(data=POINTS, ensemble=None, optimizer=descent, theory={"neurons": 2**24, "replicates": 1000})
+    values = {"name": "a", "base": large, "over": {"theory.seed": [0, 1]}} if sweep else large
+    path = tmp_path / "large.json"
+    path.write_text(json.dumps(values))
+    found = CliRunner().invoke(app, ["validate", str(path)])
+    assert found.exit_code == 2 and "memory: got 'an estimated" in found.stderr
+    assert CliRunner().invoke(app, ["validate", "--force", str(path)]).exit_code == 0
+
+
+# --- plugins ---
+
+
+def test_a_network_that_predicts_something_else_is_told_with_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = registry()
+    mlp, report = found._items["architecture"]["mlp"]
+
+    def model(spec: Any, parameterization: Any, x: Any, outputs: int, width: int, key: Any) -> Any:
+        return mlp.model(spec, parameterization, x, outputs + 1, width, key)
+
+    monkeypatch.setitem(found._items["architecture"], "mlp", (replace(mlp, model=model), report))
+    with pytest.raises(
+        PluginError, match=r"'mlp' of plugin 'mlp' \(fwdmft .*\) predicts in the shape \(2,\); expected"
+    ):
+        prepared()
+
+
+def test_data_that_are_no_data_set_are_told_with_their_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = fwdmft.load_experiment(experiment(data=POINTS))
+    monkeypatch.setattr(type(loaded.data), "load", lambda spec, base: (np.eye(2), np.ones(2)))
+    with pytest.raises(PluginError, match=r"data 'gaussian' of plugin 'fwdmft' \(fwdmft .*\) loads no Dataset"):
+        prepare(loaded)
+
+
+# --- richness at finite width ---
+
+
+class Power(MeanField):
+    """gamma0(N) = limit (1 + c/N + d/sqrt(N)) + N^power."""
+
+    limit: float = 0.0
+    power: float | None = None
+    c: float = 0.0
+    d: float = 0.0
+
+    def richness(self, width: int | None) -> float:
+        if width is None:
+            return self.limit
+        vanishing = 0.0 if self.power is None else width**self.power
+        return self.limit * (1 + self.c / width + self.d / width**0.5) + vanishing
+
+
+@pytest.mark.parametrize(
+    "valid",
+    [MeanField(gamma0=2.0), NeuralTangent(), Power(power=-0.5), Power(limit=0.5, c=30.0), Power(limit=1.0, power=-1.0)],
+)
+def test_richness_with_an_expansion(valid: MeanField) -> None:
+    check_richness(valid)
+
+
+@pytest.mark.parametrize(
+    ("invalid", "expected"),
+    [
+        (Power(power=-0.25), r"N gamma0\(N\)\^2 does not converge: it is 316.2 at N = 100000 and 3162 at N = 10000000"),
+        (Power(power=-0.45), r"N gamma0\(N\)\^2 does not converge"),
+        (Power(power=-1.0), r"N gamma0\(N\)\^2 does not converge"),
+        (Power(limit=1.0, d=1.0), r"N \(gamma0\(N\)/gamma0 - 1\) does not converge"),
+        (Power(limit=1.0, power=0.1), r"N \(gamma0\(N\)/gamma0 - 1\) does not converge"),
+        (Power(limit=-1.0), r"positive numbers gamma0\(N\)"),
+    ],
+)
+def test_richness_without_an_expansion_is_refused(invalid: MeanField, expected: str) -> None:
+    with pytest.raises(InputError, match=rf"parameterization.kind: got 'mean_field'; expected .*{expected}"):
+        check_richness(invalid)
+
+
+def test_richness_at_finite_width_is_in_b() -> None:
+    """gamma0(N) = g (1 + c/N) adds c g dq/dg to b = lim N (E q_N - q), the derivative taken from two values of g.
+
+    Terms of order (c/n)^3 from draws of width n are 1 % of that.
+    """
+    c, step, sizes = 3.0, 0.05, {"neurons": 16384, "save_every": 3}
+
+    def task(g: float, **theory: Any) -> TheoryTask:
+        scaled = {"kind": "mean_field", "gamma0": g}
+        found = prepared(theory=sizes | theory, ensemble=None, optimizer=DESCENT, parameterization=scaled).theory
+        assert found is not None
+        return found
+
+    def richer(task: TheoryTask) -> TheoryTask:
+        return replace(task, richness=lambda width: 1 + c / width)
+
+    # The linear response is that of infinite width, which knows nothing of it.
+    with jax.enable_x64(True):
+        assert has_response(task(1.0), task(1.0).plan.ladder)
+        assert not has_response(richer(task(1.0)), task(1.0).plan.ladder)
+        drawn = task(1.0, draws=1024, draw_width=32)
+        plain, rich = solve(drawn), solve(richer(drawn))
+        below, above = (solve(task(g, fluctuations=False, bias=False)).mean for g in (1 - step, 1 + step))
+    expected = c * (above["prediction"] - below["prediction"])[-1] / (2 * step)
+    added = (rich.bias["prediction"] - plain.bias["prediction"])[-1]
+    error = np.hypot(rich.bias_standard_error["prediction"], plain.bias_standard_error["prediction"])[-1]
+    assert np.all(np.abs(added - expected) < 4 * error)
+    assert np.max(np.abs(expected) / error) > 8, "the effect is resolved"
