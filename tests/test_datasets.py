@@ -123,7 +123,7 @@ def test_labels_are_whole_numbers_from_0_on(tmp_path: Path, y: list[float]) -> N
         ({"train": 2.7}, "data.train: got 2.7; expected a number of leading training rows, a whole number from 0 to 3"),
         ({"train": True}, "data.train: got True; expected a number of leading"),
         ({"train": [1, 2]}, "data.train: got [1, 2]; expected a number of leading"),
-        ({"split": ["train"] * 3}, "expected arrays x, y and train alone; it has split as well"),
+        ({"split": ["train"] * 3}, "expected an array train beside split, or arrays x and y alone"),
         (
             {"x": 1e200 * X},
             "data.x: got numbers as large as 9e+200; expected numbers of which the largest is from 1e-15",

@@ -61,8 +61,10 @@ def _read_npz(path: Path) -> Dataset:
             if name not in file:
                 raise InputError(_FIELD, path, f"an array {name}; it has {', '.join(file)}")
         unknown = [name for name in file if name not in ("x", "y", "train")]
-        if unknown:
-            raise InputError(_FIELD, path, f"arrays x, y and train alone; it has {', '.join(unknown)} as well")
+        if unknown and "train" not in file:
+            # One of them may be train under another name.
+            words = f"an array train beside {', '.join(unknown)}, or arrays x and y alone"
+            raise InputError(_FIELD, path, words)
         x, y = file["x"], file["y"]
         train = file["train"] if "train" in file else np.array(len(x))
     if train.dtype.kind not in "iu" or train.ndim != 0 or not 0 <= train <= len(x):

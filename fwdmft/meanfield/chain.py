@@ -60,16 +60,22 @@ from fwdmft.meanfield.products import mix
 from fwdmft.meanfield.weights import CarriedWeights, InputWeights, Trained, at_rest, carried_weights, heavy_ball
 from fwdmft.meanfield.wiring import Wiring
 
+TOLERANCE = 1e-6
+"""What bases leave out of what is learned, squared, unless told otherwise."""
+
 
 class Chain(FieldEquations):
     """See the module docstring.
 
-    gamma0: richness. local: one map per layer. capacities: rows of the bases of each matrix, forward and backward.
+    gamma0: richness. tolerance: share of what is learned that bases leave out, squared. moved: see `learned`.
+    local: one map per layer. capacities: rows of the bases of each matrix, forward and backward.
     smooth: whether the local maps can be differentiated twice.
     """
 
     inputs: InputWeights | CarriedWeights
     gamma0: Array
+    tolerance: Array
+    moved: Array
     local: tuple[LocalMap, ...] = eqx.field(static=True)
     wiring: Wiring = eqx.field(static=True)
     capacities: tuple[tuple[int, int], ...] = eqx.field(static=True)
@@ -169,9 +175,9 @@ class Chain(FieldEquations):
         return self.wiring.population(self.wiring.depth - 1)
 
     def _law(self, matrix: int) -> Law:
-        law = self.wiring.law(matrix)
         # What is learned moves vectors by a share gamma0^2 of their squared norm, and f is this movement over gamma0.
-        return law._replace(tolerance=law.tolerance * jnp.minimum(1.0, self.gamma0**2))
+        tolerance = self.tolerance * jnp.minimum(1.0, self.gamma0**2) * self.moved
+        return self.wiring.law(matrix, tolerance)
 
     def _preactivation(self, before: Array, arriving: Array, bias: Trained | None) -> Array:
         arriving = arriving if bias is None else arriving + bias.value
@@ -255,7 +261,7 @@ class Chain(FieldEquations):
             self.gamma0 * jnp.sum(coordinates * residual[..., None], axis=2),
             activity.u[matrix],
             activity.u_coordinates[matrix],
-            self.wiring.law(matrix),
+            self._law(matrix),
             update,
         )
 
@@ -338,7 +344,14 @@ class Chain(FieldEquations):
         return replace(self, capacities=capacities)
 
     def resolving(self, tolerance: float) -> "Chain":
-        return replace(self, wiring=replace(self.wiring, tolerance=tolerance))
+        return replace(self, tolerance=jnp.asarray(tolerance))
+
+    @property
+    def learned(self) -> Float[Array, ""] | None:
+        return self.moved if self.wiring.depth > 1 else None
+
+    def learning(self, learned: float) -> "Chain":
+        return replace(self, moved=jnp.asarray(learned))
 
     def carrying(self, x: np.ndarray, together: int) -> "Chain | None":
         wiring = self.wiring
@@ -367,6 +380,8 @@ def make_chain(
     return Chain(
         inputs=inputs,
         gamma0=jnp.asarray(gamma0),
+        tolerance=jnp.asarray(TOLERANCE),
+        moved=jnp.asarray(1.0),
         local=tuple(local),
         wiring=wiring,
         capacities=capacities,

@@ -168,7 +168,19 @@ class FieldEquations(eqx.Module):
         return self
 
     def resolving(self, tolerance: float) -> "FieldEquations":
-        """The same equations with bases that may leave out this share of a vector's squared norm."""
+        """The same equations with bases that may leave out this share of what vectors learn, squared (`learning`)."""
+        return self
+
+    @property
+    def learned(self) -> Float[Array, ""] | None:
+        """How far training moves neurons' vectors, in squares of their norm; None if nothing depends on it.
+
+        Bases of random matrices leave out a share of a vector that is small beside this.
+        """
+        return None
+
+    def learning(self, learned: float) -> "FieldEquations":
+        """The same equations with this `learned`."""
         return self
 
     def with_richness(self, gamma0: float | Array) -> "FieldEquations":

@@ -164,10 +164,14 @@ class FiniteWidth:
 
 
 class Limit(NamedTuple):
-    """q at infinite width, its standard error from the spread of a few simulations, and their neurons in all."""
+    """q at infinite width, its standard error from the spread of a few simulations, and their neurons in all.
+
+    truncation: error that all simulations share.
+    """
 
     mean: dict[str, np.ndarray]
     spread: dict[str, np.ndarray]
+    truncation: dict[str, np.ndarray]
     neurons: int
 
 
@@ -280,6 +284,7 @@ def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth
         variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
         off = layout.join({name: sobol_error(q.spread[name], variance[name]) for name in layout.shapes})
         known, off = layout.join(q.mean), off * np.sqrt(np.clip(found.left, 0.0, 1.0))
+        off = np.hypot(off, layout.join(q.truncation))
     b = bias(found.mean, found.change, drawing.width, known, off, relative)
     # Draws are in single precision, and b is 2n times a difference of theirs: what varies least is known no better.
     rounding = 2 * drawing.width * np.finfo(np.float32).eps * np.abs(found.mean.mean(axis=0))

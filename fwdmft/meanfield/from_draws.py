@@ -75,6 +75,8 @@ def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | N
     plan = replace(task.plan, learning_rates=np.zeros(1), batches=None) if task.lazy else task.plan
     equations = task.equations.with_richness(1.0) if task.lazy else task.equations
     loose = equations.resolving(max(CONTROL_TOLERANCE, task.spec.basis_tolerance))
+    if infinite.equations.learned is not None:
+        loose = loose.learning(float(infinite.equations.learned))
     drive = make_drive(plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES))
     seed = task.spec.seed
     fitted = simulation.infinite_width(loose, lambda e: noise_of(e, count, seed, 0), drive, Observing())
@@ -117,9 +119,9 @@ def _finite_width(
     covariances = made.covariances if made else np.zeros((1, 0, 0))
     q = None
     if infinite is not None:
-        strength = _strength(infinite.mean), _strength(infinite.spread)
-        simulated = infinite.neurons * spec.replicates
-        q = Limit(infinite.mean | strength[0], infinite.spread | strength[1], simulated)
+        arrays = infinite.mean, infinite.spread, infinite.truncation
+        mean, spread, truncation = (each | _strength(each) for each in arrays)
+        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates)
     wanted = Wanted(
         spec.relative_error, spec.bias, spec.draws, spec.draw_width, spec.covariance and spec.fluctuations, spec.seed
     )

@@ -49,6 +49,9 @@ from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 FEW = 8
 """New directions are few if they are so many times fewer than the vectors of a block."""
 
+CANCELLING = 1e-9
+"""Tolerance below which a difference of squared norms does not tell what is left of a vector."""
+
 ROUNDED = 1e-3
 """Share of a direction's squared norm below which it consists of rounding."""
 
@@ -241,7 +244,11 @@ def _extended(side: Side, other: Side, v: Array, noise: Array, law: Law) -> tupl
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
     known = side.basis @ v.T / v.shape[-1]
     squares = jnp.mean(v**2, axis=-1)
-    unseen = squares - jnp.sum(known**2, axis=0)
+    unseen = jax.lax.cond(
+        law.tolerance < CANCELLING,
+        lambda: jnp.mean((v - known.T @ side.basis) ** 2, axis=-1),
+        lambda: squares - jnp.sum(known**2, axis=0),
+    )
     norms = jnp.where(squares > 0, squares, 1.0)
     new = unseen / norms > law.tolerance
     room = side.rank + len(v) <= len(side.basis)
@@ -302,7 +309,13 @@ def _nothing_new(side: Side, other: Side, v: Array, dropped: Array, offsets: int
 
 
 def _resolved(side: Side, other: Side, v: Array, known: Array, norms: Array, noise: Array, law: Law) -> _Fresh:
-    scatter = v @ v.T / v.shape[-1] - known.T @ known
+    size = v.shape[-1]
+
+    def of_residuals() -> Array:
+        residual = v - known.T @ side.basis
+        return residual @ residual.T / size
+
+    scatter = jax.lax.cond(law.tolerance < CANCELLING, of_residuals, lambda: v @ v.T / size - known.T @ known)
     mixing, number, dropped = orthonormalising(scatter, norms, law.tolerance)
 
     def of(directions: int) -> _Fresh:

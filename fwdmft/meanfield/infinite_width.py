@@ -4,7 +4,7 @@ Their spread, steadied by what independent neurons would leave, gives the standa
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from fwdmft.errors import ComputationError
 from fwdmft.meanfield import neurons, room, simulation
+from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.finite_width import JUDGED
 from fwdmft.meanfield.simulation import Observing
@@ -39,9 +40,13 @@ Report = Callable[[str, int, int], None]
 
 
 class Infinite(NamedTuple):
-    """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took."""
+    """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took.
+
+    truncation: error of q that is common to all, from what bases leave out.
+    """
 
     each: dict[str, np.ndarray]
+    truncation: dict[str, np.ndarray]
     neurons: int
     bases: room.Bases
     equations: FieldEquations
@@ -98,6 +103,7 @@ def _simulations(
         check_finite(one.seen["prediction"], task.times)
         equations = one.equations
         if not found:
+            truncation = simulation.truncation(one, *_posed(task, count, replicate, ladder))
             closer = fitting(equations, one.bases)
             saved = (_flops(equations) - _flops(closer)) * count * updates * (task.spec.replicates - 1)
             equations = closer if saved > COMPILING else equations
@@ -105,7 +111,7 @@ def _simulations(
     report(stage, task.spec.replicates, task.spec.replicates)
     each = {name: np.stack([each.seen[name] for each in found]) for name in found[0].seen}
     bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in found), strict=True)))
-    return Infinite(each, count, bases, equations)
+    return Infinite(each, truncation, count, bases, equations)
 
 
 def fitting(equations: FieldEquations, bases: room.Bases) -> FieldEquations:
@@ -122,10 +128,16 @@ def _flops(equations: FieldEquations) -> int:
 def large(
     task: TheoryTask, equations: FieldEquations, count: int, replicate: int, ladder: tuple[Rung, ...]
 ) -> simulation.Large | None:
+    return simulation.infinite_width(equations, *_posed(task, count, replicate, ladder))
+
+
+def _posed(task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]) -> tuple[Any, Drive, Observing]:
+    """What a simulation is made of besides the equations."""
+
     def draw(equations: FieldEquations) -> dict[str, Array]:
         return noise_of(equations, count, task.spec.seed, replicate)
 
-    return simulation.infinite_width(equations, draw, task.drive(ladder), Observing(task.two_time))
+    return draw, task.drive(ladder), Observing(task.two_time)
 
 
 def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -> dict[str, Array]:

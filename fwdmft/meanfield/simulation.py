@@ -40,6 +40,31 @@ class Observing(NamedTuple):
         return found | two_time_kernels(layers) if layers else found
 
 
+RESOLVED = 4.0
+"""Bases are resolved anew if training moves vectors by less than they were resolved for, squared, over this."""
+
+LOOSER = 10.0
+"""By how much bases may leave out more in the pass that tells what they leave out."""
+
+LEAST = 1e-20
+"""Movement of vectors, squared, below which it is rounding."""
+
+
+def learned(seen: dict[str, np.ndarray]) -> float:
+    """How far training moved neurons, in squares of their norm, but for richness; at most 1.
+
+    By the Cauchy-Schwarz inequality a change of f by d takes a movement of gamma0 d / (2 |w| |u|) of the readout w or
+    what it reads, u, and |w|^2 |u|^2 is about K.
+    """
+    if not {"prediction", "tangent_kernel"} <= seen.keys():
+        return 1.0
+    f, kernel = seen["prediction"], np.einsum("pcpc->pc", seen["tangent_kernel"][0])
+    change, scale = np.max(np.abs(f - f[:1])), np.mean(kernel)
+    if not (np.isfinite(change) and scale > 0):
+        return 1.0
+    return float(np.clip(4 * change**2 / scale, LEAST, 1.0))
+
+
 class Large(NamedTuple):
     """Observables at infinite width, the bases that they took, and the equations with room for these."""
 
@@ -81,9 +106,10 @@ def _large_pass(
 
 
 def infinite_width(equations: FieldEquations, draw: Any, drive: Drive, observing: Observing) -> Large | None:
-    """One pass, repeated with more room until its bases are not full; None if they have too many vectors.
+    """One pass, repeated until its bases are not full and resolve what is learned; None if there are too many vectors.
 
-    draw: the noise for given equations. A pass that was broken off is never returned.
+    draw: the noise for given equations. A pass that was broken off, or that left out what it should have learned, is
+    never returned.
     """
     while True:
         noise = draw(equations)
@@ -91,7 +117,12 @@ def infinite_width(equations: FieldEquations, draw: Any, drive: Drive, observing
         seen, bases = _large_pass(equations, noise, drive, observing)
         bases = jax.tree.map(np.asarray, bases)
         if not np.any(bases.full):
-            return Large({name: np.asarray(a) for name, a in seen.items()}, bases, equations)
+            found = {name: np.asarray(a) for name, a in seen.items()}
+            moved = learned(found) if equations.learned is not None else 1.0
+            if equations.learned is None or moved > float(equations.learned) / RESOLVED:
+                return Large(found, bases, equations)
+            equations = equations.learning(moved)
+            continue
         if room.NEURONS_PER_VECTOR * int(np.max(bases.rank)) > count:
             return None
         matrices = equations.matrices
@@ -99,3 +130,16 @@ def infinite_width(equations: FieldEquations, draw: Any, drive: Drive, observing
         if min(max(pair) for pair in wider) > count:
             return None
         equations = equations.with_room(wider)
+
+
+def truncation(found: Large, draw: Any, drive: Drive, observing: Observing) -> dict[str, np.ndarray]:
+    """How far observables are from those of bases that leave out nothing, about; zero without random matrices.
+
+    A pass whose bases may leave out `LOOSER` times as much differs by this times LOOSER^p - 1. p is a half if what is
+    left out matters at first order, and one if at second order: p = 1/2 is on the safe side.
+    """
+    if found.equations.learned is None:
+        return {name: np.zeros_like(a) for name, a in found.seen.items()}
+    looser = found.equations.learning(LOOSER * float(found.equations.learned))
+    seen, _ = _large_pass(looser, draw(looser), drive, observing)
+    return {name: np.abs(np.asarray(a) - found.seen[name]) / (LOOSER**0.5 - 1) for name, a in seen.items()}

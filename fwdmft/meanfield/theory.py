@@ -85,7 +85,10 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
     result["diagnostics"]["seconds_infinite_width"] = clock.lap()
     if infinite is not None:
         capacities = tuple(matrix.capacities for matrix in infinite.equations.matrices)
-        task = replace(task, equations=task.equations.with_room(capacities))
+        equations = task.equations.with_room(capacities)
+        if infinite.equations.learned is not None:
+            equations = equations.learning(float(infinite.equations.learned))
+        task = replace(task, equations=equations)
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:
             result["responses"] = _responses(task, infinite.neurons, report)
@@ -121,7 +124,7 @@ def _summary(task: TheoryTask, infinite: Infinite | None, found: Corrections | N
     """What the result holds of q, Sigma and b."""
     if found is None:
         assert infinite is not None
-        return {"mean": infinite.mean, "standard_error": infinite.spread}
+        return {"mean": infinite.mean, "standard_error": _with_truncation(infinite, infinite.spread)}
     spec = task.spec
     mean, errors = found.limit
     if infinite is not None:
@@ -131,6 +134,7 @@ def _summary(task: TheoryTask, infinite: Infinite | None, found: Corrections | N
             name: sobol_error(spread, np.maximum(found.variance[name], 0) / simulated)
             for name, spread in infinite.spread.items()
         }
+        errors = _with_truncation(infinite, errors)
     summary = {"mean": mean, "standard_error": errors, "equal_time_covariances": found.equal_time_covariances}
     if spec.fluctuations:
         summary |= {"variance": found.variance, "variance_standard_error": found.variance_error}
@@ -139,6 +143,10 @@ def _summary(task: TheoryTask, infinite: Infinite | None, found: Corrections | N
         summary |= {"bias": found.bias, "bias_standard_error": found.bias_error}
         summary["prediction_biases"] = found.prediction_biases
     return summary
+
+
+def _with_truncation(infinite: Infinite, errors: Arrays) -> Arrays:
+    return {name: np.hypot(error, infinite.truncation[name]) for name, error in errors.items()}
 
 
 def check_responses(task: TheoryTask) -> None:

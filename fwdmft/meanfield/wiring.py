@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from jaxtyping import Array
+
 from fwdmft.meanfield.gaussian_matrix import Law
 from fwdmft.meanfield.positions import POINT, Taps
 
@@ -13,7 +15,6 @@ class Wiring:
     sigma_w: initial standard deviations of input weights, matrices and readout (depth + 1). sigma_b: scale of biases.
     widths: n_l of each layer. branch: beta of a residual chain, None for a plain one. trained: which of the weights
     (depth + 1) are; a layer's bias goes with the weights below it. center: report and train f(t) - f(0).
-    tolerance: share of a vector's squared norm that a basis may leave out.
     pools: what is averaged over after each layer (depth). taps: what the matrix behind each layer but the last reads of
     the pooled positions (depth - 1). Left out: one position everywhere.
     """
@@ -26,7 +27,6 @@ class Wiring:
     branch: float | None = None
     trained: tuple[bool, ...] = ()
     center: bool = True
-    tolerance: float = 1e-6
     pools: tuple[Taps, ...] = ()
     taps: tuple[Taps, ...] = ()
 
@@ -59,10 +59,10 @@ class Wiring:
         """Name of the population to which a layer (0 .. depth - 1) belongs."""
         return f"hidden_{layer + 1}" if self.branch is None else "stream"
 
-    def law(self, matrix: int) -> Law:
+    def law(self, matrix: int, tolerance: Array) -> Law:
         """Of the Gaussian matrix behind layer `matrix`."""
         ratio = self.widths[matrix] / self.widths[matrix + 1]
-        return Law(self.sigma_w[matrix + 1], ratio, self.tolerance, self.taps[matrix])
+        return Law(self.sigma_w[matrix + 1], ratio, tolerance, self.taps[matrix])
 
     def blocks(self, points: int) -> list[tuple[int, int]]:
         """Vectors that each matrix acts on at once, forward and backward."""
