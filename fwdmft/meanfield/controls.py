@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.meanfield import explicit_matrix
 from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.dynamics import Drive, one_pass, updates
 from fwdmft.meanfield.field_equations import Activity, FieldEquations
@@ -154,7 +155,7 @@ def _symmetric(equations: FieldEquations, noise: dict[str, Array]) -> dict[str, 
     found: dict[str, tuple[bool, ...]] = {}
 
     def look(equations: FieldEquations) -> None:
-        state = equations.initial(noise, gaussian_matrices(equations, noise, False), momentum=False)
+        state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
         for name, pairs in equations.contributions(equations.forward(state, noise)[1]).items():
             found[name] = tuple(pair.left is pair.right for pair in pairs)
 

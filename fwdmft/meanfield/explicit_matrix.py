@@ -20,13 +20,14 @@ with numbers zeta. Gram-Schmidt in the causal order needs one side only, and the
 with the orthonormal bases E, E' of both sides, and G = Zeta^T E or E'^T Xi, entry by entry: whichever came first.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from fwdmft.meanfield.field_equations import Update
+from fwdmft.meanfield.field_equations import RandomMatrix, Update
 from fwdmft.meanfield.gaussian_matrix import Law, Product
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 
@@ -72,6 +73,12 @@ def shape(law: Law, neurons: tuple[int, int]) -> tuple[int, int, int]:
 def of(numbers: Float[Array, "offset out in"], law: Law, momentum: bool) -> ExplicitMatrix:
     """A bank with independent entries, from numbers N(0, 1)."""
     return ExplicitMatrix(at_rest(law.sigma * numbers, momentum))
+
+
+def empty(matrices: Sequence[RandomMatrix], noise: Mapping[str, Array]) -> tuple[ExplicitMatrix, ...]:
+    """Matrices of zeros between the populations of this noise: of all random matrices they are traced the fastest."""
+    shapes = [shape(m.law, (noise[m.source].shape[-1], noise[m.target].shape[-1])) for m in matrices]
+    return tuple(of(jnp.zeros(each), m.law, False) for each, m in zip(shapes, matrices, strict=True))
 
 
 class Directions(NamedTuple):

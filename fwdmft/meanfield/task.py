@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from fwdmft.meanfield import explicit_matrix
 from fwdmft.meanfield.dynamics import Drive, make_drive
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.lazy import LazyEquations
-from fwdmft.meanfield.simulation import gaussian_matrices
 from fwdmft.optimization import Plan, Rung
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec
@@ -66,11 +66,10 @@ class TheoryTask:
         """How many numbers the fields are of one neuron of every population at one time."""
         equations, few = self.equations, 4
         counts = {population.name: population.gaussians for population in equations.populations}
-        counts |= {supply.name: supply.count for supply in equations.supplies}
         noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
 
         def fields(noise: dict[str, Array]) -> Any:
-            state = equations.initial(noise, gaussian_matrices(equations, noise, False), momentum=False)
+            state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
             return equations.sites(equations.forward(state, noise)[1])
 
         size = sum(a.size for a in jax.tree.leaves(jax.eval_shape(fields, noise)))
