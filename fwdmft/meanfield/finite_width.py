@@ -26,8 +26,8 @@ SHARED = 4
 PILOT = 256
 """Draws from which the width and the number of draws are chosen."""
 
-MOST = 1 << 15
-"""Draws at most, unless more are asked for."""
+MOST_NEURONS = 1 << 19
+"""Draws times width at most, unless more draws are asked for: those of wide networks are costly."""
 
 NARROWEST, WIDEST = 16, 256
 """Widths n that are tried."""
@@ -200,11 +200,14 @@ class _Drawing:
         """Estimates from at least so many draws."""
         stage = f"networks of width {self.width} and {2 * self.width}"
         for found in self._draws(count):
-            self._drawn.take(found, self._full, self.layout.pairs)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._drawn.take(found, self._full, self.layout.pairs)
             if self._checkpoint is not None:
                 self._checkpoint.offer(self._part, self._drawn.arrays)
             self._report(stage, min(self.count, count), count)
-        return estimates(self._drawn.groups, self.width, self._covariances, self._full, self.layout.pairs)
+        # Of networks that diverge, estimates are not finite, which is told from them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return estimates(self._drawn.groups, self.width, self._covariances, self._full, self.layout.pairs)
 
     def tell(self, judged: FiniteWidth) -> None:
         """Report the errors reached."""
@@ -259,8 +262,9 @@ def finite_width(
         width = min(width * 2 ** int(np.ceil(np.log2(excess))), WIDEST)
     judged = _judged(found, drawing, q)
     drawing.tell(judged)
-    while drawing.count < (wanted.draws or MOST):
-        needed = wanted.draws or min(MOST, _needed(judged, wanted))
+    most = wanted.draws or max(MOST_NEURONS // width, PILOT)
+    while drawing.count < most:
+        needed = wanted.draws or min(most, _needed(judged, wanted))
         if needed <= drawing.count:
             break
         # The error is known roughly at first: no more than four times as many at once.
