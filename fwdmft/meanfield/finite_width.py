@@ -287,7 +287,10 @@ def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth
     if q is not None:
         variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
         off = layout.join({name: sobol_error(q.spread[name], variance[name]) for name in layout.shapes})
-        known, off = layout.join(q.mean), off * np.sqrt(np.clip(found.left, 0.0, 1.0))
+        # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
+        # independent neurons.
+        rest = np.sqrt(np.clip(found.left, 0.0, 1.0) * layout.join(variance))
+        known, off = layout.join(q.mean), np.minimum(off, rest)
         off = np.hypot(off, layout.join(q.truncation))
     b = bias(found.mean, found.change, drawing.width, known, off, relative)
     # Draws are in single precision, and b is 2n times a difference of theirs: what varies least is known no better.

@@ -39,7 +39,7 @@ from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.curvature import curvature
 from fwdmft.meanfield.driven import Driven, Influences, Record, Task, driven, influences, record, source_shapes
 from fwdmft.meanfield.dynamics import Drive
-from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.field_equations import FieldEquations, Observables
 
 TOLERANCE = 1e-5
 """Contributions to predictions are resolved to this share of their largest singular value, about."""
@@ -142,11 +142,16 @@ def _linear(equations: FieldEquations, means: Any) -> bool:
     rng = np.random.default_rng(0)
     at, along = (jax.tree.map(lambda a: jnp.asarray(rng.standard_normal(a.shape)), means) for _ in range(2))
 
+    return not any(np.any(value) for value in jax.tree.leaves(quickly(_second)(equations, at, along)))
+
+
+def _second(equations: FieldEquations, at: Any, along: Any) -> Observables:
+    """Second derivative of what is assembled from averages."""
+
     def slope(at: Any) -> Any:
         return jax.jvp(equations.assemble, (at,), (along,))[1]
 
-    second = jax.jit(lambda: jax.jvp(slope, (at,), (along,))[1])()
-    return not any(np.any(value) for value in jax.tree.leaves(second))
+    return jax.jvp(slope, (at,), (along,))[1]
 
 
 def _numpy(tree: Any) -> Any:
