@@ -118,24 +118,27 @@ def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Dri
 class Known(NamedTuple):
     """Controls with x less its mean over many mean-field neurons.
 
-    covariances: of x over neurons, divided by the number of neurons of their population in units of N, each from a
-    block of them (block, component, component), populations joined.
+    covariances: of x over further neurons, divided by the number of neurons of their population in units of N, each
+    from a block of them (block, component, component), populations joined.
     """
 
     controls: Controls
     covariances: np.ndarray
 
 
-def known(controls: Controls, noises: Iterable[dict[str, Array]]) -> Known:
-    """Mean and covariance of x from all these neurons."""
-    found = [jax.tree.map(np.asarray, _moments(controls, noise)) for noise in noises]
+def known(controls: Controls, noises: Iterable[dict[str, Array]], further: Iterable[dict[str, Array]]) -> Known:
+    """Mean of x from the first neurons, covariance of x from further ones."""
+    found, more = (
+        [jax.tree.map(np.asarray, _moments(controls, noise)) for noise in each] for each in (noises, further)
+    )
     widths = {population.name: population.width for population in controls.equations.populations}
     combinations, blocks = {}, []
     for name, each in controls.combinations.items():
         mean = np.mean([moments[name][0] for moments in found], axis=0)
         combinations[name] = each._replace(offset=each.offset + jnp.asarray(mean))
-        squares = np.concatenate([moments[name][1] for moments in found])
-        blocks.append((squares - np.outer(mean, mean)) / widths[name])
+        own = np.mean([moments[name][0] for moments in more], axis=0)
+        squares = np.concatenate([moments[name][1] for moments in more])
+        blocks.append((squares - np.outer(own, own)) / widths[name])
     return Known(eqx.tree_at(lambda c: c.combinations, controls, combinations), _joined(blocks))
 
 

@@ -246,32 +246,38 @@ def finite_width(
     """
     width = wanted.width or NARROWEST
     while True:
-        drawing = _Drawing(sampler(width), covariances, wanted, report, checkpoint)
-        found = drawing.extend(min(PILOT, wanted.draws or PILOT))
-        last = wanted.width is not None or width >= WIDEST
+        fixed = wanted.width is not None or width >= WIDEST
+        found = _at_width(_Drawing(sampler(width), covariances, wanted, report, checkpoint), q, wanted, fixed)
+        if isinstance(found, FiniteWidth):
+            return found
+        # The next order falls like 1/n.
+        width = min(width * 2 ** int(np.ceil(np.log2(found))), WIDEST)
+
+
+def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -> FiniteWidth | float:
+    """What draws of this width say, as many as the stated error asks for; by how much they are to be wider, unless the
+    width is fixed, if the next order is too large."""
+    width = drawing.width
+    most = wanted.draws or max(MOST_NEURONS // width, PILOT)
+    count = min(PILOT, most)
+    while True:
+        found = drawing.extend(count)
         finite = bool(np.isfinite(found.sigma[0]).all())
         excess = _next_order(found, drawing.layout) / _allowed(wanted.error) if finite else 2.0
-        if finite and (last or excess <= 1):
-            break
-        if last:
+        if excess > 1 and not fixed:
+            return excess
+        if not finite:
             raise ComputationError(
                 f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
                 "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
             )
-        # The next order falls like 1/n.
-        width = min(width * 2 ** int(np.ceil(np.log2(excess))), WIDEST)
-    judged = _judged(found, drawing, q)
-    drawing.tell(judged)
-    most = wanted.draws or max(MOST_NEURONS // width, PILOT)
-    while drawing.count < most:
-        needed = wanted.draws or min(most, _needed(judged, wanted))
-        if needed <= drawing.count:
-            break
-        # The error is known roughly at first: no more than four times as many at once.
-        found = drawing.extend(needed if wanted.draws else min(needed, 4 * drawing.count))
         judged = _judged(found, drawing, q)
         drawing.tell(judged)
-    return judged
+        # The error is known roughly at first: no more than four times as many at once.
+        needed = wanted.draws or min(most, _needed(judged, wanted), 4 * drawing.count)
+        if needed <= drawing.count:
+            return judged
+        count = needed
 
 
 def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:

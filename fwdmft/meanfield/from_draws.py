@@ -12,7 +12,7 @@ from fwdmft.meanfield.controls import COMPONENTS, Known, known, make_controls
 from fwdmft.meanfield.corrections import Arrays, Corrections
 from fwdmft.meanfield.dynamics import Drive, make_drive, updates
 from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.finite_width import JUDGED, FiniteWidth, Limit, Wanted, components, finite_width
+from fwdmft.meanfield.finite_width import JUDGED, NARROWEST, FiniteWidth, Limit, Wanted, components, finite_width
 from fwdmft.meanfield.infinite_width import Infinite, Report, noise_of
 from fwdmft.meanfield.layers import strengths
 from fwdmft.meanfield.samples import Sampler
@@ -25,6 +25,14 @@ CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
 
 FEWEST_COMPONENTS = 8
 """Components of a population below which control variates tell too little to be worth their time."""
+
+DIRECTIONS = 4
+"""Directions of a matrix, in units of the width, of which control variates still tell enough: networks of n neurons can
+follow n of them."""
+
+KURTOSIS, SHARE_OF_COVARIANCE, MOST_PARTS = 4.0, 0.4, 32
+"""From S neurons the covariance of control variates has a relative error of root 2 k / S, with k about this: the share
+of the stated error that it may have, and the most samplings."""
 
 CONTROL_BYTES = 1 << 29
 """Memory that its record may take."""
@@ -70,6 +78,10 @@ def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | N
     """
     if infinite is None or task.plan.stream is not None:
         return None
+    width = task.spec.draw_width or NARROWEST
+    if np.max(infinite.bases.rank, initial=0) > 2 * DIRECTIONS * width:
+        # Looser bases will hardly have half as many.
+        return None
     count = min(CONTROL_NEURONS, infinite.neurons)
     # In the lazy limit nothing moves, so the first forward pass tells all.
     plan = replace(task.plan, learning_rates=np.zeros(1), batches=None) if task.lazy else task.plan
@@ -80,15 +92,26 @@ def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | N
     drive = make_drive(plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES))
     seed = task.spec.seed
     fitted = simulation.infinite_width(loose, lambda e: noise_of(e, count, seed, 0), drive, Observing())
-    if fitted is None or _record_bytes(fitted.equations, drive, ladder) > CONTROL_BYTES:
+    if fitted is None or np.max(fitted.bases.rank, initial=0) > DIRECTIONS * width:
+        return None
+    if _record_bytes(fitted.equations, drive, ladder) > CONTROL_BYTES:
         return None
     observables = sum(a.size for a in infinite.mean.values())
     most = min(COMPONENTS, components(observables) // len(task.equations.populations))
     if most < FEWEST_COMPONENTS:
         return None
     controls = make_controls(fitted.equations, noise_of(fitted.equations, count, seed, 0), drive, most)
-    every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(task.spec.replicates))
-    return known(controls, every)
+    replicates = task.spec.replicates
+    every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(replicates))
+    # Numbered from the last of the simulations of infinite width.
+    parts = range(replicates, replicates + _covariance_parts(task.spec.relative_error))
+    return known(controls, every, (noise_of(fitted.equations, CONTROL_NEURONS, seed, i) for i in parts))
+
+
+def _covariance_parts(error: float) -> int:
+    """Samplings of `CONTROL_NEURONS` neurons that leave the covariance of control variates a share of the error."""
+    needed = 2 * KURTOSIS / (SHARE_OF_COVARIANCE * error) ** 2
+    return int(np.clip(needed / CONTROL_NEURONS, 4, MOST_PARTS))
 
 
 def _record_bytes(equations: FieldEquations, drive: Drive, ladder: tuple[Rung, ...]) -> int:
