@@ -304,7 +304,11 @@ def valid(draw: st.DrawFn) -> Trial:
     if halves != "ensemble":
         sections["theory"] = draw(theories())
     if halves != "theory":
-        sections["ensemble"] = draw(ensembles(train))
+        ensemble = sections["ensemble"] = draw(ensembles(train))
+        if online:
+            ensemble.pop("kernel_points", None)
+        if sections["optimizer"]["kind"] == "gradient_flow" and ensemble.get("predictions") == "last":
+            del ensemble["predictions"]
     return Trial(sections, given)
 
 

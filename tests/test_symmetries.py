@@ -14,9 +14,9 @@ from symmetries import DRAWN, ENSEMBLE, SYMMETRIES, THEORY, Symmetry, check_twin
 
 
 def trial(kind: str, **architecture: Any) -> Trial:
-    """Three points, two of them trained on, and two outputs."""
+    """Four points, three of them trained on, and two outputs."""
     rng = np.random.default_rng(1)
-    x, y = rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
+    x, y = rng.standard_normal((4, 2)), rng.standard_normal((4, 2))
     sections = {
         "name": kind,
         "architecture": {"kind": kind, **architecture},
@@ -27,7 +27,7 @@ def trial(kind: str, **architecture: Any) -> Trial:
         "theory": THEORY | DRAWN,
         "ensemble": dict(ENSEMBLE),
     }
-    return Trial(sections, Points(x, y, np.array([True, False, True])))
+    return Trial(sections, Points(x, y, np.array([True, False, True, True])))
 
 
 def without_corrections(trial: Trial) -> Trial:
@@ -35,13 +35,14 @@ def without_corrections(trial: Trial) -> Trial:
     return trial.with_fields(theory=THEORY | {"fluctuations": False, "bias": False}, ensemble=None)
 
 
-TWO_LAYERS = trial("mlp", activation="tanh", bias=0.5)
+TWO_LAYERS = trial("mlp", activation="tanh", bias=0.5).with_fields(parameterization__center=False)
+DEEP = without_corrections(trial("deep", depth=2, activation="tanh", frozen=[0]))
 FLOW = {"kind": "gradient_flow", "learning_rate": 0.05, "steps": 2, "tolerance": 1e-5}
 TRIALS = (
     without_corrections(TWO_LAYERS),
     without_corrections(trial("mlp", activation="tanh").with_fields(optimizer=FLOW)),
     trial("mlp", activation="relu").with_fields(ensemble=None),
-    without_corrections(trial("deep", depth=2, activation="tanh", frozen=[0])),
+    DEEP,
 )
 """Each symmetry is tried on the first that it applies to."""
 
@@ -60,12 +61,18 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
     return {}
 
 
-@pytest.mark.parametrize("symmetry", SYMMETRIES, ids=lambda each: each.__name__)
-def test_symmetry(symmetry: Symmetry, computed: dict[int, Any], tmp_path: Path) -> None:
-    for first in (TWO_LAYERS,) if symmetry in SAME_PROGRAMS else TRIALS:
-        twin = symmetry(first, np.random.default_rng(0))
-        if twin is not None:
-            break
+def first_that_suits(symmetry: Symmetry) -> Trial:
+    trials = (TWO_LAYERS,) if symmetry in SAME_PROGRAMS else TRIALS
+    return next(one for one in trials if symmetry(one, np.random.default_rng(0)) is not None)
+
+
+CASES = [(each, first_that_suits(each)) for each in SYMMETRIES]
+CASES += [(symmetries.small_targets_are_large_richness, DEEP)]
+
+
+@pytest.mark.parametrize(("symmetry", "first"), CASES, ids=[each.__name__ for each, _ in CASES])
+def test_symmetry(symmetry: Symmetry, first: Trial, computed: dict[int, Any], tmp_path: Path) -> None:
+    twin = symmetry(first, np.random.default_rng(0))
     assert twin is not None
     if id(first) not in computed:
         computed[id(first)] = compute(first, tmp_path)
