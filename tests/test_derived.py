@@ -65,8 +65,9 @@ def test_error_of_signal_to_noise_is_its_spread() -> None:
 
 
 def test_entries_that_do_not_fluctuate_have_no_signal_to_noise() -> None:
+    """Neither have those whose variance is estimated to be negative."""
     with np.errstate(all="raise"):
-        ratio = derived.signal_to_noise(np.array([2.0, 3.0, 0.0]), np.array([4.0, 0.0, 0.0]))
+        ratio = derived.signal_to_noise(np.array([2.0, 3.0, 0.0, 1.0]), np.array([4.0, 0.0, 0.0, -1e-3]))
         error = derived.signal_to_noise_error(*(np.array([value, 0.0]) for value in (2.0, 4.0, 0.6, 1.2)))
     assert ratio[0] == 1.0 and np.isnan(ratio[1:]).all()
     # of the mean 0.6 / 2, of the variance 1 * 1.2 / 8

@@ -302,7 +302,7 @@ def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth
         rest = np.sqrt(np.clip(found.left, 0.0, 1.0) * layout.join(variance))
         known, off = layout.join(q.mean), np.minimum(off, rest)
         off = np.hypot(off, layout.join(q.truncation))
-    b = bias(found.mean, found.change, drawing.width, known, off, relative)
+    b = bias(found.mean, found.change, drawing.width, known, off, relative, layout.slices.values())
     # Draws are in single precision, and b is 2n times a difference of theirs: what varies least is known no better.
     rounding = 2 * drawing.width * np.finfo(np.float32).eps * np.abs(found.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))

@@ -8,6 +8,7 @@ of variances: V_n = Sigma (1 + a/n) and k is about (a/n) b. Generalised least sq
 what is not known of k is in the error of b.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,22 +30,23 @@ def bias(
     q: np.ndarray | None,
     q_error: np.ndarray | None,
     relative: np.ndarray,
+    alike: Iterable[slice],
 ) -> Bias:
     """From E m and E Y (group, observable) at width n.
 
     q, q_error: at infinite width, with standard error; None if it is not known, then E Y tells b. relative: |a| / n,
-    the relative size of the next order, of every observable.
+    the relative size of the next order, of every observable. alike: where the entries of one observable are, which are
+    of one size.
     """
     groups, n = len(mean), width
     noise = np.stack([np.stack([_covariance(a, b) for b in (mean, change)]) for a in (mean, change)]) / groups
     shape = np.array([1.0, -0.5]) / n
     next_shape = np.array([1.0, -0.75]) / n
+    size = relative * _typical(-2 * n * change.mean(axis=0), alike)
     if q is None or q_error is None:
         rough = -2 * n * change
-        size = relative * _typical(rough.mean(axis=0))
         error = np.hypot(2 * n * np.sqrt(noise[1, 1]), 1.5 * size)
         return Bias(rough.mean(axis=0), error, rough, np.zeros_like(error))
-    size = relative * _typical(-2 * n * change.mean(axis=0))
     total = noise + size**2 * np.multiply.outer(np.outer(next_shape, next_shape), np.ones_like(size))
     total[0, 0] += q_error**2
     # Two by two, for every observable; exact numbers, as f(0) = 0, have no noise.
@@ -67,5 +69,10 @@ def _covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sum((a - a.mean(axis=0)) * (b - b.mean(axis=0)), axis=0) / (len(a) - 1)
 
 
-def _typical(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values**2))) if values.size else 0.0
+def _typical(values: np.ndarray, alike: Iterable[slice]) -> np.ndarray:
+    """Root mean square of the entries of every observable. Kernels have other units than predictions."""
+    found = np.zeros_like(values)
+    for where in alike:
+        if values[where].size:
+            found[where] = np.sqrt(np.mean(values[where] ** 2))
+    return found

@@ -50,8 +50,8 @@ LEAST = 1e-20
 """Movement of vectors, squared, below which it is rounding."""
 
 
-def learned(seen: dict[str, np.ndarray]) -> float:
-    """How far training moved neurons, in squares of their norm, but for richness; at most 1.
+def learned(seen: dict[str, np.ndarray], gamma0: float) -> float:
+    """How far training moved neurons, in squares of their norm, over min(1, gamma0^2); at most 1.
 
     By the Cauchy-Schwarz inequality a change of f by d takes a movement of gamma0 d / (2 |w| |u|) of the readout w or
     what it reads, u, and |w|^2 |u|^2 is about K.
@@ -62,7 +62,7 @@ def learned(seen: dict[str, np.ndarray]) -> float:
     change, scale = np.max(np.abs(f - f[:1])), np.mean(kernel)
     if not (np.isfinite(change) and scale > 0):
         return 1.0
-    return float(np.clip(4 * change**2 / scale, LEAST, 1.0))
+    return float(np.clip(4 * max(1.0, gamma0**2) * change**2 / scale, LEAST, 1.0))
 
 
 class Large(NamedTuple):
@@ -118,7 +118,7 @@ def infinite_width(equations: FieldEquations, draw: Any, drive: Drive, observing
         bases = jax.tree.map(np.asarray, bases)
         if not np.any(bases.full):
             found = {name: np.asarray(a) for name, a in seen.items()}
-            moved = learned(found) if equations.learned is not None else 1.0
+            moved = learned(found, float(equations.gamma0)) if equations.learned is not None else 1.0
             if equations.learned is None or moved > float(equations.learned) / RESOLVED:
                 return Large(found, bases, equations)
             equations = equations.learning(moved)

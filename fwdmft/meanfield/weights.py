@@ -17,6 +17,9 @@ from fwdmft.errors import InputError
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.products import mix
 
+TIED = 1e-6
+"""Relative difference below which two entries of an eigenvector count as equal."""
+
 
 class Trained(NamedTuple):
     """A trained quantity and its velocity (None where the optimizer has no momentum)."""
@@ -142,7 +145,14 @@ def carried_weights(
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
-    """Square root of a positive semi-definite matrix without its null space (repeated or dependent points)."""
+    """Square root of a positive semi-definite matrix without its null space (repeated or dependent points).
+
+    The largest entry of a column is positive, the first one where several are as large: the numbers that a neuron
+    carries depend neither on rounding nor, without such ties, on the order of the points.
+    """
     eigenvalues, vectors = np.linalg.eigh(covariance)
     keep = eigenvalues > 1e-13 * eigenvalues[-1]
-    return (vectors[:, keep] * np.sqrt(eigenvalues[keep]))[:, ::-1]
+    vectors, sizes = vectors[:, keep], np.abs(vectors[:, keep])
+    largest = np.argmax(sizes > (1 - TIED) * np.max(sizes, axis=0), axis=0)
+    vectors = vectors * np.sign(vectors[largest, np.arange(len(largest))])
+    return (vectors * np.sqrt(eigenvalues[keep]))[:, ::-1]

@@ -14,9 +14,9 @@ It is the cosine between K and y y^T, at most 1 in size; for Phi it reaches 1 wh
 lies along it. Source: Cortes, Mohri & Rostamizadeh 2012 (J. Mach. Learn. Res. 13, 795), without their centring of
 the kernel, as in Cristianini, Shawe-Taylor, Elisseeff & Kandola 2001 (NeurIPS 14).
 
-A ratio with denominator 0 is NaN, and the attribute `missing_reason` says so: an entry that does not fluctuate has no
-signal-to-noise ratio, a kernel that vanishes no alignment. Without training points among those observed (online
-learning), or if all their targets are zero, there is no alignment at all.
+A ratio with denominator 0 is NaN, and the attribute `missing_reason` says so: an entry that does not fluctuate (or
+whose variance is estimated to be negative) has no signal-to-noise ratio, a kernel that vanishes no alignment. Without
+training points among those observed (online learning), or if all their targets are zero, there is no alignment at all.
 
 Ensembles hold Var q_N; N Var q_N, which the theory predicts, stands beside it.
 """
@@ -40,8 +40,8 @@ _KERNELS = ("tangent_kernel", "feature_kernel", "gradient_kernel")
 
 
 def signal_to_noise(mean: np.ndarray, scaled_variance: np.ndarray) -> np.ndarray:
-    """mean / sqrt(scaled_variance) entry by entry, with scaled_variance = N Var; NaN where that is 0."""
-    return _ratio(mean, np.sqrt(scaled_variance))
+    """mean / sqrt(scaled_variance) entry by entry, with scaled_variance = N Var; NaN where that is not positive."""
+    return _ratio(mean, _root(scaled_variance))
 
 
 def signal_to_noise_error(
@@ -52,7 +52,7 @@ def signal_to_noise_error(
     For an ensemble that leaves out the covariance of sample mean and sample variance, which a skewness of order
     N^(-1/2) makes a correction of relative order 1/N.
     """
-    of_mean = _ratio(mean_error, np.sqrt(scaled_variance))
+    of_mean = _ratio(mean_error, _root(scaled_variance))
     of_variance = signal_to_noise(mean, scaled_variance) * _ratio(scaled_variance_error, 2 * scaled_variance)
     return np.hypot(of_mean, of_variance)
 
@@ -66,6 +66,11 @@ def alignment(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
 def tangent_alignment(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
     """`alignment` of kernel (..., P, C, P, C), a matrix over (point, output) pairs, with y (P, C)."""
     return alignment(kernel.reshape(*kernel.shape[:-4], y.size, y.size), y.reshape(-1, 1))
+
+
+def _root(variance: np.ndarray) -> np.ndarray:
+    """Square root; 0 where sampling errors make an estimated variance negative."""
+    return np.sqrt(np.maximum(variance, 0.0))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

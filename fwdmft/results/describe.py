@@ -106,7 +106,7 @@ class _Role(NamedTuple):
 
 
 _COUNTED = "count"
-_NO_RATIO = "NaN where N Var is 0: what does not fluctuate has no ratio"
+_NO_RATIO = "NaN where N Var is 0, as what does not fluctuate has no ratio, or where its estimate is negative"
 _NO_ANGLE = "NaN where the kernel vanishes: it has no angle to the targets"
 
 _THEORY_ROLES = {

@@ -40,13 +40,17 @@ def relabelling_points_relabels_results(case: Case) -> None:
     """Within standard errors, since neurons then carry other noise; and a network is built as if nothing happened."""
     order = np.roll(np.arange(len(case.x)), 1)
     other = replace(case, x=case.x[order], y=case.y[order], train=case.train[order])
-    seen = observed(other.simulation(case.neurons, plan=_relabelled(case, order), limit=True))
-    for name, expected in case.infinite_width.items():
-        back = _relabel(seen[name], case.equations.dims[name], np.argsort(order))
-        spread = np.sqrt(AVERAGED * expected.squared_errors[0])
-        assert_zero(name, Estimate.of(back, spread, AVERAGED) - expected, float(np.max(np.abs(back))))
+    _assert_relabelled(case, other.simulation(case.neurons, plan=_relabelled(case, order), limit=True), "point", order)
     built = [jax.vmap(each.build(case.widths[0], jax.random.key(SEED)))(jnp.asarray(each.x)) for each in (case, other)]
     assert_equal("networks", built[1], built[0][order])
+
+
+def relabelling_outputs_relabels_results(case: Case) -> None:
+    """Within standard errors, since neurons then carry other noise."""
+    order = np.roll(np.arange(case.y.shape[1]), 1)
+    simulation = case.simulation(case.neurons, limit=True)
+    targets = simulation.drive.targets[:, order]
+    _assert_relabelled(case, simulation._replace(drive=replace(simulation.drive, targets=targets)), "output", order)
 
 
 def small_richness_is_the_lazy_limit(case: Case) -> None:
@@ -105,6 +109,7 @@ LAWS = tuple(
         (
             a_shorter_run_is_the_beginning_of_a_longer_one,
             relabelling_points_relabels_results,
+            relabelling_outputs_relabels_results,
             small_richness_is_the_lazy_limit,
             error_bars_shrink_with_more_neurons,
             error_bars_are_honest,
@@ -133,9 +138,18 @@ def _relabelled(case: Case, order: np.ndarray) -> Plan:
     return replace(case.plan, batches=np.argsort(places)[case.plan.batches])
 
 
-def _relabel(values: np.ndarray, dims: tuple[str, ...], order: np.ndarray) -> np.ndarray:
+def _assert_relabelled(case: Case, other: Simulation, label: str, order: np.ndarray) -> None:
+    """What is seen with points or outputs in this order is infinite width."""
+    seen = observed(other)
+    for name, expected in case.infinite_width.items():
+        back = _relabel(seen[name], case.equations.dims[name], label, np.argsort(order))
+        spread = np.sqrt(AVERAGED * expected.squared_errors[0])
+        assert_zero(name, Estimate.of(back, spread, AVERAGED) - expected, float(np.max(np.abs(back))))
+
+
+def _relabel(values: np.ndarray, dims: tuple[str, ...], label: str, order: np.ndarray) -> np.ndarray:
     for axis, dim in enumerate(dims):
-        if dim.removesuffix("_prime") == "point":
+        if dim.removesuffix("_prime") == label:
             values = np.take(values, order, axis=axis + 1)
     return values
 

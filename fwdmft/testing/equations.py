@@ -1,5 +1,6 @@
 """Laws of the field equations that hold to rounding, for whichever neurons."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,9 +11,13 @@ from jaxtyping import Array
 
 from fwdmft.meanfield.field_equations import Observables, Update
 from fwdmft.meanfield.simulation import gaussian_matrices
+from fwdmft.spec.loss import SquaredError
 from fwdmft.testing.agreement import assert_equal
 from fwdmft.testing.case import Case, Simulation, observe
 from fwdmft.testing.law import Law
+
+SMALL_TARGETS = 2.0**-20
+"""Factor on targets at which training is compared with that at full size; multiplying by it does not round."""
 
 SMALL_RATE = 1e-2
 """Learning rate, in units of the case's first one, at which a step is compared with eta K Delta, as with 1/8 of it."""
@@ -37,6 +42,32 @@ def copying_neurons_changes_nothing(case: Case) -> None:
     once = case.simulation(case.few)
     twice = once._replace(noise=jax.tree.map(lambda a: jnp.concatenate([a, a], axis=-1), once.noise))
     assert_same(observe(twice), observe(once))
+
+
+def relabelling_neurons_changes_nothing(case: Case) -> None:
+    """Every population in an order of its own."""
+    once = case.simulation(case.few)
+    rng = np.random.default_rng(0)
+    orders = {population.name: rng.permutation(case.few) for population in once.equations.populations}
+    owners = {supply.name: supply.population for supply in once.equations.supplies}
+    noise = {name: rows[:, orders[owners.get(name, name)]] for name, rows in once.noise.items()}
+    assert_same(observe(once._replace(noise=noise)), observe(once))
+
+
+def small_targets_are_large_richness(case: Case) -> None:
+    """(y, gamma0) -> (s y, gamma0 / s) makes s f of f and leaves kernels alone, for the squared error.
+
+    From gamma0 = 1, since bases resolve features more finely below it.
+    """
+    rich = case.simulation(case.few)
+    drive = replace(rich.drive, loss=SquaredError())
+    rich = rich._replace(equations=case.equations.with_richness(1.0), drive=drive)
+    small = rich._replace(
+        equations=case.equations.with_richness(1 / SMALL_TARGETS),
+        drive=replace(drive, targets=SMALL_TARGETS * drive.targets),
+    )
+    expected, seen = observe(rich), observe(small)
+    assert_same(seen | {"prediction": seen["prediction"] / SMALL_TARGETS}, expected)
 
 
 def forward_predicts_what_is_observed(case: Case) -> None:
@@ -98,6 +129,8 @@ LAWS = tuple(
         (
             observables_have_the_declared_dimensions,
             copying_neurons_changes_nothing,
+            relabelling_neurons_changes_nothing,
+            small_targets_are_large_richness,
             forward_predicts_what_is_observed,
             a_step_without_residual_changes_nothing,
             a_first_step_follows_the_tangent_kernel,

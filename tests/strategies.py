@@ -1,0 +1,445 @@
+"""Random small experiments for hypothesis: valid ones, and valid ones with one thing broken.
+
+An experiment is small so that it computes in seconds: few points, few steps, few neurons. Most of the time is spent
+compiling, a new program for each new shape.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import yaml
+from hypothesis import strategies as st
+
+ACTIVATIONS = ("linear", "tanh", "erf", "relu", "softplus", "gelu")
+MISSING = "(left out)"
+"""In place of a value: the field is left out."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """x (point, feature) or (point, height, width, channel), y (point, output), train (point,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    train: np.ndarray
+
+    def write(self, path: Path) -> None:
+        dims = ("point", "feature") if self.x.ndim == 2 else ("point", "height", "width", "channel")
+        split = np.where(self.train, "train", "test")
+        variables = {"x": (dims, self.x), "y": (("point", "output"), self.y), "split": ("point", split)}
+        xr.Dataset(variables).to_netcdf(path)
+
+    def take(self, order: Any) -> Points:
+        return Points(self.x[order], self.y[order], self.train[order])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Sections of an experiment, and the points of `data.nc` where it reads them from there.
+
+    broken: the field that is wrong, "" where none is.
+    """
+
+    sections: dict[str, Any]
+    points: Points | None = None
+    broken: str = ""
+
+    def write(self, folder: Path) -> Path:
+        """The experiment file in this folder, beside its data."""
+        if self.points is not None:
+            self.points.write(folder / "data.nc")
+        path = folder / "experiment.yaml"
+        path.write_text(yaml.safe_dump(self.sections, sort_keys=False))
+        return path
+
+    def with_fields(self, **changes: Any) -> Trial:
+        """Dots in names are written as two underscores; a value of None takes the field away."""
+        sections = copy.deepcopy(self.sections)
+        for name, value in changes.items():
+            place, *parts = sections, *name.split("__")
+            for part in parts[:-1]:
+                place = place.setdefault(part, {})
+            place[parts[-1]] = value
+            if value is None:
+                del place[parts[-1]]
+        return replace(self, sections=sections)
+
+    def __str__(self) -> str:
+        told = dict(self.sections)
+        if self.points is not None:
+            told["data.nc"] = {name: values.tolist() for name, values in vars(self.points).items()}
+        return yaml.safe_dump(told, sort_keys=False, default_flow_style=None, width=120)
+
+
+def log_uniform(low: float, high: float) -> st.SearchStrategy[float]:
+    """Numbers of three digits, evenly spread over their logarithm."""
+    return st.floats(math.log(low), math.log(high)).map(lambda a: float(f"{math.exp(a):.3g}"))
+
+
+def sometimes(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Or not given."""
+    return st.none() | strategy
+
+
+def fields(**given: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A mapping without the fields that are None."""
+    return st.fixed_dictionaries(given).map(lambda d: {name: value for name, value in d.items() if value is not None})
+
+
+@st.composite
+def architectures(draw: st.DrawFn, kinds: tuple[str, ...] = ("mlp", "deep", "cnn")) -> dict[str, Any]:
+    kind = draw(st.sampled_from(kinds))
+    activated = {
+        "kind": st.just(kind),
+        "activation": st.sampled_from(ACTIVATIONS),
+        "scale": sometimes(log_uniform(0.2, 5)),
+        "gain": sometimes(log_uniform(0.5, 2)),
+        "bias": sometimes(log_uniform(0.1, 1)),
+    }
+    if kind == "mlp":
+        return draw(fields(**activated))
+    depth = draw(st.integers(2, 3) if kind == "deep" else st.integers(1, 2))
+    branch = draw(sometimes(log_uniform(0.3, 1)))
+    common = activated | {"depth": st.just(depth), "branch_scale": st.just(branch)}
+    if kind == "deep":
+        ratios = st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=depth, max_size=depth)
+        frozen = st.lists(st.integers(0, depth), max_size=depth, unique=True)
+        return draw(
+            fields(**common, width_ratios=sometimes(ratios) if branch is None else st.none(), frozen=sometimes(frozen))
+        )
+    plain = branch is None
+    return draw(
+        fields(
+            **common,
+            kernel_size=st.integers(1, 3),
+            padding=sometimes(st.sampled_from(["zeros", "circular"])),
+            readout=sometimes(st.sampled_from(["flatten", "global_average"])),
+            stride=sometimes(st.integers(1, 2)) if plain else st.none(),
+            pooling=sometimes(st.sampled_from(["none", "average"])) if plain else st.none(),
+        )
+    )
+
+
+@st.composite
+def parameterizations(draw: st.DrawFn, depth: int, online: bool) -> dict[str, Any]:
+    weights = sometimes(log_uniform(0.5, 2) | st.lists(log_uniform(0.5, 2), min_size=depth + 1, max_size=depth + 1))
+    if not online and draw(st.integers(0, 3)) == 0:
+        return draw(fields(kind=st.just("neural_tangent"), sigma_w=weights))
+    center = st.just(False) if online else sometimes(st.booleans())
+    return draw(fields(kind=st.just("mean_field"), gamma0=log_uniform(1e-3, 10), center=center, sigma_w=weights))
+
+
+def schedules() -> st.SearchStrategy[dict[str, Any]]:
+    factor = log_uniform(0.1, 1)
+    piecewise = st.lists(st.integers(1, 6), min_size=1, max_size=2, unique=True).flatmap(
+        lambda steps: fields(
+            kind=st.just("piecewise"),
+            boundaries=st.just(sorted(steps)),
+            factors=st.lists(factor, min_size=len(steps), max_size=len(steps)),
+        )
+    )
+    return (
+        st.just({"kind": "constant"})
+        | fields(kind=st.just("cosine"), final=sometimes(factor), warmup=sometimes(st.integers(0, 3)))
+        | fields(kind=st.just("exponential"), rate=factor)
+        | piecewise
+    )
+
+
+@st.composite
+def optimizers(draw: st.DrawFn, train: int, lazy: bool) -> dict[str, Any]:
+    steps, rate = st.integers(1, 5), log_uniform(1e-3, 0.5)
+    decay = st.none() if lazy else sometimes(log_uniform(1e-3, 0.3))
+    if draw(st.integers(0, 3)) == 0:
+        return draw(fields(kind=st.just("gradient_flow"), learning_rate=rate, steps=steps, weight_decay=decay))
+    batch = draw(sometimes(fields(size=st.integers(1, train), seed=sometimes(st.integers(0, 9)))))
+    by_epoch = batch is not None and draw(st.booleans())
+    return draw(
+        fields(
+            kind=st.just("gradient_descent"),
+            learning_rate=rate,
+            steps=st.none() if by_epoch else steps,
+            epochs=st.just(1) if by_epoch else st.none(),
+            momentum=sometimes(log_uniform(0.1, 0.9)),
+            weight_decay=decay,
+            schedule=sometimes(schedules()),
+            batch=st.just(batch),
+        )
+    )
+
+
+@st.composite
+def online_optimizers(draw: st.DrawFn, train: int) -> dict[str, Any]:
+    size = draw(st.integers(1, train))
+    return draw(
+        fields(
+            kind=st.just("gradient_descent"),
+            learning_rate=log_uniform(1e-3, 0.3),
+            steps=st.integers(1, train // size),
+            momentum=sometimes(log_uniform(0.1, 0.9)),
+            batch=st.just({"size": size}),
+            data=st.just("online"),
+        )
+    )
+
+
+@st.composite
+def points(draw: st.DrawFn, images: bool, loss: str = "squared_error", least: int = 1) -> Points:
+    """Gaussian inputs with targets that suit the loss."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    train, test = draw(st.integers(least, 3)), draw(st.integers(0, 2))
+    outputs = draw(st.integers(2 if loss == "softmax_cross_entropy" else 1, 3))
+    shape = (3, 3, draw(st.integers(1, 2))) if images else (draw(st.integers(1, 4)),)
+    x, y = rng.standard_normal((train + test, *shape)), rng.standard_normal((train + test, outputs))
+    targets = {
+        "squared_error": lambda: y,
+        "logistic": lambda: np.where(y > 0, 1.0, -1.0),
+        "softmax_cross_entropy": lambda: np.exp(y) / np.exp(y).sum(axis=1, keepdims=True),
+    }
+    return Points(x, targets[loss](), rng.permutation(train + test) < train)
+
+
+def random_inputs(train: int) -> st.SearchStrategy[dict[str, Any]]:
+    teacher = st.sampled_from(
+        [
+            {"kind": "linear"},
+            {"kind": "single_index", "link": "tanh"},
+            {"kind": "single_index", "link": "hermite", "degree": 2},
+            {"kind": "polynomial", "coefficients": [0.5, 1.0]},
+        ]
+    )
+    return fields(
+        kind=st.sampled_from(["gaussian", "sphere"]),
+        features=st.integers(2, 4),
+        train=st.just(train),
+        test=st.integers(1, 2),
+        outputs=sometimes(st.integers(1, 2)),
+        teacher=sometimes(teacher),
+        noise=sometimes(log_uniform(0.1, 1)),
+        seed=sometimes(st.integers(0, 10**6)),
+    )
+
+
+DIGITS = {"kind": "digits", "train": 2, "test": 1, "resolution": 2}
+
+
+@st.composite
+def theories(draw: st.DrawFn) -> dict[str, Any]:
+    corrections = st.just({"fluctuations": False, "bias": False}) | fields(
+        draws=st.integers(32, 64),
+        draw_width=st.sampled_from([4, 8]),
+        fluctuations=sometimes(st.booleans()),
+        bias=sometimes(st.booleans()),
+        covariance=sometimes(st.booleans()),
+    )
+    rest = fields(
+        neurons=st.sampled_from([64, 100, 256]),
+        replicates=st.just(2),
+        save_every=sometimes(st.integers(1, 3)),
+        seed=sometimes(st.integers(0, 10**6)),
+        basis_tolerance=sometimes(log_uniform(1e-8, 1e-3)),
+        two_time=sometimes(st.booleans()),
+    )
+    return draw(rest) | draw(corrections)
+
+
+@st.composite
+def ensembles(draw: st.DrawFn, train: int) -> dict[str, Any]:
+    widths = draw(st.lists(st.sampled_from([8, 12, 16]), min_size=1, max_size=2, unique=True))
+    members = st.integers(2, 5)
+    return draw(
+        fields(
+            widths=st.just(widths),
+            members=members | st.lists(members, min_size=len(widths), max_size=len(widths)),
+            seed=sometimes(st.integers(0, 10**6)),
+            save_every=sometimes(st.integers(1, 3)),
+            precision=sometimes(st.sampled_from(["float32", "float64"])),
+            kernels=sometimes(st.booleans()),
+            kernel_points=sometimes(st.integers(1, train)),
+            predictions=sometimes(st.sampled_from(["auto", "every", "last"])),
+            samples=sometimes(st.integers(0, 3)),
+        )
+    )
+
+
+@st.composite
+def valid(draw: st.DrawFn) -> Trial:
+    """An experiment that the README allows. Few of its combinations are refused, each with its reason."""
+    architecture = draw(architectures())
+    images, depth = architecture["kind"] == "cnn", architecture.get("depth", 1)
+    online = not images and draw(st.integers(0, 4)) == 0
+    loss = draw(
+        fields(
+            kind=st.sampled_from(["squared_error", "squared_error", "logistic", "softmax_cross_entropy"]),
+            reduction=sometimes(st.sampled_from(["sum", "mean"])),
+        )
+    )
+    if online:
+        loss["kind"] = "squared_error"
+    given = None
+    if loss["kind"] == "squared_error" and (online or draw(st.booleans())):
+        data = {**DIGITS, "resolution": 4 if images else 2} if not online and images else draw(random_inputs(4))
+        train = data["train"]
+    else:
+        given = draw(points(images, loss["kind"]))
+        data, train = {"kind": "file", "path": "data.nc"}, int(given.train.sum())
+    parameterization = draw(parameterizations(depth, online))
+    lazy = parameterization["kind"] == "neural_tangent"
+    sections = {
+        "name": "random",
+        "architecture": architecture,
+        "parameterization": parameterization,
+        "optimizer": draw(online_optimizers(train) if online else optimizers(train, lazy)),
+        "loss": loss,
+        "data": data,
+    }
+    halves = draw(st.sampled_from(["theory", "theory", "both", "ensemble"]))
+    if halves != "ensemble":
+        sections["theory"] = draw(theories())
+    if halves != "theory":
+        ensemble = sections["ensemble"] = draw(ensembles(train))
+        if online:
+            ensemble.pop("kernel_points", None)
+        if sections["optimizer"]["kind"] == "gradient_flow" and ensemble.get("predictions") == "last":
+            del ensemble["predictions"]
+    return Trial(sections, given)
+
+
+NOT_POSITIVE: tuple[Any, ...] = (0, -1, math.nan, math.inf, 1e300, "one", True, [1, "x"], {})
+NEGATIVE: tuple[Any, ...] = (-1, math.nan, -math.inf, "none", True, [0.1])
+NOT_A_COUNT: tuple[Any, ...] = (0, -1, 1.5, math.nan, 10**30, "ten", True, [2])
+NOT_A_SECTION: tuple[Any, ...] = (3, "tanh", [], {"kind": "nobody"}, {})
+
+WRONG: dict[str, tuple[Any, ...]] = {
+    "name": (MISSING, "", 3, None, ["a"]),
+    "architecture": (MISSING, *NOT_A_SECTION),
+    "architecture.kind": (MISSING, "transformer", 3, None),
+    "architecture.activation": ("swish", 3, None),
+    "architecture.scale": NOT_POSITIVE,
+    "architecture.gain": (math.nan, "one", True, 1e300),
+    "architecture.bias": NEGATIVE,
+    "architecture.depth": (MISSING, 10**6, *NOT_A_COUNT),
+    "architecture.width_ratios": ([1.0] * 7, [0.0], "wide"),
+    "architecture.frozen": ([-1], [9], "all"),
+    "architecture.kernel_size": NOT_A_COUNT,
+    "architecture.padding": ("mirror",),
+    "parameterization": NOT_A_SECTION,
+    "parameterization.gamma0": NOT_POSITIVE,
+    "parameterization.sigma_w": (0, -1, math.nan, [1.0] * 7, []),
+    "parameterization.center": ("perhaps", 2),
+    "optimizer": (MISSING, *NOT_A_SECTION),
+    "optimizer.learning_rate": (MISSING, *NOT_POSITIVE),
+    "optimizer.steps": NOT_A_COUNT,
+    "optimizer.epochs": NOT_A_COUNT,
+    "optimizer.momentum": (1, -0.1, math.nan, "heavy"),
+    "optimizer.weight_decay": NEGATIVE,
+    "optimizer.schedule": (
+        *NOT_A_SECTION,
+        {"kind": "exponential"},
+        {"kind": "exponential", "rate": 2},
+        {"kind": "piecewise", "boundaries": [3, 2], "factors": [1, 1]},
+        {"kind": "piecewise", "boundaries": [3], "factors": []},
+        {"kind": "cosine", "warmup": -1},
+    ),
+    "optimizer.batch": ({"size": 0}, {"size": 10**6}, {}, 3),
+    "loss": NOT_A_SECTION,
+    "loss.kind": (MISSING, "hinge"),
+    "loss.reduction": ("max", None),
+    "data": (MISSING, *NOT_A_SECTION),
+    "data.path": (MISSING, "nowhere.nc", "data.txt", "", 3),
+    "data.features": NOT_A_COUNT,
+    "data.train": NOT_A_COUNT,
+    "data.noise": NEGATIVE,
+    "data.seed": (-1, 1.5, 2**32, "now"),
+    "theory.neurons": NOT_A_COUNT,
+    "theory.replicates": (1, *NOT_A_COUNT),
+    "theory.relative_error": (1, *NOT_POSITIVE),
+    "theory.draws": (1, *NOT_A_COUNT),
+    "theory.save_every": NOT_A_COUNT,
+    "theory.two_time": ("both", 2),
+    "ensemble.widths": (MISSING, [], [8, 8], [0], 16, "wide", [8.5]),
+    "ensemble.members": (1, [3, 3, 3], [], *NOT_A_COUNT),
+    "ensemble.precision": ("float16", 32),
+    "ensemble.kernel_points": NOT_A_COUNT,
+    "ensemble.diverged_share": (-0.1, 1.5, math.nan),
+    "ensemble.samples": (-1, 1.5, "few"),
+}
+"""By field, what it cannot be. A section that the experiment lacks is left alone."""
+
+REQUIRED_BY: dict[str, tuple[str, tuple[str, ...]]] = {
+    "architecture.depth": ("architecture", ("deep", "cnn")),
+    "architecture.width_ratios": ("architecture", ("deep",)),
+    "architecture.frozen": ("architecture", ("deep",)),
+    "architecture.kernel_size": ("architecture", ("cnn",)),
+    "architecture.padding": ("architecture", ("cnn",)),
+    "parameterization.gamma0": ("parameterization", ("mean_field",)),
+    "parameterization.center": ("parameterization", ("mean_field",)),
+    "optimizer.momentum": ("optimizer", ("gradient_descent",)),
+    "optimizer.schedule": ("optimizer", ("gradient_descent",)),
+    "optimizer.batch": ("optimizer", ("gradient_descent",)),
+    "data.path": ("data", ("file",)),
+    "data.features": ("data", ("gaussian", "sphere")),
+    "data.noise": ("data", ("gaussian", "sphere")),
+    "data.train": ("data", ("gaussian", "sphere", "digits")),
+    "data.seed": ("data", ("gaussian", "sphere", "digits")),
+}
+"""Fields that some kinds of a section have only."""
+
+
+def _can_break(sections: dict[str, Any], field: str) -> bool:
+    section, kinds = REQUIRED_BY.get(field, ("", ()))
+    if field in ("optimizer.steps", "optimizer.epochs"):
+        return field.partition(".")[2] in sections["optimizer"]
+    parent = field.rpartition(".")[0]
+    return (not kinds or sections[section]["kind"] in kinds) and (not parent or parent in sections)
+
+
+@st.composite
+def invalid(draw: st.DrawFn) -> Trial:
+    """A valid experiment with one thing broken: a field, an unknown field, or the points."""
+    trial = draw(valid())
+    way = draw(st.sampled_from(["field", "field", "field", "unknown", "points"]))
+    if way == "points" and trial.points is not None:
+        return draw(_broken_points(trial, trial.points))
+    if way == "unknown":
+        section = draw(st.sampled_from(sorted(k for k, v in trial.sections.items() if isinstance(v, dict))))
+        return replace(trial.with_fields(**{f"{section}__colour": "red"}), broken=f"{section}.colour")
+    field = draw(st.sampled_from([field for field in WRONG if _can_break(trial.sections, field)]))
+    value = draw(st.sampled_from(WRONG[field]))
+    sections = copy.deepcopy(trial.sections)
+    place = sections
+    *parents, last = field.split(".")
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    if value is MISSING:
+        del place[last]
+    return replace(trial, sections=sections, broken=field)
+
+
+@st.composite
+def _broken_points(draw: st.DrawFn, trial: Trial, given: Points) -> Trial:
+    x, y, train = given.x.copy(), given.y.copy(), given.train.copy()
+    ways = ["nan x", "large x", "infinite y", "no training point"]
+    loss = trial.sections["loss"]["kind"]
+    way = draw(st.sampled_from([*ways, "targets"] if loss != "squared_error" else ways))
+    if way == "nan x":
+        x[0] = math.nan
+    elif way == "large x":
+        x[0] = 1e30
+    elif way == "infinite y":
+        y[0] = math.inf
+    elif way == "targets":
+        y[0] = 0.3
+        y[0, 0] = -0.2
+    else:
+        train[:] = False
+    broken = {"nan x": "data.x", "large x": "data.x", "no training point": "data"}.get(way, "data.y")
+    return replace(trial, points=Points(x, y, train), broken=broken)
