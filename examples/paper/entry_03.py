@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from relu_angle import closed_form, measure, without_cosines
 
 from fwdmft.plotting import style
-from fwdmft.plotting.errors import bars, network_handles
+from fwdmft.plotting.errors import TEXT, bars, network_handles
 
 TITLE = "Lazy limit"
 FILES = ("03_lazy",)
@@ -88,7 +88,12 @@ def _eigenmodes(panel, modes: _Modes) -> None:
         panel.plot(modes.eigenvalues, theory, **style.THEORY)
     panel.legend()
     labelled(
-        panel, r"eigenvalue $\lambda_k$ of $K$", r"$N\,\mathrm{Var}\,f_k$", "eigenmodes", xscale="log", yscale="log"
+        panel,
+        r"eigenvalue $\lambda_k$ of $K$",
+        r"$N\,\mathrm{Var}\,f_k$",
+        f"eigenmodes ({TEXT})",
+        xscale="log",
+        yscale="log",
     )
 
 
