@@ -9,6 +9,7 @@ import pytest
 from scipy import special, stats
 
 from fwdmft.activations import ACTIVATIONS, activation
+from fwdmft.testing.agreement import ROUNDING
 
 H = np.linspace(-4.0, 4.0, 42)
 
@@ -35,7 +36,7 @@ def test_every_activation_has_a_formula() -> None:
 @pytest.mark.parametrize("name", FORMULAS)
 def test_values_slopes_scale_and_gain(name: str) -> None:
     phi = activation(name, scale=0.5, gain=3.0)
-    np.testing.assert_allclose(phi(jnp.asarray(H)), 3.0 * FORMULAS[name](0.5 * H) / 0.5, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(phi(jnp.asarray(H)), 3.0 * FORMULAS[name](0.5 * H) / 0.5, rtol=ROUNDING, atol=ROUNDING)
     step = 1e-5
     slope = 3.0 * (FORMULAS[name](0.5 * (H + step)) - FORMULAS[name](0.5 * (H - step))) / step
     np.testing.assert_allclose(jax.vmap(jax.grad(phi))(jnp.asarray(H)), slope, atol=1e-8)
@@ -47,5 +48,7 @@ def test_scale_of_relu_changes_nothing() -> None:
     h = jnp.asarray([-2.0, -1e-3, 0.0, 1e-3, 2.0])
     for scale in (0.1, 10.0):
         scaled = activation("relu", scale=scale)
-        np.testing.assert_allclose(scaled(h), activation("relu")(h), rtol=1e-14)
-        np.testing.assert_allclose(jax.vmap(jax.grad(scaled))(h), jax.vmap(jax.grad(activation("relu")))(h), rtol=1e-14)
+        np.testing.assert_allclose(scaled(h), activation("relu")(h), rtol=ROUNDING)
+        np.testing.assert_allclose(
+            jax.vmap(jax.grad(scaled))(h), jax.vmap(jax.grad(activation("relu")))(h), rtol=ROUNDING
+        )

@@ -21,6 +21,7 @@ from fwdmft.errors import InputError
 from fwdmft.registry import registry
 from fwdmft.results.build import result_tree
 from fwdmft.spec.images import DigitsData, PhotoPatchesData
+from fwdmft.testing.agreement import ROUNDING
 
 
 def digits(**fields: Any) -> Dataset:
@@ -57,9 +58,9 @@ def test_standardisation_is_on_record(data: Dataset) -> None:
     done = data.standardization
     assert done is not None and "x_mean" in done.procedure
     original = data.x * done.scale[:, None, None, None] + done.mean
-    np.testing.assert_allclose(done.mean, original[:6].mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(done.mean, original[:6].mean(axis=0), atol=ROUNDING)
     lowest = 16.0 if data.x.shape[-1] == 1 else 1.0
-    np.testing.assert_allclose(np.clip(original, 0, lowest), original, atol=1e-12)
+    np.testing.assert_allclose(np.clip(original, 0, lowest), original, atol=ROUNDING)
     flat = data.flattened().standardization
     assert flat is not None and flat.mean.shape == (data.x[0].size,)
 
@@ -73,7 +74,7 @@ def test_standardisation_is_in_the_result() -> None:
         found = result_tree(stand_in(), data, None, None, [], None, {}, "none", "0")["data"]
         assert (found["x_mean"].dims, found["x_scale"].dims) == (dims, ("point",))
         original = found["x"] * found["x_scale"] + found["x_mean"]
-        np.testing.assert_allclose(original.transpose("point", *dims), plain.x, atol=1e-12)
+        np.testing.assert_allclose(original.transpose("point", *dims), plain.x, atol=ROUNDING)
         assert found.attrs["standardization"] == PROCEDURE
 
 

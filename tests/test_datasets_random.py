@@ -10,6 +10,7 @@ from experiments import message
 
 from fwdmft.datasets import Dataset
 from fwdmft.spec.random_inputs import GaussianData, SphereData
+from fwdmft.testing.agreement import ROUNDING
 
 Z = np.array([-1.7, -0.3, 0.0, 0.4, 2.1])
 MANY = 40000
@@ -53,12 +54,12 @@ def test_sphere() -> None:
 def test_whitened_training_inputs(train: int) -> None:
     plain, white = (gaussian(features=9, train=train, test=3, whiten=flag, seed=2) for flag in (False, True))
     x = white.x[:train]
-    np.testing.assert_allclose(x @ x.T / 9, np.eye(train), atol=1e-12)
+    np.testing.assert_allclose(x @ x.T / 9, np.eye(train), atol=ROUNDING)
     overlaps = x @ plain.x[:train].T
-    np.testing.assert_allclose(overlaps, overlaps.T, atol=1e-12)  # the closest orthogonal rows, not just any
+    np.testing.assert_allclose(overlaps, overlaps.T, atol=ROUNDING)  # the closest orthogonal rows, not just any
     assert np.linalg.eigvalsh(overlaps).min() > 0
     np.testing.assert_array_equal(white.x[train:], plain.x[train:])
-    np.testing.assert_allclose(white.y, index(white), atol=1e-12)
+    np.testing.assert_allclose(white.y, index(white), atol=ROUNDING)
     assert "identity" in str(white.attributes["standardization"])
 
 
@@ -76,14 +77,14 @@ def test_whitened_training_inputs(train: int) -> None:
 )
 def test_teachers(teacher: dict[str, Any], values: Any) -> None:
     for data in (gaussian(features=6, teacher=teacher, outputs=3), sphere(features=6, teacher=teacher)):
-        np.testing.assert_allclose(data.y, values(index(data)), atol=1e-12)
+        np.testing.assert_allclose(data.y, values(index(data)), atol=ROUNDING)
 
 
 def test_erf_teacher() -> None:
     from math import erf
 
     data = sphere(teacher={"kind": "single_index", "link": "erf"})
-    np.testing.assert_allclose(data.y, np.vectorize(erf)(index(data)), atol=1e-12)
+    np.testing.assert_allclose(data.y, np.vectorize(erf)(index(data)), atol=ROUNDING)
 
 
 def test_coefficients_are_projections() -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 from result_stand_ins import TRAINED
 
 from fwdmft.results import derived
+from fwdmft.testing.agreement import ROUNDING
 
 _KERNELS = ("tangent_kernel", "feature_kernel", "gradient_kernel")
 
@@ -28,10 +29,10 @@ def test_signal_to_noise_in_theory_and_ensemble(tree: xr.DataTree, name: str) ->
     theory, ensemble = tree["theory"].to_dataset(), tree["ensemble"].to_dataset()
     ratio = theory[f"{name}_signal_to_noise"]
     assert ratio.dims == theory[name].dims == theory[f"{name}_signal_to_noise_standard_error"].dims
-    np.testing.assert_allclose(ratio, theory[name] / np.sqrt(theory[f"{name}_variance"]), rtol=1e-14)
+    np.testing.assert_allclose(ratio, theory[name] / np.sqrt(theory[f"{name}_variance"]), rtol=ROUNDING)
     of_width = ensemble.sel(width=256)
     measured = of_width[f"{name}_mean"] / np.sqrt(256 * of_width[f"{name}_variance"])
-    np.testing.assert_allclose(of_width[f"{name}_signal_to_noise"], measured, rtol=1e-14)
+    np.testing.assert_allclose(of_width[f"{name}_signal_to_noise"], measured, rtol=ROUNDING)
     assert ensemble[f"{name}_signal_to_noise"].dims == ("width", *theory[name].dims)
 
 

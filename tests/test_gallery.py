@@ -12,6 +12,7 @@ import pytest
 import fwdmft
 from fwdmft.sweeping.points import points
 from fwdmft.sweeping.spec import Sweep
+from fwdmft.testing.agreement import Estimate, assert_zero
 
 PAPER = Path(__file__).parent.parent / "examples" / "paper"
 sys.path.insert(0, str(PAPER))
@@ -75,5 +76,5 @@ def test_linear_recursion_is_a_network() -> None:
 def test_variance_of_the_relu_kernel() -> None:
     measured = relu_angle.measure(width=16, members=4000, angles=5)
     for kernel, expected in relu_angle.closed_form(measured.angle.values).items():
-        score = (measured.variance.sel(kernel=kernel) - expected) / measured.error.sel(kernel=kernel)
-        assert abs(score).max() < 4.5
+        values, error = (each.sel(kernel=kernel).values for each in (measured.variance, measured.error))
+        assert_zero(kernel, Estimate.of(values - expected, error, 4000), 1.0)

@@ -14,6 +14,7 @@ from fwdmft.meanfield import gaussian_matrix
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law, orthonormalising
 from fwdmft.meanfield.positions import Taps
+from fwdmft.testing.agreement import ROUNDING
 
 apply = eqx.filter_jit(GaussianMatrix.apply)
 apply_transposed = eqx.filter_jit(GaussianMatrix.apply_transposed)
@@ -155,16 +156,16 @@ def test_coordinates_reproduce_vectors() -> None:
     for _ in range(2):
         matrix, product = apply(matrix, v, state.noise[0], LAW)
         side = matrix.forward
-        np.testing.assert_allclose(product.coordinates[:, :, 0].T @ side.basis, v[:, 0], atol=1e-12)
+        np.testing.assert_allclose(product.coordinates[:, :, 0].T @ side.basis, v[:, 0], atol=ROUNDING)
         gram = np.zeros((len(side.basis),) * 2)
         gram[: int(side.rank), : int(side.rank)] = np.eye(int(side.rank))
-        np.testing.assert_allclose(side.basis @ side.basis.T / IN, gram, atol=1e-12)
+        np.testing.assert_allclose(side.basis @ side.basis.T / IN, gram, atol=ROUNDING)
         mixed = jnp.stack([v[0] - 2 * v[1], v[2], random_rows(2, 1, IN)[0]])
         v = mixed
     again, product = apply(matrix, jnp.stack([v[0] + v[2]]), state.noise[0], LAW)
     assert int(again.forward.rank) == int(matrix.forward.rank) == 5
     _, parts = apply(matrix, v, state.noise[0], LAW)
-    np.testing.assert_allclose(product.value[0], parts.value[0] + parts.value[2], atol=1e-12)
+    np.testing.assert_allclose(product.value[0], parts.value[0] + parts.value[2], atol=ROUNDING)
 
 
 @pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
@@ -179,7 +180,7 @@ def test_forward_and_transposed_products_are_consistent(law: Law) -> None:
         matrix, backward = apply_transposed(matrix, s + forward.value, start.noise[1], law)
         left = jnp.einsum("vai,wai->vw", s + forward.value, forward.value) / OUT
         right = jnp.einsum("vai,wai->vw", backward.value, jnp.tanh(v + t)) / IN
-        np.testing.assert_allclose(left, law.ratio**0.5 * right, atol=1e-10)
+        np.testing.assert_allclose(left, law.ratio**0.5 * right, atol=ROUNDING)
         matrix = learn(
             matrix, s + forward.value, backward.coordinates, jnp.tanh(v + t), forward.coordinates, law, update
         )
@@ -203,7 +204,7 @@ def test_training_acts_as_on_an_explicit_matrix() -> None:
         kept = kept + 0.3 * kept_velocity
     _, trained = apply(matrix, probes, start.noise[0], LAW)
     expected = kept * initial.value + probes @ learned.T / IN**0.5
-    np.testing.assert_allclose(trained.value, expected, atol=1e-10)
+    np.testing.assert_allclose(trained.value, expected, atol=ROUNDING)
 
 
 def test_small_residuals_are_dropped_and_reported() -> None:
@@ -220,7 +221,7 @@ def test_small_residuals_are_dropped_and_reported() -> None:
     matrix, _ = apply(matrix, random_rows(12, 2, IN), state.noise[0], law)
     assert bool(matrix.forward.full) and int(matrix.forward.rank) == 6
     _, again = apply(matrix, v, state.noise[0], law)
-    np.testing.assert_allclose(again.value, first.value, atol=1e-12)
+    np.testing.assert_allclose(again.value, first.value, atol=ROUNDING)
 
 
 def test_largest_residuals_come_first() -> None:
@@ -230,9 +231,9 @@ def test_largest_residuals_come_first() -> None:
     scatter = vectors @ vectors.T / 9
     rows, number, dropped = orthonormalising(jnp.asarray(scatter), jnp.ones(4), 1e-6)
     assert int(number) == 3 and 0 < float(dropped) < 1e-6
-    np.testing.assert_allclose(rows @ scatter @ rows.T, np.diag([1.0, 1.0, 1.0, 0.0]), atol=1e-12)
+    np.testing.assert_allclose(rows @ scatter @ rows.T, np.diag([1.0, 1.0, 1.0, 0.0]), atol=ROUNDING)
     first, *_ = np.linalg.norm(vectors, axis=1).argsort()[::-1]
-    np.testing.assert_allclose(rows[0] * scatter[first, first] ** 0.5, np.eye(4)[first], atol=1e-12)
+    np.testing.assert_allclose(rows[0] * scatter[first, first] ** 0.5, np.eye(4)[first], atol=ROUNDING)
     np.testing.assert_array_equal(rows[3], 0.0)
 
 
@@ -246,8 +247,8 @@ def test_copied_neurons_carry_the_same_matrix() -> None:
     for _ in range(2):
         once, a = once.times(v)
         other, b = other.times(jnp.concatenate([v, v], axis=-1))
-        np.testing.assert_allclose(b, jnp.concatenate([a, a], axis=-1), atol=1e-12)
+        np.testing.assert_allclose(b, jnp.concatenate([a, a], axis=-1), atol=ROUNDING)
         once, a = once.transposed_times(jnp.tanh(a))
         other, b = other.transposed_times(jnp.tanh(b))
-        np.testing.assert_allclose(b, jnp.concatenate([a, a], axis=-1), atol=1e-12)
+        np.testing.assert_allclose(b, jnp.concatenate([a, a], axis=-1), atol=ROUNDING)
         v = v + jnp.sin(a)

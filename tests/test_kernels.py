@@ -9,6 +9,7 @@ import pytest
 
 from fwdmft.meanfield.kernels import LayerSites, PopulationSites, TangentKernel, averages
 from fwdmft.meanfield.positions import Taps
+from fwdmft.testing.agreement import ROUNDING
 
 POINTS, OUTPUTS, POSITIONS, RANK, NEURONS = 3, 2, 4, 5, 11
 POOL = Taps(((0, 2), (1, 3)), POSITIONS)
@@ -34,4 +35,4 @@ def test_term_of_the_input_weights_through_patches_is_that_of_the_full_kernel() 
     for patches in (jnp.asarray(x), None):
         found = averages(sites, (POOL,), patches).layers
         assert (found[0].between_gradients is None) == (patches is not None)
-        np.testing.assert_allclose(kernel.assemble(list(found)), by_hand, rtol=1e-12)
+        np.testing.assert_allclose(kernel.assemble(list(found)), by_hand, rtol=ROUNDING)

@@ -12,6 +12,7 @@ import xarray as xr
 from result_stand_ins import STEPS
 
 from fwdmft.results import agreement, open_result, write_result
+from fwdmft.testing.agreement import ROUNDING
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one output", "three outputs"])
@@ -36,7 +37,7 @@ def test_two_time_kernels_keep_their_axes(reread: xr.DataTree, outputs: int) -> 
         equal_times = {"time": xr.DataArray([3, 20], dims="t"), "time_prime": xr.DataArray([3, 20], dims="t")}
         single = theory[name].isel(time=[3, 20]).rename(time="t")
         np.testing.assert_allclose(
-            theory[f"{name}_two_time"].isel(equal_times).transpose(*single.dims), single, rtol=1e-14
+            theory[f"{name}_two_time"].isel(equal_times).transpose(*single.dims), single, rtol=ROUNDING
         )
     assert theory["time_prime"].values.tolist() == list(range(STEPS))
 

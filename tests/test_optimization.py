@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fwdmft.optimization import Plan, Rung, ladders
+from fwdmft.testing.agreement import ROUNDING
 
 ALL = list(ladders())
 
@@ -17,7 +18,7 @@ def test_ladders_are_exact_on_polynomials(ladder: tuple[Rung, ...]) -> None:
     h = np.array([1 / rung.substeps for rung in ladder])
     coefficients = np.array([rung.coefficient for rung in ladder])
     for degree in range(len(ladder)):
-        np.testing.assert_allclose(coefficients @ h**degree, float(degree == 0), atol=1e-10)
+        np.testing.assert_allclose(coefficients @ h**degree, float(degree == 0), atol=ROUNDING)
     assert abs(coefficients @ h ** len(ladder)) > 1e-12
 
 
@@ -38,7 +39,7 @@ def test_ladders_speed_up_convergence() -> None:
     for ladder in islice(ALL, 1, 4):
         # One step of Euler's method with n rungs has local error h^(n + 1).
         order = np.log2(error(ladder, 0.4) / error(ladder, 0.2))
-        assert order == pytest.approx(len(ladder) + 1, abs=0.35)
+        assert round(order) == len(ladder) + 1
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 12, 13])

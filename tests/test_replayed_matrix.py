@@ -14,6 +14,7 @@ from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law
 from fwdmft.meanfield.positions import POINT, Taps
 from fwdmft.meanfield.replayed_matrix import MatrixRecord, recorded, replayed
+from fwdmft.testing.agreement import ROUNDING
 
 STEPS, VECTORS = 6, 2
 ROOM = 30
@@ -100,7 +101,7 @@ def test_with_numbers_that_need_no_projection_they_are_the_same(taps: Taps) -> N
         ahead = _without(own.ahead, np.asarray(matrix.backward.basis), first.T, taps.offsets)
         own = own._replace(ahead=ahead, back=_without(own.back, np.asarray(matrix.forward.basis), ~first, taps.offsets))
     _, fields, record = recording(own, taps)
-    np.testing.assert_allclose(replaying(record, own, taps), fields, atol=1e-9)
+    np.testing.assert_allclose(replaying(record, own, taps), fields, atol=ROUNDING)
 
 
 def _without(numbers: np.ndarray, basis: np.ndarray, earlier: np.ndarray, offsets: int) -> np.ndarray:
@@ -116,7 +117,7 @@ def test_neurons_need_no_company() -> None:
     record = recording(own, TAPS[1])[2]
     few = Neurons(*(a[..., 100:110] for a in own))
     np.testing.assert_allclose(
-        replaying(record, own, TAPS[1])[..., 100:110], replaying(record, few, TAPS[1]), atol=1e-12
+        replaying(record, own, TAPS[1])[..., 100:110], replaying(record, few, TAPS[1]), atol=ROUNDING
     )
 
 

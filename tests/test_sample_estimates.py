@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fwdmft.meanfield.sample_estimates import GROUPS, Estimates, Sums, estimates
+from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
 
 N, DRAWS, REPEATS = 16, 2000, 60
 COMPONENTS, CONTROLS, RESPONSES = 6, 4, 3
@@ -60,7 +61,7 @@ def repeats(controls: int) -> tuple[Estimates, ...]:
 def assert_right(values: np.ndarray, exact: np.ndarray) -> None:
     """Of repeated estimates (repeat, ...)."""
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    assert np.max(np.abs(values.mean(axis=0) - exact) / error) < 4
+    assert_zero("mean", Estimate.of(values.mean(axis=0) - exact, error, len(values)), float(np.max(np.abs(exact))))
 
 
 @pytest.mark.parametrize("controls", [0, CONTROLS])
@@ -82,11 +83,10 @@ def test_stated_errors_are_right(controls: int) -> None:
         (np.stack([e.sigma[0] for e in found]), np.stack([e.sigma[1] for e in found]), np.diagonal(SIGMA)),
         (np.stack([e.growth[0] for e in found]), np.stack([e.growth[1] for e in found]), -np.diagonal(NEXT) / (2 * N)),
     ):
-        squares = np.mean(((values - exact) / errors) ** 2, axis=0)
-        # Student's t with 15 degrees of freedom: mean square 15 / 13.
-        np.testing.assert_allclose(squares, 15 / 13, rtol=0.6)
-        within = np.mean(np.abs(values - exact) < 2 * errors)
-        assert 0.88 < within < 0.99
+        measured, stated = (np.mean(each**2, axis=0) for each in (values - exact, errors))
+        freedom = REPEATS, REPEATS * (GROUPS - 1)
+        assert (measured / stated < rarely_exceeded(*freedom)).all()
+        assert (stated / measured < rarely_exceeded(*freedom[::-1])).all()
 
 
 def test_control_variates_tell_their_share() -> None:
@@ -95,11 +95,12 @@ def test_control_variates_tell_their_share() -> None:
     # The best prediction from some components takes the others' conditional mean along.
     known = C[:, :CONTROLS] @ np.linalg.solve(C[:CONTROLS, :CONTROLS], C[:CONTROLS])
     told = np.einsum("ok,kl,ol->o", LINEAR, known, LINEAR)
-    left = np.mean([e.left for e in with_controls], axis=0)
-    np.testing.assert_allclose(left, 1 - told / np.diagonal(SIGMA + NEXT / N), atol=0.03)
+    left = 1 - told / np.diagonal(SIGMA + NEXT / N)
+    assert_right(np.stack([e.left for e in with_controls]), left)
     assert all(np.allclose(e.left, 1) for e in without)
     better, worse = (np.stack([e.mean.mean(0) for e in found]).std(0) for found in (with_controls, without))
-    np.testing.assert_allclose((better / worse) ** 2, left, rtol=0.6)
+    excess = (better / worse) ** 2 / left
+    assert (np.maximum(excess, 1 / excess) < rarely_exceeded(REPEATS - 1, REPEATS - 1)).all()
 
 
 def test_errors_of_the_covariance_count() -> None:
@@ -110,6 +111,7 @@ def test_errors_of_the_covariance_count() -> None:
     scales = 1 + 0.3 * np.array([-1, 1, -1, 1, -1, 1, -1, 1])
     uncertain = estimates(sums, N, C * scales[:, None, None], None, PAIRS)
     certain = estimates(sums, N, np.broadcast_to(C, (8, *C.shape)), None, PAIRS)
-    expected = np.diagonal(SIGMA) * scales.std(ddof=1) / np.sqrt(8)
-    np.testing.assert_allclose(np.sqrt(uncertain.sigma[1] ** 2 - certain.sigma[1] ** 2), expected, rtol=0.1)
+    # It is the share of the control variates, which tell all of Sigma here, times the error of their covariance.
+    told = np.sqrt(uncertain.sigma[1] ** 2 - certain.sigma[1] ** 2) / (scales.std(ddof=1) / np.sqrt(8))
+    assert_zero("Sigma", Estimate.of(told - np.diagonal(SIGMA), certain.sigma[1], GROUPS), 1.0)
     assert uncertain.full is None

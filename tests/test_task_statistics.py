@@ -21,6 +21,7 @@ from fwdmft.registry import registry
 from fwdmft.results.derived import alignment
 from fwdmft.results.training_rates import fitted_law, rates
 from fwdmft.testing import Case, points
+from fwdmft.testing.agreement import ROUNDING
 
 CLASSES = np.eye(3)[[0, 1, 2, 1, 0, 2]]
 TRAIN = np.arange(6) < 4
@@ -133,9 +134,9 @@ def test_last_predictions_and_metrics_are_those_of_the_whole() -> None:
     key = jax.random.key(0)[None]
     whole, last = (trainer(task(final_only=only), 6)(key) for only in (False, True))
     assert "prediction" not in last
-    np.testing.assert_allclose(last["final_prediction"], whole["prediction"][:, -1], atol=1e-13)
+    np.testing.assert_allclose(last["final_prediction"], whole["prediction"][:, -1], atol=ROUNDING)
     for name in ("loss", "accuracy", "mean_square"):
-        np.testing.assert_allclose(last[name], whole[name], atol=1e-13)
+        np.testing.assert_allclose(last[name], whole[name], atol=ROUNDING)
 
 
 def test_large_networks_train_one_after_the_other_alike(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,22 +147,22 @@ def test_large_networks_train_one_after_the_other_alike(monkeypatch: pytest.Monk
     monkeypatch.setattr(training, "LARGE", 24)
     apart = trainer(task(), 6)
     assert "length=5" in str(jax.make_jaxpr(apart)(keys))  # the members, in a scan of their own
-    np.testing.assert_allclose(apart(keys)["prediction"], together["prediction"], atol=1e-13)
+    np.testing.assert_allclose(apart(keys)["prediction"], together["prediction"], atol=ROUNDING)
 
 
 def test_points_in_batches_are_the_same_points(monkeypatch: pytest.MonkeyPatch) -> None:
     key = jax.random.key(0)[None]
     whole = trainer(task(), 6)(key)
     monkeypatch.setattr(training, "EVALUATED", 4)
-    np.testing.assert_allclose(trainer(task(), 6)(key)["prediction"], whole["prediction"], atol=1e-13)
+    np.testing.assert_allclose(trainer(task(), 6)(key)["prediction"], whole["prediction"], atol=ROUNDING)
 
 
 def test_kernels_between_some_training_points() -> None:
     key = jax.random.key(0)[None]
     whole, some = (trainer(task(kernels=True, kernel_points=count), 6)(key) for count in (None, 3))
     at = np.flatnonzero(TRAIN)[[int(k * TRAIN.sum() / 3) for k in range(3)]]
-    np.testing.assert_allclose(some["feature_kernel"], whole["feature_kernel"][..., at, :][..., at], atol=1e-13)
-    np.testing.assert_allclose(some["tangent_kernel"], whole["tangent_kernel"][:, :, at][..., at, :], atol=1e-13)
+    np.testing.assert_allclose(some["feature_kernel"], whole["feature_kernel"][..., at, :][..., at], atol=ROUNDING)
+    np.testing.assert_allclose(some["tangent_kernel"], whole["tangent_kernel"][:, :, at][..., at, :], atol=ROUNDING)
 
 
 @pytest.fixture(scope="module")

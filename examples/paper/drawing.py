@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fwdmft.plotting import style
-from fwdmft.plotting.sweep_in_time import sweep_in_time_figure
+from fwdmft.plotting import SWEEP_FIGURES, heading, style
 from fwdmft.plotting.sweep_panels import lines
 
 NETWORKS: dict[str, Any] = {"linewidth": 3, "alpha": 0.6, "zorder": 2}
@@ -22,9 +22,16 @@ GAMMA0 = r"$\gamma_0$"
 THEORY = (style.theory_handle("theory"),)
 
 
+def headed(figure: Figure, tree: xr.DataTree) -> Figure:
+    """The figure with the heading that fwdmft's own have: experiment, gamma0, learning rate and widths."""
+    along = lines(tree) if "sweep_dimensions" in tree.attrs else iter(())
+    heading.headed(lambda tree, *line: figure)(tree, *islice(along, 1))
+    return figure
+
+
 def in_time(tree: xr.DataTree) -> Figure:
     """A sweep along its first field: f, K and their N Var against time."""
-    figure = sweep_in_time_figure(tree, next(lines(tree)))
+    figure = SWEEP_FIGURES["in_time"](tree, next(lines(tree)))
     assert figure is not None
     return figure
 

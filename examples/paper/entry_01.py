@@ -2,15 +2,14 @@
 
 import numpy as np
 import xarray as xr
-from drawing import GAMMA0, diagonal, in_time, labelled, legend
+from drawing import GAMMA0, diagonal, headed, in_time, labelled, legend
 from entry import Results
 from matplotlib.figure import Figure
 from two_layer import member_kernels, single_neuron
 
-from fwdmft.plotting import errors, style
-from fwdmft.plotting.scaling import fitted_power, scaling_figure
+from fwdmft.plotting import FIGURES, SWEEP_FIGURES, errors, style
+from fwdmft.plotting.scaling import fitted_power
 from fwdmft.plotting.sweep_panels import lines
-from fwdmft.plotting.sweep_values import sweep_values_figure
 from fwdmft.results.comparison import squared_deviation
 
 TITLE = "Two-layer tanh network on one training point"
@@ -31,17 +30,17 @@ QUICK = {
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    sweep, richness, scaling = results[FILES[0]], results[FILES[2]], scaling_figure(results[FILES[1]])
+    sweep, richness, scaling = results[FILES[0]], results[FILES[2]], FIGURES["scaling"](results[FILES[1]])
     assert scaling is not None
-    at_the_end = sweep_values_figure(richness, next(lines(richness)))
+    at_the_end = SWEEP_FIGURES["at_the_end"](richness, next(lines(richness)))
     assert at_the_end is not None
     return {
-        "trajectories": _trajectories(sweep),
+        "trajectories": headed(_trajectories(sweep), sweep),
         "gamma0": in_time(sweep),
         "deviation": scaling,
         "richness": at_the_end,
-        "distribution": _distribution(results),
-        "single_neuron": _single_neuron(results),
+        "distribution": headed(_distribution(results), sweep),
+        "single_neuron": headed(_single_neuron(results), sweep),
     }
 
 

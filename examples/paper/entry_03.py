@@ -2,12 +2,13 @@
 
 import numpy as np
 import xarray as xr
-from drawing import NETWORKS, POINTS, SECOND, labelled, second_handle
+from drawing import NETWORKS, POINTS, SECOND, headed, labelled, second_handle
 from entry import Results
 from matplotlib.figure import Figure
 from relu_angle import closed_form, measure, without_cosines
 
 from fwdmft.plotting import style
+from fwdmft.plotting.errors import TEXT, bars, network_handles
 
 TITLE = "Lazy limit"
 FILES = ("03_lazy",)
@@ -21,7 +22,7 @@ QUICK = {
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    return {"lazy": _lazy(results), "relu_angle": _angle(results)}
+    return {"lazy": headed(_lazy(results), results[FILES[0]]), "relu_angle": _angle(results)}
 
 
 @style.styled
@@ -83,11 +84,16 @@ def _eigenmodes(panel, modes: _Modes) -> None:
         networks, theory = (modes.along(one)[place] for one in (modes.networks, modes.theory))
         error = networks * np.sqrt(2 / len(modes.samples))
         look = POINTS | {"label": f"$t = {modes.time[place]}$"}
-        panel.errorbar(modes.eigenvalues, networks, error, color=color, **look)
+        bars(panel, modes.eigenvalues, networks, error, color=color, **look)
         panel.plot(modes.eigenvalues, theory, **style.THEORY)
     panel.legend()
     labelled(
-        panel, r"eigenvalue $\lambda_k$ of $K$", r"$N\,\mathrm{Var}\,f_k$", "eigenmodes", xscale="log", yscale="log"
+        panel,
+        r"eigenvalue $\lambda_k$ of $K$",
+        r"$N\,\mathrm{Var}\,f_k$",
+        f"eigenmodes ({TEXT})",
+        xscale="log",
+        yscale="log",
     )
 
 
@@ -114,12 +120,12 @@ def _angle(results: Results) -> Figure:
     for panel, name, symbol in zip(axes[0], ("feature", "tangent"), (r"\Phi", "K"), strict=True):
         one = measured.sel(kernel=name)
         color = style.shades(1)[0]
-        panel.errorbar(one.angle, one.variance, one.error, **POINTS, color=color)
+        bars(panel, one.angle, one.variance, one.error, **POINTS, color=color)
         panel.plot(theta, closed_form(theta)[name], **style.THEORY)
         labelled(panel, r"angle $\theta$ (rad)", rf"$N\,\mathrm{{Var}}\,{symbol}(\theta)$")
     axes[0, 1].plot(theta, without_cosines(theta), **SECOND)
     handles = [style.theory_handle("closed form"), second_handle(r"without factors of $\cos\theta$")]
-    style.legend_below(figure, [*handles, *style.width_handles([int(measured.width)], marker="o", linewidth=0)])
+    style.legend_below(figure, [*handles, *network_handles([int(measured.width)])])
     return figure
 
 

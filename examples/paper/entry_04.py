@@ -1,5 +1,6 @@
 """Whitened data: the variance of predictions grows with the number of points, and with it the loss."""
 
+from drawing import headed
 from entry import Results
 from isotropic import Theory, loss_figure, numbers_of, theory_of
 from linear_network import exact
@@ -26,7 +27,7 @@ QUICK = {
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    return {"whitened": loss_figure(results, FILES[0], _theory(results))}
+    return {"whitened": headed(loss_figure(results, FILES[0], _theory(results)), results[FILES[0]])}
 
 
 def numbers(results: Results) -> list[str]:

@@ -3,7 +3,7 @@
 And online learning proper, of a nonlinear teacher by nonlinear networks from fresh minibatches.
 """
 
-from drawing import in_time
+from drawing import headed, in_time
 from entry import Results
 from isotropic import Theory, loss_figure, numbers_of, ratio_figure, theory_of
 from linear_network import exact
@@ -39,9 +39,10 @@ QUICK = {
 
 
 def figures(results: Results) -> dict[str, Figure]:
+    tree = results[FILES[0]]
     return {
-        "population": loss_figure(results, FILES[0], _theory(results)),
-        "dimension": ratio_figure(results, FILES[0], _theory(results)),
+        "population": headed(loss_figure(results, FILES[0], _theory(results)), tree),
+        "dimension": headed(ratio_figure(results, FILES[0], _theory(results)), tree),
         "online": in_time(results[FILES[2]]),
     }
 

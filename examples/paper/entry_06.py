@@ -1,14 +1,13 @@
 """Deep networks: variance accumulates through layers, feature learning changes it and the noise of the kernel."""
 
 import numpy as np
-from drawing import GAMMA0, NETWORKS, THEORY, diagonal, in_time, labelled, legend
+from drawing import GAMMA0, NETWORKS, THEORY, diagonal, headed, in_time, labelled, legend
 from entry import Results
 from isotropic import Theory
 from matplotlib.figure import Figure
 
 import fwdmft
-from fwdmft.plotting import style
-from fwdmft.plotting.two_time import two_time_figure
+from fwdmft.plotting import FIGURES, style
 
 TITLE = "Deep linear and tanh networks, three hidden layers"
 FILES = ("06_deep_linear", "06_deep_tanh", "06_whitened", "06_whitened_theory")
@@ -39,9 +38,10 @@ def figures(results: Results) -> dict[str, Figure]:
     drawn = {}
     for stem in FILES[:2]:
         kind = stem.removeprefix("06_")
-        drawn |= {kind: in_time(results[stem]), f"{kind}_layers": _layers(results, stem)}
+        drawn |= {kind: in_time(results[stem]), f"{kind}_layers": headed(_layers(results, stem), results[stem])}
         drawn[f"{kind}_two_time"] = _two_time(results, stem)
-    return drawn | {"noise": _noise(results), "whitened": _whitened(results)}
+    drawn["noise"] = headed(_noise(results), results[FILES[0]])
+    return drawn | {"whitened": headed(_whitened(results), results["06_whitened"])}
 
 
 @style.styled
@@ -72,7 +72,7 @@ def _layers(results: Results, stem: str) -> Figure:
 def _two_time(results: Results, stem: str) -> Figure:
     """Heat maps at the largest gamma0."""
     gamma0 = float(results[stem].gamma0.values[-1])
-    figure = two_time_figure(fwdmft.open_result(results.home / stem / f"gamma0={gamma0:g}.nc"))
+    figure = FIGURES["two_time"](fwdmft.open_result(results.home / stem / f"gamma0={gamma0:g}.nc"))
     assert figure is not None
     return figure
 

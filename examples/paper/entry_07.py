@@ -1,11 +1,13 @@
 """Edge of stability: catapults, and kernels whose largest eigenvalue settles at 2 / eta."""
 
 import numpy as np
-from drawing import NETWORKS, POINTS, in_time, labelled
+from drawing import NETWORKS, POINTS, headed, in_time, labelled
 from entry import Results
 from matplotlib.figure import Figure
 
 from fwdmft.plotting import style
+from fwdmft.plotting.errors import NETWORKS as NETWORKS_WORD
+from fwdmft.plotting.errors import bars
 from fwdmft.plotting.sweep_values import last
 
 TITLE = "Edge of stability and catapults"
@@ -38,8 +40,8 @@ def figures(results: Results) -> dict[str, Figure]:
         panel.set_xlim(-0.5, 20.5)  # what follows repeats itself
     return {
         "catapult": catapult,
-        "final_variance": _final_variance(results),
-        "sharpness": _sharpness(results),
+        "final_variance": headed(_final_variance(results), results[FILES[0]]),
+        "sharpness": headed(_sharpness(results), results[FILES[1]]),
     }
 
 
@@ -54,7 +56,7 @@ def _final_variance(results: Results) -> Figure:
     for width, color in style.width_colors(ensemble.width.values).items():
         at = ensemble.isel(entry).sel(width=width)
         value, error = (last(at[f"tangent_kernel_variance{end}"].load()) * width for end in ("", "_standard_error"))
-        axes[0, 0].errorbar(x, value, error, **POINTS, color=color, label=f"networks, $N = {width}$")
+        bars(axes[0, 0], x, value, error, **POINTS, color=color, label=NETWORKS_WORD.format(width))
     axes[0, 0].plot(x, last(tree["theory/tangent_kernel_variance"].isel(entry).load()), **style.THEORY, label="theory")
     labelled(axes[0, 0], r"$\gamma_0\,\eta$", r"$N\,\mathrm{Var}\,K$ at the last step", yscale="log")
     axes[0, 0].legend()

@@ -2,13 +2,14 @@
 
 import numpy as np
 import xarray as xr
-from drawing import POINTS, labelled
+from drawing import POINTS, headed, labelled
 from entry import Results
 from layer_kernels import closed_form, measure
 from matplotlib.figure import Figure
 
 from fwdmft.plotting import style
 from fwdmft.plotting.entries import mean_diagonal
+from fwdmft.plotting.errors import TEXT, bars, network_handles
 
 TITLE = "Covariance of kernels across layers at initialisation"
 FILES = ("08_layers", "08_widths")
@@ -29,7 +30,10 @@ SYMBOLS = {"feature": r"\Phi", "gradient": "G"}
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    return {"layer_covariance": _covariance(results), "layer_widths": _widths(results)}
+    return {
+        "layer_covariance": headed(_covariance(results), results[FILES[0]]),
+        "layer_widths": headed(_widths(results), results[FILES[1]]),
+    }
 
 
 def _measured(results: Results) -> xr.Dataset:
@@ -59,7 +63,7 @@ def _covariance(results: Results) -> Figure:
             for layer, color in zip(shown, style.shades(len(shown)), strict=True):
                 values, errors = (here[name].isel(layer=layer) for name in ("covariance", "error"))
                 label = rf"$\ell = {layer + 1}$"
-                panel.errorbar(here.layer_prime, values, errors, **POINTS, color=color, label=label)
+                bars(panel, here.layer_prime, values, errors, **POINTS, color=color, label=label)
                 panel.plot(here.layer_prime, theory[layer], **style.THEORY)
             first, second = (SYMBOLS[name] for name in kernels)
             labelled(panel, "", rf"$N\,\mathrm{{Cov}}({first}^\ell, {second}^{{m}})$", activation)
@@ -68,7 +72,7 @@ def _covariance(results: Results) -> Figure:
     handles, words = axes[0, 0].get_legend_handles_labels()
     theory = style.theory_handle("theory")
     figure.legend([theory, *handles], ["theory", *words], loc="outside lower center", ncols=4)
-    figure.suptitle(f"networks of width {int(measured.width)} ($\\pm$ s.e.)", fontsize=9)
+    figure.suptitle(f"networks of width {int(measured.width)} ({TEXT})", fontsize=9)
     return figure
 
 
@@ -84,12 +88,12 @@ def _widths(results: Results) -> Figure:
             for width, color in style.width_colors(ensemble.width.values).items():
                 here = ensemble.sel(width=width).isel(time=0)
                 value, error = (width * mean_diagonal(here[name + end].load()) for end in ("", "_standard_error"))
-                panel.errorbar(here.layer, value, error, **POINTS, color=color)
+                bars(panel, here.layer, value, error, **POINTS, color=color)
             panel.plot(theory.layer, mean_diagonal(theory[name].isel(time=0).load()), **style.THEORY)
             labelled(panel, "", rf"$N\,\mathrm{{Var}}\,{SYMBOLS[kernel]}^\ell$", activation)
     for panel in axes[-1]:
         style.layer_axis(panel)
-    widths = style.width_handles(tree["ensemble/width"].values, marker="o", linewidth=0)
+    widths = network_handles(tree["ensemble/width"].values)
     style.legend_below(figure, [style.theory_handle("theory"), *widths], entry=1.6)
     return figure
 

@@ -4,14 +4,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from drawing import GAMMA0, POINTS, in_time, labelled, legend
+from drawing import GAMMA0, POINTS, headed, in_time, labelled, legend
 from entry import Results
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import fwdmft
-from fwdmft.plotting import style
-from fwdmft.plotting.collapse import collapse_figure
+from fwdmft.plotting import FIGURES, style
+from fwdmft.plotting.errors import TEXT, bars
 
 TITLE = "Convolutional networks: width and gamma0"
 FILES = ("09_gamma0", "09_width")
@@ -46,7 +47,11 @@ PANELS = (
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    return {"gamma0": in_time(results[FILES[0]]), "task": _task(results), "collapse": _collapse(results)}
+    return {
+        "gamma0": in_time(results[FILES[0]]),
+        "task": headed(_task(results), results[FILES[1]]),
+        "collapse": _collapse(results),
+    }
 
 
 def _at_the_end(results: Results) -> xr.Dataset:
@@ -74,8 +79,10 @@ def _task(results: Results) -> Figure:
     kinds = ((SINGLE, "single networks"), (AVERAGED, "averaged predictor"))
     handles = []
     for look, label in kinds:
-        handles.append(axes[0, 0].errorbar([], [], **look | {"color": "gray"}).lines[0])
-        handles[-1].set_label(label)
+        face = look.get("markerfacecolor", "gray")
+        points = Line2D([], [], color="gray", marker=look["fmt"][0], linestyle=look["fmt"][1:], markerfacecolor=face)
+        points.set(markersize=look["markersize"], label=f"{label} ({TEXT})")
+        handles.append(points)
     legend(figure, (f"{value:g}" for value in gamma0), GAMMA0, handles)
     return figure
 
@@ -84,13 +91,13 @@ def _against_width(panel: Axes, ensemble: xr.Dataset, name: str, look: dict[str,
     value, error = (ensemble[name + end] for end in ("", "_standard_error"))
     if "split" in value.dims:
         value, error = value.sel(split="test"), error.sel(split="test")
-    panel.errorbar(ensemble.width, value, error, **look)
+    bars(panel, ensemble.width, value, error, **look)
 
 
 def _collapse(results: Results) -> Figure:
     """Training curves and their rates at the largest gamma0."""
     gamma0 = float(results[FILES[1]].gamma0.values[-1])
-    figure = collapse_figure(fwdmft.open_result(results.home / FILES[1] / f"gamma0={gamma0:g}.nc"))
+    figure = FIGURES["collapse"](fwdmft.open_result(results.home / FILES[1] / f"gamma0={gamma0:g}.nc"))
     assert figure is not None
     return figure
 

@@ -1,7 +1,7 @@
 """Perturbation theory: N Var to first order in gamma0^2, against the full theory."""
 
 import numpy as np
-from drawing import GAMMA0, SECOND, diagonal, labelled, second_handle
+from drawing import GAMMA0, SECOND, diagonal, headed, labelled, second_handle
 from entry import Results
 from linear_network import expansion
 from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ BROKEN = 0.1
 
 
 def figures(results: Results) -> dict[str, Figure]:
-    return {"perturbation": _figure(results)}
+    return {"perturbation": headed(_figure(results), results[FILES[0]])}
 
 
 @style.styled

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from fwdmft.plotting import style
+from fwdmft.plotting.errors import bars, network_handles
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def ratio_figure(results: Results, stem: str, theory: Theory) -> Figure:
     figure, axes = style.panels(1, 1, size=(4.4, 3.4))
     widths = tree["ensemble/width"].values
     for x, measured, error, width in _ratios(tree, theory):
-        axes[0, 0].errorbar(x, measured, error, **POINTS, color=style.width_colors(widths)[width])
+        bars(axes[0, 0], x, measured, error, **POINTS, color=style.width_colors(widths)[width])
     for count in tree.train.values:
         fine = np.geomspace(min(widths), max(widths), 50)
         ratio = [theory.loss(count, width)[-1] / (theory.delta[-1] ** 2 / 2) for width in fine]
@@ -112,7 +113,7 @@ def ratio_figure(results: Results, stem: str, theory: Theory) -> Figure:
         yscale="log",
     )
     axes[0, 0].xaxis.set_minor_formatter(NullFormatter())
-    handles = style.width_handles(widths, marker="o", linewidth=0)
+    handles = network_handles(widths)
     style.legend_below(figure, [style.theory_handle("theory to order $1/N$"), *handles], columns=4)
     return figure
 

@@ -2,10 +2,15 @@
 
 A standard error from few samples is itself uncertain, so differences in units of it follow Student's distribution,
 not the normal one. The bound is the quantile of that distribution that is exceeded as rarely as four standard errors
-of a normal variable (6e-5, both sides), with Welch's degrees of freedom for a sum of several errors.
+of a normal variable (6e-5, both sides), with Welch's degrees of freedom for a sum of several errors. So a comparison
+of n entries raises a false alarm with a probability of at most 6e-5 n, and of much less as entries of one trajectory
+fluctuate together. Seeds are fixed: what agrees once agrees always.
 """
 
+import functools
 import math
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +58,19 @@ class Estimate:
         weighted = sum((e**2 / n for e, n in zip(self.squared_errors, self.freedom, strict=True)), 0 * total)
         freedom = total**2 / np.maximum(weighted, np.finfo(float).tiny)
         return stats.t.isf(RARE, np.maximum(freedom, min(self.freedom))) * np.sqrt(total)
+
+
+def extrapolated(widths: Sequence[float], at_widths: Sequence[Estimate]) -> Estimate:
+    """The limit 1/N -> 0 of the polynomial in 1/N through estimates at all `widths`.
+
+    Of k widths k - 1 orders are removed, and what is left is of relative order 1 / (N_1 ... N_k). Of N q_N, which is
+    N q + b + c / N, it is q sum(N) + b for two widths.
+    """
+    parts = []
+    for width, estimate in zip(widths, at_widths, strict=True):
+        factor = math.prod(width / (width - other) for other in widths if other != width)
+        parts.append(estimate * factor)
+    return functools.reduce(operator.add, parts)
 
 
 def assert_zero(name: str, difference: Estimate, scale: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from fwdmft.meanfield import samples
 from fwdmft.meanfield.sample_estimates import GROUPS
 from fwdmft.networks.ensemble import WidthStatistics
-from fwdmft.testing.agreement import Estimate, assert_zero
+from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
 from fwdmft.testing.case import DRAWN, SEED, Case
 from fwdmft.testing.law import Law
 
@@ -47,7 +47,7 @@ def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
 def initial_kernels_are_those_of_networks(case: Case) -> None:
     """At t = 0, extrapolated to infinite width."""
     for name, expected in case.infinite_width.items():
-        networks = _extrapolated(case, [_mean(e, name) for e in case.ensembles])
+        networks = extrapolated(case.widths, [_mean(e, name) for e in case.ensembles])
         assert_zero(name, (networks - expected)[0], _size(expected.value))
 
 
@@ -55,7 +55,7 @@ def variance_of_networks_is_sigma_over_width(case: Case) -> None:
     """N Var q_N, extrapolated, is the theory's variance."""
     for name, variance in case.theory.variance.items():
         expected = Estimate.of(variance, case.theory.variance_standard_error[name], GROUPS)
-        networks = _extrapolated(case, [_variance(e, name) * e.width for e in case.ensembles])
+        networks = extrapolated(case.widths, [_variance(e, name) * e.width for e in case.ensembles])
         assert_zero(f"N Var {name}", networks - expected, _size(variance))
 
 
@@ -68,7 +68,7 @@ def mean_of_networks_is_shifted_by_bias_over_width(case: Case) -> None:
     for name, bias in case.theory.bias.items():
         expected = Estimate.of(bias, case.theory.bias_standard_error[name], GROUPS)
         mean = case.infinite_width[name]
-        networks = _extrapolated(case, [_mean(e, name) * e.width for e in case.ensembles])
+        networks = extrapolated(case.widths, [_mean(e, name) * e.width for e in case.ensembles])
         assert_zero(f"bias of {name}", networks - mean * (first + second) - expected, second * _size(mean.value))
 
 
@@ -83,15 +83,6 @@ LAWS = tuple(
         ),
     )
 )
-
-
-def _extrapolated(case: Case, at_widths: list[Estimate]) -> Estimate:
-    """The limit N -> infinity of a + c / N, from two widths.
-
-    Applied to N q_N = N q + b + c / N it gives b + (N_1 + N_2) q.
-    """
-    first, second = case.widths
-    return at_widths[1] * (second / (second - first)) - at_widths[0] * (first / (second - first))
 
 
 def _mean(ensemble: WidthStatistics, name: str) -> Estimate:

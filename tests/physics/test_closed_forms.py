@@ -2,11 +2,21 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import xarray as xr
 from scipy.integrate import solve_ivp
 
+from fwdmft.activations import activation
+from fwdmft.meanfield.chain import make_chain
+from fwdmft.meanfield.dynamics import make_drive
+from fwdmft.meanfield.linear_response import Response, linear_response
+from fwdmft.meanfield.wiring import Wiring
+from fwdmft.optimization import Plan
+from fwdmft.spec.loss import SquaredError
+from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
+from tests.physics.comparison import known, of_theory
 from tests.physics.conftest import Runner
 
 GAMMA0, RATE, STEPS, TARGET = 1.5, 0.05, 40, 1.3
@@ -19,20 +29,19 @@ def _one_point(path: Path) -> dict[str, str]:
     return {"kind": "file", "path": str(file)}
 
 
-def _initial(run: Runner, two_points: str, **architecture: object) -> xr.Dataset:
-    tree = run(
+def _initial(run: Runner, two_points: str, **architecture: object) -> xr.DataTree:
+    return run(
         architecture={"kind": "mlp", **architecture},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.01, "steps": 1},
         data={"kind": "file", "path": two_points},
         theory={"neurons": 16384, "replicates": 8, "draws": 2048, "draw_width": 16},
     )
-    return tree["theory"].to_dataset().isel(time=0)
 
 
-def _check(theory: xr.Dataset, name: str, expected: np.ndarray) -> None:
-    """Within 4 standard errors; where a kernel does not vary over neurons, exactly."""
-    error = theory[f"{name}_standard_error"].values.squeeze()
-    np.testing.assert_array_less(np.abs(theory[name].values.squeeze() - expected), 4 * error + 1e-9)
+def _check(tree: xr.DataTree, name: str, expected: np.ndarray) -> None:
+    """At t = 0, of one layer and one output."""
+    first = {"time": 0, "layer": 0, "output": 0, "output_prime": 0}
+    assert_zero(name, of_theory(tree, name, **first) - known(expected), float(np.max(np.abs(expected))))
 
 
 def test_erf_kernels(run: Runner, two_points: str) -> None:
@@ -57,9 +66,8 @@ def test_relu_variances(run: Runner, two_points: str) -> None:
     """N Var Phi = 5 and N Var G = 5 on the diagonal: fourth moments of a half-Gaussian, and w^4 with it."""
     theory = _initial(run, two_points, activation="relu", gain=2**0.5)
     for name in ("feature_kernel", "gradient_kernel"):
-        variance = theory[f"{name}_variance"].values.squeeze()[0, 0]
-        error = theory[f"{name}_variance_standard_error"].values.squeeze()[0, 0]
-        assert abs(variance - 5) < 4 * error
+        diagonal = {"time": 0, "layer": 0, "point": 0, "point_prime": 0, "output": 0, "output_prime": 0}
+        assert_zero(name, of_theory(theory, f"{name}_variance", **diagonal) - known(5.0), 5.0)
 
 
 def _recursion(alignment: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,78 +97,82 @@ def _derivatives(order: int, step: float = 1e-3) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def linear(run: Runner, tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
-    tree = run(
+def linear(run: Runner, tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
+    return run(
         architecture={"kind": "mlp", "activation": "linear"},
         parameterization={"kind": "mean_field", "gamma0": GAMMA0},
         optimizer={"kind": "gradient_descent", "learning_rate": RATE, "steps": STEPS},
         data=_one_point(tmp_path_factory.mktemp("linear")),
         theory={"neurons": 16384, "replicates": 16, "draws": 16384, "draw_width": 32},
     )
-    return tree["theory"].to_dataset()
 
 
-def test_linear_recursion(linear: xr.Dataset) -> None:
-    """Infinite width, to the stated 1e-3 with 2^14 neurons."""
-    f, kernel = _recursion(np.zeros(()), np.full((), 2.0))
-    np.testing.assert_allclose(linear["prediction"].values.squeeze()[1:], f[1:], rtol=1e-3)
-    np.testing.assert_allclose(linear["tangent_kernel"].values.squeeze(), kernel, rtol=1e-3)
+def _of_point(tree: xr.DataTree, name: str) -> Estimate:
+    """(time,)"""
+    return of_theory(tree, name, point=0, output=0, point_prime=0, output_prime=0)
 
 
-def test_linear_fluctuations_and_bias(linear: xr.Dataset) -> None:
+def test_linear_recursion(linear: xr.DataTree) -> None:
+    """Infinite width."""
+    expected = _recursion(np.zeros(()), np.full((), 2.0))
+    for name, exact in zip(("prediction", "tangent_kernel"), expected, strict=True):
+        assert_zero(name, _of_point(linear, name) - known(exact), float(np.max(np.abs(exact))))
+
+
+def test_linear_fluctuations_and_bias(linear: xr.DataTree) -> None:
     """Sigma = q_A^2 + 4 q_K^2 and b = (q_AA + 4 q_KK) / 2, as N Var A = 1, N Var K = 4 and the two are uncorrelated."""
     first, second = _derivatives(1), _derivatives(2)
     sigma = first["A"] ** 2 + 4 * first["K"] ** 2
     bias = (second["A"] + 4 * second["K"]) / 2
     for i, name in enumerate(("prediction", "tangent_kernel")):
         for kind, expected in (("variance", sigma[i]), ("bias", bias[i])):
-            error = linear[f"{name}_{kind}_standard_error"].values.squeeze()
-            difference = linear[f"{name}_{kind}"].values.squeeze() - expected
-            np.testing.assert_array_less(np.abs(difference), 4 * error + 1e-6, err_msg=f"{name} {kind}")
-            # The comparison resolves both to better than 3 % of their largest value.
-            assert error.max() < 0.03 * np.abs(expected).max()
+            found, scale = _of_point(linear, f"{name}_{kind}"), np.abs(expected).max()
+            assert_zero(f"{name} {kind}", found - known(expected), float(scale))
+            assert np.sqrt(found.squared_errors[0].max()) < 0.03 * scale, "too uncertain to tell"
+
+
+def _response() -> Response:
+    """f, Sigma and b of the engine, exactly: from 36 neurons with the moments of Gaussian ones up to the fourth."""
+    node = np.array([3**0.5, -(3**0.5), 0, 0, 0, 0])
+    noise = {"hidden_1": np.stack([a.ravel() for a in np.meshgrid(node, node)])}
+    with jax.enable_x64(True):
+        equations = make_chain(np.ones((1, 1)), [activation("linear")], GAMMA0, Wiring(1, 1, (1.0, 1.0)))
+        drive = make_drive(Plan(np.full(STEPS, RATE)), SquaredError(), np.full((1, 1), TARGET), np.array([True]), 1)
+        return linear_response(equations, noise, drive, bias=True, covariance=False, key=None, tolerance=1e-14)
 
 
 def test_orders_in_width() -> None:
-    """E |f_N - f|^2 falls as N^-1, and E f_N - f - b/N as N^-2, by regression over exact finite networks.
-
-    b is the closed form that the engine's b equals within its error bars in the test before; those error bars would
-    blur the second order.
-    """
-    widths, members = np.array([8, 12, 16, 24, 32]), 500_000
-    infinite = _recursion(np.zeros(()), np.full((), 2.0))[0]
-    rng = np.random.default_rng(0)
-    late = 8  # a time of strong feature learning, where the second order is resolved
-    slopes, second = _derivatives(1), _derivatives(2)
-    bias = (second["A"] + 4 * second["K"])[0, late] / 2
+    """N E |f_N - f|^2 tends to Sigma and N (E f_N - f) to b, f, Sigma and b from the engine: by extrapolation over
+    finite networks that are exact in law, at a time of strong feature learning."""
+    widths, members, late = (8, 16, 32), 500_000, 8
+    rng, response = np.random.default_rng(0), _response()
+    f, sigma, bias = (a["prediction"][late, 0, 0] for a in (response.mean, response.variance, response.bias))
+    slopes = _derivatives(1)
     squared, shift = [], []
     for width in widths:
-        # w.h given |w| is normal; |w|^2 and |h|^2 are chi-square: exact in law, and no network needs to be stored.
+        # w.h given |w| is normal; |w|^2 and |h|^2 are chi-square: no network needs to be stored.
         w, along = rng.chisquare(width, members), rng.standard_normal(members)
         across = rng.chisquare(width - 1, members)
         alignment, kernel = np.sqrt(w) * along / width, (w + along**2 + across) / width
-        deviation = _recursion(alignment, kernel)[0][late] - infinite[late]
-        squared.append(np.mean(deviation**2))
+        deviation = _recursion(alignment, kernel)[0][late] - f
         # The linear part has mean zero exactly, so taking it off leaves the mean alone and most of the noise out.
         linear_part = slopes["A"][0, late] * alignment + slopes["K"][0, late] * (kernel - 2)
-        shift.append(np.mean(deviation - linear_part) - bias / width)
-    slope = np.polyfit(np.log(widths), np.log(squared), 1)[0]
-    assert abs(slope + 1) < 0.1
-    slope = np.polyfit(np.log(widths), np.log(np.abs(shift)), 1)[0]
-    assert abs(slope + 2) < 0.1
+        for found, each in ((squared, width * deviation**2), (shift, width * (deviation - linear_part))):
+            found.append(Estimate.of(each.mean(), each.std() / members**0.5, members))
+    for name, found, expected in (("Sigma", squared, sigma), ("b", shift, bias)):
+        difference = extrapolated(widths, found) - known(expected)
+        assert difference.bound < 0.1 * abs(expected), "too uncertain to tell"
+        assert_zero(name, difference, float(abs(expected)))
 
 
 def test_gradient_flow(run: Runner, tmp_path: Path) -> None:
-    """df/dt = K (y - f), dK/dt = 4 gamma0^2 f (y - f): the recursion's small-step limit, integrated by scipy.
-
-    With f(0) = 0 and K(0) = 2 in the samples too only up to sampling error, the comparison starts from theirs.
-    """
+    """df/dt = K (y - f), dK/dt = 4 gamma0^2 f (y - f): the recursion's small-step limit, integrated by scipy."""
     tree = run(
         architecture={"kind": "mlp", "activation": "linear"},
         parameterization={"kind": "mean_field", "gamma0": GAMMA0},
         optimizer={"kind": "gradient_flow", "learning_rate": 0.1, "steps": 11, "tolerance": 1e-8},
         data=_one_point(tmp_path),
-        theory={"neurons": 65536, "fluctuations": False, "bias": False},
+        theory={"neurons": 16384, "replicates": 16, "fluctuations": False, "bias": False},
     )
     exact = solve_ivp(
         lambda t, z: [z[1] * (TARGET - z[0]), 4 * GAMMA0**2 * z[0] * (TARGET - z[0])],
@@ -170,6 +182,5 @@ def test_gradient_flow(run: Runner, tmp_path: Path) -> None:
         rtol=1e-10,
         atol=1e-12,
     )
-    theory = tree["theory"].to_dataset()
-    np.testing.assert_allclose(theory["prediction"].values.squeeze()[1:], exact.y[0][1:], rtol=3e-4)
-    np.testing.assert_allclose(theory["tangent_kernel"].values.squeeze(), exact.y[1], rtol=3e-4)
+    for name, expected in zip(("prediction", "tangent_kernel"), exact.y, strict=True):
+        assert_zero(name, _of_point(tree, name) - known(expected), float(np.max(expected)))

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from fwdmft.testing.agreement import assert_zero, extrapolated
+from tests.physics.comparison import OBSERVABLES, assert_networks_agree, known, of_networks, of_theory
 from tests.physics.conftest import Runner
 
 SETTINGS: dict[str, Any] = {
@@ -80,21 +82,19 @@ def recursion(x: np.ndarray, depth: int) -> dict[str, np.ndarray]:
 @pytest.mark.optimized
 def test_initial_kernels_obey_the_convolutional_recursions(run: Runner, tmp_path: Path) -> None:
     """Two layers, two images of 3x2 pixels with two channels: theory and networks against the recursion."""
-    x = random_images(2, 3, 2, 2)
+    x, widths = random_images(2, 3, 2, 2), [32, 128]
     found = run(
         architecture={"kind": "cnn", "depth": 2, "activation": "relu", "gain": 2**0.5},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 1},
         data=images(tmp_path / "x.npz", x),
         theory={"neurons": 4096, "replicates": 8, "fluctuations": False, "bias": False},
-        ensemble={"widths": [256], "members": 200},
+        ensemble={"widths": widths, "members": [800, 200]},
     )
     for name, expected in recursion(x, 2).items():
-        for group, key, count in (("theory", name, 8), ("ensemble", f"{name}_mean", 200)):
-            values = found[group][key].values.reshape(expected.shape)
-            error = found[group][f"{key}_standard_error"].values.reshape(expected.shape)
-            # Of eight samplings: Student's t. Means over networks differ from the limit by b / N, with b of order 10 K.
-            allowed = 8.0 * error if count == 8 else 4.0 * error + 10 / 256 * np.abs(expected)
-            assert (np.abs(values - expected) < allowed).all(), (group, name, values - expected, error)
+        networks = extrapolated(widths, [of_networks(found, f"{name}_mean", n) for n in widths])
+        for kind, values in (("theory", of_theory(found, name)), ("networks", networks)):
+            exact = known(expected.reshape(values.value.shape))
+            assert_zero(f"{name} of {kind}", values - exact, float(np.max(np.abs(expected))))
 
 
 def test_one_pixel_is_a_fully_connected_network(run: Runner, tmp_path: Path) -> None:
@@ -115,45 +115,23 @@ def test_shifted_images_have_the_same_kernels(run: Runner, tmp_path: Path) -> No
     for name, shift in (("x.npz", (0, 0)), ("shifted.npz", (1, 2))):
         data = images(tmp_path / name, np.roll(x, shift, axis=(1, 2)))
         sizes = {"neurons": 1024, "replicates": 8, "fluctuations": False, "bias": False}
-        found.append(theory(run(architecture=architecture, data=data, theory=sizes, **SETTINGS)))
-    for name in ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel"):
-        error = np.hypot(*(each[f"{name}_standard_error"].values for each in found))
-        difference = np.abs(found[0][name].values - found[1][name].values)
-        assert (difference <= 8 * error + 1e-9).all(), name
+        found.append(run(architecture=architecture, data=data, theory=sizes, **SETTINGS))
+    for name in OBSERVABLES:
+        one, other = (of_theory(tree, name) for tree in found)
+        assert_zero(name, one - other, float(np.max(np.abs(other.value))))
 
 
 def test_trained_networks(run: Runner, tmp_path: Path) -> None:
-    """Strided, circular, with weights for each position and biases: means within four standard errors of q + b / N, and
-    N Var, with what the next order is known to amount to."""
+    """Strided, circular, with weights for each position and biases."""
     architecture = {"depth": 1, "activation": "relu", "gain": 2**0.5, "stride": 2, "padding": "circular", "bias": 0.5}
-    width = 64
     found = run(
         architecture={"kind": "cnn", **architecture},
         data=images(tmp_path / "x.npz", random_images(3, 4, 5, 2), outputs=2),
         theory={"neurons": 4096, "replicates": 8, "draws": 1024, "draw_width": 16, "save_every": 2},
-        ensemble={"widths": [width // 2, width], "members": [2000, 1500]},
+        ensemble={"widths": [24, 72], "members": [2000, 1500]},
         **SETTINGS,
     )
-    limit, networks = found["theory"], found["ensemble"]
-    for name in ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel"):
-        # Twice the wider minus the narrower ensemble: the next order in 1/N is gone.
-        weights = np.array([-1.0, 2.0])
-        shape = (2, *(1,) * (networks[f"{name}_mean"].ndim - 1))
-        widths = np.array([width // 2, width]).reshape(shape)
-        scaled = weights.reshape(shape) * widths
-        for part, theoretical in (("mean", limit[name]), ("variance", limit[f"{name}_variance"])):
-            values, errors = (networks[f"{name}_{part}{end}"].values for end in ("", "_standard_error"))
-            if part == "mean":
-                shift = limit[f"{name}_bias"].values / widths
-                difference = values - theoretical.values - shift
-                error = np.hypot(errors, limit[f"{name}_standard_error"].values)
-                error = np.hypot(error, limit[f"{name}_bias_standard_error"].values / widths)[1]
-                difference = difference[1]
-            else:
-                difference = np.sum(values * scaled, axis=0) - theoretical.values
-                error = np.sqrt(np.sum((errors * scaled) ** 2, axis=0))
-                error = np.hypot(error, limit[f"{name}_variance_standard_error"].values)
-            assert (np.abs(difference) <= 4.5 * error + 1e-7).all(), (name, part, np.max(np.abs(difference) / error))
+    assert_networks_agree(found)
 
 
 def test_images_too_small_to_pool_are_refused(run: Runner, tmp_path: Path) -> None:

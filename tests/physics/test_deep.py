@@ -8,7 +8,9 @@ import pytest
 import xarray as xr
 
 from benchmarks import dense_hessian
+from fwdmft.testing.agreement import Estimate, assert_zero
 from tests.oracles import deep_linear
+from tests.physics.comparison import known, of_theory
 from tests.physics.conftest import Runner
 
 
@@ -17,36 +19,23 @@ def write(path: Path, x: np.ndarray, y: list[float], train: int) -> dict[str, An
     return {"kind": "file", "path": str(path)}
 
 
-def deep(run: Runner, data: dict[str, Any], **sections: Any) -> xr.Dataset:
+def deep(run: Runner, data: dict[str, Any], **sections: Any) -> xr.DataTree:
     depth, activation, gamma0, rate, steps = (
         sections.pop(k) for k in ("depth", "activation", "gamma0", "rate", "steps")
     )
-    tree = run(
+    return run(
         architecture={"kind": "deep", "depth": depth, "activation": activation, **sections.pop("architecture", {})},
         parameterization={"kind": "mean_field", "gamma0": gamma0},
         optimizer={"kind": "gradient_descent", "learning_rate": rate, "steps": steps},
         data=data,
         **sections,
     )
-    return tree["theory"].to_dataset()
 
 
-ERRORS = 8.0
-"""Standard errors come from eight samplings at infinite width, or sixteen groups of draws; 4 of them with 7 degrees of
-freedom are as rare as 8 of Student's t."""
-
-
-def assert_within(difference: Any, error: Any, floor: float = 1e-9) -> None:
-    """Difference within `ERRORS` standard errors; `floor` is the largest that rounding explains."""
-    worst = float(np.max((np.abs(difference) - floor) / (np.asarray(error) + 1e-300)))
-    assert worst < ERRORS, f"{worst:.2f} standard errors"
-
-
-def assert_precise(values: np.ndarray, expected: np.ndarray, error: np.ndarray) -> None:
-    """All entries together: standard errors of at most 3 %, and differences of at most 3 of those."""
-    size, precision, difference = (float(np.sqrt(np.mean(a**2))) for a in (expected, error, values - expected))
+def assert_precise(found: Estimate, expected: np.ndarray) -> None:
+    """Standard errors of all entries together tell 3 % of these."""
+    size, precision = (float(np.sqrt(np.mean(a))) for a in (expected**2, sum(found.squared_errors)))
     assert precision < 0.03 * size, "too imprecise to tell"
-    assert difference < 3 * precision
 
 
 def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
@@ -58,7 +47,6 @@ def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
     theory["basis_tolerance"] = 1e-9
     found = deep(run, data, depth=3, activation="linear", gamma0=2.0, rate=0.05, steps=14, theory=theory)
     exact = deep_linear.solve(x @ x.T / 2, np.array([1.0, -0.7]), depth=3, gamma0=2.0, learning_rate=0.05, steps=14)
-    flat = found.isel(output=0, output_prime=0)
     pairs = {
         "prediction": exact.prediction,
         "tangent_kernel": exact.tangent_kernel,
@@ -66,14 +54,16 @@ def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
         "gradient_kernel_two_time": exact.gradient_kernel,
     }
     for name, expected in pairs.items():
-        assert_within(flat[name].values - expected, flat[f"{name}_standard_error"])
-    assert float(np.abs(flat["prediction"].values - np.array([1.0, -0.7, 0.0])).min()) < 0.1, "hardly trained"
+        values = of_theory(found, name, output=0, output_prime=0)
+        by_time = np.moveaxis(expected, 1, 0) if "two_time" in name else expected  # from (layer, time, ...)
+        assert_zero(name, values - known(by_time), float(np.max(np.abs(expected))))
+    assert float(np.abs(exact.prediction - np.array([1.0, -0.7, 0.0])).min()) < 0.1, "hardly trained"
 
 
 def test_linear_networks_at_finite_width(run: Runner, tmp_path: Path) -> None:
     """N Var of f, K and the kernels of every layer against the dense propagator of the field theory."""
     data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
-    theory = {"neurons": 4096, "bias": False, "covariance": False, "draws": 8192, "draw_width": 32}
+    theory = {"neurons": 4096, "bias": False, "covariance": False, "draws": 4096, "draw_width": 48}
     found = deep(run, data, depth=3, activation="linear", gamma0=3.0, rate=0.015, steps=12, theory=theory)
     exact = dense_hessian.solve(3, 12, 3.0, 0.015)
     pairs = {
@@ -83,10 +73,10 @@ def test_linear_networks_at_finite_width(run: Runner, tmp_path: Path) -> None:
         "gradient_kernel_variance": exact["variance_gradient"],
     }
     for name, expected in pairs.items():
-        values = found[name].values.reshape(expected.shape)
-        error = found[f"{name}_standard_error"].values.reshape(expected.shape)
-        assert_within(values - expected, error, floor=1e-3 * np.max(expected))
-        assert_precise(values, expected, error)
+        values = of_theory(found, name)
+        by_time = expected.T.reshape(values.value.shape)  # from (layer, time)
+        assert_zero(name, values - known(by_time), float(np.max(expected)))
+        assert_precise(values, expected)
 
 
 @pytest.mark.parametrize(("activation", "gain", "unit"), [("linear", 1.0, 2), ("relu", 2**0.5, 5)])
@@ -95,15 +85,14 @@ def test_variances_of_kernels_accumulate_through_layers(
 ) -> None:
     """At t = 0 and |x|^2 = D: N Var Phi^l = 2 l and N Var G^l = 2 (L + 1 - l), or 5 in place of 2 for sqrt(2) ReLU."""
     data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
-    theory = {"neurons": 16384, "draws": 8192, "draw_width": 64, "bias": False, "covariance": False}
+    theory = {"neurons": 8192, "draws": 4096, "draw_width": 32, "bias": False, "covariance": False}
     settings = {"depth": 3, "activation": activation, "gamma0": 1.0, "rate": 0.01, "steps": 1}
     found = deep(run, data, **settings, architecture={"gain": gain}, theory=theory)
     layers = np.arange(1, 4)
     for name, expected in (("feature_kernel", unit * layers), ("gradient_kernel", unit * (4 - layers))):
-        values = found[f"{name}_variance"].values.reshape(3)
-        error = found[f"{name}_variance_standard_error"].values.reshape(3)
-        assert_within(values - expected, error)
-        assert_precise(values, expected, error)
+        values = of_theory(found, f"{name}_variance", time=0, point=0, point_prime=0, output=0, output_prime=0)
+        assert_zero(name, values - known(expected), float(np.max(expected)))
+        assert_precise(values, expected)
 
 
 def test_one_hidden_layer_is_a_two_layer_network(run: Runner, two_points: str) -> None:

@@ -16,7 +16,9 @@ from fwdmft.meanfield.responses import response_functions
 from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import SquaredError
+from fwdmft.testing.agreement import Estimate, assert_zero
 from tests.oracles import deep_linear
+from tests.physics.comparison import known
 from tests.physics.conftest import Runner
 
 TWO_POINTS = np.array([[1.0, 0.4], [-0.3, 1.2]]), np.array([1.0, -0.7])
@@ -49,11 +51,10 @@ def tanh_responses(
         return np.stack([each.feature for each in found]), np.stack([each.gradient for each in found])
 
 
-def assert_within(found: np.ndarray, error: np.ndarray, exact: np.ndarray) -> None:
-    """In standard errors from eight passes: 8 of Student's t are as rare as 4 of a normal number."""
-    worst = float(np.max((np.abs(found - exact) - 1e-9) / (error + 1e-300)))
-    assert worst < 8.0, f"{worst:.2f} standard errors"
-    assert np.max(error) < 0.02 * np.max(np.abs(exact)), "too uncertain to be compared"
+def assert_right(found: np.ndarray, error: np.ndarray, exact: np.ndarray) -> None:
+    """Of eight passes."""
+    assert_zero("responses", Estimate.of(found, error, 8) - known(exact), float(np.max(np.abs(exact))))
+    assert np.max(error) < 0.02 * np.max(np.abs(exact)), "too uncertain to tell"
 
 
 def test_linear_networks(run: Runner, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_linear_networks(run: Runner, tmp_path: Path) -> None:
     later = times[:, None] <= times
     for name, every_step in pairs.items():
         kept = every_step.take(times, axis=1).take(times, axis=3)
-        assert_within(found[name].values, found[f"{name}_standard_error"].values, kept)
+        assert_right(found[name].values, found[f"{name}_standard_error"].values, kept)
         assert not np.any(found[name].values.swapaxes(2, 3)[:, later])
 
 
@@ -76,7 +77,7 @@ def test_two_steps_of_two_tanh_layers() -> None:
     wiring, plan = Wiring(2, 1, (1.0, 1.0, 1.0)), Plan(np.full(2, 0.4))
     found = tanh_responses(np.ones((1, 1)), np.ones(1), 1.5, plan, wiring)
     for samples, exact in zip(found, two_steps(rate=1.5 * 0.4, residual=1.0), strict=True):
-        assert_within(samples.mean(axis=0), samples.std(axis=0, ddof=1) / 8**0.5, exact)
+        assert_right(samples.mean(axis=0), samples.std(axis=0, ddof=1) / 8**0.5, exact)
     assert not np.any(found[1][:, 0, 0, 0, 1])
 
 
@@ -125,8 +126,9 @@ def test_networks_obey_the_theory() -> None:
     members = [network(np.random.default_rng(seed), x, y) for seed in range(24)]
     left = np.stack([revealed for revealed, _, _ in members])
     right = SIGMA_W**2 * np.stack([a @ g[1:] + v[:-1] @ b.swapaxes(1, 2) for _, v, g in members])
-    error = np.std(left - right, axis=0, ddof=1) / len(members) ** 0.5
-    assert np.max(np.abs(np.mean(left - right, axis=0)) / error) < 4.5
+    difference = left - right
+    error = np.std(difference, axis=0, ddof=1) / len(members) ** 0.5
+    assert_zero("networks", Estimate.of(difference.mean(axis=0), error, len(members)), float(np.max(np.abs(left))))
     assert np.max(error) < 0.03 * np.max(np.abs(np.mean(left, axis=0))), "too uncertain to be compared"
 
 
