@@ -379,9 +379,13 @@ def orthonormalising(
         row = row - (rows @ scatter[pivot]) @ rows
         # Once more, for what rounding left.
         row = row - (rows @ (scatter @ row)) @ rows
-        row = row / jnp.sqrt(row @ scatter @ row)
+        square = row @ scatter @ row
+        # What is left of a vector may be rounding, down to a negative square: then it is taken for nothing.
+        some = square > 0
+        row = jnp.where(some, row / jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
         image = scatter @ row
-        return rows.at[number].set(row), left - jnp.outer(image, image), number + 1
+        rest = jnp.where(some, left - jnp.outer(image, image), left.at[pivot].set(0.0).at[:, pivot].set(0.0))
+        return rows.at[number].set(row), rest, number + some
 
     start = jnp.zeros_like(scatter), scatter, jnp.zeros((), jnp.int32)
     rows, left, number = jax.lax.while_loop(more, one, start)
