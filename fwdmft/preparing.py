@@ -20,7 +20,7 @@ from fwdmft.meanfield.theory import check_responses
 from fwdmft.networks.ensemble import statistics_bytes
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
-from fwdmft.resources import device_kind, ensemble_bytes, theory_bytes
+from fwdmft.resources import check_memory, device_kind, ensemble_bytes, theory_bytes
 from fwdmft.spec.experiment import Experiment
 from fwdmft.spec.halves import EnsembleSpec, TheorySpec
 
@@ -42,6 +42,10 @@ class Prepared:
     ensemble: Task | None
     peak_bytes: int
     device: str
+
+    def check_memory(self, force: bool) -> None:
+        """Refuse what needs more than is available, unless forced. Raises InputError."""
+        check_memory(self.peak_bytes, force, lazy=self.theory is not None and self.theory.lazy)
 
 
 def prepare(experiment: Experiment) -> Prepared:

@@ -23,8 +23,8 @@ from fwdmft.spec.loss import LossSpec
 class TheoryTask:
     """What the theory is asked.
 
-    equations: at infinite width, with kernels at `kernel_points`. richness: gamma0 at a width; `lazy` says that it vanishes at infinite width.
-    y: (point, output). train: (point,) mask. times: the saved steps.
+    equations: at infinite width, with kernels at `kernel_points`. richness: gamma0 at a width; `lazy` says that it
+    vanishes at infinite width. y: (point, output). train: (point,) mask. times: the saved steps.
     """
 
     equations: FieldEquations

@@ -138,7 +138,7 @@ def carried_weights(
 def same_overlaps(a: Float[Array, "point rank"], b: Float[Array, "point other_rank"]) -> bool:
     """Whether a a^T = b b^T, up to rounding: judged by what they do to a few random vectors."""
     probes = np.random.default_rng(0).standard_normal((len(a), 4))
-    return len(a) == len(b) and np.allclose(*(np.asarray(rows @ (rows.T @ probes)) for rows in (a, b)))
+    return len(a) == len(b) and np.allclose(np.asarray(a @ (a.T @ probes)), np.asarray(b @ (b.T @ probes)))
 
 
 def _rows(x: np.ndarray, sigma_b: float) -> Float[np.ndarray, "point rank"]:

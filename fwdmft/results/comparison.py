@@ -18,7 +18,6 @@ import xarray as xr
 
 from fwdmft.results.describe import OBSERVABLES
 
-
 SUBSET = "subset_"
 """What names of kernels between some of the points start with."""
 
