@@ -18,7 +18,7 @@ BASE = 400 << 20
 """Bytes of the interpreter with its libraries, and of compiled programs."""
 
 
-LAZY_MATRICES = 6
+LAZY_MATRICES = 4
 """Matrices between all points that the lazy limit takes: K, which moves its predictions, and what K is made of."""
 
 ADDRESSES = 2 << 30

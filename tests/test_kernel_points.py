@@ -12,6 +12,7 @@ from experiments import experiment
 import fwdmft
 from fwdmft.errors import InputError
 from fwdmft.kernel_points import kernel_points
+from fwdmft.meanfield import from_draws
 from fwdmft.meanfield.chain import Chain
 from fwdmft.meanfield.dynamics import trajectory
 from fwdmft.meanfield.simulation import Observing, gaussian_matrices
@@ -22,7 +23,6 @@ from fwdmft.results.scores import agreement
 
 MODELS: dict[str, dict[str, Any]] = {
     "two layers": {"architecture": {"kind": "mlp", "bias": 0.3}},
-    "two layers, drawn": {"architecture": {"kind": "mlp", "activation": "relu"}},
     "deep": {"architecture": {"kind": "deep", "depth": 2}},
     "cnn": {
         "architecture": {"kind": "cnn", "depth": 1},
@@ -33,11 +33,13 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def solved(model: str, **theory: Any) -> xr.Dataset:
-    small = {"neurons": 64, "draws": 32, "draw_width": 4, "replicates": 2} | theory
+    small = {"neurons": 64, "covariance": False, "draws": 32, "draw_width": 4, "replicates": 2} | theory
+    if model == "lazy":
+        small |= {"fluctuations": False, "bias": False}
     if model == "two layers":  # by linear response, which draws would replace
         small = {name: value for name, value in small.items() if not name.startswith("draw")}
     changes = {
-        "optimizer": {"kind": "gradient_descent", "learning_rate": 0.05, "steps": 3},
+        "optimizer": {"kind": "gradient_descent", "learning_rate": 0.05, "steps": 2},
         "data": {"kind": "gaussian", "features": 3, "train": 4, "test": 1, "outputs": 2, "seed": 1},
         "ensemble": None,
     }
@@ -47,21 +49,26 @@ def solved(model: str, **theory: Any) -> xr.Dataset:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_kernels_are_the_rows_of_those_of_all_points(model: str) -> None:
-    """q, Sigma, b, their errors, and kernels between times, from the same random numbers."""
-    two_time = {"two_time": True} if model == "deep" else {}
+def test_kernels_are_the_rows_of_those_of_all_points(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """q, Sigma, b, and kernels between times, from the same random numbers."""
+    # So few that all are kept, whatever the kernels are.
+    monkeypatch.setattr(from_draws, "COMPONENTS", from_draws.FEWEST_COMPONENTS)
+    two_time = {"two_time": True} if model == "cnn" else {}
     whole, some = solved(model, **two_time), solved(model, kernel_points=2, **two_time)
     at = some.kernel_point.values
-    assert len(at) == 2 and "feature_kernel" not in some
-    assert two_time == {} or "subset_gradient_kernel_two_time_bias" in some
-    compared = [str(name) for name in some if "point" in some[name].dims or str(name).startswith("subset_")]
-    assert len(compared) > 20
-    for name in compared:
+    assert at.tolist() == ([0, 1] if model == "cnn" else [0, 2])
+    assert "feature_kernel" not in some and ("subset_gradient_kernel_two_time_bias" in some) == bool(two_time)
+    for name in [str(name) for name in some if str(name).startswith(("subset_", "prediction"))]:
         full = whole[name.removeprefix("subset_")]
         if name.startswith("subset_"):
             full = full.isel(point=at, point_prime=at)
-        # The errors of b know the rounding of draws in single precision.
-        np.testing.assert_allclose(some[name], full, rtol=1e-4, atol=1e-5 * float(abs(full).max()), err_msg=name)
+        if name.endswith("standard_error"):
+            continue  # pooled over all entries
+        error = 1e-5 * float(abs(full).max())  # draws are in single precision
+        if name.endswith("bias"):
+            # It weighs two estimates by errors that are pooled over entries.
+            error += 2 * some[f"{name}_standard_error"].values
+        np.testing.assert_array_less(abs(some[name].values - full.values), error + 1e-300, err_msg=name)
 
 
 def test_no_array_of_all_pairs_of_points_is_made() -> None:
