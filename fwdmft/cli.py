@@ -191,17 +191,15 @@ def validate(
 
         loaded_sweep = fwdmft.load_sweep(experiment)
         from fwdmft.preparing import prepare
-        from fwdmft.resources import check_memory
 
-        count = len(points_of(loaded_sweep, lambda one: check_memory(prepare(one).peak_bytes, force)))
+        count = len(points_of(loaded_sweep, lambda one: prepare(one).check_memory(force)))
         typer.echo(f"{experiment} is valid: {loaded_sweep.name}, {count} points of a sweep")
         return
     loaded = fwdmft.load_experiment(experiment)
     from fwdmft.preparing import prepare
-    from fwdmft.resources import check_memory
 
     prepared = prepare(loaded)
-    check_memory(prepared.peak_bytes, force)
+    prepared.check_memory(force)
     data = prepared.dataset
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
     typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")

@@ -20,7 +20,7 @@ from fwdmft.meanfield.theory import check_responses
 from fwdmft.networks.ensemble import statistics_bytes
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
-from fwdmft.resources import device_kind, ensemble_bytes, theory_bytes
+from fwdmft.resources import check_memory, device_kind, ensemble_bytes, theory_bytes
 from fwdmft.spec.experiment import Experiment
 from fwdmft.spec.halves import EnsembleSpec, TheorySpec
 
@@ -43,6 +43,10 @@ class Prepared:
     peak_bytes: int
     device: str
 
+    def check_memory(self, force: bool) -> None:
+        """Refuse what needs more than is available, unless forced. Raises InputError."""
+        check_memory(self.peak_bytes, force, lazy=self.theory is not None and self.theory.lazy)
+
 
 def prepare(experiment: Experiment) -> Prepared:
     """Build all of a run but its numbers. Raises InputError for data or settings that do not fit."""
@@ -51,7 +55,7 @@ def prepare(experiment: Experiment) -> Prepared:
         check_richness(experiment.parameterization)
         _check_lazy(experiment)
         dataset, plan = _points_and_plan(experiment)
-        # Field equations hold Gram matrices of all points, too large for data sets that only networks are trained on.
+        # Field equations hold all points in double precision, too many where only networks are trained on them.
         needed = experiment.theory is not None or plan.tolerance is not None
         theory = _theory_task(experiment, dataset, plan) if needed else None
         ensemble = _ensemble_task(experiment, dataset, plan) if experiment.ensemble else None
@@ -77,8 +81,8 @@ def _check_lazy(experiment: Experiment) -> None:
 def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> TheoryTask:
     """The theory of the experiment; with a modest one where only ensembles are asked for (it finds their step)."""
     parameterization = experiment.parameterization
-    spec = experiment.theory or TheorySpec(neurons=512)
-    return TheoryTask(
+    spec = experiment.theory or TheorySpec(neurons=512, kernel_points=1)
+    task = TheoryTask(
         equations=_field_equations(experiment, dataset, plan),
         richness=parameterization.richness,
         lazy=parameterization.richness(None) == 0,
@@ -89,6 +93,13 @@ def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Theory
         spec=spec,
         times=experiment.save_times(plan.steps)[0],
     )
+    equations = task.equations.at_kernel_points(task.kernel_points)
+    if equations is None and experiment.theory is None:
+        return task
+    if equations is None:
+        expected = f"no number for architecture {experiment.architecture.kind}, whose kernels are those of all points"
+        raise InputError("theory.kernel_points", spec.kernel_points, expected)
+    return replace(task, equations=equations)
 
 
 def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> FieldEquations:

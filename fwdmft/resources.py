@@ -18,6 +18,9 @@ BASE = 400 << 20
 """Bytes of the interpreter with its libraries, and of compiled programs."""
 
 
+LAZY_MATRICES = 4
+"""Matrices between all points that the lazy limit takes: K, which moves its predictions, and what K is made of."""
+
 ADDRESSES = 2 << 30
 """Bytes of address space without which JAX does not start, or ends the process from within."""
 
@@ -39,9 +42,12 @@ def theory_bytes(task: TheoryTask) -> int:
     """Estimated peak memory of the theory: neurons, sums over draws, saved results."""
     points, outputs = task.y.shape
     saved, spec = len(task.times), task.spec
-    neurons = spec.neurons or FEWEST
-    observables = saved * (points * outputs + points**2 * (1 + 2 * outputs**2))
+    neurons, layers = spec.neurons or FEWEST, max(1, len(task.equations.layers))
+    shown = points if task.kernel_points is None else len(task.kernel_points)
+    observables = saved * (points * outputs + shown**2 * (layers + (layers + 1) * outputs**2))
     total = 18 * neurons * task.site_numbers + (2 + spec.replicates) * observables
+    if task.lazy:
+        total += LAZY_MATRICES * (points * outputs) ** 2
     if spec.responses:
         rows = len(task.equations.layers) + points / spec.replicates
         total += int(3 * task.plan.steps * points * rows * neurons)
@@ -57,15 +63,19 @@ def ensemble_bytes(task: Task, width: int, members: int) -> int:
     return CONCURRENT * chunk_size(task, width, members) * member_bytes(task, width) + statistics_bytes(task)
 
 
-def check_memory(needed: int, force: bool) -> None:
-    """Refuse a run that needs more than is available, unless forced. Raises InputError."""
+def check_memory(needed: int, force: bool, lazy: bool = False) -> None:
+    """Refuse a run that needs more than is available, unless forced. Raises InputError.
+
+    lazy: whether it is the theory of a lazy limit, which no choice of kernel points makes small.
+    """
+    points = "take fewer points, as the lazy limit holds K between all of them" if lazy else "set theory.kernel_points"
     available = available_memory()
     if needed + BASE > available and not force:
         raise InputError(
             "memory",
             f"an estimated {_gigabytes(needed + BASE)}",
             f"at most the {_gigabytes(available)} that are available (of the machine, its "
-            "container and ulimit -v): raise theory.save_every, lower theory.neurons, "
+            f"container and ulimit -v): {points}, raise theory.save_every, lower theory.neurons, "
             "set theory.covariance or ensemble.kernels to false (or ensemble.kernel_points), or force (--force)",
         )
 

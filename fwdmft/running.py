@@ -21,7 +21,6 @@ from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
 from fwdmft.preparing import prepare
-from fwdmft.resources import check_memory
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
 from fwdmft.spec.experiment import Experiment
@@ -64,7 +63,7 @@ def _run(
     start = time.perf_counter()
     prepared = prepare(experiment)
     dataset, plan, theory_task = prepared.dataset, prepared.plan, prepared.theory
-    check_memory(prepared.peak_bytes, force)
+    prepared.check_memory(force)
     kept = (
         None if checkpoint is None else Checkpoint(checkpoint, _identity(experiment, dataset, plan), checkpoint_every)
     )

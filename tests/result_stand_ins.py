@@ -38,6 +38,7 @@ class Theory:
     prediction_covariance: np.ndarray | None = None
     equal_time_covariances: np.ndarray | None = None
     layer_covariance: np.ndarray | None = None
+    kernel_points: np.ndarray | None = None
     responses: Arrays = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
 

@@ -188,6 +188,10 @@ def test_points_come_once_and_in_order() -> None:
         ({"optimizer": online(batch={"size": 2, "seed": 1})}, "optimizer.batch.seed: got 1; expected no seed online"),
         ({"optimizer": online(steps=None, epochs=2)}, "optimizer.epochs: got 2; expected 1 online"),
         (
+            {"theory": {"kernel_points": 2}},
+            "theory.kernel_points: got 2; expected no number in online",
+        ),
+        (
             {"ensemble": {"widths": [4], "kernel_points": 2}},
             "ensemble.kernel_points: got 2; expected no number in online",
         ),

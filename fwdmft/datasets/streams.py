@@ -24,9 +24,10 @@ def check_online(experiment: Experiment, dataset: Dataset) -> None:
         raise InputError("parameterization.center", parameterization.center, f"false in online learning, {reason}")
     if registry().get("architecture", kind).images:
         raise InputError("optimizer.data", "online", f"offline for architecture {kind}, which takes images")
-    if experiment.ensemble is not None and experiment.ensemble.kernel_points is not None:
-        expected = "no number in online learning, where kernels are those of the test points"
-        raise InputError("ensemble.kernel_points", experiment.ensemble.kernel_points, expected)
+    for name, half in (("theory", experiment.theory), ("ensemble", experiment.ensemble)):
+        if half is not None and half.kernel_points is not None:
+            expected = "no number in online learning, where kernels are those of the test points"
+            raise InputError(f"{name}.kernel_points", half.kernel_points, expected)
     if dataset.n_train == len(dataset.x):
         raise InputError("data.test", 0, "at least one test point, as online learning is observed on test points alone")
 

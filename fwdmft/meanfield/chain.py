@@ -31,7 +31,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fwdmft.meanfield import kernels, room
 from fwdmft.meanfield.chain_state import (
@@ -57,7 +57,15 @@ from fwdmft.meanfield.kernels import LayerKernels, LayerSites, PopulationAverage
 from fwdmft.meanfield.neurons import Population, Supply
 from fwdmft.meanfield.positions import Taps
 from fwdmft.meanfield.products import mix
-from fwdmft.meanfield.weights import CarriedWeights, InputWeights, Trained, at_rest, carried_weights, heavy_ball
+from fwdmft.meanfield.weights import (
+    CarriedWeights,
+    InputWeights,
+    Trained,
+    at_rest,
+    carried_weights,
+    heavy_ball,
+    same_overlaps,
+)
 from fwdmft.meanfield.wiring import Wiring
 
 TOLERANCE = 1e-6
@@ -69,7 +77,7 @@ class Chain(FieldEquations):
 
     gamma0: richness. tolerance: share of what is learned that bases leave out, squared. moved: see `learned`.
     local: one map per layer. capacities: rows of the bases of each matrix, forward and backward.
-    smooth: whether the local maps can be differentiated twice.
+    smooth: whether the local maps can be differentiated twice. kernel_points: see `at_kernel_points`.
     """
 
     inputs: InputWeights | CarriedWeights
@@ -80,6 +88,7 @@ class Chain(FieldEquations):
     wiring: Wiring = eqx.field(static=True)
     capacities: tuple[tuple[int, int], ...] = eqx.field(static=True)
     smooth: bool = eqx.field(static=True, default=False)
+    kernel_points: Int[Array, " point"] | None = None
 
     @property
     def populations(self) -> tuple[Population, ...]:
@@ -277,7 +286,8 @@ class Chain(FieldEquations):
     def sites(self, activity: ChainActivity) -> Sites:
         above = self.arriving(activity)
         first = self._field(activity.pull_back[0], above[0], activity.g)
-        layers = [LayerSites(v, g) for v, g in zip(activity.v, (first, *activity.g), strict=True)]
+        pairs = zip(activity.v, (first, *activity.g), strict=True)
+        layers = [LayerSites(self._at_kernel_points(v), self._at_kernel_points(g)) for v, g in pairs]
         f = self._prediction(activity)
         if self.wiring.branch is not None:
             return {self._last: PopulationSites(tuple(layers), f)}
@@ -314,8 +324,15 @@ class Chain(FieldEquations):
         """Factors of the inputs' overlaps, for the population that the input weights lead to."""
         if population != self.wiring.population(0):
             return None
+        return self._input_rows
+
+    @property
+    def _input_rows(self) -> Float[Array, "point position rank"]:
         root = self.inputs.root
-        return root.reshape(self._points, self.wiring.positions, root.shape[1])
+        return self._at_kernel_points(root.reshape(self._points, self.wiring.positions, root.shape[1]))
+
+    def _at_kernel_points(self, a: Float[Array, "point *rest"]) -> Float[Array, "kernel_point *rest"]:
+        return a if self.kernel_points is None else a[self.kernel_points]
 
     def _pools(self, population: str) -> tuple[Taps, ...]:
         """Of the layers of a population."""
@@ -324,8 +341,8 @@ class Chain(FieldEquations):
 
     @property
     def _tangent(self) -> TangentKernel:
-        wiring, positions = self.wiring, self.wiring.positions
-        inputs = self.inputs.gram.reshape(self._points, positions, self._points, positions)
+        wiring, rows = self.wiring, self._input_rows
+        inputs = jnp.einsum("mak,nbk->manb", rows, rows)
         return TangentKernel(wiring.scales, inputs, wiring.sigma_b, wiring.pools, wiring.reading)
 
     def assemble(self, averages: dict[str, PopulationAverages]) -> Observables:
@@ -339,6 +356,9 @@ class Chain(FieldEquations):
 
     def _layers(self, averages: dict[str, PopulationAverages]) -> list[LayerKernels]:
         return [layer for population in self.populations for layer in averages[population.name].layers]
+
+    def at_kernel_points(self, points: np.ndarray | None) -> "Chain":
+        return replace(self, kernel_points=None if points is None else jnp.asarray(points))
 
     def with_room(self, capacities: Pairs) -> "Chain":
         return replace(self, capacities=capacities)
@@ -359,7 +379,7 @@ class Chain(FieldEquations):
             return None
         inputs = carried_weights(x, wiring.sigma_w[0], wiring.sigma_b, together)
         # Chains can be made of what was read off the points; those are not to be confused with the points.
-        if not np.allclose(inputs.gram, self.inputs.gram):
+        if not same_overlaps(inputs.root, self.inputs.root):
             return None
         return replace(self, inputs=inputs, capacities=room.at_first(wiring.blocks(inputs.most), times=7))
 

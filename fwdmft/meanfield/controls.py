@@ -201,7 +201,12 @@ def _standard(
 
 def _principal(rows: Float[np.ndarray, "row neuron"]) -> Float[np.ndarray, "component row"]:
     few = rows[:, :_FITTED]
-    strengths, vectors = np.linalg.eigh(few @ few.T / few.shape[1])
+    if len(few) > few.shape[1]:
+        # The same from the smaller matrix, as points and times may be many.
+        strengths, combinations = np.linalg.eigh(few.T @ few / few.shape[1])
+        vectors = few @ (combinations / np.sqrt(few.shape[1] * np.maximum(strengths, np.finfo(float).tiny)))
+    else:
+        strengths, vectors = np.linalg.eigh(few @ few.T / few.shape[1])
     kept = min(FIELDS, int(np.sum(strengths > 1e-10 * strengths[-1])))
     return vectors[:, ::-1][:, :kept].T
 

@@ -163,6 +163,13 @@ class FieldEquations(eqx.Module):
         """Order parameters of the given sites."""
         return self.assemble({name: self.averages(name, sites[name]) for name in sites})
 
+    def at_kernel_points(self, points: np.ndarray | None) -> "FieldEquations | None":
+        """The same equations with kernels between these points only, None for all; predictions are of all points.
+
+        None if that is not possible.
+        """
+        return self if points is None else None
+
     def with_room(self, capacities: Pairs) -> "FieldEquations":
         """The same equations with room for so many basis vectors, on the forward and backward side of each matrix."""
         return self

@@ -25,6 +25,9 @@ DERIVATIVE_TOLERANCE = 1e-4
 FEWEST, MOST = 1 << 10, 1 << 17
 """Neurons per simulation: the first try, and the last."""
 
+ROOM = 1 << 27
+"""Numbers that fields of a simulation may be at most, unless more neurons are asked for: there may be many points."""
+
 TRIED = 1 << 12
 """Neurons per simulation at which bases must have found room, unless a number is given: beyond, draws tell q sooner."""
 
@@ -65,9 +68,10 @@ def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -
     """As many neurons as the error asks for; None if the vectors of training are too many for them."""
     spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
     share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
+    most = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
     while True:
         found = _simulations(task, equations, count, ladder, report)
-        if spec.neurons is not None or count >= MOST:
+        if spec.neurons is not None or count >= most:
             return found
         if found is not None:
             equations = fitting(found.equations, found.bases)
@@ -80,7 +84,7 @@ def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -
             return None
         else:
             count *= 4
-        count = min(count, MOST)
+        count = min(count, most)
 
 
 def relative(error: np.ndarray, value: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
 
 
 class LazyState(NamedTuple):
-    """What the frozen neurons show, their random matrices, the kernel they imply, and the predictions."""
+    """What the frozen neurons show, their random matrices, the kernel of all points they imply, and the predictions."""
 
     frozen: Sites
     matrices: tuple[Any, ...]
@@ -51,10 +51,11 @@ class LazyEquations(FieldEquations):
     def initial(self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool) -> LazyState:
         state = self.neurons.initial(noise, matrices, momentum=False)
         prediction, activity = self.neurons.forward(state, noise)
-        sites = self.neurons.sites(activity)
-        kernel = self.neurons.observe(sites)["tangent_kernel"]
+        everywhere = self.neurons.at_kernel_points(None)
+        assert everywhere is not None
+        kernel = everywhere.observe(everywhere.sites(activity))["tangent_kernel"]
         matrices = self.neurons.current(self.neurons.remembered(state, activity))
-        return LazyState(sites, matrices, kernel, at_rest(jnp.zeros_like(prediction), momentum))
+        return LazyState(self.neurons.sites(activity), matrices, kernel, at_rest(jnp.zeros_like(prediction), momentum))
 
     def forward(self, state: LazyState, noise: dict[str, Array]) -> tuple[Array, Activity]:
         return state.f.value, state

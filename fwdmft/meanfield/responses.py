@@ -92,6 +92,7 @@ def response_functions(
     equations: supported ones. drive: with every step saved, without substeps.
     """
     assert isinstance(equations, Chain)
+    equations = equations.at_kernel_points(None)  # responses are those of all points
     course = _course(equations, noise, drive, neurons)
     kappa, kept = _shares(drive)
     learned = _learned(equations, course, kappa)
@@ -143,7 +144,8 @@ def _learned(equations: Chain, course: Course, kappa: Array) -> list[Memory]:
     """The memory of every layer that training adds to the weights below it and behind it."""
     wiring, (steps, points) = equations.wiring, course.residual.shape
     trained = equations.gamma0 * kappa[:, None, :, None] * course.residual
-    inputs = jnp.broadcast_to(equations.inputs.gram[:, None, :], (steps, points, steps, points))
+    overlaps = equations.inputs.root @ equations.inputs.root.T
+    inputs = jnp.broadcast_to(overlaps[:, None, :], (steps, points, steps, points))
     below = [inputs, *(course.feature[:-1] + wiring.sigma_b**2)]
     behind = [_ratio(equations, m) * course.gradient[m + 1] for m in range(wiring.depth - 1)]
     behind.append(jnp.full_like(inputs, wiring.widths[-1] ** -2.0))

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from fwdmft.kernel_points import kernel_points
 from fwdmft.meanfield import explicit_matrix
 from fwdmft.meanfield.dynamics import Drive, make_drive
 from fwdmft.meanfield.field_equations import FieldEquations
@@ -22,8 +23,8 @@ from fwdmft.spec.loss import LossSpec
 class TheoryTask:
     """What the theory is asked.
 
-    equations: at infinite width. richness: gamma0 at a width; `lazy` says that it vanishes at infinite width.
-    y: (point, output). train: (point,) mask. times: the saved steps.
+    equations: at infinite width, with kernels at `kernel_points`. richness: gamma0 at a width; `lazy` says that it
+    vanishes at infinite width. y: (point, output). train: (point,) mask. times: the saved steps.
     """
 
     equations: FieldEquations
@@ -40,6 +41,11 @@ class TheoryTask:
     def rows(self) -> int:
         """Observed points, or whatever else a neuron carries a number for: fresh points and input weights."""
         return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
+
+    @property
+    def kernel_points(self) -> np.ndarray | None:
+        """Positions of the points between which kernels are kept, None for all."""
+        return kernel_points(self.spec.kernel_points, self.train)
 
     @property
     def richness_varies(self) -> bool:
@@ -64,7 +70,8 @@ class TheoryTask:
     @cached_property
     def site_numbers(self) -> int:
         """How many numbers the fields are of one neuron of every population at one time."""
-        equations, few = self.equations, 4
+        equations, few = self.equations.at_kernel_points(None), 4
+        assert equations is not None
         counts = {population.name: population.gaussians for population in equations.populations}
         noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
 

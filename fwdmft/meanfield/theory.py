@@ -41,7 +41,8 @@ class TheoryResult:
     equal_time_covariances, prediction_biases: N Cov among the outputs of one point (group, time, point, output,
     output) and b of predictions (group, time, point, output) as each group of draws has them, or None.
     layer_covariance: N Cov of the mean diagonals of the layers' kernels (time, kernel, layer, kernel, layer), kernels
-    being feature and gradient, or None. Two-time kernels have the axes named in `dims`, which include time.
+    being feature and gradient, or None. kernel_points: positions of the points that kernels are of, None for all.
+    Two-time kernels have the axes named in `dims`, which include time.
     responses: A as feature_response, B as gradient_response (matrix, time, point, time', point'), see `responses`, and
     their `_standard_error`.
     """
@@ -58,6 +59,7 @@ class TheoryResult:
     equal_time_covariances: np.ndarray | None = None
     prediction_biases: np.ndarray | None = None
     layer_covariance: np.ndarray | None = None
+    kernel_points: np.ndarray | None = None
     responses: Arrays = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
 
@@ -103,6 +105,7 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
         result["diagnostics"] |= corrections.diagnostics | {"seconds_corrections": clock.lap()}
     return TheoryResult(
         dims=task.equations.dims | (TWO_TIME_DIMS if task.two_time else {}),
+        kernel_points=task.kernel_points,
         **result,
         **_summary(task, infinite, corrections),
     )

@@ -47,32 +47,32 @@ def heavy_ball(trained: Trained, direction: Array, update: Update) -> Trained:
 class InputWeights(eqx.Module):
     """h = W x / sqrt(D) + sigma_b b on all points, W_ij ~ N(0, sigma_w^2), b_i ~ N(0, 1).
 
-    gram: (point, point) Phi^0 = x.x / D + sigma_b^2, through which training acts on h: a step with backward signal
-        s = sum_c Delta_c g_c adds eta gamma0 s Phi^0 (the bias is one more, constant input).
     factor: (point, rank) with factor factor^T = sigma_w^2 x.x / D + sigma_b^2, columns by decreasing variance.
-    root: (point, rank) with root root^T = gram. With many more points than features training acts through it: the cost
-        of a step is then linear in the number of points.
+    root: (point, rank) with root root^T = Phi^0 = x.x / D + sigma_b^2, through which training acts on h: a step with
+        backward signal s = sum_c Delta_c g_c adds eta gamma0 s Phi^0 (the bias is one more, constant input).
+    gram: Phi^0 itself where points are few, None otherwise: time and memory are linear in the number of points.
     """
 
-    gram: Float[Array, "point point"]
     factor: Float[Array, "point rank"]
     root: Float[Array, "point rank"]
+    gram: Float[Array, "point point"] | None
 
     def __init__(self, x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float):
         if not sigma_b and not x.any():
             raise InputError("data.x", 0.0, "inputs of which some are not zero, or a bias: all preactivations are zero")
-        overlaps = x @ x.T / x.shape[1]
-        self.gram = jnp.asarray(overlaps + sigma_b**2)
-        self.factor = jnp.asarray(_factor(sigma_w**2 * overlaps + sigma_b**2))
-        self.root = jnp.asarray(_factor(overlaps + sigma_b**2))
+        rows = _rows(x, sigma_b)
+        self.factor = jnp.asarray(_factor(rows * _scales(x, sigma_w, sigma_b)))
+        self.root = jnp.asarray(_factor(rows))
+        few = len(rows) <= 2 * self.root.shape[1]
+        self.gram = jnp.asarray(rows @ rows.T) if few else None
 
     @property
     def points(self) -> int:
-        return len(self.gram)
+        return len(self.root)
 
     @property
     def most(self) -> int:
-        return len(self.gram)
+        return len(self.root)
 
     @property
     def rank(self) -> int:
@@ -85,7 +85,7 @@ class InputWeights(eqx.Module):
         return value
 
     def direction(self, signal: Float[Array, "point neuron"], gamma0: Array) -> Float[Array, "point neuron"]:
-        if 2 * self.root.shape[1] >= self.points:
+        if self.gram is not None:
             return gamma0 * mix(self.gram, signal)
         return gamma0 * mix(self.root, mix(self.root.T, signal))
 
@@ -114,10 +114,6 @@ class CarriedWeights(eqx.Module):
     def root(self) -> Float[Array, "point rank"]:
         return self.rows
 
-    @property
-    def gram(self) -> Float[Array, "point point"]:
-        return self.rows @ self.rows.T
-
     def initial(self, noise: Float[Array, "rank neuron"]) -> Float[Array, "rank neuron"]:
         return self.scales[:, None] * noise
 
@@ -138,21 +134,41 @@ def carried_weights(
     x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float, together: int
 ) -> CarriedWeights:
     """Weights seen by these points, later by up to `together` others at once."""
-    bias = np.full((len(x), int(sigma_b > 0)), sigma_b)
-    rows = np.concatenate([x / x.shape[1] ** 0.5, bias], axis=1)
-    scales = np.concatenate([np.full(x.shape[1], sigma_w), np.ones(bias.shape[1])])
+    rows, scales = _rows(x, sigma_b), _scales(x, sigma_w, sigma_b)
     return CarriedWeights(jnp.asarray(rows), jnp.asarray(scales), max(len(x), together))
 
 
-def _factor(covariance: np.ndarray) -> np.ndarray:
-    """Square root of a positive semi-definite matrix without its null space (repeated or dependent points).
+def same_overlaps(a: Float[Array, "point rank"], b: Float[Array, "point other_rank"]) -> bool:
+    """Whether a a^T = b b^T, up to rounding: judged by what they do to a few random vectors."""
+    probes = np.random.default_rng(0).standard_normal((len(a), 4))
+    return len(a) == len(b) and np.allclose(np.asarray(a @ (a.T @ probes)), np.asarray(b @ (b.T @ probes)))
 
-    The largest entry of a column is positive, the first one where several are as large: the numbers that a neuron
-    carries depend neither on rounding nor, without such ties, on the order of the points.
+
+def _rows(x: np.ndarray, sigma_b: float) -> Float[np.ndarray, "point rank"]:
+    """x / sqrt(D), and sigma_b as a last column if there are biases."""
+    bias = np.full((len(x), int(sigma_b > 0)), sigma_b)
+    return np.concatenate([x / x.shape[1] ** 0.5, bias], axis=1)
+
+
+def _scales(x: np.ndarray, sigma_w: float, sigma_b: float) -> Float[np.ndarray, " rank"]:
+    """Standard deviations of the initial weights behind these columns."""
+    return np.concatenate([np.full(x.shape[1], sigma_w), np.ones(int(sigma_b > 0))])
+
+
+def _factor(rows: Float[np.ndarray, "point column"]) -> Float[np.ndarray, "point rank"]:
+    """Left singular vectors times singular values, the largest first, without those that vanish.
+
+    They come from the Gram matrix of points or of columns, whichever is smaller. The largest entry of each is positive,
+    the first one where several are as large: the numbers that a neuron carries depend neither on rounding nor, without
+    such ties, on the order of the points.
     """
-    eigenvalues, vectors = np.linalg.eigh(covariance)
-    keep = eigenvalues > 1e-13 * eigenvalues[-1]
-    vectors, sizes = vectors[:, keep], np.abs(vectors[:, keep])
+    if len(rows) <= rows.shape[1]:
+        squares, vectors = np.linalg.eigh(rows @ rows.T)
+        columns = vectors * np.sqrt(np.maximum(squares, 0.0))
+    else:
+        squares, directions = np.linalg.eigh(rows.T @ rows)
+        columns = rows @ directions
+    columns = columns[:, squares > 1e-13 * squares[-1]][:, ::-1]
+    sizes = np.abs(columns)
     largest = np.argmax(sizes > (1 - TIED) * np.max(sizes, axis=0), axis=0)
-    vectors = vectors * np.sign(vectors[largest, np.arange(len(largest))])
-    return (vectors * np.sqrt(eigenvalues[keep]))[:, ::-1]
+    return columns * np.sign(columns[largest, np.arange(len(largest))])

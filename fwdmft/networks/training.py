@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from fwdmft import losses
 from fwdmft.classes import accuracy, are_classes
+from fwdmft.kernel_points import kernel_points
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.networks.model import Network
 from fwdmft.optimization import Plan
@@ -65,12 +66,8 @@ class Task:
     @property
     def kernel_at(self) -> np.ndarray:
         """Positions of the points between which kernels are measured."""
-        if self.kernel_points is None:
-            return np.arange(len(self.x))
-        trained = np.flatnonzero(self.train)
-        # Evenly spread, as points may come class by class.
-        count = min(self.kernel_points, len(trained))
-        return trained[np.arange(count) * len(trained) // count]
+        chosen = kernel_points(self.kernel_points, self.train)
+        return np.arange(len(self.x)) if chosen is None else chosen
 
 
 class Numbers(NamedTuple):

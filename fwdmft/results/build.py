@@ -149,7 +149,11 @@ def _theory(
     loss: TheoryLoss | None,
 ) -> xr.Dataset:
     variables = dict(_theory_observables(theory))
-    variables |= derived.of_theory(variables, dataset.y, dataset.train)
+    at = theory.kernel_points
+    points = slice(None) if at is None else at
+    variables |= derived.of_theory(variables, dataset.y[points], dataset.train[points])
+    if at is not None:
+        variables = dict(_of_subset(variables))
     variables |= _theory_covariances(theory)
     if loss is not None:
         words = "loss at infinite width"
@@ -161,7 +165,7 @@ def _theory(
         words = "standard error of loss_at_width through Sigma and b; that of the loss at infinite width comes on top"
         error = attributes(words, r"\mathrm{se}[\mathcal{L}_N]")
         variables["loss_at_width_standard_error"] = xr.Variable(dims, loss.at_width_error, error)
-    return _with_coordinates(variables, theory.times, dataset, widths)
+    return _at_kernel_points(_with_coordinates(variables, theory.times, dataset, widths), at)
 
 
 def _theory_observables(theory: TheoryResult) -> Iterator[tuple[str, xr.Variable]]:
@@ -228,9 +232,10 @@ def _ensemble(
     variables |= of_task(ensemble)
     variables |= _ensemble_losses(ensemble, ensembled_loss)
     variables |= _ensemble_members(ensemble)
-    group = _with_coordinates(variables, times, dataset, widths)
-    named = attributes("position in /data of the points that kernels were measured on")
-    return _labelled(group, {dim: (dim, np.asarray(at), named) for dim in ("kernel_point", "kernel_point_prime")})
+    return _at_kernel_points(_with_coordinates(variables, times, dataset, widths), at)
+
+
+# --- kernels between some of the points ---
 
 
 def _of_subset(variables: Mapping[str, xr.Variable]) -> Iterator[tuple[str, xr.Variable]]:
@@ -241,6 +246,12 @@ def _of_subset(variables: Mapping[str, xr.Variable]) -> Iterator[tuple[str, xr.V
             yield f"subset_{name}", xr.Variable(dims, variable.values, variable.attrs)
         else:
             yield name, variable
+
+
+def _at_kernel_points(group: xr.Dataset, at: np.ndarray | None) -> xr.Dataset:
+    """With the labels of the dimensions that `_of_subset` names."""
+    named = attributes("position in /data of the points that kernels are of")
+    return _labelled(group, {dim: (dim, np.asarray(at), named) for dim in ("kernel_point", "kernel_point_prime")})
 
 
 def _default_dims() -> Dims:

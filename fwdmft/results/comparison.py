@@ -5,7 +5,8 @@ To first order in 1/N, with the theory's f, Sigma and b and an ensemble of netwo
     E q_N = q + b / N        N Var q_N = Sigma        E |q_N - q|^2 = Sigma / N
 
 Every function takes the /theory and /ensemble groups and the name of an observable, compares at the times
-both kept, and returns arrays with a leading `width`. Standard errors are combined as independent.
+both kept, and returns arrays with a leading `width`. Standard errors are combined as independent. Where a side has
+kernels between some points only, subset_* variables are compared, at the points both have.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.results.describe import OBSERVABLES
+
+SUBSET = "subset_"
+"""What names of kernels between some of the points start with."""
 
 
 class Estimate(NamedTuple):
@@ -43,17 +47,41 @@ def common_observables(theory: xr.Dataset, ensemble: xr.Dataset) -> list[str]:
 
     Two-time quantities are left out: they repeat at equal times what the others say.
     """
+    theory, ensemble = at_common_points(theory, ensemble)
     single = theory.drop_dims("time_prime", errors="ignore").data_vars
     shared = [str(name) for name in single if f"{name}_mean" in ensemble and name != "loss"]
-    usual = list(OBSERVABLES)
+    usual = [*OBSERVABLES, *(f"{SUBSET}{name}" for name in OBSERVABLES)]
     return sorted(shared, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
 
 
 def at_common_times(theory: xr.Dataset, ensemble: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-    """Both groups at the times both kept; full covariances are left out, nothing here needs them."""
+    """Both groups at times and kernel points both kept; full covariances are left out, nothing here needs them."""
+    theory, ensemble = at_common_points(theory, ensemble)
     times = np.intersect1d(theory.time.values, ensemble.time.values)
     slim = theory.drop_dims("time_prime", errors="ignore").drop_dims("width", errors="ignore")
     return slim.sel(time=times), ensemble.sel(time=times)
+
+
+def at_common_points(theory: xr.Dataset, ensemble: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Both groups with kernels between the points that both have them of, if one has them of some points only."""
+    kept = [half["kernel_point"].values for half in (theory, ensemble) if "kernel_point" in half.dims]
+    if not kept:
+        return theory, ensemble
+    common = np.intersect1d(kept[0], kept[-1])
+    return _at_kernel_points(theory, common), _at_kernel_points(ensemble, common)
+
+
+def _at_kernel_points(half: xr.Dataset, points: np.ndarray) -> xr.Dataset:
+    if "kernel_point" in half.dims:
+        return half.sel(kernel_point=points, kernel_point_prime=points)
+    slim = half.drop_dims("time_prime", errors="ignore")
+    names = [str(name) for name, one in slim.data_vars.items() if "point_prime" in one.dims]
+    if not names:
+        return half
+    some = slim[names].isel(point=points, point_prime=points).drop_vars("point_split", errors="ignore")
+    some = some.rename({name: f"{SUBSET}{name}" for name in names})
+    some = some.rename_dims(point="kernel_point", point_prime="kernel_point_prime")
+    return half.drop_vars(names).assign(some.assign_coords(kernel_point=points, kernel_point_prime=points))
 
 
 def mean_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Residual:
@@ -117,8 +145,8 @@ def pairs_once(values: xr.DataArray, name: str) -> xr.DataArray:
 
     Only the kernels of fwdmft are known to be symmetric; another observable is returned as it is.
     """
-    rows = [dim for dim in ("point", "output") if f"{dim}_prime" in values.dims]
-    if name not in OBSERVABLES or not rows:
+    rows = [dim for dim in ("point", "kernel_point", "output") if f"{dim}_prime" in values.dims]
+    if name.removeprefix(SUBSET) not in OBSERVABLES or not rows:
         return values
     return values.where(_flat_index(values, rows) <= _flat_index(values, [f"{dim}_prime" for dim in rows]))
 

@@ -61,6 +61,11 @@ class TheorySpec(Spec):
         description="Compute the response functions A and B of each hidden matrix between all pairs of saved times as "
         "well: for plain fully connected networks with one output, at a cost that grows like (steps x points)^3.",
     )
+    kernel_points: Count | None = Field(
+        None,
+        description="Keep kernels, their fluctuations and shifts on so many training points alone, evenly spread over "
+        "their order, as subset_* variables; left out: on every point (points).",
+    )
     covariance: bool = Field(True, description="Store N Cov of the predictions between all pairs of times.")
 
 
