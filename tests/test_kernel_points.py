@@ -12,12 +12,13 @@ from experiments import experiment
 import fwdmft
 from fwdmft.errors import InputError
 from fwdmft.kernel_points import kernel_points
-from fwdmft.meanfield import from_draws
+from fwdmft.meanfield import from_draws, infinite_width
 from fwdmft.meanfield.chain import Chain
 from fwdmft.meanfield.dynamics import trajectory
 from fwdmft.meanfield.simulation import Observing, gaussian_matrices
 from fwdmft.meanfield.weights import InputWeights
 from fwdmft.preparing import prepare
+from fwdmft.resources import check_memory
 from fwdmft.results import comparison
 from fwdmft.results.scores import agreement
 
@@ -167,3 +168,32 @@ def test_refused_where_field_equations_have_kernels_of_all_points_only(monkeypat
     monkeypatch.delattr(Chain, "at_kernel_points")
     with pytest.raises(InputError, match="theory.kernel_points: got 2; expected no number for architecture mlp"):
         prepare(fwdmft.load_experiment(experiment(theory={"kernel_points": 2})))
+
+
+def needed(points: int, **changes: Any) -> int:
+    data = {"kind": "gaussian", "features": 3, "train": points, "test": 0}
+    theory = {"kernel_points": 4, "neurons": 64, "fluctuations": False, "bias": False}
+    return prepare(fwdmft.load_experiment(experiment(data=data, theory=theory, ensemble=None, **changes))).peak_bytes
+
+
+def test_the_estimate_of_memory_is_linear_in_points_but_for_the_lazy_limit() -> None:
+    few, more, many = (needed(points) for points in (500, 1000, 1500))
+    assert many - more == more - few
+    lazy = {"parameterization": {"kind": "neural_tangent"}}
+    assert needed(1500, **lazy) - many > 2 * 8 * 1500**2
+    with pytest.raises(InputError, match="take fewer points, as the lazy limit holds K between all of them"):
+        check_memory(1 << 60, force=False, lazy=True)
+    with pytest.raises(InputError, match="set theory.kernel_points, raise theory.save_every"):
+        check_memory(1 << 60, force=False)
+
+
+def test_neurons_are_as_many_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that asks for more neurons than their fields have room for."""
+    wanted = {"relative_error": 1e-6, "fluctuations": False, "bias": False}
+    mapping = experiment(theory=wanted, ensemble=None, data={"kind": "gaussian", "features": 3, "train": 4, "test": 1})
+    task = prepare(fwdmft.load_experiment(mapping)).theory
+    assert task is not None and task.site_numbers == 3 * 5  # features, gradients, contributions to f
+    monkeypatch.setattr(infinite_width, "FEWEST", 16)
+    monkeypatch.setattr(infinite_width, "TRIED", 32)
+    monkeypatch.setattr(infinite_width, "ROOM", 100 * 3 * 5)
+    assert fwdmft.run(fwdmft.load_experiment(mapping))["diagnostics/neurons"] == 64
