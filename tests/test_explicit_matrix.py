@@ -150,6 +150,19 @@ def test_products_follow_the_numbers_where_there_are_many_neurons() -> None:
     assert np.diagonal(correlations).min() > 0.99
 
 
+def test_a_side_without_directions_changes_nothing() -> None:
+    """No direction, and one of zeros, which takes away nothing either."""
+    drawn = independent((IN, OUT), LAW, jax.random.key(0), jnp.float32)
+    forward = Directions(jnp.ones((1, IN)), jnp.ones((1, 1, OUT)))
+    found = []
+    for count in (0, 1):
+        backward = Directions(jnp.zeros((count, OUT)), jnp.zeros((count, 1, IN)))
+        shared = explicit_matrix.shared_with(drawn, forward, backward, jnp.zeros((count, 1), bool), LAW)
+        found.append(np.asarray(shared.weights.value))
+    np.testing.assert_array_equal(*found)
+    assert not np.array_equal(found[0], drawn.weights.value)
+
+
 def test_products_and_learning_are_those_of_numpy() -> None:
     rng = np.random.default_rng(3)
     w = rng.standard_normal((2, OUT, IN))

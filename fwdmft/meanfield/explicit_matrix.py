@@ -130,5 +130,7 @@ def _orthonormal(
         some = norm > 1e-3 * size
         return units.at[number].set(jnp.where(some, left / jnp.where(some, norm, 1.0), 0.0)), None
 
-    units, _ = jax.lax.scan(one, jnp.zeros_like(vectors), (jnp.arange(count), vectors))
+    units = vectors
+    if count:
+        units, _ = jax.lax.scan(one, jnp.zeros_like(vectors), (jnp.arange(count), vectors))
     return units, law.sigma * jnp.swapaxes(directions.numbers[:count], 0, 1)
