@@ -50,8 +50,8 @@ class TheorySpec(Spec):
     )
     basis_tolerance: PositiveReal = Field(
         1e-6,
-        description="Share of a vector's squared norm that the bases of random matrices may leave out (dimensionless); "
-        "many points and long trainings ask for more, e.g. 1e-4.",
+        description="Share of what training moves a vector by, squared, that the bases of random matrices may leave out "
+        "(dimensionless); many points and long trainings ask for more, e.g. 1e-4.",
     )
     two_time: bool = Field(
         False, description="Compute kernels between all pairs of saved times, with their fluctuations, as well."
