@@ -50,7 +50,7 @@ class TheorySpec(Spec):
     )
     basis_tolerance: PositiveReal = Field(
         1e-6,
-        description="Share of what training moves a vector by, squared, that the bases of random matrices may leave out "
+        description="Share of what training moves a vector by, squared, that bases of random matrices may leave out "
         "(dimensionless); many points and long trainings ask for more, e.g. 1e-4.",
     )
     two_time: bool = Field(
