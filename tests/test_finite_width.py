@@ -36,7 +36,7 @@ def double_precision() -> Iterator[None]:
 def task(**settings: Any) -> TheoryTask:
     """Two hidden layers of tanh, two outputs, momentum, and a last interval that is shorter than save_every."""
     equations = make_chain(X, [activation("tanh")] * 2, 1.5, Wiring(2, 2, (1.0,) * 3, sigma_b=0.3))
-    sizes = {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8, "save_every": 4, "seed": 3}
+    sizes = {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 16, "save_every": 4, "seed": 3}
     return TheoryTask(
         equations=equations,
         richness=lambda width: 1.5,
@@ -91,7 +91,7 @@ def test_resumed_draws_are_those_of_an_uninterrupted_run(whole: TheoryResult, tm
 
     with pytest.raises(Interrupted):
         solve(task(), report, checkpoint())
-    stored = checkpoint().load("draws-8")
+    stored = checkpoint().load("draws-16")
     assert stored is not None and 0 < int(stored["done"]) * int(stored["chunk"]) < 1024
     taken = []
     result = solve(task(), lambda stage, done, total: taken.append((stage, done)), checkpoint())
@@ -118,7 +118,7 @@ def test_another_seed_draws_other_networks(whole: TheoryResult) -> None:
 
 def test_number_and_width_of_draws_are_those_asked_for(whole: TheoryResult) -> None:
     diagnostics = whole.diagnostics
-    assert (diagnostics["draws"], diagnostics["draw_width"], diagnostics["neurons"]) == (1024, 8, 512)
+    assert (diagnostics["draws"], diagnostics["draw_width"], diagnostics["neurons"]) == (1024, 16, 512)
     assert diagnostics["control_variates"] > 0 and 0 < diagnostics["variance_left"] < 1
     assert diagnostics["self_check"] < 4, "q from draws alone is not that of the large simulation"
 
@@ -184,7 +184,7 @@ def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_
         group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
     known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
     found = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
-    b = next_order.bias(found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3))
+    b = next_order.bias(found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), [slice(0, 3)])
     return found, b
 
 

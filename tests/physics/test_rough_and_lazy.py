@@ -76,7 +76,7 @@ def test_convolutional_rectifiers(run: Runner, tmp_path: Path) -> None:
         parameterization={"kind": "mean_field", "gamma0": 1.0},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.05, "steps": 7},
         data={"kind": "file", "path": str(tmp_path / "x.npz")},
-        theory=THEORY | {"draws": 4096, "save_every": 3, "basis_tolerance": 1e-3},
+        theory=THEORY | {"draws": 8192, "save_every": 3, "basis_tolerance": 1e-3},
         ensemble={"widths": [24, 72], "members": [2000, 1000], "samples": 0},
     )
     assert_networks_agree(tree, ("prediction",))
