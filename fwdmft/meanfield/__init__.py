@@ -16,9 +16,10 @@ mean-field neuron A neuron under the averages that a large simulation has record
 contribution      A product of two fields of a neuron, which an average is made of. Those of mean-field neurons are the
                   control variates of a draw: their mean and covariance are known.
 
-Sigma and b come from draws. The same equations with n neurons and explicit matrices are a network of width n, at any
-richness gamma0(n) and for any activation. In the limit a neuron acts on all others only through its contributions, so
-most of a draw's deviation from q is a linear combination of the mean contributions of its mean-field neurons.
+Sigma and b come from draws, or for smooth two-layer networks from linear response. The same equations with n neurons and
+explicit matrices are a network of width n, at any richness gamma0(n) and for any activation. In the limit a neuron acts
+on all others only through its contributions, so most of a draw's deviation from q is a linear combination of the mean
+contributions of its mean-field neurons.
 
 Conventions
 -----------
@@ -62,7 +63,10 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   computes A and B themselves, as a diagnostic.
 - Sigma comes from draws of small networks, regressed on contributions of mean-field neurons (`sample_estimates`), not
   from the inverse of the Hessian of the action over all pairs of times: no response functions are derived by hand, and
-  there is no (P T)^3 inversion.
+  there is no (P T)^3 inversion. Where neurons meet in predictions alone (two layers, smooth activations), the response
+  to a few sources gives Sigma and b without draws (`linear_response`).
+- Bases of random matrices leave out what is small beside what training moves (`simulation.learned`). What that does to
+  q is measured by a looser pass (`simulation.truncation`) and stands in its standard error.
 - b is computed as well: from the difference of networks of width 2n and their halves of width n, and from E q_n - q
   (`next_order`). In the field theory b is the one-loop shift of the mean, from the third derivatives of the action.
 - Both are free of the next order in 1/n, by extrapolation from n and 2n; what remains is in the standard errors.
@@ -71,7 +75,7 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
 - Online learning, with fresh points at every step, needs no other theory: neurons carry their input weights in place of
   preactivations at fixed points (`weights`), and a step shows them its points (`FieldEquations.on`). The average over
   the stream is not taken; trajectories, Sigma and b are those of the given one.
-- Nothing is differentiated in the neurons, so activations may have kinks.
+- Draws differentiate nothing in the neurons, so activations may have kinks.
 
 A worked case
 -------------
@@ -101,7 +105,8 @@ the equations       `field_equations` (what an architecture supplies), `chain` w
                     `kernels`, `layers`, `weights`, `products`; `lazy`
 random matrices     `gaussian_matrix` (large simulations), `explicit_matrix` (networks), `replayed_matrix` (mean-field
                     neurons)
-passes              `neurons`, `dynamics`, `room`, `simulation`
+passes              `neurons`, `compiling`, `dynamics`, `room`, `simulation`
 the theory          `task`, `infinite_width` (q); `controls`, `samples`, `sample_estimates`, `next_order`,
-                    `finite_width` (Sigma and b); `responses`; `theory`
+                    `finite_width`, `from_draws` (Sigma and b from draws); `driven`, `curvature`, `linear_response`,
+                    `from_response` (from linear response); `corrections`; `responses`; `theory`
 """

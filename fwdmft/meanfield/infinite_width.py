@@ -45,7 +45,7 @@ Report = Callable[[str, int, int], None]
 class Infinite(NamedTuple):
     """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took.
 
-    truncation: error of q that is common to all, from what bases leave out.
+    truncation: error of q that is common to all, from what bases leave out; {} until it is measured.
     """
 
     each: dict[str, np.ndarray]
@@ -72,12 +72,12 @@ def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -
     while True:
         found = _simulations(task, equations, count, ladder, report)
         if spec.neurons is not None or count >= most:
-            return found
+            return found and _with_truncation(found, task, ladder)
         if found is not None:
             equations = fitting(found.equations, found.bases)
             error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
             if error <= share * spec.relative_error:
-                return found
+                return _with_truncation(found, task, ladder)
             excess = error / (share * spec.relative_error)
             count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
         elif count >= TRIED:
@@ -107,7 +107,6 @@ def _simulations(
         check_finite(one.seen["prediction"], task.times)
         equations = one.equations
         if not found:
-            truncation = simulation.truncation(one, *_posed(task, count, replicate, ladder))
             closer = fitting(equations, one.bases)
             saved = (_flops(equations) - _flops(closer)) * count * updates * (task.spec.replicates - 1)
             equations = closer if saved > COMPILING else equations
@@ -115,7 +114,14 @@ def _simulations(
     report(stage, task.spec.replicates, task.spec.replicates)
     each = {name: np.stack([each.seen[name] for each in found]) for name in found[0].seen}
     bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in found), strict=True)))
-    return Infinite(each, truncation, count, bases, equations)
+    return Infinite(each, {}, count, bases, equations)
+
+
+def _with_truncation(found: Infinite, task: TheoryTask, ladder: tuple[Rung, ...]) -> Infinite:
+    """Once there are neurons enough; from the first simulation."""
+    first = simulation.Large({name: a[0] for name, a in found.each.items()}, found.bases, found.equations)
+    truncation = simulation.truncation(first, *_posed(task, found.neurons, 0, ladder))
+    return found._replace(truncation=truncation)
 
 
 def fitting(equations: FieldEquations, bases: room.Bases) -> FieldEquations:
