@@ -16,10 +16,10 @@ mean-field neuron A neuron under the averages that a large simulation has record
 contribution      A product of two fields of a neuron, which an average is made of. Those of mean-field neurons are the
                   control variates of a draw: their mean and covariance are known.
 
-Sigma and b come from draws, or for smooth two-layer networks from linear response. The same equations with n neurons and
-explicit matrices are a network of width n, at any richness gamma0(n) and for any activation. In the limit a neuron acts
-on all others only through its contributions, so most of a draw's deviation from q is a linear combination of the mean
-contributions of its mean-field neurons.
+Sigma and b come from draws, or for smooth two-layer networks from linear response. The same equations with n neurons
+and explicit matrices are a network of width n, at any richness gamma0(n) and for any activation. In the limit a neuron
+acts on all others only through its contributions, so most of a draw's deviation from q is a linear combination of the
+mean contributions of its mean-field neurons.
 
 Conventions
 -----------
