@@ -68,7 +68,9 @@ def test_builtin_kinds_are_registered_by_fwdmft(site: Path) -> None:
     registry = registry_of(site)
     assert registry.kinds("parameterization") == ["mean_field", "neural_tangent"]
     assert registry.kinds("optimizer") == ["gradient_descent", "gradient_flow"]
-    assert registry.kinds("data") == ["cifar10", "digits", "file", "gaussian", "photo_patches", "sphere"]
+    assert registry.kinds("data") == [
+        *("cifar10", "digits", "file", "gaussian", "in_context_regression", "photo_patches", "sequences", "sphere")
+    ]
     assert [report.name for report in registry.reports] == ["fwdmft"]
 
 
