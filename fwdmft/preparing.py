@@ -19,6 +19,7 @@ from fwdmft.meanfield.task import TheoryTask
 from fwdmft.meanfield.theory import check_responses
 from fwdmft.networks.ensemble import statistics_bytes
 from fwdmft.networks.training import Task
+from fwdmft.observables import OBSERVABLES
 from fwdmft.optimization import Plan
 from fwdmft.resources import check_memory, device_kind, ensemble_bytes, theory_bytes
 from fwdmft.spec.experiment import Experiment
@@ -108,6 +109,7 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
     equations: FieldEquations = architecture.field_equations(
         experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
     )
+    _check_dims(equations, architecture, registry.registry().origin("architecture", kind))
     if plan.stream is None:
         return equations
     carrying = equations.carrying(dataset.x, plan.fresh)
@@ -116,6 +118,14 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
             "optimizer.data", "online", f"offline for architecture {kind}, whose theory is on fixed points"
         )
     return carrying
+
+
+def _check_dims(equations: FieldEquations, architecture: registry.Architecture, origin: str) -> None:
+    """Check that the theory observes what the architecture declares. Raises PluginError."""
+    expected = {name: one.dims for name, one in architecture.observables.items()}
+    expected |= {name: one.dims for name, one in OBSERVABLES.items() if name in equations.dims}
+    if equations.dims != expected:
+        raise PluginError(f"{origin} has field equations of dims {equations.dims}; expected {expected}")
 
 
 def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task:
@@ -138,6 +148,7 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task
         kernels=spec.kernels,
         dtype=np.dtype(spec.precision),
         kernel_points=spec.kernel_points,
+        observables={name: one.dims for name, one in architecture.observables.items()},
     )
     for width in spec.widths:
         _check_network(task, width, registry.registry().origin("architecture", experiment.architecture.kind))
@@ -149,12 +160,17 @@ def _check_network(task: Task, width: int, origin: str) -> None:
 
     def predicted(key: Array, x: Array) -> Any:
         network = task.build(width, key)
-        return network.trace(x, network.shifts())[0], network(x)
+        return (network.trace(x, network.shifts())[0], network(x)), network.observables(x)
 
     point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
-    for found in eqx.filter_eval_shape(predicted, jax.random.key(0), point):
+    predictions, observed = eqx.filter_eval_shape(predicted, jax.random.key(0), point)
+    for found in predictions:
         if found.shape != task.y.shape[1:]:
             raise PluginError(f"{origin} predicts in the shape {found.shape}; expected {task.y.shape[1:]}")
+    axes = {name: len(dims) - 1 for name, dims in task.observables.items()}
+    if {name: a.ndim for name, a in observed.items()} != axes:
+        shapes = {name: a.shape for name, a in observed.items()}
+        raise PluginError(f"{origin} observes {shapes} of a point; expected as many axes as it declares, {axes}")
 
 
 def _final_only(spec: EnsembleSpec, task: Task) -> bool:

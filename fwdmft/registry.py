@@ -7,7 +7,7 @@ raised when something under its name is asked for.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
@@ -21,6 +21,7 @@ from pydantic import PydanticUndefinedAnnotation
 
 from fwdmft import hookspecs
 from fwdmft.errors import NOTHING, InputError
+from fwdmft.observables import Observable, are_dims, problem_with
 from fwdmft.plugin_code import GROUP, by_the_user, told_if_slow
 from fwdmft.spec.architecture import ArchitectureSpec
 from fwdmft.spec.base import Spec
@@ -40,15 +41,19 @@ class Architecture:
     spec: its schema.
     field_equations(spec, parameterization, x, outputs): the infinite-width side; x is (points, ...).
     model(spec, parameterization, x, outputs, width, key): one network of that width (`fwdmft.networks.model`).
-    images: whether the network takes images (height, width, channel); others get flat rows.
+    axes: names of the axes of x of one point, as results have them: ("height", "width", "channel") of images,
+    ("step", "feature") of sequences. Points are flattened to rows for ("feature",).
     conventions: formulas of the network and its kernels in one line, for the attribute `model_conventions` of results.
+    observables: what is observed of single points besides predictions and kernels, by name. Networks measure it
+    (`Network.observables`), field equations compute it (`FieldEquations.dims`, `observe`), results hold it like f.
     """
 
     spec: type[ArchitectureSpec]
     field_equations: Callable[..., FieldEquations]
     model: Callable[..., Network]
-    images: bool = False
+    axes: tuple[str, ...] = ("feature",)
     conventions: str = ""
+    observables: Mapping[str, Observable] = field(default_factory=dict)
 
 
 def deferred(home: str, name: str) -> Callable[..., Any]:
@@ -274,6 +279,11 @@ def _problem_with(section: Section, item: object) -> str | None:
             return "an fwdmft.Architecture"
         if not (callable(item.field_equations) and callable(item.model)):
             return "field_equations and model to be callable"
+        if not item.axes or not are_dims(item.axes, taken=("point", "output", "split")):
+            return 'axes to be a tuple of distinct names, such as ("step", "feature")'
+        problem = problem_with(item.observables)
+        if problem is not None:
+            return problem
     schema = item.spec if isinstance(item, Architecture) else item
     if not (isinstance(schema, type) and issubclass(schema, section.base)):
         return f"a schema class derived from {section.base.__name__}"

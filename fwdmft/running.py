@@ -96,7 +96,7 @@ def _run(
         diagnostics,
         provider.name,
         provider.version or _version(provider.distribution),
-        installed.get("architecture", kind).conventions,
+        installed.get("architecture", kind),
     )
 
 

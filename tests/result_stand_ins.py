@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.jackknife import Jackknifed
+from fwdmft.observables import OBSERVABLES
+from fwdmft.registry import Architecture, registry
 from fwdmft.results.build import result_tree
-from fwdmft.results.describe import OBSERVABLES
 from fwdmft.results.theory_loss import TheoryLoss
 
 Arrays = dict[str, np.ndarray]
@@ -68,6 +69,10 @@ def experiment(title: str = "Stand-in of a result") -> SimpleNamespace:
         '"theory":{"neurons":4096},"ensemble":{"widths":[64,256,1024]}}'
     )
     return SimpleNamespace(name="stand-in", title=title, model_dump_json=lambda: dump)
+
+
+def architecture(images: bool = False, **parts: Any) -> Architecture:
+    return replace(registry().get("architecture", "cnn" if images else "mlp"), **parts)
 
 
 def dataset(outputs: int = 1, images: bool = False) -> SimpleNamespace:
@@ -257,7 +262,7 @@ def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
         {"seconds": 12.0, "device": "cpu", "peak_memory_bytes": 10**9},
         "fwdmft_mlp",
         "0.1.0",
-        parts.get("conventions", ""),
+        architecture(images, conventions=parts.get("conventions", ""), observables=parts.get("observables", {})),
     )
 
 

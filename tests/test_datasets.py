@@ -60,6 +60,15 @@ def test_netcdf_images_by_name(tmp_path: Path) -> None:
     assert data.n_train == 2
 
 
+def test_sequences(tmp_path: Path) -> None:
+    x = np.arange(2 * 3 * 4.0).reshape(2, 3, 4)
+    array = xr.DataArray(x, dims=("point", "token", "feature")).transpose("feature", "point", "token")
+    xr.Dataset({"x": array, "y": ("point", [1.0, 2.0])}).to_netcdf(tmp_path / "points.nc")
+    for data in (read_dataset(tmp_path / "points.nc"), read_dataset(npz(tmp_path, x=x, y=Y[:2]))):
+        np.testing.assert_array_equal(data.x, x)
+        np.testing.assert_array_equal(data.flattened().x, x.reshape(2, 12))
+
+
 def test_npz(tmp_path: Path) -> None:
     assert_is_the_example(read_dataset(npz(tmp_path, x=X, y=Y[:, 0], train=2)))
     assert read_dataset(npz(tmp_path, x=X, y=Y)).n_train == 3
@@ -158,7 +167,7 @@ def test_bad_npz(tmp_path: Path) -> None:
     assert "data.y: got 2 rows; expected as many as x has (3)" in refusal(npz(tmp_path, x=X, y=Y[:2]))
     assert "data.train: got 4; expected a number of leading" in refusal(npz(tmp_path, x=X, y=Y, train=4))
     assert "data.train: got 0; expected at least one" in refusal(npz(tmp_path, x=X, y=Y, train=0))
-    assert "data.x: got (3,); expected two dimensions" in refusal(npz(tmp_path, x=X[:, 0], y=Y))
+    assert "data.x: got (3,); expected dimensions (point, feature)" in refusal(npz(tmp_path, x=X[:, 0], y=Y))
     assert "data.y: got (3, 1, 1); expected one or two" in refusal(npz(tmp_path, x=X, y=Y[:, None]))
     y = Y.copy()
     y[1, 0] = np.nan

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from experiments import experiment, message
+from result_stand_ins import architecture
 from result_stand_ins import experiment as stand_in
 from sklearn.datasets import load_digits, load_sample_images
 from typer.testing import CliRunner
@@ -71,7 +72,8 @@ def test_standardisation_is_in_the_result() -> None:
         (digits(), raw, ("height", "width", "channel")),
         (digits().flattened(), raw.flattened(), ("feature",)),
     ):
-        found = result_tree(stand_in(), data, None, None, [], None, {}, "none", "0")["data"]
+        cnn = architecture(axes=dims)
+        found = result_tree(stand_in(), data, None, None, [], None, {}, "none", "0", cnn)["data"]
         assert (found["x_mean"].dims, found["x_scale"].dims) == (dims, ("point",))
         original = found["x"] * found["x_scale"] + found["x_mean"]
         np.testing.assert_allclose(original.transpose("point", *dims), plain.x, atol=ROUNDING)
@@ -154,12 +156,12 @@ def test_dense_architectures_get_rows_and_images_stay_images(monkeypatch: pytest
     assert load().x.shape == (6, 64)
     assert load(data={"kind": "photo_patches", "size": 4}).x.shape == (48, 48)
     mlp = registry().get("architecture", "mlp")
-    images = Architecture(mlp.spec, mlp.field_equations, mlp.model, images=True)
+    images = Architecture(mlp.spec, mlp.field_equations, mlp.model, axes=("height", "width", "channel"))
     monkeypatch.setitem(registry()._items["architecture"], "mlp", (images, registry().provider("architecture", "mlp")))
     assert load().x.shape == (6, 8, 8, 1)
     path = tmp_path / "experiment.yaml"
     path.write_text(yaml.safe_dump(experiment(data={"kind": "gaussian", "features": 3})))
     result = CliRunner().invoke(app, ["validate", str(path)])
     assert result.exit_code == 2
-    expected = "data.x: got (48, 3); expected images (point, height, width, channel) for architecture mlp\n"
+    expected = "data.x: got (48, 3); expected 4 dimensions (point, height, width, channel) for architecture mlp\n"
     assert result.stderr == expected

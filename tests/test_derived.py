@@ -10,6 +10,7 @@ import result_stand_ins as stand_ins
 import xarray as xr
 from result_stand_ins import TRAINED
 
+from fwdmft.observables import OBSERVABLES
 from fwdmft.results import derived
 from fwdmft.testing.agreement import ROUNDING
 
@@ -150,5 +151,6 @@ def test_no_alignment_without_training_points(tree: xr.DataTree) -> None:
     theory, ensemble = dict(tree["theory"].to_dataset().variables), dict(tree["ensemble"].to_dataset().variables)
     widths = tree["ensemble"]["width"].values.tolist()
     for train, expected in ((np.zeros(len(y), bool), False), (np.ones(len(y), bool), True)):
-        for found in (derived.of_theory(theory, y, train), derived.of_ensemble(ensemble, widths, y, train)):
+        of_ensemble = derived.of_ensemble(ensemble, OBSERVABLES, widths, y, train)
+        for found in (derived.of_theory(theory, y, train), of_ensemble):
             assert ("tangent_kernel_alignment" in found) == expected and "tangent_kernel_signal_to_noise" in found

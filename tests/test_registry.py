@@ -15,6 +15,7 @@ from fwdmft.registry import Registry
 GOOD = """
 from typing import Literal
 from fwdmft import hookimpl
+from fwdmft.observables import Observable as O
 from fwdmft.registry import Architecture
 from fwdmft.spec.architecture import ArchitectureSpec
 
@@ -67,7 +68,9 @@ def test_builtin_kinds_are_registered_by_fwdmft(site: Path) -> None:
     registry = registry_of(site)
     assert registry.kinds("parameterization") == ["mean_field", "neural_tangent"]
     assert registry.kinds("optimizer") == ["gradient_descent", "gradient_flow"]
-    assert registry.kinds("data") == ["cifar10", "digits", "file", "gaussian", "photo_patches", "sphere"]
+    assert registry.kinds("data") == [
+        *("cifar10", "digits", "file", "gaussian", "in_context_regression", "photo_patches", "sequences", "sphere")
+    ]
     assert [report.name for report in registry.reports] == ["fwdmft"]
 
 
@@ -138,6 +141,18 @@ def test_plugin_without_hooks_is_reported(site: Path) -> None:
         ('] = "one"', '] = "one"\n    model_config = {"extra": "allow"}', 'to keep extra="forbid"'),
         ("def fwdmft_architectures():", "def fwdmft_architectures(extra):", "extra"),
         ("    return [A", "    1 / 0\n    return [A", "ZeroDivisionError"),
+        ("pieces)]", "pieces, axes=('step', 'step'))]", "axes to be a tuple of distinct names"),
+        ("pieces)]", "pieces, axes='feature')]", "axes to be a tuple of distinct names"),
+        ("pieces)]", "pieces, observables=['attention'])]", "observables to be a mapping"),
+        ("pieces)]", "pieces, observables={'attention': ('point',)})]", "to be an fwdmft.observables.Observable"),
+        ("pieces)]", "pieces, observables={'a b': O('w', 's', ('point',))})]", "to be an identifier"),
+        (
+            "pieces)]",
+            "pieces, observables={'loss_of': O('w', 's', ('point',))})]",
+            "not to begin with one that",
+        ),
+        ("pieces)]", "pieces, observables={'a': O('w', 's', ('block',))})]", "distinct identifiers, point among them"),
+        ("pieces)]", "pieces, observables={'a': O('w', 's', ('point', 'width'))})]", "none of time, width"),
     ],
 )
 def test_invalid_registered_object_is_refused(site: Path, old: str, new: str, expected: str) -> None:

@@ -19,7 +19,8 @@ _FEWEST_CLASSES = 3
 class Dataset:
     """Points in rows; a one-dimensional y becomes one column.
 
-    x: (P, D) features or (P, height, width, channel) images, float64.  y: (P, C) targets, float64.
+    x: (P, D) features, (P, step or token, D) sequences or (P, height, width, channel) images, float64.
+    y: (P, C) targets, float64.
     train: (P,) true for training points.  attributes: further facts for the result file (text and numbers).
     standardization: what was done to the original points, if anything, written to the result file as well.
     """
@@ -47,7 +48,7 @@ class Dataset:
         return int(self.train.sum())
 
     def flattened(self) -> Dataset:
-        """The same points as rows of D = height * width * channel features; rows stay as they are."""
+        """The same points as rows of all their numbers; rows stay as they are."""
         if self.x.ndim == 2:
             return self
         done = self.standardization
@@ -114,8 +115,8 @@ def _check_size(name: str, array: np.ndarray) -> None:
 
 
 def _check_shapes(data: Dataset) -> None:
-    if data.x.ndim not in (2, 4):
-        expected = "two dimensions (point, feature), or four (point, height, width, channel)"
+    if data.x.ndim not in (2, 3, 4):
+        expected = "dimensions (point, feature), (point, step or token, feature) or (point, height, width, channel)"
         raise InputError("data.x", data.x.shape, expected)
     if data.y.ndim != 2:
         raise InputError("data.y", data.y.shape, "one or two dimensions (point, output)")

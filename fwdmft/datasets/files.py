@@ -15,6 +15,7 @@ from fwdmft.errors import InputError
 
 _FIELD = "data.path"
 _SPLITS = ("train", "test")
+_AXES = (("height", "width", "channel"), ("step", "feature"), ("token", "feature"))
 
 
 def read_dataset(path: Path) -> Dataset:
@@ -50,9 +51,9 @@ def _read_netcdf(path: Path) -> Dataset:
 
 
 def _order(dims: tuple[object, ...]) -> tuple[object, ...]:
-    """Image dimensions in the order the package uses, where the file names them; otherwise as they come."""
-    image = ("height", "width", "channel")
-    return image if set(dims) == {"point", *image} else (...,)
+    """Dimensions besides points in the order the package uses, where the file names them; otherwise as they come."""
+    named = [axes for axes in _AXES if set(dims) == {"point", *axes}]
+    return named[0] if named else (...,)
 
 
 def _read_npz(path: Path) -> Dataset:

@@ -10,7 +10,7 @@ from fwdmft.spec.experiment import Experiment
 
 
 def load_points(experiment: Experiment) -> Dataset:
-    """Load the data of an experiment: images as they are where the architecture takes images, flat rows elsewhere.
+    """Load the data of an experiment: with the axes that the architecture reads, flattened to rows for ("feature",).
 
     Raises InputError when the data cannot be had, or does not suit the loss, the optimizer or the architecture.
     """
@@ -23,8 +23,10 @@ def load_points(experiment: Experiment) -> Dataset:
     if experiment.optimizer.online:
         check_online(experiment, dataset)
     kind = experiment.architecture.kind
-    if not registry().get("architecture", kind).images:
+    axes = registry().get("architecture", kind).axes
+    if len(axes) == 1:
         return dataset.flattened()
-    if dataset.x.ndim != 4:
-        raise InputError("data.x", dataset.x.shape, f"images (point, height, width, channel) for architecture {kind}")
+    if dataset.x.ndim != 1 + len(axes):
+        expected = f"{1 + len(axes)} dimensions (point, {', '.join(axes)}) for architecture {kind}"
+        raise InputError("data.x", dataset.x.shape, expected)
     return dataset

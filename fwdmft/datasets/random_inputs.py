@@ -7,12 +7,13 @@ points, or the noise, leaves all else as it was.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.datasets.teachers import formula, link
-from fwdmft.spec.random_inputs import GaussianData, RandomInputs, SphereData
+from fwdmft.spec.random_inputs import GaussianData, RandomInputs, RandomPoints, SphereData
 
 _RECORDED = 256
 """Teachers of at most this many weights are written to the result; longer ones follow from the seed."""
@@ -22,25 +23,25 @@ def gaussian(spec: GaussianData) -> Dataset:
     """Inputs with independent N(0, 1) features, the training inputs orthogonalised on request."""
     train, test = _gaussian_inputs(spec)
     if not spec.whiten:
-        return _taught(spec, train, test, "Gaussian inputs", "none")
+        return taught(spec, train, test, "Gaussian inputs")
     words = "training inputs orthogonalised: x x^T / D is the identity on them"
-    return _taught(spec, _whitened(train), test, "Gaussian inputs, whitened", words)
+    return taught(spec, _whitened(train), test, "Gaussian inputs, whitened", words)
 
 
 def sphere(spec: SphereData) -> Dataset:
     """Inputs uniform on the sphere |x|^2 = D."""
     train, test = map(_on_sphere, _gaussian_inputs(spec))
-    return _taught(spec, train, test, "inputs on a sphere", "every point scaled to |x|^2 = D")
+    return taught(spec, train, test, "inputs on a sphere", "every point scaled to |x|^2 = D")
 
 
-def _streams(spec: RandomInputs) -> list[np.random.Generator]:
+def streams(spec: RandomPoints) -> list[np.random.Generator]:
     """Of training inputs, test inputs, teacher, training noise and test noise."""
     return [np.random.default_rng(seed) for seed in np.random.SeedSequence(spec.seed).spawn(5)]
 
 
 def _gaussian_inputs(spec: RandomInputs) -> tuple[np.ndarray, np.ndarray]:
     """(train, D) and (test, D)."""
-    train, test, *_ = _streams(spec)
+    train, test, *_ = streams(spec)
     return train.standard_normal((spec.train, spec.features)), test.standard_normal((spec.test, spec.features))
 
 
@@ -55,14 +56,24 @@ def _whitened(x: np.ndarray) -> np.ndarray:
     return np.sqrt(x.shape[1]) * left @ right
 
 
-def _taught(spec: RandomInputs, train: np.ndarray, test: np.ndarray, inputs: str, standardization: str) -> Dataset:
-    """The data set of these inputs with the teacher's targets."""
-    _, _, of_teacher, *of_noise = _streams(spec)
+def taught(
+    spec: RandomInputs,
+    train: np.ndarray,
+    test: np.ndarray,
+    inputs: str,
+    standardization: str = "none",
+    read: Callable[[np.ndarray], np.ndarray] = lambda x: x,
+) -> Dataset:
+    """The data set of these inputs (point, ...) with the teacher's targets.
+
+    read: from points to the vectors (point, D) that the teacher projects on w, independent N(0, 1) or of norm D.
+    """
+    _, _, of_teacher, *of_noise = streams(spec)
     weights = _on_sphere(of_teacher.standard_normal((spec.outputs, spec.features)))
     x = np.concatenate([train, test])
     counts = spec.train, spec.test
     noise = [rng.standard_normal((count, spec.outputs)) for rng, count in zip(of_noise, counts, strict=True)]
-    y = link(spec.teacher)(x @ weights.T / np.sqrt(spec.features)) + spec.noise * np.concatenate(noise)
+    y = link(spec.teacher)(read(x) @ weights.T / np.sqrt(spec.features)) + spec.noise * np.concatenate(noise)
     attributes: dict[str, str | int | float] = {
         "source": f"random, seed {spec.seed}",
         "standardization": standardization,

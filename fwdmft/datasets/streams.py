@@ -22,8 +22,10 @@ def check_online(experiment: Experiment, dataset: Dataset) -> None:
     if parameterization.center or parameterization.richness(None) == 0:
         reason = "as f(0) is not known at a point that has not been seen before"
         raise InputError("parameterization.center", parameterization.center, f"false in online learning, {reason}")
-    if registry().get("architecture", kind).images:
-        raise InputError("optimizer.data", "online", f"offline for architecture {kind}, which takes images")
+    axes = registry().get("architecture", kind).axes
+    if len(axes) > 1:
+        expected = f"offline for architecture {kind}, whose points are no rows but ({', '.join(axes)})"
+        raise InputError("optimizer.data", "online", expected)
     for name, half in (("theory", experiment.theory), ("ensemble", experiment.ensemble)):
         if half is not None and half.kernel_points is not None:
             expected = "no number in online learning, where kernels are those of the test points"

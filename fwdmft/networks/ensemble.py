@@ -169,5 +169,16 @@ def _saved(task: Task) -> int:
     """Numbers of one member that are summed over members."""
     points, outputs = task.y.shape
     predictions = points * outputs * (1 if task.final_only else len(task.times))
-    kernels = len(task.kernel_at) ** 2 * (2 * outputs**2 + 1) if task.kernels else 0
-    return predictions + len(task.times) * kernels
+    if not task.kernels:
+        return predictions
+    kernels = len(task.kernel_at) ** 2 * (2 * outputs**2 + 1)
+    return predictions + len(task.times) * (kernels + points * _observed(task))
+
+
+def _observed(task: Task) -> int:
+    """Numbers that an architecture observes of one point."""
+    if not task.observables:
+        return 0
+    build = eqx.filter_eval_shape(task.build, 1, jax.random.key(0))
+    point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
+    return sum(a.size for a in eqx.filter_eval_shape(lambda model, x: model.observables(x), build, point).values())

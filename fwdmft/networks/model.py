@@ -28,3 +28,7 @@ class Network(eqx.Module):
     @abstractmethod
     def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Float[Array, " output"], tuple[Array, ...]]:
         """Prediction and features phi(h^l) when each h^l is shifted; derivatives in the shifts give d f / d h^l."""
+
+    def observables(self, x: Array) -> dict[str, Array]:
+        """What the architecture declares to observe of one point, by name: its dimensions without "point"."""
+        return {}

@@ -5,8 +5,8 @@ centred prediction f(theta) - f(theta_0) where the parameterization centres. Not
 but the schedule and the loss function.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ class Task:
     the plan has a stream (predictions must not be centred then). gamma0: richness at a width. center: centred
     predictions. dtype: of the networks. kernel_points: measure kernels on so many training points alone.
     final_only: keep predictions at the last time alone, as "final_prediction"; metrics are kept at all times.
+    observables: dimensions of what the architecture observes besides, measured of all points where kernels are.
     """
 
     build: Builder
@@ -57,6 +58,7 @@ class Task:
     dtype: Any
     kernel_points: int | None = None
     final_only: bool = False
+    observables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def times(self) -> np.ndarray:
@@ -196,8 +198,13 @@ def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps
 
 
 def evaluate(model: Network, x: Float[Array, "point ..."]) -> Float[Array, "point output"]:
-    """Raw predictions, a limited number of points at a time."""
-    return jax.vmap(model)(x) if len(x) <= EVALUATED else jax.lax.map(model, x, batch_size=EVALUATED)
+    """Raw predictions."""
+    return _of_points(model, x)
+
+
+def _of_points(function: Callable[[Array], Any], x: Float[Array, "point ..."]) -> Any:
+    """function(x) of every point, a limited number of points at a time."""
+    return jax.vmap(function)(x) if len(x) <= EVALUATED else jax.lax.map(function, x, batch_size=EVALUATED)
 
 
 def measure(
@@ -208,11 +215,20 @@ def measure(
     y: Float[Array, "point output"],
     f: Float[Array, "point output"],
 ) -> dict[str, Array]:
-    """Prediction f (point, output) of targets y, metrics and, if asked for, the empirical kernels of one network."""
+    """Prediction f (point, output) of targets y, metrics and, if asked for, kernels and observables of one network."""
     seen = {"prediction": f}
     if task.kernels:
         seen |= empirical_kernels(model, x[task.kernel_at], task.gamma0(width), width)
+        seen |= observed(model, x, task.observables)
     return seen | metrics(task, y, seen)
+
+
+def observed(model: Network, x: Float[Array, "point ..."], dims: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
+    """What one network observes of all points, with the axis of points where `dims` has it."""
+    if not dims:
+        return {}
+    found = _of_points(model.observables, x)
+    return {name: jnp.moveaxis(found[name], 0, axes.index("point")) for name, axes in dims.items()}
 
 
 def metrics(task: Task, y: Float[Array, "point output"], seen: dict[str, Array]) -> dict[str, Array]:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from fwdmft.observables import METRICS, OBSERVABLES, Observable
 from fwdmft.results import derived, describe
-from fwdmft.results.describe import OBSERVABLES, attributes, times_width
+from fwdmft.results.describe import attributes, times_width
 from fwdmft.results.missing import explained
 from fwdmft.results.split_index import with_split_index
 from fwdmft.results.task import FEWER, of_task, padded
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
     from fwdmft.datasets.standardize import Standardization
     from fwdmft.meanfield.theory import TheoryResult
     from fwdmft.networks.ensemble import WidthStatistics
+    from fwdmft.registry import Architecture
     from fwdmft.results.theory_loss import TheoryLoss
     from fwdmft.spec.experiment import Experiment
 
-Dims = Mapping[str, tuple[str, ...]]
+Observables = Mapping[str, Observable]
 Label = tuple[str, np.ndarray, dict[str, str]]
 SPLITS = ("train", "test")
-_IMAGE_DIMS = ("point", "height", "width", "channel")
 _COVARIANCE_DIMS = ("time", "point", "output", "time_prime", "point_prime", "output_prime")
 
 
@@ -48,24 +49,24 @@ def result_tree(
     diagnostics: Mapping[str, Any],
     plugin: str,
     plugin_version: str,
-    conventions: str = "",
+    architecture: Architecture,
 ) -> xr.DataTree:
     """The result as a DataTree with groups /data, /theory, /ensemble and /diagnostics.
 
     ensembled_loss: (W', T', 2), loss of the averaged predictor, for the widths of `ensemble` in their order.
     diagnostics: scalars, strings, arrays, or (dims, array) for named dimensions; theory.diagnostics and
-    theory.responses are added. conventions: of the architecture, see `fwdmft.registry.Architecture`.
+    theory.responses are added. architecture: names axes of x and what it observes, states its conventions.
     A half that did not run (theory None, ensemble empty) has no group. Raises ValueError when arrays do not have
     the shapes stated here, as that is a mistake of the caller.
     """
-    groups = {"/data": _data(dataset)}
+    known = OBSERVABLES | METRICS | dict(architecture.observables)
+    groups = {"/data": _data(dataset, architecture.axes)}
     if theory is not None:
-        groups["/theory"] = _theory(theory, dataset, theory_loss)
+        groups["/theory"] = _theory(theory, known, dataset, theory_loss)
     if ensemble:
-        dims = theory.dims if theory is not None else {}
-        groups["/ensemble"] = _ensemble(ensemble, dims, dataset, ensembled_loss)
+        groups["/ensemble"] = _ensemble(ensemble, known, dataset, ensembled_loss)
     groups["/diagnostics"] = _diagnostics(theory, diagnostics)
-    root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version, conventions))
+    root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version, architecture.conventions))
     return with_split_index(xr.DataTree.from_dict({"/": root, **groups}))
 
 
@@ -100,15 +101,14 @@ def _version(distribution: str) -> str:
 # --- data ---
 
 
-def _data(dataset: Dataset) -> xr.Dataset:
-    x_dims = _IMAGE_DIMS if dataset.x.ndim == 4 else ("point", "feature")
-    words = "input images" if dataset.x.ndim == 4 else "inputs"
+def _data(dataset: Dataset, axes: tuple[str, ...]) -> xr.Dataset:
+    x_dims = ("point", *axes)
     split = attributes("whether the point was trained on (train) or only predicted (test)")
     done = dataset.standardization
     procedure = {"standardization": done.procedure} if done else {}
     return xr.Dataset(
         {
-            "x": (x_dims, np.asarray(dataset.x, np.float64), attributes(words, "x")),
+            "x": (x_dims, np.asarray(dataset.x, np.float64), attributes("inputs", "x")),
             "y": (("point", "output"), np.asarray(dataset.y, np.float64), attributes("targets", "y")),
             **(_standardization(done, x_dims) if done else {}),
         },
@@ -145,10 +145,11 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _theory(
     theory: TheoryResult,
+    known: Observables,
     dataset: Dataset,
     loss: TheoryLoss | None,
 ) -> xr.Dataset:
-    variables = dict(_theory_observables(theory))
+    variables = dict(_theory_observables(theory, known))
     at = theory.kernel_points
     points = slice(None) if at is None else at
     variables |= derived.of_theory(variables, dataset.y[points], dataset.train[points])
@@ -165,10 +166,10 @@ def _theory(
         words = "standard error of loss_at_width through Sigma and b; that of the loss at infinite width comes on top"
         error = attributes(words, r"\mathrm{se}[\mathcal{L}_N]")
         variables["loss_at_width_standard_error"] = xr.Variable(dims, loss.at_width_error, error)
-    return _at_kernel_points(_with_coordinates(variables, theory.times, dataset, widths), at)
+    return _at_kernel_points(_with_coordinates(variables, known, theory.times, dataset, widths), at)
 
 
-def _theory_observables(theory: TheoryResult) -> Iterator[tuple[str, xr.Variable]]:
+def _theory_observables(theory: TheoryResult, known: Observables) -> Iterator[tuple[str, xr.Variable]]:
     roles = {
         "": theory.mean,
         "standard_error": theory.standard_error,
@@ -179,7 +180,7 @@ def _theory_observables(theory: TheoryResult) -> Iterator[tuple[str, xr.Variable
     }
     for role, arrays in roles.items():
         for name, array in arrays.items():
-            variable = _observable(array, theory.dims[name], describe.theory_attributes(name, role))
+            variable = _observable(array, known[name].dims, describe.theory_attributes(known[name], role))
             yield f"{name}_{role}" if role else name, variable
 
 
@@ -203,36 +204,42 @@ def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
 
 
 def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str]) -> xr.Variable:
-    """(T, *dims) as a variable, the layer axis first if there is one, then time.
+    """(T, *dims) as a variable, what numbers parts of the network first (see `Observable`), then time.
 
     The axes of a two-time quantity, which has time among its `dims`, or of one at a single time, are those already.
     """
     if "time" in dims or np.ndim(array) == len(dims):
         return xr.Variable(dims, np.asarray(array, np.float64), named)
     variable = xr.Variable(("time", *dims), np.asarray(array, np.float64), named)
-    return variable.transpose("layer", "time", ...) if "layer" in dims else variable
+    return variable.transpose(*_parts(dims), "time", ...)
+
+
+def _parts(dims: tuple[str, ...]) -> tuple[str, ...]:
+    """The dimensions that number parts of the network."""
+    ahead = [dims.index(dim) for dim in ("point", "split") if dim in dims]
+    return dims[: min(ahead, default=len(dims))]
 
 
 # --- ensemble ---
 
 
 def _ensemble(
-    ensemble: Sequence[WidthStatistics], dims: Dims, dataset: Dataset, ensembled_loss: np.ndarray | None
+    ensemble: Sequence[WidthStatistics], known: Observables, dataset: Dataset, ensembled_loss: np.ndarray | None
 ) -> xr.Dataset:
     times = ensemble[0].times
     if any(not np.array_equal(one.times, times) for one in ensemble):
         raise ValueError("ensembles of different widths must keep the same times")
     widths = [one.width for one in ensemble]
-    variables = dict(_ensemble_observables(ensemble, {**_default_dims(), **dims}))
+    variables = dict(_ensemble_observables(ensemble, known))
     at = ensemble[0].kernel_points
     points = slice(None) if at is None else at
-    variables |= derived.of_ensemble(variables, widths, dataset.y[points], dataset.train[points])
+    variables |= derived.of_ensemble(variables, known, widths, dataset.y[points], dataset.train[points])
     if at is not None:
         variables = dict(_of_subset(variables))
     variables |= of_task(ensemble)
     variables |= _ensemble_losses(ensemble, ensembled_loss)
     variables |= _ensemble_members(ensemble)
-    return _at_kernel_points(_with_coordinates(variables, times, dataset, widths), at)
+    return _at_kernel_points(_with_coordinates(variables, known, times, dataset, widths), at)
 
 
 # --- kernels between some of the points ---
@@ -254,16 +261,12 @@ def _at_kernel_points(group: xr.Dataset, at: np.ndarray | None) -> xr.Dataset:
     return _labelled(group, {dim: (dim, np.asarray(at), named) for dim in ("kernel_point", "kernel_point_prime")})
 
 
-def _default_dims() -> Dims:
-    return {name: observable.dims for name, observable in (OBSERVABLES | describe.METRICS).items()}
-
-
-def _ensemble_observables(ensemble: Sequence[WidthStatistics], dims: Dims) -> Iterator[tuple[str, xr.Variable]]:
+def _ensemble_observables(ensemble: Sequence[WidthStatistics], known: Observables) -> Iterator[tuple[str, xr.Variable]]:
     for role in ("mean", "mean_standard_error", "variance", "variance_standard_error"):
         for name in getattr(ensemble[0], role):
             if name not in ("loss", "mean_square"):
-                named = describe.ensemble_attributes(name, role)
-                each = [_observable(getattr(one, role)[name], dims[name], named) for one in ensemble]
+                named = describe.ensemble_attributes(known[name], role)
+                each = [_observable(getattr(one, role)[name], known[name].dims, named) for one in ensemble]
                 yield f"{name}_{role}", _stack_widths(each)
 
 
@@ -313,7 +316,11 @@ def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Varia
 
 
 def _with_coordinates(
-    variables: Mapping[str, xr.Variable], times: np.ndarray, dataset: Dataset, widths: Sequence[int] | None
+    variables: Mapping[str, xr.Variable],
+    known: Observables,
+    times: np.ndarray,
+    dataset: Dataset,
+    widths: Sequence[int] | None,
 ) -> xr.Dataset:
     absent = [
         split for split, chosen in zip(SPLITS, (dataset.train, ~dataset.train), strict=True) if not np.any(chosen)
@@ -322,7 +329,7 @@ def _with_coordinates(
     kernel = attributes("which kernel of a layer")
     labels = {
         **_time_labels(times),
-        **_numbered(group, "layer", attributes("hidden layer", r"\ell")),
+        **_part_labels(group, known),
         "kernel": ("kernel", np.array(describe.KERNELS_OF_LAYERS), kernel),
         "kernel_prime": ("kernel_prime", np.array(describe.KERNELS_OF_LAYERS), kernel),
         "split": ("split", np.array(SPLITS), attributes("points the loss is taken over")),
@@ -334,6 +341,13 @@ def _with_coordinates(
         "width": ("width", np.asarray(widths if widths is not None else [], int), attributes("width", "N")),
     }
     return _labelled(group, labels)
+
+
+def _part_labels(group: xr.Dataset, known: Observables) -> dict[str, Label]:
+    """Numbers of layers, and of the other parts of the network that something is observed of."""
+    parts = dict.fromkeys(dim for one in known.values() if "time" not in one.dims for dim in _parts(one.dims))
+    named = {dim: attributes(dim.replace("_", " ")) for dim in parts} | {"layer": attributes("hidden layer", r"\ell")}
+    return {name: label for dim, text in named.items() for name, label in _numbered(group, dim, text).items()}
 
 
 def _time_labels(times: np.ndarray) -> dict[str, Label]:

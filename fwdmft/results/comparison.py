@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from fwdmft.results.describe import OBSERVABLES
+from fwdmft.observables import OBSERVABLES
 
 SUBSET = "subset_"
 """What names of kernels between some of the points start with."""

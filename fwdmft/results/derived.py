@@ -29,8 +29,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from fwdmft.observables import METRICS, OBSERVABLES, Observable
 from fwdmft.results import describe
-from fwdmft.results.describe import OBSERVABLES
 
 Variables = Mapping[str, xr.Variable]
 _KERNELS = ("tangent_kernel", "feature_kernel", "gradient_kernel")
@@ -87,34 +87,36 @@ def of_theory(variables: Variables, y: np.ndarray, train: np.ndarray) -> dict[st
     found: dict[str, xr.Variable] = {}
     for name in _KERNELS:
         for role, values in _ratios(_theory_moments(variables, name)):
-            found[f"{name}_{role}"] = _named(values, describe.theory_attributes(name, role))
+            found[f"{name}_{role}"] = _named(values, describe.theory_attributes(OBSERVABLES[name], role))
         if name in variables and name != "gradient_kernel" and np.any(y[train]):
             values = _alignment(variables[name], y, train)
-            found[f"{name}_alignment"] = _named(values, describe.theory_attributes(name, "alignment"))
+            found[f"{name}_alignment"] = _named(values, describe.theory_attributes(OBSERVABLES[name], "alignment"))
     return found
 
 
 def of_ensemble(
-    variables: Variables, widths: Sequence[int], y: np.ndarray, train: np.ndarray
+    variables: Variables, known: Mapping[str, Observable], widths: Sequence[int], y: np.ndarray, train: np.ndarray
 ) -> dict[str, xr.Variable]:
-    """The same from the variables of /ensemble, whose dimension `width` has these `widths`."""
-    found = dict(_times_width(variables, widths))
+    """The same from the variables of /ensemble, whose dimension `width` has these `widths`; known: what they are of."""
+    found = dict(_times_width(variables, known, widths))
     for name in _KERNELS:
         for role, values in _ratios(_ensemble_moments(variables, name, widths)):
-            found[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(name, role))
+            found[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], role))
         if f"{name}_mean" in variables and name != "gradient_kernel" and np.any(y[train]):
             values = _alignment(variables[f"{name}_mean"], y, train)
-            found[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(name, "alignment"))
+            found[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], "alignment"))
     return found
 
 
-def _times_width(variables: Variables, widths: Sequence[int]) -> Iterator[tuple[str, xr.Variable]]:
-    """N Var of every observable, and its standard error."""
+def _times_width(
+    variables: Variables, known: Mapping[str, Observable], widths: Sequence[int]
+) -> Iterator[tuple[str, xr.Variable]]:
+    """N Var of every observable that theory has as well, and its standard error."""
     width = xr.Variable(("width",), np.asarray(widths))
-    for name in (*OBSERVABLES, "final_prediction"):
+    for name in [name for name in known if name not in METRICS or name == "final_prediction"]:
         for end in ("", "_standard_error"):
             if f"{name}_variance{end}" in variables:
-                named = describe.ensemble_attributes(name, f"n_variance{end}")
+                named = describe.ensemble_attributes(known[name], f"n_variance{end}")
                 # The width comes second, so that the dimensions keep their order.
                 yield f"{name}_n_variance{end}", _named(variables[f"{name}_variance{end}"] * width, named)
 

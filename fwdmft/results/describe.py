@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from fwdmft.observables import Observable
+
 SCHEMA_VERSION = "2.0"
 CONVENTIONS = f"CF-1.11, fwdmft-{SCHEMA_VERSION}"
 SOURCE = (
@@ -29,48 +31,6 @@ def model_conventions(of_plugin: str) -> str:
     """Those of the plugin's network, then those of training and of finite width."""
     return f"{of_plugin or 'network and kernels: as the plugin defines them'}; {COMMON_CONVENTIONS}"
 
-
-class Observable(NamedTuple):
-    """An order parameter: its name in words, its symbol, and its dimensions.
-
-    `dims` leaves out time, which comes first in the engine's arrays; only the dimensions of a two-time quantity
-    contain it and are the axes as they are.
-    """
-
-    words: str
-    symbol: str
-    dims: tuple[str, ...]
-
-
-OBSERVABLES: dict[str, Observable] = {
-    "prediction": Observable("network prediction", "f", ("point", "output")),
-    "tangent_kernel": Observable("tangent kernel", "K", ("point", "output", "point_prime", "output_prime")),
-    "feature_kernel": Observable("feature kernel", r"\Phi^{\ell}", ("layer", "point", "point_prime")),
-    "gradient_kernel": Observable(
-        "gradient kernel", r"G^{\ell}", ("layer", "point", "output", "point_prime", "output_prime")
-    ),
-    "feature_kernel_two_time": Observable(
-        "feature kernel between two times",
-        r"\Phi^{\ell}(t, t')",
-        ("layer", "time", "point", "time_prime", "point_prime"),
-    ),
-    "gradient_kernel_two_time": Observable(
-        "gradient kernel between two times",
-        r"G^{\ell}(t, t')",
-        ("layer", "time", "point", "output", "time_prime", "point_prime", "output_prime"),
-    ),
-}
-
-METRICS: dict[str, Observable] = {
-    "accuracy": Observable("accuracy", "A", ("split",)),
-    "member_feature_alignment": Observable(
-        "alignment with the targets over training points of a network's own feature kernel",
-        r"A[\Phi^{\ell}]",
-        ("layer",),
-    ),
-    "final_prediction": Observable("network prediction at the last step", "f", ("point", "output")),
-}
-"""What ensembles measure besides: numbers of every network, and predictions where only the last are kept."""
 
 KERNELS_OF_LAYERS = ("feature", "gradient")
 """The coordinate `kernel` of `layer_covariance`, in the order of its axis."""
@@ -203,12 +163,9 @@ def times_width(long_name: str, symbol: str) -> dict[str, str]:
     return attributes(long_name, symbol, _COUNTED)
 
 
-def _role_attributes(role: _Role, name: str) -> dict[str, str]:
-    observable = (OBSERVABLES | METRICS).get(name)
-    words = observable.words if observable else name.replace("_", " ")
-    symbol = observable.symbol if observable else rf"\mathrm{{{name.replace('_', ' ')}}}"
-    symbol = role.symbol.format(symbol=_before_subscript(symbol, role.symbol))
-    return attributes(role.words.format(words=words), symbol, role.units, role.missing_reason)
+def _role_attributes(role: _Role, observable: Observable) -> dict[str, str]:
+    symbol = role.symbol.format(symbol=_before_subscript(observable.symbol, role.symbol))
+    return attributes(role.words.format(words=observable.words), symbol, role.units, role.missing_reason)
 
 
 def _before_subscript(symbol: str, template: str) -> str:
@@ -216,14 +173,14 @@ def _before_subscript(symbol: str, template: str) -> str:
     return f"({symbol})" if "^" in symbol and "_N" in template else symbol
 
 
-def theory_attributes(name: str, role: str) -> dict[str, str]:
-    """Attributes of observable `name` in /theory; role is "" or one of the suffixes such as "variance"."""
-    return _role_attributes(_THEORY_ROLES[role], name)
+def theory_attributes(observable: Observable, role: str) -> dict[str, str]:
+    """Attributes of an observable in /theory; role is "" or one of the suffixes such as "variance"."""
+    return _role_attributes(_THEORY_ROLES[role], observable)
 
 
-def ensemble_attributes(name: str, role: str) -> dict[str, str]:
-    """Attributes of observable `name` in /ensemble; role is a suffix such as "mean" or "variance"."""
-    return _role_attributes(_ENSEMBLE_ROLES[role], name)
+def ensemble_attributes(observable: Observable, role: str) -> dict[str, str]:
+    """Attributes of an observable in /ensemble; role is a suffix such as "mean" or "variance"."""
+    return _role_attributes(_ENSEMBLE_ROLES[role], observable)
 
 
 def diagnostic_attributes(name: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from fwdmft.spec.data import DatasetSpec, FileData
 from fwdmft.spec.images import Cifar10Data, DigitsData, PhotoPatchesData
 from fwdmft.spec.optimizer import GradientDescent, GradientFlow, OptimizerSpec
 from fwdmft.spec.parameterization import MeanField, NeuralTangent, ParameterizationSpec
-from fwdmft.spec.random_inputs import GaussianData, SphereData
+from fwdmft.spec.random_inputs import GaussianData, InContextRegressionData, SequencesData, SphereData
 
 
 @hookimpl
@@ -22,4 +22,13 @@ def fwdmft_optimizers() -> list[type[OptimizerSpec]]:
 
 @hookimpl
 def fwdmft_datasets() -> list[type[DatasetSpec]]:
-    return [FileData, DigitsData, PhotoPatchesData, Cifar10Data, GaussianData, SphereData]
+    return [
+        FileData,
+        DigitsData,
+        PhotoPatchesData,
+        Cifar10Data,
+        GaussianData,
+        SphereData,
+        SequencesData,
+        InContextRegressionData,
+    ]

@@ -29,9 +29,9 @@ class FileData(DatasetSpec):
 
     kind: Literal["file"] = Field("file", description="Points read from a file.")
     path: FilePath = Field(
-        description="netCDF with x(point, feature) or x(point, height, width, channel), y(point, output), "
-        "split(point); .npz of arrays x, y and train (number of leading training rows); or .csv with columns "
-        "x0.., y0.., split. Relative to the experiment file.",
+        description="netCDF with x(point, feature), x(point, step or token, feature) or x(point, height, width, "
+        "channel), y(point, output), split(point); .npz of arrays x, y and train (number of leading training rows); "
+        "or .csv with columns x0.., y0.., split. Relative to the experiment file.",
     )
 
     def load(self, base: Path) -> Dataset:

@@ -19,4 +19,4 @@ CONVENTIONS = (
 def fwdmft_architectures() -> list[Architecture]:
     field_equations = deferred("fwdmft_cnn.equations", "field_equations")
     model = deferred("fwdmft_cnn.model", "model")
-    return [Architecture(Cnn, field_equations, model, images=True, conventions=CONVENTIONS)]
+    return [Architecture(Cnn, field_equations, model, axes=("height", "width", "channel"), conventions=CONVENTIONS)]

@@ -1,0 +1,134 @@
+"""What an architecture observes besides goes through theory, ensembles, comparison and files like everything else."""
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from experiments import experiment
+
+import fwdmft
+from fwdmft.errors import PluginError
+from fwdmft.meanfield.chain import Chain
+from fwdmft.observables import Observable
+from fwdmft.preparing import prepare
+from fwdmft.registry import registry
+from fwdmft.results import write_result
+from fwdmft.testing.agreement import ROUNDING
+from fwdmft_mlp.model import TwoLayer
+
+ENERGY = Observable("mean square of the features", r"\epsilon^{\ell}", ("layer", "point"))
+DATA = {"kind": "gaussian", "features": 3, "train": 2, "test": 1}
+
+
+class EnergeticChain(Chain):
+    """A chain that observes the diagonal of its feature kernel under another name."""
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        return super().dims | {"energy": ENERGY.dims}
+
+    def assemble(self, averages: Any) -> dict[str, jax.Array]:
+        found = super().assemble(averages)
+        return found | {"energy": jnp.einsum("lmm->lm", found["feature_kernel"])}
+
+
+class EnergeticNetwork(TwoLayer):
+    def observables(self, x: jax.Array) -> dict[str, jax.Array]:
+        _, features = self.trace(x, self.shifts())
+        return {"energy": jnp.stack([jnp.mean(layer**2) for layer in features])}
+
+
+def _of_class(cls: Any, made: Any) -> Any:
+    return cls(**{field.name: getattr(made, field.name) for field in fields(made)})
+
+
+@pytest.fixture
+def energetic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """mlp, which observes its energy as well; the fixture replaces parts of it."""
+    found = registry()
+    mlp, report = found._items["architecture"]["mlp"]
+
+    def install(**parts: Any) -> None:
+        energetic = replace(
+            mlp,
+            field_equations=lambda *given: _of_class(EnergeticChain, mlp.field_equations(*given)),
+            model=lambda *given: _of_class(EnergeticNetwork, mlp.model(*given)),
+            observables={"energy": ENERGY},
+        )
+        monkeypatch.setitem(found._items["architecture"], "mlp", (replace(energetic, **parts), report))
+
+    install()
+    yield install
+
+
+def _experiment(activation: str) -> Any:
+    draws = {"draws": 64, "draw_width": 8} if activation == "relu" else {}
+    return fwdmft.load_experiment(
+        experiment(
+            architecture={"kind": "mlp", "activation": activation},
+            optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 3},
+            data=DATA,
+            theory={"neurons": 256, "replicates": 2, **draws},
+            ensemble={"widths": [4, 8], "members": 20, "precision": "float64"},
+        )
+    )
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"], ids=["from responses", "from draws"])
+def test_a_declared_observable_is_carried_through(activation: str, energetic: Any, tmp_path: Path) -> None:
+    """The diagonal of the feature kernel is the same under its new name, in every variable of the file."""
+    result = fwdmft.run(_experiment(activation))
+    reread = fwdmft.open_result(write_result(result, tmp_path / "result.nc"))
+    theory = ["", "_variance", "_variance_standard_error"]
+    ensemble = [f"_{name}{end}" for name in ("mean", "variance", "n_variance") for end in ("", "_standard_error")]
+    for half, roles, ahead in (("theory", theory, ()), ("ensemble", ensemble, ("width",))):
+        group = reread[half]
+        for role in roles:
+            kernel, energy = group[f"feature_kernel{role}"], group[f"energy{role}"]
+            assert energy.dims == (*ahead, "layer", "time", "point")
+            diagonal = np.einsum("...mm->...m", kernel.values)
+            np.testing.assert_allclose(energy, diagonal, rtol=1e3 * ROUNDING, atol=1e3 * ROUNDING, err_msg=role)
+            assert ENERGY.words in energy.attrs["long_name"] and ENERGY.symbol in energy.attrs["symbol"]
+            assert energy.attrs["units"] == kernel.attrs["units"]
+    # What errors owe to all entries of an observable together is another for the diagonal alone; b is weighed by it.
+    group = reread["theory"]
+    difference = group["energy_bias"] - np.einsum("...mm->...m", group["feature_kernel_bias"].values)
+    assert (abs(difference) <= group["energy_bias_standard_error"] + ROUNDING).all()
+    assert (group["energy_standard_error"] > 0).all()
+    _assert_compared_alike(fwdmft.agreement(reread))
+
+
+def _assert_compared_alike(numbers: xr.Dataset) -> None:
+    assert numbers["variable"].values.tolist()[-1] == "energy"
+    for quantity in ("mean", "variance", "bias"):
+        assert (numbers[f"{quantity}_entries"].sel(variable="energy") == 9).all()  # 3 times, 3 points
+        assert np.isfinite(numbers[f"{quantity}_rms"].sel(variable="energy")).all()
+
+
+def test_networks_that_observe_something_else_are_told_with_their_plugin(energetic: Any) -> None:
+    energetic(observables={"energy": ENERGY._replace(dims=("point",))}, field_equations=lambda *given: None)
+    only_networks = _experiment("tanh").model_copy(update={"theory": None})
+    with pytest.raises(PluginError, match=r"plugin 'mlp' .* observes {'energy': \(1,\)} of a point; expected as many"):
+        prepare(only_networks)
+
+
+def test_theory_that_observes_something_else_is_told_with_its_plugin(energetic: Any) -> None:
+    energetic(field_equations=registry()._items["architecture"]["deep"][0].field_equations)
+    deep = _experiment("tanh")
+    for parts in ({"observables": {}}, {"observables": {"energy": ENERGY._replace(dims=("point", "layer"))}}):
+        energetic(**parts)
+        with pytest.raises(PluginError, match=r"plugin 'mlp' .* has field equations of dims .*; expected {"):
+            prepare(deep)
+
+
+def test_without_kernels_nothing_else_is_observed(energetic: Any) -> None:
+    spec = _experiment("tanh").model_copy(update={"theory": None})
+    ensemble = spec.ensemble.model_copy(update={"kernels": False})
+    result = fwdmft.run(spec.model_copy(update={"ensemble": ensemble}))
+    assert "prediction_mean" in result["ensemble"] and "energy_mean" not in result["ensemble"]
