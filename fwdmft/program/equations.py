@@ -356,17 +356,18 @@ class ForwardProgram(FieldEquations):
         matrix = self.structure.matrices[number]
         signals = [vectors(self.gamma0 * signal(a), matrix.taps) for a in activity.added.products[number]]
 
-        def mixed(coordinates: Array, place: int) -> Float[Array, "capacity vector place"]:
-            split = coordinates.reshape(len(coordinates), *residual.shape, -1, place)
+        def mixed(coordinates: Array, signal: Array) -> Float[Array, "capacity vector place"]:
+            (points, outputs), (each, places) = residual.shape, signal.shape[1:3]
+            split = coordinates.reshape(len(coordinates), points, outputs, each, places)
             split = jnp.sum(split * residual[..., None, None], axis=2)
-            return self.gamma0 * split.reshape(len(split), -1, place)
+            return self.gamma0 * split.reshape(len(split), points * each, places)
 
         def joined(blocks: Sequence[Array], axis: int) -> Array:
             return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=axis)
 
         return activity.state.matrices[number].learn(
             joined([a.reshape(-1, *a.shape[2:]) for a in signals], 0),
-            joined([mixed(a, s.shape[2]) for a, s in zip(activity.coordinates[number], signals, strict=True)], 1),
+            joined([mixed(a, s) for a, s in zip(activity.coordinates[number], signals, strict=True)], 1),
             joined([a.reshape(-1, *a.shape[2:]) for a in self._ahead(number, activity)], 0),
             joined(activity.forwards.coordinates[number], 1),
             self._law(number),

@@ -134,5 +134,5 @@ class Net(ABC):
         """
 
     @abstractmethod
-    def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "point *site"]) -> None:
-        """An order parameter that results show under this name. dims: of `value`, "point" first."""
+    def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
+        """Show an order parameter in results under this name. dims: names of its axes, of which one is "point"."""

@@ -291,8 +291,8 @@ class _Seer(Net):
         where = f"net.observe({name!r})"
         if name in USUAL or name in self.observed:
             raise ProgramError(f"{where}: a name that is not in use; in use are {[*USUAL, *self.observed]}")
-        if len(dims) != jnp.ndim(value) or dims[0] != "point" or len(value) != self.points:
-            raise ProgramError(f"{where}: dims name the axes of a value (point, ...), not {dims} for {jnp.shape(value)}")
+        if len(dims) != jnp.ndim(value):
+            raise ProgramError(f"{where}: a name for each axis of the value; {dims} are not those of {jnp.shape(value)}")
         self.observed[name] = tuple(dims)
 
     def _meet(self, population: str) -> None:
