@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from experiments import experiment
-from fwdmft_recurrent.model import RecurrentNetwork
 
 import fwdmft
 from fwdmft.datasets.loading import load_points
@@ -22,6 +21,7 @@ from fwdmft.testing.agreement import assert_equal
 from fwdmft.testing.networks import LAWS
 from fwdmft_deep.model import DeepNetwork
 from fwdmft_mlp.model import TwoLayer
+from fwdmft_recurrent.model import RecurrentNetwork
 
 WIDTH, STEPS, FEATURES, GAMMA0 = 7, 3, 4, 1.5
 _, Y, TRAIN = points(3, 1, outputs=2)

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from experiments import experiment
-from fwdmft_transformer.model import TransformerNetwork
 
 import fwdmft
 from fwdmft.networks.kernels import empirical_kernels
@@ -21,6 +20,7 @@ from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import ROUNDING, assert_equal
 from fwdmft.testing.networks import LAWS
+from fwdmft_transformer.model import TransformerNetwork
 
 WIDTH, TOKENS, FEATURES, GAMMA0 = 6, 4, 3, 1.5
 _, Y, TRAIN = points(2, 1, outputs=2)
