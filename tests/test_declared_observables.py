@@ -14,9 +14,9 @@ from experiments import experiment
 
 import fwdmft
 from fwdmft.errors import PluginError
-from fwdmft.meanfield.chain import Chain
 from fwdmft.observables import Observable
 from fwdmft.preparing import prepare
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.registry import registry
 from fwdmft.results import write_result
 from fwdmft.testing.agreement import ROUNDING
@@ -26,8 +26,8 @@ ENERGY = Observable("mean square of the features", r"\epsilon^{\ell}", ("layer",
 DATA = {"kind": "gaussian", "features": 3, "train": 2, "test": 1}
 
 
-class EnergeticChain(Chain):
-    """A chain that observes the diagonal of its feature kernel under another name."""
+class EnergeticProgram(ForwardProgram):
+    """A program that observes the diagonal of its feature kernel under another name."""
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
@@ -57,7 +57,7 @@ def energetic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     def install(**parts: Any) -> None:
         energetic = replace(
             mlp,
-            field_equations=lambda *given: _of_class(EnergeticChain, mlp.field_equations(*given)),
+            field_equations=lambda *given: _of_class(EnergeticProgram, mlp.field_equations(*given)),
             model=lambda *given: _of_class(EnergeticNetwork, mlp.model(*given)),
             observables={"energy": ENERGY},
         )

@@ -9,18 +9,16 @@ import jax
 import numpy as np
 import pytest
 
-from fwdmft.activations import activation
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.meanfield import next_order
-from fwdmft.meanfield.chain import make_chain
 from fwdmft.meanfield.sample_estimates import GROUPS, Sums, estimates
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
 from fwdmft.meanfield.weights import InputWeights
-from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import SquaredError
 from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero, rarely_exceeded
+from tests.networks_of import dense_network
 
 X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])
 Y = np.array([[1.0, -0.5], [0.4, 0.8], [0.0, 0.0]])
@@ -35,7 +33,7 @@ def double_precision() -> Iterator[None]:
 
 def task(**settings: Any) -> TheoryTask:
     """Two hidden layers of tanh, two outputs, momentum, and a last interval that is shorter than save_every."""
-    equations = make_chain(X, [activation("tanh")] * 2, 1.5, Wiring(2, 2, (1.0,) * 3, sigma_b=0.3))
+    equations = dense_network(X, 1.5, outputs=2, sigma_w=(1.0,) * 3, bias=0.3)
     sizes = {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 16, "save_every": 4, "seed": 3}
     return TheoryTask(
         equations=equations,
@@ -238,7 +236,7 @@ def test_what_sums_of_groups_are_written_as(whole: TheoryResult) -> None:
 
 def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
     """f(0) = 0 in every network: Sigma and b are zero, and so are their errors."""
-    equations = make_chain(X, [activation("tanh")], 1.5, Wiring(1, 2, (1.0, 1.0)))
+    equations = dense_network(X, 1.5, outputs=2)
     short = replace(task(), equations=equations, plan=Plan(np.full(1, 0.1)), times=np.array([0]))
     found = solve(short)
     for part in (found.variance, found.bias, found.variance_standard_error, found.bias_standard_error):

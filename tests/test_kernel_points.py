@@ -13,11 +13,11 @@ import fwdmft
 from fwdmft.errors import InputError
 from fwdmft.kernel_points import kernel_points
 from fwdmft.meanfield import from_draws, infinite_width
-from fwdmft.meanfield.chain import Chain
 from fwdmft.meanfield.dynamics import trajectory
 from fwdmft.meanfield.simulation import Observing, gaussian_matrices
 from fwdmft.meanfield.weights import InputWeights
 from fwdmft.preparing import prepare
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.resources import check_memory
 from fwdmft.results import comparison
 from fwdmft.results.scores import agreement
@@ -91,10 +91,10 @@ def test_no_array_of_all_pairs_of_points_is_made() -> None:
                 )
             )
         ).theory
-        assert task is not None and isinstance(task.equations, Chain)
+        assert task is not None and isinstance(task.equations, ForwardProgram)
         noise = {p.name: gaussian.standard_normal((p.gaussians, neurons)) for p in task.equations.populations}
 
-        def one_pass(equations: Chain) -> Any:
+        def one_pass(equations: ForwardProgram) -> Any:
             matrices = gaussian_matrices(equations, noise, momentum=False)
             return trajectory(equations, noise, matrices, task.drive(task.plan.ladder), Observing().__call__)
 
@@ -171,7 +171,7 @@ def _renamed(dims: tuple) -> list[str]:
 
 
 def test_refused_where_field_equations_have_kernels_of_all_points_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(Chain, "at_kernel_points")
+    monkeypatch.delattr(ForwardProgram, "at_kernel_points")
     with pytest.raises(InputError, match="theory.kernel_points: got 2; expected no number for architecture mlp"):
         prepare(fwdmft.load_experiment(experiment(theory={"kernel_points": 2})))
 

@@ -11,20 +11,19 @@ import numpy as np
 import pytest
 from jax import Array
 
-from fwdmft.activations import activation
 from fwdmft.errors import ComputationError
 from fwdmft.meanfield import linear_response as module
 from fwdmft.meanfield import neurons
-from fwdmft.meanfield.chain import Chain, make_chain
 from fwdmft.meanfield.dynamics import Drive, make_drive
 from fwdmft.meanfield.field_equations import FieldEquations, Observables
 from fwdmft.meanfield.layers import strengths
 from fwdmft.meanfield.linear_response import Response, affordable, linear_response, principal_directions
 from fwdmft.meanfield.neurons import Population
-from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan, Rung, Stream
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.spec.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero
+from tests.networks_of import dense_network
 from tests.oracles.dense_influence import Dense, Network, Neurons, dense, observables
 
 X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])
@@ -51,54 +50,59 @@ def _logistic(f: Array, y: np.ndarray) -> Array:
 
 @dataclass(frozen=True)
 class Case:
-    """delta: -d loss / d f, as the oracle has it."""
+    """delta: -d loss / d f, as the oracle has it. network, plan: settings of these."""
 
     y: np.ndarray = field(default_factory=lambda: Y)
     loss: LossSpec = SquaredError()
     delta: Any = staticmethod(lambda f, y: y - f)
-    wiring: Wiring = Wiring(1, 2, (1.0, 1.0))
+    network: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     save_every: int = 1
 
 
 CASES = {
-    "momentum": Case(wiring=Wiring(1, 2, (1.1, 0.8), sigma_b=0.3), plan={"momentum": 0.4, "weight_decay": 0.1}),
+    "momentum": Case(network={"sigma_w": (1.1, 0.8), "bias": 0.3}, plan={"momentum": 0.4, "weight_decay": 0.1}),
     "interval": Case(plan={"momentum": 0.4}, save_every=2),
     "softmax": Case(
         y=CLASSES,
         loss=SoftmaxCrossEntropy(reduction="mean"),
         delta=_softmax,
-        wiring=Wiring(1, 2, (1.0, 1.0), center=False),
+        network={"center": False},
         plan={"batches": np.array([[0], [1], [1], [0], [1], [0]])},
     ),
-    "logistic": Case(y=SIGNS, loss=Logistic(), delta=_logistic, wiring=Wiring(1, 2, (1.0, 1.0), widths=(1.5,))),
+    "logistic": Case(y=SIGNS, loss=Logistic(), delta=_logistic, network={"widths": (1.5,)}),
     "ladder": Case(plan={"ladder": (Rung(1, -1.0), Rung(2, 2.0))}),
     "online": Case(
-        wiring=Wiring(1, 2, (1.2, 1.0), sigma_b=0.3, center=False),
+        network={"sigma_w": (1.2, 1.0), "bias": 0.3, "center": False},
         plan={"stream": STREAM, "batches": np.array([[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [0, 5]])},
     ),
 }
 
 
-def _posed(case: Case) -> tuple[Chain, dict[str, np.ndarray], Drive]:
+def _equations(network: dict[str, Any]) -> ForwardProgram:
+    return dense_network(X, 1.5, outputs=2, smooth=True, **network)
+
+
+def _posed(case: Case) -> tuple[ForwardProgram, dict[str, np.ndarray], Drive]:
     train = np.array([True, True, False])
-    equations: FieldEquations | None = make_chain(X, [activation("tanh")], 1.5, case.wiring, smooth=True)
+    equations: FieldEquations | None = _equations(case.network)
     if "stream" in case.plan:
         equations, train = equations.carrying(X, 2), np.zeros(3, bool)
-    assert isinstance(equations, Chain)
+    assert isinstance(equations, ForwardProgram)
     drive = make_drive(Plan(np.full(STEPS, RATE), **case.plan), case.loss, case.y, train, case.save_every)
     return equations, neurons.sample(equations.populations, equations.supplies, NEURONS, seed=3), drive
 
 
-def _neurons(equations: Chain, noise: np.ndarray) -> Neurons:
+def _neurons(equations: ForwardProgram, noise: np.ndarray) -> Neurons:
     """The same neurons, with explicit weights: any that give the preactivations of the points."""
-    sigma_w, sigma_b = equations.wiring.sigma_w, equations.wiring.sigma_b
-    w, z = sigma_w[-1] * noise[:2], noise[2:]
+    (readout,), (inputs,), (of_inputs,) = equations.structure.readouts, equations.inputs, equations.structure.inputs
+    sigma_b = of_inputs.bias
+    w, z = readout.sigma * noise[:2], noise[2:]
     reading = np.concatenate([X / 3**0.5, np.full((3, 1), sigma_b)], axis=1)
-    if hasattr(equations.inputs, "scales"):
-        weights = np.asarray(equations.inputs.scales)[:, None] * z
+    if hasattr(inputs, "scales"):
+        weights = np.asarray(inputs.scales)[:, None] * z
     else:
-        weights = np.linalg.pinv(reading) @ np.asarray(equations.inputs.initial(jnp.asarray(z)))
+        weights = np.linalg.pinv(reading) @ np.asarray(inputs.initial(jnp.asarray(z)))
     b = weights[3] if len(weights) > 3 else np.zeros(noise.shape[1])
     return Neurons(jnp.asarray(weights[:3].T), jnp.asarray(w.T), jnp.asarray(b))
 
@@ -113,13 +117,13 @@ def _network(case: Case, substeps: int) -> Network:
         batches=(jnp.stack([x[batch] for batch in chosen]), jnp.stack([y[batch] for batch in chosen])),
         delta=case.delta,
         phi=jnp.tanh,
-        widths=np.full(NEURONS, case.wiring.widths[0]),
+        widths=np.full(NEURONS, case.network.get("widths", (1.0,))[0]),
         gamma0=1.5,
         rate=RATE,
-        sigma_b=case.wiring.sigma_b,
+        sigma_b=case.network.get("bias", 0.0),
         momentum=plan.get("momentum", 0.0),
         weight_decay=plan.get("weight_decay", 0.0),
-        center=case.wiring.center,
+        center=case.network.get("center", True),
         substeps=substeps,
     )
 
@@ -234,7 +238,7 @@ def test_worked_case() -> None:
 
     node = np.array([3**0.5, -(3**0.5), 0, 0, 0, 0])
     noise = {"hidden_1": np.stack([a.ravel() for a in np.meshgrid(node, node)])}
-    equations = make_chain(np.array([[1.0, -1.0, 1.0]]), [activation("linear")], gamma0, Wiring(1, 1, (1.0, 1.0)))
+    equations = dense_network(np.array([[1.0, -1.0, 1.0]]), gamma0, activation="linear")
     drive = make_drive(Plan(np.full(steps, eta)), SquaredError(), np.array([[y]]), np.array([True]), 1)
     found = linear_response(equations, noise, drive, bias=True, covariance=False, key=None, tolerance=1e-14)
     start = jnp.array([0.0, 2.0])
@@ -261,7 +265,7 @@ def test_nothing_is_trained() -> None:
 class Sum(FieldEquations):
     """Two networks side by side whose predictions are added."""
 
-    parts: tuple[Chain, Chain]
+    parts: tuple[ForwardProgram, ForwardProgram]
     gamma0: Array
 
     def _each(self, values: Any) -> list[Any]:
@@ -302,9 +306,8 @@ class Sum(FieldEquations):
 
 
 def test_two_populations() -> None:
-    case = replace(CASES["momentum"], wiring=Wiring(1, 2, (1.0, 1.0)))
-    wider = replace(case.wiring, widths=(1.5,))
-    parts = tuple(make_chain(X, [activation("tanh")], 1.5, wiring) for wiring in (case.wiring, wider))
+    case = replace(CASES["momentum"], network={})
+    parts = _equations({}), _equations({"widths": (1.5,)})
     equations = Sum(parts, jnp.asarray(1.5))
     noise = neurons.sample(equations.populations, (), NEURONS, seed=4)
     _, _, drive = _posed(case)
@@ -322,7 +325,7 @@ def test_two_populations() -> None:
     assert found.layer_covariance is None
 
 
-class Squared(Chain):
+class Squared(ForwardProgram):
     """Observes squares of averages."""
 
     def assemble(self, averages: Any) -> Observables:
@@ -333,9 +336,9 @@ def test_affordable() -> None:
     equations, _, drive = _posed(CASES["momentum"])
     assert affordable(equations, drive, 1 << 14)
     assert not affordable(equations, drive, 1 << 24)
-    deep = make_chain(X, [activation("tanh")] * 2, 1.5, Wiring(2, 2, (1.0, 1.0, 1.0)), smooth=True)
+    deep = _equations({"sigma_w": (1.0, 1.0, 1.0)})
     assert not affordable(deep, drive, 1 << 10)
-    assert not affordable(replace(equations, smooth=False), drive, 1 << 10)
+    assert not affordable(replace(equations, twice=False), drive, 1 << 10)
     squared = Squared(**{name: getattr(equations, name) for name in equations.__dataclass_fields__})
     assert not affordable(squared, drive, 1 << 10)
 

@@ -11,23 +11,22 @@ from experiments import experiment
 from jaxtyping import Array
 
 import fwdmft
-from fwdmft.activations import activation
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
 from fwdmft.meanfield import neurons
-from fwdmft.meanfield.chain import Chain, make_chain
 from fwdmft.meanfield.dynamics import Drive, make_drive
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.simulation import Observing, infinite_width
 from fwdmft.meanfield.weights import InputWeights
-from fwdmft.meanfield.wiring import Wiring
 from fwdmft.networks.training import trainer
 from fwdmft.optimization import Plan, Stream
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.registry import registry
 from fwdmft.spec.loss import SquaredError
 from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import ROUNDING, assert_equal
+from tests.networks_of import dense_network
 
 X, Y, TRAIN = points(5, 4, test=2)
 BATCHES = np.array([[0, 2], [2, 0], [2, 1], [0, 1], [1, 2]])
@@ -53,13 +52,13 @@ def fed(plan: Plan) -> Plan:
     return replace(plan, batches=in_turn).on_stream(Stream(X[visited], Y[visited]))
 
 
-def on_points(shown: np.ndarray, depth: int, activation_name: str = "tanh") -> Chain:
-    wiring = Wiring(depth, 1, (SIGMA_W,) * (depth + 1), sigma_b=SIGMA_B, center=False)
-    return make_chain(X[shown], [activation(activation_name)] * depth, GAMMA0, wiring)
+def on_points(shown: np.ndarray, depth: int, activation: str = "tanh") -> ForwardProgram:
+    sigma_w = (SIGMA_W,) * (depth + 1)
+    return dense_network(X[shown], GAMMA0, sigma_w=sigma_w, activation=activation, bias=SIGMA_B, center=False)
 
 
-def carried(chain: Chain, shown: np.ndarray) -> Chain:
-    carrying = chain.carrying(X[shown], BATCHES.shape[1])
+def carried(offline: ForwardProgram, shown: np.ndarray) -> ForwardProgram:
+    carrying = offline.carrying(X[shown], BATCHES.shape[1])
     assert carrying is not None
     return carrying
 
@@ -85,10 +84,11 @@ def test_repeated_points_are_offline_training_at_infinite_width(depth: int, save
     get the same noise; then training agrees with what was observed just before.
     """
     offline, online = on_points(np.ones(5, bool), depth), carried(on_points(shown, depth), shown)
-    assert isinstance(offline.inputs, InputWeights)
+    (inputs,) = offline.inputs
+    assert isinstance(inputs, InputWeights)
     noise = neurons.sample(offline.populations, offline.supplies, 256, seed=3)
-    own, of_inputs = np.split(noise["hidden_1"], [-offline.inputs.rank])
-    weights = np.linalg.lstsq(ROWS, offline.inputs.factor @ of_inputs, rcond=None)[0]
+    own, of_inputs = np.split(noise["hidden_1"], [-inputs.rank])
+    weights = np.linalg.lstsq(ROWS, inputs.factor @ of_inputs, rcond=None)[0]
     first = np.concatenate([own, weights])
     none = np.zeros(int(shown.sum()), bool)
     expected = seen(offline, noise, make_drive(PLAN, MEAN, Y, TRAIN, save_every))
@@ -125,11 +125,11 @@ def recursion(A: Array, B: Array, C: Array) -> dict[str, Array]:
 
 def test_linear_networks_on_a_stream() -> None:
     """Exactly, for any neurons."""
-    chain = carried(on_points(~TRAIN, 1, "linear"), ~TRAIN)
-    noise = neurons.sample(chain.populations, chain.supplies, 16, seed=3)
+    online = carried(on_points(~TRAIN, 1, "linear"), ~TRAIN)
+    noise = neurons.sample(online.populations, online.supplies, 16, seed=3)
     w, W = SIGMA_W * noise["hidden_1"][0], noise["hidden_1"][1:] * np.array([SIGMA_W] * 4 + [1.0])[:, None]
     drive = make_drive(fed(replace(PLAN, momentum=0.0)), MEAN, Y[~TRAIN], np.zeros(2, bool), save_every=2)
-    found = seen(chain, noise, drive)
+    found = seen(online, noise, drive)
     exact = recursion(*(jnp.asarray(a) for a in (W @ w / 16, W @ W.T / 16, w @ w / 16)))
     for name, expected in exact.items():
         assert_equal(name, found[name], expected)
@@ -209,11 +209,10 @@ def test_refusals(changes: dict, expected: str) -> None:
 
 def test_equations_that_cannot_carry_their_weights() -> None:
     """Centred ones, those of images, and those on anything but the points."""
-    wiring = Wiring(1, 1, (1.0, 1.0), center=False)
-    chain = make_chain(X, [activation("tanh")], 1.0, wiring)
-    assert chain.carrying(X, 1) is not None
-    assert chain.carrying(2 * X, 1) is None
-    assert chain.carrying(X[:, None, :, None], 1) is None
-    assert make_chain(X, [activation("tanh")], 1.0, replace(wiring, center=True)).carrying(X, 1) is None
-    with pytest.raises(TypeError, match="Chain cannot be shown other points"):
-        chain.on(jnp.asarray(X))
+    equations = dense_network(X, 1.0, center=False)
+    assert equations.carrying(X, 1) is not None
+    assert equations.carrying(2 * X, 1) is None
+    assert equations.carrying(X[:, None, :, None], 1) is None
+    assert dense_network(X, 1.0).carrying(X, 1) is None
+    with pytest.raises(TypeError, match="ForwardProgram cannot be shown other points"):
+        equations.on(jnp.asarray(X))

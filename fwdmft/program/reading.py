@@ -143,16 +143,15 @@ class _Reading(Net):
         self.observed: dict[str, Array] = {}
 
     def found(self) -> Forwards:
-        aside = jax.lax.stop_gradient
         return Forwards(
             tuple(self.into),
             tuple(map(tuple, self.read)),
             tuple(map(tuple, self.coordinates)),
-            tuple(map(aside, self.h)),
-            tuple(aside(self.v[number]) for number in range(len(self.h))),
+            tuple(self.h),
+            tuple(self.v[number] for number in range(len(self.h))),
             tuple(map(tuple, self.products)),
             tuple(self.averages),
-            jax.tree.map(aside, self.observed),
+            self.observed,
             tuple(self.matrices),
         )
 
@@ -218,5 +217,3 @@ def zero_like(zero: Additions, outputs: int) -> Additions:
 
 def cut_numbers(structure: Structure) -> dict[Cut, int]:
     return {cut: number for number, cut in enumerate(structure.cuts)}
-
-

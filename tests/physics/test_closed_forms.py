@@ -8,14 +8,12 @@ import pytest
 import xarray as xr
 from scipy.integrate import solve_ivp
 
-from fwdmft.activations import activation
-from fwdmft.meanfield.chain import make_chain
 from fwdmft.meanfield.dynamics import make_drive
 from fwdmft.meanfield.linear_response import Response, linear_response
-from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import SquaredError
 from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
+from tests.networks_of import dense_network
 from tests.physics.comparison import known, of_theory
 from tests.physics.conftest import Runner
 
@@ -136,7 +134,7 @@ def _response() -> Response:
     node = np.array([3**0.5, -(3**0.5), 0, 0, 0, 0])
     noise = {"hidden_1": np.stack([a.ravel() for a in np.meshgrid(node, node)])}
     with jax.enable_x64(True):
-        equations = make_chain(np.ones((1, 1)), [activation("linear")], GAMMA0, Wiring(1, 1, (1.0, 1.0)))
+        equations = dense_network(np.ones((1, 1)), GAMMA0, activation="linear")
         drive = make_drive(Plan(np.full(STEPS, RATE)), SquaredError(), np.full((1, 1), TARGET), np.array([True]), 1)
         return linear_response(equations, noise, drive, bias=True, covariance=False, key=None, tolerance=1e-14)
 
