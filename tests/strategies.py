@@ -320,7 +320,7 @@ NOT_A_SECTION: tuple[Any, ...] = (3, "tanh", [], {"kind": "nobody"}, {})
 WRONG: dict[str, tuple[Any, ...]] = {
     "name": (MISSING, "", 3, None, ["a"]),
     "architecture": (MISSING, *NOT_A_SECTION),
-    "architecture.kind": (MISSING, "transformer", 3, None),
+    "architecture.kind": (MISSING, "resnet", 3, None),
     "architecture.activation": ("swish", 3, None),
     "architecture.scale": NOT_POSITIVE,
     "architecture.gain": (math.nan, "one", True, 1e300),

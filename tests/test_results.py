@@ -138,7 +138,7 @@ def test_whatever_is_missing_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_model_conventions_come_from_the_plugin() -> None:
-    for kind in ("mlp", "deep", "cnn"):
+    for kind in registry().kinds("architecture"):
         conventions = registry().get("architecture", kind).conventions
         text = stand_ins.tree(conventions=conventions).attrs["model_conventions"]
         assert text.startswith(conventions) and "gamma0" in conventions and "not multiplied by N" in text

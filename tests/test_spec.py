@@ -144,8 +144,8 @@ def test_missing_file(tmp_path: Path) -> None:
         ),
         (
             {"architecture": "mlp"},
-            "architecture: got 'mlp'; expected a mapping of fields with kind: one of cnn, deep, mlp (did you mean "
-            "{kind: mlp}?)",
+            "architecture: got 'mlp'; expected a mapping of fields with kind: one of cnn, deep, mlp, "
+            "recurrent, transformer (did you mean {kind: mlp}?)",
         ),
         (
             {"loss": "cross_entropy"},
@@ -155,7 +155,7 @@ def test_missing_file(tmp_path: Path) -> None:
         (
             {"architecture": {"kind": "mlp", "depth": 3}},
             "architecture.depth: got 3; expected one of the fields kind, activation, scale, gain, bias; depth is a "
-            "field of kind cnn and deep",
+            "field of kind cnn, deep and transformer",
         ),
         (
             {"parameterization": {"kind": "mean_field", "gamma0": 0}},

@@ -135,7 +135,9 @@ def _known_fields(model: type[BaseModel], loc: Path) -> str:
     close = [] if elsewhere else get_close_matches(name[:LONGEST_NAME], fields, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     if elsewhere:
-        hint = f"; {name} is a field of kind {' and '.join(dict.fromkeys(elsewhere))}"
+        *others, last = dict.fromkeys(elsewhere)
+        kinds = f"{', '.join(others)} and {last}" if others else last
+        hint = f"; {name} is a field of kind {kinds}"
     return f"one of the fields {', '.join(dict.fromkeys(fields))}{hint}"
 
 

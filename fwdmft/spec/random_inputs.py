@@ -112,9 +112,8 @@ class SequencesData(RandomInputs):
         if self.task == "integration" and self.delay is not None:
             raise InputError("delay", self.delay, "no delay for the task integration")
         if self.task == "recall" and (self.delay is None or self.delay >= self.length):
-            raise InputError(
-                "delay", self.delay, f"a delay from 0 to {self.length - 1} (length - 1) for the task recall"
-            )
+            expected = f"a delay from 0 to {self.length - 1} (length - 1) for the task recall"
+            raise InputError("delay", self.delay, expected)
         return self
 
     @property

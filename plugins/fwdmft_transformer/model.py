@@ -1,0 +1,113 @@
+"""Transformers of finite width, as an Equinox module."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fwdmft.activations import Activation, activation
+from fwdmft.networks.model import Network
+from fwdmft.spec.parameterization import ParameterizationSpec
+from fwdmft_transformer.schema import Transformer
+
+Tokens = Float[Array, "token feature"]
+Matrix = Float[Array, "out in"]
+
+
+class Block(eqx.Module):
+    """Q, K and V of attention, and W of the layer behind it (None without)."""
+
+    Q: Matrix
+    K: Matrix
+    V: Matrix
+    W: Matrix | None
+
+
+class Passed(NamedTuple):
+    """Prediction, features (token, neuron) of every layer, attention (token, token) of every block."""
+
+    f: Float[Array, " output"]
+    features: tuple[Array, ...]
+    attention: tuple[Array, ...]
+
+
+class TransformerNetwork(Network):
+    """h_a = U x_a / sqrt(D), blocks that add to it, f = w mean_a phi(h_a) / (gamma0 N).
+
+    tokens: A.
+    """
+
+    U: Float[Array, "neuron feature"]
+    blocks: tuple[Block, ...]
+    w: Float[Array, "output neuron"]
+    tokens: int = eqx.field(static=True)
+    spec: Transformer = eqx.field(static=True)
+    gamma0: float = eqx.field(static=True)
+    phi: Activation = eqx.field(static=True)
+
+    def __call__(self, x: Tokens) -> Float[Array, " output"]:
+        return self._pass(x, self.shifts()).f
+
+    def shifts(self) -> tuple[Array, ...]:
+        stream = jnp.zeros((self.tokens, self.w.shape[1]), self.w.dtype)
+        return (stream,) * (1 + len(self.blocks))
+
+    def trace(self, x: Tokens, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        passed = self._pass(x, shifts)
+        return passed.f, passed.features
+
+    def observables(self, x: Tokens) -> dict[str, Array]:
+        return {"attention": jnp.stack(self._pass(x, self.shifts()).attention)}
+
+    def _pass(self, x: Tokens, shifts: tuple[Array, ...]) -> Passed:
+        beta = self.spec.branch_scale
+        h = x @ self.U.T / x.shape[1] ** 0.5 + shifts[0]
+        features, attention = [self.phi(h)], []
+        for block, shift in zip(self.blocks, shifts[1:], strict=True):
+            v = features[-1]
+            attention.append(self._attention(_times(block.Q, v), _times(block.K, v)))
+            h = h + beta * _times(block.V, attention[-1] @ v)
+            if block.W is not None:
+                h = h + beta * _times(block.W, self.phi(h))
+            h = h + shift
+            features.append(self.phi(h))
+        f = self.w @ jnp.mean(features[-1], axis=0) / (self.gamma0 * h.shape[1])
+        return Passed(f, tuple(features), tuple(attention))
+
+    def _attention(
+        self, q: Float[Array, "token neuron"], k: Float[Array, "token neuron"]
+    ) -> Float[Array, "token token_prime"]:
+        scores = q @ k.T / q.shape[1]
+        counts = jnp.tril(jnp.ones(scores.shape, bool)) if self.spec.causal else jnp.ones(scores.shape, bool)
+        if self.spec.scores == "softmax":
+            return jax.nn.softmax(jnp.where(counts, scores, -jnp.inf), axis=1)
+        return jnp.where(counts, scores, 0.0) / len(scores)
+
+
+def _times(matrix: Matrix, v: Float[Array, "token in"]) -> Float[Array, "token out"]:
+    """W v_a / sqrt(N) of every token."""
+    return v @ matrix.T / v.shape[1] ** 0.5
+
+
+def model(
+    spec: Transformer, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Array
+) -> TransformerNetwork:
+    """A network with independent N(0, sigma_w^2) weights. x: (point, token, feature)."""
+    sigmas = parameterization.weight_scales(spec.weights_depth)
+    key_input, key_readout, key_blocks = jax.random.split(key, 3)
+    keys = jax.random.split(key_blocks, len(sigmas) - 2)
+    hidden = [sigma * jax.random.normal(k, (width, width)) for sigma, k in zip(sigmas[1:-1], keys, strict=True)]
+    size = len(spec.matrices)
+    blocks = [hidden[first : first + size] for first in range(0, len(hidden), size)]
+    return TransformerNetwork(
+        U=sigmas[0] * jax.random.normal(key_input, (width, x.shape[2])),
+        blocks=tuple(Block(Q=b[0], K=b[1], V=b[2], W=b[3] if spec.mlp else None) for b in blocks),
+        w=sigmas[-1] * jax.random.normal(key_readout, (outputs, width)),
+        tokens=x.shape[1],
+        spec=spec,
+        gamma0=parameterization.richness(width),
+        phi=activation(spec.activation, spec.scale, spec.gain),
+    )
