@@ -68,7 +68,9 @@ def test_without_later_inputs_it_is_a_deep_network_of_equal_matrices() -> None:
     tied = network(x, bias=0.6)
     weights = (tied.U, *[tied.W] * (STEPS - 1), tied.w)
     shared = {name: getattr(tied, name) for name in ("gamma0", "sigma_b", "phi")}
-    deep = DeepNetwork(weights, (tied.b,) * STEPS, branch=None, is_trained=(True,) * (STEPS + 1), **shared)
+    deep = DeepNetwork(
+        weights, (), (tied.b,) * STEPS, branch=None, normalization="none", is_trained=(True,) * (STEPS + 1), **shared
+    )
     one, other = _kernels(tied, x), _kernels(deep, x[:, 0])
     for name in ("feature_kernel", "gradient_kernel"):
         assert_equal(name, one[name], other[name])

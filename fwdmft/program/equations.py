@@ -28,6 +28,7 @@ from fwdmft.meanfield.products import mix
 from fwdmft.meanfield.weights import CarriedWeights, InputWeights, Trained, at_rest, carried_weights, heavy_ball
 from fwdmft.program import kernels
 from fwdmft.meanfield.averages import Averages, plain
+from fwdmft.program.finite import ProgramNetwork, program_network
 from fwdmft.program.kernels import PopulationAverages, PopulationSites
 from fwdmft.program.net import Forward, Program
 from fwdmft.program.reading import Additions, Fed, Forwards, additions, linearised, vectors, zero_like
@@ -529,6 +530,11 @@ class ForwardProgram(FieldEquations):
         together = max(len(x), together)
         capacities = _capacities(self.structure, together, self.outputs)
         return replace(self, inputs=inputs, together=together, capacities=capacities)
+
+    def network(self, width: int, gamma0: float, key: Array) -> ProgramNetwork:
+        """The same program with numbers for weights: a network of width N and of this richness."""
+        neurons = {name: round(factor * width) for name, factor in self.width.items()}
+        return program_network(self.program, self.structure, self.outputs, gamma0, neurons, key)
 
     def on(self, x: Float[Array, "point ..."]) -> FieldEquations:
         carried = all(isinstance(weights, CarriedWeights) for weights in self.inputs)

@@ -32,10 +32,11 @@ class ProgramError(TypeError):
 
 @dataclass(frozen=True)
 class Input:
-    """Input weights. calls: sites of the x that each call was given. The other fields are those of `Net.input`."""
+    """Input weights. features: D. calls: sites of the x that each call was given. The others: see `Net.input`."""
 
     name: str
     population: str
+    features: int
     sigma: float
     bias: float
     trained: bool
@@ -215,10 +216,8 @@ class _Seer(Net):
         if jnp.ndim(x) < 2 or len(x) != self.points:
             raise ProgramError(f"{where}: x has axes (point, site, feature), not the shape {jnp.shape(x)}")
         self._meet(population)
-        new = Input(name, population, sigma, bias, trained, ())
+        new = Input(name, population, x.shape[-1], sigma, bias, trained, ())
         known = self._again(self.inputs, name, new, where)
-        if known is not new and self.rows[name][0].shape[-1] != x.shape[-1]:
-            raise ProgramError(f"{where}: every call reads as many features; they were {self.rows[name][0].shape[-1]}")
         sites = x.shape[1:-1]
         self.inputs[name] = replace(known, calls=(*known.calls, sites))
         self.rows.setdefault(name, []).append(np.asarray(x, float).reshape(self.points, -1, x.shape[-1]))

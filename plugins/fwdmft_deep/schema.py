@@ -14,7 +14,8 @@ from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Whole
 class Deep(ActivatedArchitecture):
     """A network with `depth` hidden layers.
 
-    h^1 = W^0 x / sqrt(D), h^(l+1) = [h^l +] beta W^l phi(h^l) / sqrt(N_l), f = w . phi(h^L) / (gamma0 N_L).
+    h^1 = W^0 x / sqrt(D), h^(l+1) = [h^l +] beta W^l v^l / sqrt(N_l), f = w . v^L / (gamma0 N_L), with features
+    v^l = phi(h^l), or phi of the normalised h^l, times k^l = K^(l-1) v^(l-1) / sqrt(N_(l-1)) where there are gates.
     """
 
     kind: Literal["deep"] = Field("deep", description="Any number of hidden layers.")
@@ -32,10 +33,20 @@ class Deep(ActivatedArchitecture):
         description="Scale beta of residual branches, h^(l+1) = h^l + beta W^l phi(h^l) / sqrt(N) (dimensionless; of "
         "order depth^(-1/2)); left out: no residual connections.",
     )
+    normalization: Literal["none", "layer", "rms"] = Field(
+        "none",
+        description="What phi acts on, with averages <.> over the neurons of a layer. none: h; layer: (h - <h>) / "
+        "sqrt(<(h - <h>)^2> + 1e-6); rms: h / sqrt(<h^2> + 1e-6).",
+    )
+    gate: bool = Field(
+        False,
+        description="Features of a layer are phi(h) k, where k = K v / sqrt(N) comes from the layer below through a "
+        "second matrix, k = K x / sqrt(D) in the first layer.",
+    )
     frozen: tuple[Whole, ...] = Field(
         (),
         description="Weights that are not trained: 0 is the input weights, 1 .. depth - 1 the hidden matrices, depth "
-        "the readout (numbers); a layer's bias goes with the weights below it.",
+        "the readout (numbers); a layer's bias and the matrix of its gate go with the weights below it.",
     )
 
     @model_validator(mode="after")
