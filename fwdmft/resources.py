@@ -1,6 +1,7 @@
 """Foreseeing memory: an estimate before a run, compared with what the machine has."""
 
 import os
+from collections import Counter
 
 import jax
 
@@ -49,7 +50,8 @@ def theory_bytes(task: TheoryTask) -> int:
     if task.lazy:
         total += LAZY_MATRICES * (points * outputs) ** 2
     if spec.responses:
-        rows = len(task.equations.layers) + points / spec.replicates
+        of_population = Counter(task.equations.layers).values()
+        rows = len(task.equations.layers) + max(of_population) * points / spec.replicates
         total += int(3 * task.plan.steps * points * rows * neurons)
     if spec.fluctuations or spec.bias:
         total += draw_numbers(observables, COMPONENTS * len(task.equations.populations))

@@ -46,7 +46,10 @@ def images(side: int, **architecture: Any) -> dict[str, Any]:
             "parameterization.sigma_w: got [1.0, 1.0,",
         ),
         ({"parameterization": LAZY, "optimizer": DESCENT | {"weight_decay": 0.1}}, "optimizer.weight_decay: got 0.1"),
-        ({"theory": {"responses": True}}, "theory.responses: got True; expected false, or a plain, fully connected"),
+        (
+            {"theory": {"responses": True}},
+            "theory.responses: got True; expected false, or one output",
+        ),
         (
             images(2, depth=4, pooling="average"),
             "architecture.pooling: got 'average'; expected images on which layer 2",

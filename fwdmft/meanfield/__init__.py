@@ -59,8 +59,8 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   forward together (`dynamics`). The cost is linear in the number of steps.
 - A Gaussian matrix between two layers is never formed. Its products with the few directions that training explores
   are drawn as they are needed, conditioned on all earlier ones (`gaussian_matrix`); the response functions A and B of
-  the papers are in these conditional means. Memory does not grow with the square of the number of steps. `responses`
-  computes A and B themselves, as a diagnostic.
+  the papers are in these conditional means. Memory does not grow with the square of the number of steps.
+  `fwdmft.program.responses` computes A and B themselves, as a diagnostic.
 - Sigma comes from draws of small networks, regressed on contributions of mean-field neurons (`sample_estimates`), not
   from the inverse of the Hessian of the action over all pairs of times: no response functions are derived by hand, and
   there is no (P T)^3 inversion. Where neurons meet in predictions alone (two layers, smooth activations), the response
@@ -101,12 +101,12 @@ Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in A an
 
 Modules, in reading order
 -------------------------
-the equations       `field_equations` (what an architecture supplies), `chain` with its `wiring`, `positions`,
-                    `kernels`, `layers`, `weights`, `products`; `lazy`
+the equations       `field_equations` (what the engine asks), `positions`, `kernels`, `layers`, `weights`, `products`,
+                    `averages`; `lazy`. `fwdmft.program` derives them from the forward pass of a network
 random matrices     `gaussian_matrix` (large simulations), `explicit_matrix` (networks), `replayed_matrix` (mean-field
                     neurons)
 passes              `neurons`, `compiling`, `dynamics`, `room`, `simulation`
 the theory          `task`, `infinite_width` (q); `controls`, `samples`, `sample_estimates`, `next_order`,
                     `finite_width`, `from_draws` (Sigma and b from draws); `driven`, `curvature`, `linear_response`,
-                    `from_response` (from linear response); `corrections`; `responses`; `theory`
+                    `from_response` (from linear response); `corrections`; `theory`
 """

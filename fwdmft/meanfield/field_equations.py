@@ -89,7 +89,7 @@ class FieldEquations(eqx.Module):
 
     @property
     def matrices(self) -> tuple[RandomMatrix, ...]:
-        """The random matrices between populations, in the order of `ChainState.matrices`; none without."""
+        """The random matrices between populations, in the order of `current`; none without."""
         return ()
 
     @property

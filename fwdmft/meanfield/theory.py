@@ -28,8 +28,8 @@ from fwdmft.meanfield.infinite_width import (
     too_many_vectors,
 )
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
-from fwdmft.meanfield.responses import is_supported, response_functions
 from fwdmft.meanfield.task import TheoryTask
+from fwdmft.program.responses import is_supported, response_functions
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class TheoryResult:
     layer_covariance: N Cov of the mean diagonals of the layers' kernels (time, kernel, layer, kernel, layer), kernels
     being feature and gradient, or None. kernel_points: positions of the points that kernels are of, None for all.
     Two-time kernels have the axes named in `dims`, which include time.
-    responses: A as feature_response, B as gradient_response (matrix, time, point, time', point'), see `responses`, and
-    their `_standard_error`.
+    responses: A as feature_response, B as gradient_response at saved times (see `fwdmft.program.responses`), and their
+    `_standard_error`.
     """
 
     times: np.ndarray
@@ -155,7 +155,7 @@ def _with_truncation(infinite: Infinite, errors: Arrays) -> Arrays:
 def check_responses(task: TheoryTask) -> None:
     """Raise InputError if response functions are asked for where they cannot be computed."""
     expected = {
-        "a plain, fully connected network with two hidden layers or more, and one output": is_supported(task.equations),
+        "one output, and hidden matrices without normalisation, attention, convolutions": is_supported(task.equations),
         "a richness of order one, as without it neurons do not respond": not task.lazy,
         "gradient descent, of which every step is kept in mind": task.plan.tolerance is None,
     }
@@ -174,7 +174,8 @@ def _responses(task: TheoryTask, count: int, report: Report) -> Arrays:
         noise = noise_of(task.equations, count, spec.seed, replicate)
         found = response_functions(task.equations, noise, drive, -(-count // spec.replicates))
         pair = {"feature_response": found.feature, "gradient_response": found.gradient}
-        samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=3) for name, a in pair.items()})
+        other = 1 + found.feature.ndim // 2
+        samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=other) for name, a in pair.items()})
     report("responses", spec.replicates, spec.replicates)
     stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
     error = {f"{name}_standard_error": a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in stacked.items()}

@@ -71,10 +71,6 @@ class InputWeights(eqx.Module):
         return len(self.root)
 
     @property
-    def most(self) -> int:
-        return len(self.root)
-
-    @property
     def rank(self) -> int:
         return self.factor.shape[1]
 
@@ -95,12 +91,11 @@ class CarriedWeights(eqx.Module):
 
     rows: (point, rank) x / sqrt(D), and sigma_b as a last column if there are biases: h = rows (W, b)^T. A step adds
         eta gamma0 rows^T s to (W, b), where s are the backward signals at these points.
-    scales: (rank,) standard deviations of the initial W and b. most: the largest number of points shown at once.
+    scales: (rank,) standard deviations of the initial W and b.
     """
 
     rows: Float[Array, "point rank"]
     scales: Float[Array, " rank"]
-    most: int = eqx.field(static=True)
 
     @property
     def points(self) -> int:
@@ -127,21 +122,13 @@ class CarriedWeights(eqx.Module):
         """The same weights acting on other points."""
         rows = x / x.shape[1] ** 0.5
         bias = jnp.broadcast_to(self.rows[0, x.shape[1] :], (len(x), self.rank - x.shape[1]))
-        return CarriedWeights(jnp.concatenate([rows, bias], axis=1), self.scales, self.most)
+        return CarriedWeights(jnp.concatenate([rows, bias], axis=1), self.scales)
 
 
-def carried_weights(
-    x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float, together: int
-) -> CarriedWeights:
-    """Weights seen by these points, later by up to `together` others at once."""
+def carried_weights(x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float) -> CarriedWeights:
+    """Weights seen by these points, later by others."""
     rows, scales = _rows(x, sigma_b), _scales(x, sigma_w, sigma_b)
-    return CarriedWeights(jnp.asarray(rows), jnp.asarray(scales), max(len(x), together))
-
-
-def same_overlaps(a: Float[Array, "point rank"], b: Float[Array, "point other_rank"]) -> bool:
-    """Whether a a^T = b b^T, up to rounding: judged by what they do to a few random vectors."""
-    probes = np.random.default_rng(0).standard_normal((len(a), 4))
-    return len(a) == len(b) and np.allclose(np.asarray(a @ (a.T @ probes)), np.asarray(b @ (b.T @ probes)))
+    return CarriedWeights(jnp.asarray(rows), jnp.asarray(scales))
 
 
 def _rows(x: np.ndarray, sigma_b: float) -> Float[np.ndarray, "point rank"]:

@@ -524,7 +524,7 @@ class ForwardProgram(FieldEquations):
             return None
         found = structure(self.program, x, self.outputs)
         inputs = tuple(
-            carried_weights(_joined(found.rows[each.name]), each.sigma, each.bias, 0)
+            carried_weights(_joined(found.rows[each.name]), each.sigma, each.bias)
             for each in self.structure.inputs
         )
         together = max(len(x), together)

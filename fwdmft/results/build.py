@@ -376,10 +376,12 @@ def _diagnostics(theory: TheoryResult | None, of_run: Mapping[str, Any]) -> xr.D
     responses = getattr(theory, "responses", {})
     if theory is None or not responses:
         return group
-    found = {name: (describe.RESPONSES[name].dims, np.asarray(a, np.float64)) for name, a in responses.items()}
+    found = {name: (describe.response_dims(a.ndim), np.asarray(a, np.float64)) for name, a in responses.items()}
     group = group.assign({name: _diagnostic(name, value) for name, value in found.items()})
     matrix = attributes("hidden matrix, from layer l to layer l + 1", r"\ell")
-    return _labelled(group, {**_time_labels(theory.times), **_numbered(group, "matrix", matrix)})
+    use = attributes("use of the matrix in a forward pass")
+    numbers = _numbered(group, "matrix", matrix) | _numbered(group, "use", use)
+    return _labelled(group, {**_time_labels(theory.times), **numbers})
 
 
 def _safe(name: str) -> str:

@@ -37,23 +37,28 @@ KERNELS_OF_LAYERS = ("feature", "gradient")
 
 LAYER_COVARIANCE_DIMS = ("time", "kernel", "layer", "kernel_prime", "layer_prime")
 
-_RESPONSE_DIMS = ("matrix", "time", "point", "time_prime", "point_prime")
-RESPONSES: dict[str, Observable] = {
-    "feature_response": Observable(
-        "response A^l(t, s) of the features at time t to backward noise at time s", r"A^{\ell}(t, s)", _RESPONSE_DIMS
+RESPONSES = {
+    "feature_response": (
+        "response A^l(t, s) of the features at time t to backward noise at time s",
+        r"A^{\ell}(t, s)",
     ),
-    "gradient_response": Observable(
+    "gradient_response": (
         "response B^l(t, s) of the backward fields at time t to forward noise at time s",
         r"B^{\ell}(t, s)",
-        _RESPONSE_DIMS,
     ),
 }
+"""Words and symbols."""
+
 RESPONSES |= {
-    f"{name}_standard_error": Observable(
-        f"Monte-Carlo standard error of the {words}", rf"\mathrm{{s.e.}}\,{symbol}", dims
-    )
-    for name, (words, symbol, dims) in RESPONSES.items()
+    f"{name}_standard_error": (f"Monte-Carlo standard error of the {words}", rf"\mathrm{{s.e.}}\,{symbol}")
+    for name, (words, symbol) in RESPONSES.items()
 }
+
+
+def response_dims(axes: int) -> tuple[str, ...]:
+    """Of response functions; matrices that are used more than once have more axes."""
+    at_time = ("time", "point") if axes == 5 else ("time", "point", "use")
+    return ("matrix", *at_time, *(f"{dim}_prime" for dim in at_time))
 
 
 class _Role(NamedTuple):
@@ -188,6 +193,6 @@ def diagnostic_attributes(name: str) -> dict[str, str]:
     in 1.
     """
     if name in RESPONSES:
-        return attributes(RESPONSES[name].words, RESPONSES[name].symbol)
+        return attributes(*RESPONSES[name])
     units = "s" if name.endswith("seconds") else "byte" if name.endswith("bytes") else "1"
     return attributes(name.replace("_", " "), units=units)

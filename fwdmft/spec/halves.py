@@ -59,7 +59,8 @@ class TheorySpec(Spec):
     responses: bool = Field(
         False,
         description="Compute the response functions A and B of each hidden matrix between all pairs of saved times as "
-        "well: for plain fully connected networks with one output, at a cost that grows like (steps x points)^3.",
+        "well: for networks with one output, without normalisation, attention or convolutions, at a cost that grows "
+        "like (steps x points)^3.",
     )
     kernel_points: Count | None = Field(
         None,

@@ -1,5 +1,7 @@
 """Response functions A and B: closed forms, a quadrature of the field theory, and an identity that networks obey."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,16 @@ import pytest
 
 from fwdmft.errors import InputError
 from fwdmft.meanfield import neurons
-from fwdmft.meanfield.chain import make_chain
 from fwdmft.meanfield.dynamics import make_drive
-from fwdmft.meanfield.responses import response_functions
-from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan
+from fwdmft.program.equations import ForwardProgram
+from fwdmft.program.responses import response_functions
 from fwdmft.spec.loss import SquaredError
+from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing.agreement import Estimate, assert_zero
+from fwdmft_recurrent.equations import field_equations
+from fwdmft_recurrent.schema import Recurrent
+from tests.networks_of import dense_network
 from tests.oracles import deep_linear
 from tests.physics.comparison import known
 from tests.physics.conftest import Runner
@@ -37,17 +42,17 @@ def settings(path: Path, x: np.ndarray, y: np.ndarray, **changes: Any) -> dict[s
     }
 
 
-def tanh_responses(
-    x: np.ndarray, y: np.ndarray, gamma0: float, plan: Plan, wiring: Wiring
+def responses(
+    make: Callable[[], ForwardProgram], y: np.ndarray, plan: Plan, count: int = 2048
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A and B of each of eight samplings of tanh chains, without the passes that a whole experiment takes besides."""
+    """A and B of each of eight samplings of so many neurons, without the passes that an experiment takes besides."""
     with jax.enable_x64(True):
-        equations = make_chain(x, [jnp.tanh] * wiring.depth, gamma0, wiring)
+        equations = make()
         drive = make_drive(plan, SquaredError(), y[:, None], np.full(len(y), True), save_every=1)
         found = []
         for replicate in range(8):
-            noise = neurons.sample(equations.populations, equations.supplies, 2048, 0, replicate)
-            found.append(response_functions(equations, jax.tree.map(jnp.asarray, noise), drive, 2048))
+            noise = neurons.sample(equations.populations, equations.supplies, count, 0, replicate)
+            found.append(response_functions(equations, jax.tree.map(jnp.asarray, noise), drive, count))
         return np.stack([each.feature for each in found]), np.stack([each.gradient for each in found])
 
 
@@ -74,8 +79,8 @@ def test_linear_networks(run: Runner, tmp_path: Path) -> None:
 
 def test_two_steps_of_two_tanh_layers() -> None:
     """One point: A(1, 0), B(1, 0) and B(1, 1), an average of phi'' z, by Gauss-Hermite quadrature of the theory."""
-    wiring, plan = Wiring(2, 1, (1.0, 1.0, 1.0)), Plan(np.full(2, 0.4))
-    found = tanh_responses(np.ones((1, 1)), np.ones(1), 1.5, plan, wiring)
+    plan = Plan(np.full(2, 0.4))
+    found = responses(lambda: dense_network(np.ones((1, 1)), 1.5, sigma_w=(1.0, 1.0, 1.0)), np.ones(1), plan)
     for samples, exact in zip(found, two_steps(rate=1.5 * 0.4, residual=1.0), strict=True):
         assert_right(samples.mean(axis=0), samples.std(axis=0, ddof=1) / 8**0.5, exact)
     assert not np.any(found[1][:, 0, 0, 0, 1])
@@ -111,65 +116,133 @@ def two_steps(rate: float, residual: float, nodes: int = 48) -> tuple[np.ndarray
     return np.array([[0, 0], [a, 0]])[None, :, None, :, None], backward[None, :, None, :, None]
 
 
-SIGMA_W, BIAS, GAMMA0, RATE, MOMENTUM, DECAY, STEPS = 1.2, 0.5, 1.5, 0.15, 0.5, 0.3, 6
+SIGMA_W, BIAS, GAMMA0, RATE, MOMENTUM, DECAY, STEPS = 1.2, 0.5, 1.5, 0.25, 0.5, 0.3, 4
+BRANCH, USES, WIDTH = 1.0, 2, 400
+
+Theta = dict[str, jax.Array]
+Passes = Callable[[Theta, jax.Array, list[jax.Array]], tuple[jax.Array, list[jax.Array]]]
+"""f, and the vectors that matrices act on, from weights, points, and what is added to the products of matrices."""
 
 
-def test_networks_obey_the_theory() -> None:
-    """By Gaussian integration, <v(t) W(0)^T g(s)> / sqrt(N) = sigma^2 [sum A(t, .) G(., s) + sum Phi(t, .) B(s, .)].
+def layers(theta: Theta, x: jax.Array, added: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+    """Three tanh layers."""
+    h, seen = x @ theta["U"].T / x.shape[1] ** 0.5 + BIAS * theta["b"][0], []
+    for matrix in range(USES):
+        seen.append(jnp.tanh(h))
+        h = seen[-1] @ theta["W"][matrix].T / WIDTH**0.5 + added[matrix] + BIAS * theta["b"][matrix + 1]
+    return jnp.tanh(h) @ theta["w"] / (GAMMA0 * WIDTH), seen
 
-    A and B are the theory's, the rest is measured in networks: three tanh layers, biases, momentum, weight decay.
+
+def stream(theta: Theta, x: jax.Array, added: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+    """Three tanh layers with residual branches."""
+    h, seen = x @ theta["U"].T / x.shape[1] ** 0.5 + BIAS * theta["b"][0], []
+    for matrix in range(USES):
+        seen.append(jnp.tanh(h))
+        z = seen[-1] @ theta["W"][matrix].T / WIDTH**0.5 + added[matrix]
+        h = h + BRANCH * (z + BIAS * theta["b"][matrix + 1])
+    return jnp.tanh(h) @ theta["w"] / (GAMMA0 * WIDTH), seen
+
+
+def recurrent(theta: Theta, x: jax.Array, added: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+    """Three steps of a recurrent network on a sequence."""
+    arriving = x @ theta["U"].T / x.shape[2] ** 0.5 + BIAS * theta["b"][0]
+    h, seen = arriving[:, 0], []
+    for use in range(USES):
+        seen.append(jnp.tanh(h))
+        h = seen[-1] @ theta["W"][0].T / WIDTH**0.5 + added[use] + arriving[:, use + 1]
+    return jnp.tanh(h) @ theta["w"] / (GAMMA0 * WIDTH), seen
+
+
+def deep(branch: float | None) -> ForwardProgram:
+    return dense_network(TWO_POINTS[0], GAMMA0, sigma_w=(SIGMA_W,) * 4, bias=BIAS, branch=branch)
+
+
+def of_sequences() -> ForwardProgram:
+    parameterization = MeanField(gamma0=GAMMA0, sigma_w=SIGMA_W)
+    return field_equations(Recurrent(activation="tanh", bias=BIAS), parameterization, SEQUENCES, 1)
+
+
+SEQUENCES = np.random.default_rng(3).standard_normal((2, USES + 1, 2))
+NETWORKS: dict[str, tuple[Callable[[], ForwardProgram], Passes, np.ndarray, int]] = {
+    "layers": (lambda: deep(None), layers, TWO_POINTS[0], 24),
+    "stream": (lambda: deep(BRANCH), stream, TWO_POINTS[0], 96),
+    "recurrent": (of_sequences, recurrent, SEQUENCES, 40),
+}
+"""Equations, the same by hand, points, and so many networks."""
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_obey_the_theory(name: str) -> None:
+    """By Gaussian integration, <v(t) W(0)^T Dz(s)> / sqrt(N) = sigma^2 [sum A(t, .) G(., s) + sum Phi(t, .) B(s, .)].
+
+    A and B are the theory's, the rest is measured in networks, with biases, momentum, weight decay. Phi = <v v> and
+    G = <Dz Dz> are those of a matrix, between times, points and uses.
     """
-    x, y = TWO_POINTS
+    make, passes, x, count = NETWORKS[name]
     plan = Plan(np.full(STEPS, RATE), momentum=MOMENTUM, weight_decay=DECAY)
-    samples = tanh_responses(x, y, GAMMA0, plan, Wiring(3, 1, (SIGMA_W,) * 4, sigma_b=BIAS))
-    a, b = (each.mean(axis=0).reshape(2, 2 * STEPS, 2 * STEPS) for each in samples)
-    members = [network(np.random.default_rng(seed), x, y) for seed in range(24)]
-    left = np.stack([revealed for revealed, _, _ in members])
-    right = SIGMA_W**2 * np.stack([a @ g[1:] + v[:-1] @ b.swapaxes(1, 2) for _, v, g in members])
-    difference = left - right
-    error = np.std(difference, axis=0, ddof=1) / len(members) ** 0.5
-    assert_zero("networks", Estimate.of(difference.mean(axis=0), error, len(members)), float(np.max(np.abs(left))))
-    assert np.max(error) < 0.03 * np.max(np.abs(np.mean(left, axis=0))), "too uncertain to be compared"
+    samples = responses(make, TWO_POINTS[1], plan, 8192)
+    matrices = samples[0].shape[1]
+    rows = STEPS * len(x) * USES // matrices
+    a, b = (each.reshape(-1, matrices, rows, rows) for each in samples)
+    with jax.enable_x64(True):
+        members = [network(passes, matrices, np.random.default_rng(seed), x) for seed in range(count)]
+    left, v, g = (np.stack(each) for each in zip(*members, strict=True))
+
+    def right(a: np.ndarray, v: np.ndarray, b: np.ndarray, g: np.ndarray) -> np.ndarray:
+        return SIGMA_W**2 * (a @ g + v @ b.swapaxes(-2, -1))
+
+    of_networks = left - right(a.mean(axis=0), v, b.mean(axis=0), g)
+    of_theory = right(a, v.mean(axis=0), b, g.mean(axis=0))
+    errors = [each.std(axis=0, ddof=1) / len(each) ** 0.5 for each in (of_networks, of_theory)]
+    difference = Estimate.of(of_networks.mean(axis=0), errors[0], count) - Estimate.of(0 * errors[1], errors[1], 8)
+    assert_zero("networks", difference, float(np.max(np.abs(left))))
+    assert np.max(np.hypot(*errors)) < 0.03 * np.max(np.abs(np.mean(left, axis=0))), "too uncertain to be compared"
 
 
 def network(
-    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, width: int = 400
+    passes: Passes, matrices: int, rng: np.random.Generator, x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """<v^l(t) W^l(0)^T g^(l+1)(s)> / sqrt(N) (matrix, time point, time' point'), Phi and G of one trained network."""
-    start = [SIGMA_W * rng.normal(size=shape) for shape in ((width, 2), (width, width), (width, width), (1, width))]
-    theta = start + [rng.normal(size=(width, 1)) for _ in range(3)]
-    velocity = [np.zeros_like(each) for each in theta]
-    seen_v, seen_g, origin = [], [], None
-    for _ in range(STEPS):
-        weights, biases = theta[:4], theta[4:]
-        inputs = [x.T / x.shape[1] ** 0.5]
-        for w, bias in zip(weights[:3], biases, strict=True):
-            inputs.append(np.tanh(w @ inputs[-1] + BIAS * bias) / width**0.5)
-        v = [width**0.5 * each for each in inputs[1:]]
-        g = [weights[3].T * (1 - v[2] ** 2)]
-        for w, features in zip(weights[2:0:-1], v[1::-1], strict=True):
-            g.insert(0, (1 - features**2) * (w.T @ g[0]) / width**0.5)
-        f = weights[3] @ v[2] / (GAMMA0 * width)
-        origin = f if origin is None else origin
-        signals = [(y - f + origin) * each for each in g]
-        gradients = [GAMMA0 * s @ each.T for s, each in zip(signals, inputs, strict=False)]
-        gradients += [GAMMA0 * (y - f + origin) @ v[2].T]
-        gradients += [GAMMA0 * BIAS * s.sum(axis=1, keepdims=True) for s in signals]
-        velocity = [MOMENTUM * u + d - DECAY * w for u, d, w in zip(velocity, gradients, theta, strict=True)]
-        theta = [w + RATE * u for w, u in zip(theta, velocity, strict=True)]
-        seen_v.append(v)
-        seen_g.append(g)
-    v, g = (np.stack([np.hstack(layer) for layer in zip(*seen, strict=True)]) for seen in (seen_v, seen_g))
-    rows, columns = v.swapaxes(1, 2), g.swapaxes(1, 2)
-    revealed = rows[:-1] @ np.stack(start[1:3]).swapaxes(1, 2) @ g[1:] / width**1.5
-    return revealed, rows @ v / width, columns @ g / width
+    """<v(t) W(0)^T Dz(s)> / sqrt(N) (matrix, time point use, the same), Phi and G of one trained network."""
+    features = x.shape[-1]
+    theta = {"U": rng.normal(size=(WIDTH, features)), "W": rng.normal(size=(matrices, WIDTH, WIDTH))}
+    theta = {each: SIGMA_W * a for each, a in (theta | {"w": rng.normal(size=WIDTH)}).items()}
+    start, theta = theta["W"], theta | {"b": rng.normal(size=(3, WIDTH))}
+    v, g = (np.moveaxis(np.asarray(a), -1, 0) for a in trained(passes, theta, x))
+    v, g = (np.moveaxis(a.reshape(matrices, -1, STEPS, len(x), WIDTH), 1, 3) for a in (v, g))
+    v, g = (a.reshape(matrices, -1, WIDTH) for a in (v, g))
+    revealed = v @ start.swapaxes(1, 2) @ g.swapaxes(1, 2) / WIDTH**1.5
+    return revealed, v @ v.swapaxes(1, 2) / WIDTH, g @ g.swapaxes(1, 2) / WIDTH
+
+
+@partial(jax.jit, static_argnums=0)
+def trained(passes: Passes, theta: Theta, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """v and Dz = gamma0 N d f / dz (time, point, neuron, use)."""
+    nothing, targets = [jnp.zeros((len(x), WIDTH))] * USES, jnp.asarray(TWO_POINTS[1])
+
+    def fields(theta: Theta) -> tuple[jax.Array, jax.Array]:
+        products, seen = jax.grad(
+            lambda added: (jnp.sum(passes(theta, x, added)[0]), passes(theta, x, added)[1]), has_aux=True
+        )(nothing)
+        return jnp.stack(seen, axis=-1), GAMMA0 * WIDTH * jnp.stack(products, axis=-1)
+
+    def loss(theta: Theta, origin: jax.Array) -> jax.Array:
+        return jnp.sum((targets - passes(theta, x, nothing)[0] + origin) ** 2) / 2
+
+    def step(carry: tuple[Theta, Theta], _: None) -> tuple[tuple[Theta, Theta], tuple[jax.Array, jax.Array]]:
+        now, velocity = carry
+        slopes = jax.grad(loss)(now, origin)
+        velocity = jax.tree.map(lambda u, d, w: MOMENTUM * u - GAMMA0**2 * WIDTH * d - DECAY * w, velocity, slopes, now)
+        return (jax.tree.map(lambda w, u: w + RATE * u, now, velocity), velocity), fields(now)
+
+    origin = passes(theta, x, nothing)[0]
+    return jax.lax.scan(step, (theta, jax.tree.map(jnp.zeros_like, theta)), None, STEPS)[1]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"architecture": {"depth": 1}},
-        {"architecture": {"branch_scale": 0.5}},
+        {"architecture": {"normalization": "rms", "depth": 2}},
         {"parameterization": {"kind": "neural_tangent"}},
         {"optimizer": {"kind": "gradient_flow"}},
         {"outputs": 2},
@@ -177,7 +250,7 @@ def network(
     ids=str,
 )
 def test_where_there_are_none(run: Runner, tmp_path: Path, changes: dict[str, Any]) -> None:
-    """One layer, residual and lazy networks, gradient flow and several outputs are refused."""
+    """One layer, normalised and lazy networks, gradient flow and several outputs are refused."""
     outputs = changes.get("outputs", 1)
     asked = settings(tmp_path, TWO_POINTS[0], np.ones((2, outputs)), **changes)
     if "kind" in changes.get("parameterization", {}):
