@@ -84,7 +84,10 @@ class EnsembleSpec(Spec):
         None, description="Keep every n-th time and the last (steps); left out: as in theory, else 1."
     )
     precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the networks.")
-    kernels: bool = Field(True, description="Measure tangent, feature and gradient kernels as well.")
+    kernels: bool = Field(
+        True,
+        description="Measure tangent, feature and gradient kernels, and what the architecture observes besides.",
+    )
     kernel_points: Count | None = Field(
         None,
         description="Measure kernels on so many training points alone, evenly spread over their order, as subset_* "
