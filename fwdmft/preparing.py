@@ -17,6 +17,7 @@ from fwdmft.expansion import check_richness
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.meanfield.theory import check_responses
+from fwdmft.networks.building import builder
 from fwdmft.networks.ensemble import statistics_bytes
 from fwdmft.networks.training import Task
 from fwdmft.observables import OBSERVABLES
@@ -134,9 +135,7 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task
     parameterization, spec = experiment.parameterization, experiment.ensemble
     theory_every = experiment.theory.save_every if experiment.theory else 1
     task = Task(
-        build=lambda width, key: architecture.model(
-            experiment.architecture, parameterization, dataset.x, dataset.y.shape[1], width, key
-        ),
+        build=builder(architecture, experiment.architecture, parameterization, dataset.x, dataset.y.shape[1]),
         gamma0=parameterization.richness,
         x=dataset.x,
         y=dataset.y,

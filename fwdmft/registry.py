@@ -40,7 +40,8 @@ class Architecture:
 
     spec: its schema.
     field_equations(spec, parameterization, x, outputs): the infinite-width side; x is (points, ...).
-    model(spec, parameterization, x, outputs, width, key): one network of that width (`fwdmft.networks.model`).
+    model(spec, parameterization, x, outputs, width, key): one network of that width (`fwdmft.networks.model`); None:
+    field equations are a forward program, whose networks are trained.
     axes: names of the axes of x of one point, as results have them: ("height", "width", "channel") of images,
     ("step", "feature") of sequences. Points are flattened to rows for ("feature",).
     conventions: formulas of the network and its kernels in one line, for the attribute `model_conventions` of results.
@@ -50,7 +51,7 @@ class Architecture:
 
     spec: type[ArchitectureSpec]
     field_equations: Callable[..., FieldEquations]
-    model: Callable[..., Network]
+    model: Callable[..., Network] | None = None
     axes: tuple[str, ...] = ("feature",)
     conventions: str = ""
     observables: Mapping[str, Observable] = field(default_factory=dict)
@@ -277,7 +278,7 @@ def _problem_with(section: Section, item: object) -> str | None:
     if section.name == "architecture":
         if not isinstance(item, Architecture):
             return "an fwdmft.Architecture"
-        if not (callable(item.field_equations) and callable(item.model)):
+        if not (callable(item.field_equations) and (item.model is None or callable(item.model))):
             return "field_equations and model to be callable"
         if not item.axes or not are_dims(item.axes, taken=("point", "output", "split")):
             return 'axes to be a tuple of distinct names, such as ("step", "feature")'

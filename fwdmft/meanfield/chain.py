@@ -131,7 +131,9 @@ class Chain(FieldEquations):
             "tangent_kernel": ("point", "output", "point_prime", "output_prime"),
         }
 
-    def initial(self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool) -> ChainState:
+    def initial(
+        self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool, averages: Any = None
+    ) -> ChainState:
         wiring, depth = self.wiring, self.wiring.depth
         left = {population.name: noise[population.name] for population in self.populations}
 

@@ -12,7 +12,7 @@ principal components first, the products then to theirs. x stands for the latter
 
 from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield import explicit_matrix
+from fwdmft.meanfield import averages, explicit_matrix
+from fwdmft.meanfield.averages import AverageRecord
 from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.dynamics import Drive, one_pass, updates
 from fwdmft.meanfield.field_equations import Activity, FieldEquations
@@ -68,6 +69,7 @@ class Controls(eqx.Module):
     equations: FieldEquations
     drive: Drive
     records: tuple[MatrixRecord, ...]
+    averages: tuple[AverageRecord, ...]
     residuals: Float[Array, "step point output"]
     combinations: dict[str, Combination]
     symmetric: tuple[tuple[str, tuple[bool, ...]], ...] = eqx.field(static=True)
@@ -92,13 +94,20 @@ def _collect(equations: FieldEquations, activity: Activity) -> dict[str, Pairs]:
 @quickly
 def _recording_pass(
     equations: FieldEquations, noise: dict[str, Array], drive: Drive
-) -> tuple[list[tuple[Record, Record, tuple[Array, Array]]], Float[Array, "step point output"]]:
-    """For every matrix its records and ranks; the residuals."""
+) -> tuple[list[tuple[Record, Record, tuple[Array, Array]]], tuple[AverageRecord, ...], Array]:
+    """For every matrix its records and ranks; records of averages; the residuals (step, point, output)."""
     substeps = drive.ladder[-1].substeps
-    matrices = gaussian_matrices(equations, noise, drive.momentum != 0, updates(drive, substeps))
-    seen = one_pass(equations, noise, matrices, drive, lambda *_: None, substeps, record=True)
+    passes = updates(drive, substeps)
+    matrices = gaussian_matrices(equations, noise, drive.momentum != 0, passes)
+    shape = jax.eval_shape(_prediction, equations, noise, gaussian_matrices(equations, noise, False)).shape
+    taken = averages.recording(equations.averages_taken, shape, passes)
+    seen = one_pass(equations, noise, matrices, drive, lambda *_: None, substeps, record=True, averages=taken)
     found = [(m.forward.record, m.backward.record, (m.forward.rank, m.backward.rank)) for m in seen.matrices]
-    return found, seen.residuals
+    return found, seen.averages.records, seen.residuals
+
+
+def _prediction(equations: FieldEquations, noise: dict[str, Array], matrices: Any) -> Array:
+    return equations.forward(equations.initial(noise, matrices, momentum=False), noise)[0]
 
 
 def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Drive, most: int = COMPONENTS) -> Controls:
@@ -106,11 +115,14 @@ def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Dri
 
     drive: with few saved times, and without a stream. most: components of a population, at most.
     """
-    found, residuals = _recording_pass(equations, noise, drive)
-    records = tuple(recorded(ahead, back, (int(ranks[0]), int(ranks[1]))) for ahead, back, ranks in found)
+    found, taken, residuals = _recording_pass(equations, noise, drive)
+    records = tuple(
+        recorded(ahead, back, (int(ranks[0]), int(ranks[1])), matrix.uses)
+        for matrix, (ahead, back, ranks) in zip(equations.matrices, found, strict=True)
+    )
     equations = equations.with_room(tuple(record.capacities for record in records))
     symmetric = _symmetric(equations, noise)
-    bare = Controls(equations, drive, records, residuals, {}, tuple(symmetric.items()))
+    bare = Controls(equations, drive, records, taken, residuals, {}, tuple(symmetric.items()))
     made = {name: _combination(pairs, symmetric[name], most) for name, pairs in _fields(bare, noise).items()}
     return eqx.tree_at(lambda c: c.combinations, bare, made)
 
@@ -256,5 +268,7 @@ def _replayed(controls: Controls, noise: dict[str, Array]) -> tuple[dict[str, Pa
         for matrix, record in zip(equations.matrices, controls.records, strict=True)
     )
     substeps = drive.ladder[-1].substeps
-    seen = one_pass(equations, noise, matrices, drive, _collect, substeps, residuals=controls.residuals)
+    taken = averages.replayed(jax.tree.map(lambda a: jnp.asarray(a, dtype), controls.averages))
+    given = {"residuals": controls.residuals, "averages": taken}
+    seen = one_pass(equations, noise, matrices, drive, _collect, substeps, **given)
     return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.matrices

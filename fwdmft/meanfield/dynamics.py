@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from fwdmft import losses
+from fwdmft.meanfield.averages import Averages
 from fwdmft.meanfield.field_equations import Activity, FieldEquations, State, Update
 from fwdmft.optimization import Plan, Rung
 from fwdmft.spec.loss import LossSpec
@@ -74,13 +75,14 @@ def make_drive(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, sav
 
 
 class Trajectory(NamedTuple):
-    """What was collected (time axis first), the random matrices after training, and the residuals of every step.
+    """What was collected (time axis first), random matrices and averages after training, residuals of every step.
 
     residuals: (step, point, output), with substeps as steps; no rows if they were not asked for.
     """
 
     seen: Any
     matrices: tuple[Any, ...]
+    averages: Averages
     residuals: Float[Array, "step point output"]
 
 
@@ -123,13 +125,14 @@ def one_pass(
     substeps: int,
     *,
     residuals: Float[Array, "step point output"] | None = None,
+    averages: Averages | None = None,
     record: bool = False,
     halt: Callable[[tuple[Any, ...]], Array] | None = None,
 ) -> Trajectory:
     """Train the neurons once.
 
-    residuals: what neurons are shown in place of the residuals that follow from their predictions. record: return the
-    residuals. halt: stop once this is true of the random matrices, and collect zeros from then on.
+    residuals: what neurons are shown in place of the residuals that follow from their predictions. averages: how those
+    that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is true of the random matrices, and collect zeros from then on.
     """
     Step = tuple[Array, Array | None, Array]
 
@@ -163,7 +166,7 @@ def one_pass(
         carry = carry._replace(state=equations.remembered(carry.state, found[1]))
         return jax.lax.scan(one_of_stream, carry, steps)[0], observe(equations, found[1])
 
-    state = equations.initial(noise, matrices, momentum=drive.momentum != 0)
+    state = equations.initial(noise, matrices, momentum=drive.momentum != 0, averages=averages)
     shape = jax.eval_shape(equations.forward, state, noise)[0]
     collected = jax.eval_shape(lambda: observe(equations, equations.forward(state, noise)[1]))
     nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), collected)
@@ -174,7 +177,8 @@ def one_pass(
     else:
         stop = halt
         carry, seen = _scan_until(lambda c: stop(equations.current(c.state)), interval, carry, schedule)
-    return Trajectory(seen, equations.current(carry.state), carry.residuals)
+    last = carry.state
+    return Trajectory(seen, equations.current(last), equations.recorded_averages(last), carry.residuals)
 
 
 def _schedule(drive: Drive, substeps: int) -> tuple[Array, Array | None, Array]:

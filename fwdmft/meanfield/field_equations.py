@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.meanfield import averages
+from fwdmft.meanfield.averages import Averages
 from fwdmft.meanfield.kernels import LayerSites
 from fwdmft.meanfield.neurons import Population, Supply
 
@@ -40,7 +42,8 @@ class RandomMatrix(NamedTuple):
     """A Gaussian matrix between two populations, and how much of it a large simulation has to resolve.
 
     source, target: populations. law: of its entries. capacities: room for basis vectors, forward and backward.
-    blocks: vectors that it acts on at once, forward and backward. forward, backward: noise for new directions.
+    blocks: most vectors that it acts on at once, forward and backward. forward, backward: noise for new directions.
+    uses: how often it acts in a pass, in each direction.
     """
 
     source: str
@@ -50,6 +53,7 @@ class RandomMatrix(NamedTuple):
     blocks: tuple[int, int]
     forward: Supply
     backward: Supply
+    uses: int = 1
 
     @property
     def offsets(self) -> int:
@@ -104,12 +108,24 @@ class FieldEquations(eqx.Module):
         """Dimension names of each observable, without time. "prediction": ("point", "output") is required."""
 
     @abstractmethod
-    def initial(self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool) -> State:
+    def initial(
+        self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
+    ) -> State:
         """State before the first step.
 
         noise: of every population (number, neuron). matrices: the random matrices, in the order of `matrices`.
-        momentum: whether velocities will be needed.
+        momentum: whether velocities will be needed. averages: how those of `averages_taken` are taken; None: over the
+        neurons at hand.
         """
+
+    @property
+    def averages_taken(self) -> tuple[tuple[int, ...], ...]:
+        """Sites of the averages over neurons that the forward pass itself uses; their axis of points comes first."""
+        return ()
+
+    def recorded_averages(self, state: State) -> Averages:
+        """How averages are taken in this state, with their records."""
+        return averages.plain()
 
     @abstractmethod
     def forward(self, state: State, noise: dict[str, Array]) -> tuple[Float[Array, "point output"], Activity]:

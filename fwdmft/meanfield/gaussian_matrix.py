@@ -283,7 +283,8 @@ class _Fresh(NamedTuple):
 
 def _noted(record: Record, coordinates: Array, fresh: _Fresh, rank: Array) -> Record:
     def put(buffer: Array, value: Array) -> Array:
-        return jax.lax.dynamic_update_index_in_dim(buffer, value, record.done, 0)
+        # Other uses of the matrix may have larger blocks.
+        return jax.lax.dynamic_update_index_in_dim(buffer, _filled(value, buffer[0]), record.done, 0)
 
     return Record(
         put(record.coordinates, coordinates),
@@ -329,7 +330,7 @@ def _resolved(side: Side, other: Side, v: Array, known: Array, norms: Array, noi
     return jax.lax.cond(number <= few, lambda: of(few), lambda: of(len(v)))
 
 
-def _filled(a: Array, like: jax.ShapeDtypeStruct) -> Array:
+def _filled(a: Array, like: jax.ShapeDtypeStruct | Array) -> Array:
     """With zeros, to another shape."""
     return jnp.zeros(like.shape, a.dtype).at[tuple(map(slice, a.shape))].set(a)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fwdmft.meanfield.averages import Averages
 from fwdmft.meanfield.field_equations import Activity, FieldEquations, Observables, RandomMatrix, Sites, State, Update
 from fwdmft.meanfield.kernels import LayerSites
 from fwdmft.meanfield.neurons import Population
@@ -48,8 +49,10 @@ class LazyEquations(FieldEquations):
     def dims(self) -> dict[str, tuple[str, ...]]:
         return self.neurons.dims
 
-    def initial(self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool) -> LazyState:
-        state = self.neurons.initial(noise, matrices, momentum=False)
+    def initial(
+        self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
+    ) -> LazyState:
+        state = self.neurons.initial(noise, matrices, False, averages)
         prediction, activity = self.neurons.forward(state, noise)
         everywhere = self.neurons.at_kernel_points(None)
         assert everywhere is not None

@@ -92,13 +92,17 @@ class ReplayedMatrix(NamedTuple):
         )
 
 
-def recorded(forward: Record, backward: Record, ranks: tuple[int, int]) -> MatrixRecord:
-    """The record of a matrix after a pass that ended with these ranks."""
+def recorded(forward: Record, backward: Record, ranks: tuple[int, int], uses: int) -> MatrixRecord:
+    """The record of a matrix after training that ended with these ranks. uses: blocks of a pass, of either side.
+
+    In a pass all forward blocks come before all backward ones.
+    """
     records = [jax.tree.map(np.asarray, record) for record in (forward, backward)]
     capacities = [_room(record, rank) for record, rank in zip(records, ranks, strict=True)]
     sides = [_cut(records[i], capacities[i], capacities[1 - i]) for i in range(2)]
     blocks = [np.searchsorted(r.start, np.arange(rank), side="right") for r, rank in zip(records, ranks, strict=True)]
-    return MatrixRecord(sides[0], sides[1], jnp.asarray(blocks[1][:, None] < blocks[0]))
+    passes = [(block - 1) // uses for block in blocks]
+    return MatrixRecord(sides[0], sides[1], jnp.asarray(passes[1][:, None] < passes[0]))
 
 
 def _room(record: Record, rank: int) -> int:
@@ -135,11 +139,22 @@ def replayed(
     )
 
 
+def _of_block(record: SideRecord, vectors: int, offsets: int) -> SideRecord:
+    """What a record says of a block that has fewer vectors than others."""
+    return SideRecord(
+        record.old[:vectors],
+        record.coordinates[:, :vectors],
+        record.mixing[:vectors, :vectors],
+        record.revealed[: offsets * vectors],
+        record.start,
+    )
+
+
 def _extended(side: ReplayedSide, other: ReplayedSide, v: Array, noise: Array, law: Law) -> tuple[ReplayedSide, Array]:
     """With the directions that these vectors brought, and the coordinates of the vectors."""
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
     offsets = law.taps.offsets
-    record = SideRecord(*(a[side.done] for a in side.record))
+    record = _of_block(SideRecord(*(a[side.done] for a in side.record)), len(v), offsets)
 
     def new() -> tuple[Array, Array]:
         fresh = record.mixing @ (v - record.old @ side.basis)

@@ -76,14 +76,14 @@ class Large(NamedTuple):
 def gaussian_matrices(
     equations: FieldEquations, noise: dict[str, Array], momentum: bool, recorded: int = 0
 ) -> tuple[GaussianMatrix, ...]:
-    """The random matrices before training, between all the neurons. recorded: number of blocks to keep a record of."""
+    """The random matrices before training, between all the neurons. recorded: number of passes to keep a record of."""
     return tuple(
         untouched(
             matrix.capacities,
             (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]),
             momentum,
             matrix.offsets,
-            (recorded, *matrix.blocks) if recorded else None,
+            (recorded * matrix.uses, *matrix.blocks) if recorded else None,
         )
         for matrix in equations.matrices
     )

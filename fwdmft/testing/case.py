@@ -20,6 +20,7 @@ from fwdmft.meanfield.samples import Sampler
 from fwdmft.meanfield.simulation import Observing, gaussian_matrices, infinite_width
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
+from fwdmft.networks.building import builder
 from fwdmft.networks.model import Network
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
@@ -216,7 +217,7 @@ class Case:
 
     def build(self, width: int, key: Array) -> Network:
         """An untrained network."""
-        return self.architecture.model(self.schema, self.parameterization, self.x, self.y.shape[1], width, key)
+        return builder(self.architecture, self.schema, self.parameterization, self.x, self.y.shape[1])(width, key)
 
 
 def noise(equations: FieldEquations, count: int, replicate: int = 0) -> dict[str, Array]:

@@ -1,39 +1,50 @@
-"""Convolutional networks at infinite width: a chain whose layers have positions and whose weights read patches."""
+"""Convolutional networks at infinite width: layers have positions, and weights read patches of them."""
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from fwdmft.activations import activation
-from fwdmft.meanfield.chain import Chain, make_chain
 from fwdmft.meanfield.positions import Taps
-from fwdmft.meanfield.wiring import Wiring
+from fwdmft.program.equations import ForwardProgram, forward_program
+from fwdmft.program.net import Net
 from fwdmft.spec.parameterization import ParameterizationSpec
 from fwdmft_cnn.geometry import geometry
 from fwdmft_cnn.schema import Cnn
 
 
-def field_equations(spec: Cnn, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int) -> Chain:
+def population(spec: Cnn, layer: int) -> str:
+    """Of a layer 1 .. depth. The layers of a residual network add up channel by channel: they are one population."""
+    return f"hidden_{layer}" if spec.branch_scale is None else "stream"
+
+
+def forward(net: Net, x: Array, spec: Cnn, sigma_w: tuple[float, ...]) -> Float[Array, "point output"]:
     """x: (point, height, width, channel)."""
-    shapes = geometry(spec, x.shape[1:3])
-    wiring = Wiring(
-        depth=spec.depth,
-        outputs=outputs,
-        sigma_w=parameterization.weight_scales(spec.depth),
-        sigma_b=spec.bias,
-        branch=spec.branch_scale,
-        center=parameterization.center,
-        pools=shapes.pools,
-        taps=shapes.convolutions[1:],
-    )
-    local = activation(spec.activation, spec.scale, spec.gain)
-    return make_chain(
-        _patches(x, shapes.convolutions[0]), [local] * spec.depth, parameterization.richness(None), wiring
-    )
+    phi, shapes = activation(spec.activation, spec.scale, spec.gain), geometry(spec, x.shape[1:3])
+    patches = _patches(x, shapes.convolutions[0])
+    h = net.input("0", population(spec, 1), patches, sigma=sigma_w[0], bias=spec.bias)
+    h, v = net.layer(population(spec, 1), h, phi)
+    for layer in range(1, spec.depth):
+        source, target = population(spec, layer), population(spec, layer + 1)
+        u, taps = shapes.pools[layer - 1].mean(v), shapes.convolutions[layer]
+        z = net.dense(f"{layer}", source, target, u, sigma=sigma_w[layer], taps=taps)
+        if spec.bias:
+            z = z + net.vector(f"bias_{layer}", target, scale=spec.bias)[:, None]
+        h = z if spec.branch_scale is None else h + spec.branch_scale * z
+        h, v = net.layer(target, h, phi)
+    return net.readout("readout", population(spec, spec.depth), shapes.pools[-1].mean(v), sigma=sigma_w[-1])
 
 
-def _patches(x: np.ndarray, convolution: Taps) -> Float[np.ndarray, "row feature"]:
-    """What the input weights read at each position (point position, offset channel)."""
+def field_equations(
+    spec: Cnn, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int
+) -> ForwardProgram:
+    """x: (point, height, width, channel)."""
+    gamma0, sigma_w = parameterization.richness(None), parameterization.weight_scales(spec.depth)
+    return forward_program(forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center)
+
+
+def _patches(x: Array, convolution: Taps) -> Float[Array, "point place feature"]:
+    """What the input weights read at each position; features are offsets and channels."""
     pixels = jnp.moveaxis(x.reshape(len(x), -1, x.shape[3]), 1, 2)
-    patches = np.moveaxis(np.asarray(convolution.read(pixels)), 3, 1)
-    return patches.reshape(len(x) * convolution.places, -1)
+    patches = jnp.moveaxis(convolution.read(pixels), 3, 1)
+    return patches.reshape(len(x), convolution.places, -1)

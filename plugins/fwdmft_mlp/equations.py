@@ -1,16 +1,28 @@
-"""Two-layer networks at infinite width: a chain with one local map, the activation."""
+"""Two-layer networks at infinite width."""
 
 import numpy as np
+from jaxtyping import Array, Float
 
 from fwdmft.activations import KINKED, activation
-from fwdmft.meanfield.chain import Chain, make_chain
-from fwdmft.meanfield.wiring import Wiring
+from fwdmft.program.equations import ForwardProgram, forward_program
+from fwdmft.program.net import Net
 from fwdmft.spec.parameterization import ParameterizationSpec
 from fwdmft_mlp.schema import MLP
 
 
-def field_equations(spec: MLP, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int) -> Chain:
+def forward(net: Net, x: Array, spec: MLP, sigma_w: tuple[float, ...]) -> Float[Array, "point output"]:
     """x: (point, feature)."""
-    wiring = Wiring(1, outputs, parameterization.weight_scales(depth=1), spec.bias, center=parameterization.center)
-    local = activation(spec.activation, spec.scale, spec.gain)
-    return make_chain(x, [local], parameterization.richness(None), wiring, smooth=spec.activation not in KINKED)
+    h = net.input("W", "hidden_1", x, sigma=sigma_w[0], bias=spec.bias)
+    _, v = net.layer("hidden_1", h, activation(spec.activation, spec.scale, spec.gain))
+    return net.readout("w", "hidden_1", v, sigma=sigma_w[1])
+
+
+def field_equations(
+    spec: MLP, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int
+) -> ForwardProgram:
+    """x: (point, feature)."""
+    gamma0, sigma_w = parameterization.richness(None), parameterization.weight_scales(depth=1)
+    smooth = spec.activation not in KINKED
+    return forward_program(
+        forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center, smooth=smooth
+    )

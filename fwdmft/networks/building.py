@@ -1,0 +1,31 @@
+"""The networks of an architecture: those of its own module, or those of its forward program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Array
+
+from fwdmft.spec.architecture import ArchitectureSpec
+from fwdmft.spec.parameterization import ParameterizationSpec
+
+if TYPE_CHECKING:
+    from fwdmft.networks.model import Network
+    from fwdmft.registry import Architecture
+
+
+def builder(
+    architecture: Architecture,
+    spec: ArchitectureSpec,
+    parameterization: ParameterizationSpec,
+    x: np.ndarray,
+    outputs: int,
+) -> Callable[[int, Array], Network]:
+    """build(width, key): a network with weights from this key. x: (point, ...)."""
+    if architecture.model is not None:
+        return partial(architecture.model, spec, parameterization, x, outputs)
+    equations: Any = architecture.field_equations(spec, parameterization, x, outputs)
+    return lambda width, key: equations.network(width, parameterization.richness(width), key)

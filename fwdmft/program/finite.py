@@ -1,0 +1,151 @@
+"""A forward program at width N, as an Equinox module: products with matrices of numbers.
+
+It is the network of an architecture that brings no module of its own. From the readings at infinite width it shares the
+program, and nothing else: gradients are those of `jax.grad`.
+"""
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fwdmft.meanfield.positions import POINT, Taps
+from fwdmft.networks.model import Network
+from fwdmft.program.net import Features, Forward, Net
+from fwdmft.program.structure import Counter, Structure
+
+
+class ProgramNetwork(Network):
+    """A network of this program.
+
+    inputs: W (neuron, feature) and b (neuron,) or None. matrices: banks (offset, out neuron, in neuron). vectors:
+    (*shape, neuron). readouts: (output, site, neuron). Each by its name.
+    """
+
+    inputs: dict[str, tuple[Array, Array | None]]
+    matrices: dict[str, Array]
+    vectors: dict[str, Array]
+    readouts: dict[str, Array]
+    program: Forward = eqx.field(static=True)
+    structure: Structure = eqx.field(static=True)
+    gamma0: float = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Float[Array, " output"]:
+        return self._run(x, self.shifts())[0]
+
+    def shifts(self) -> tuple[Array, ...]:
+        return tuple(jnp.zeros((*layer.sites, self._neurons(layer.population))) for layer in self.structure.layers)
+
+    def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        f, net = self._run(x, shifts)
+        return f, tuple(net.features[number][0] for number in range(len(net.features)))
+
+    def observables(self, x: Array) -> dict[str, Array]:
+        """What the program observes, without the axis of points."""
+        _, net = self._run(x, self.shifts())
+        dims = dict(self.structure.observed)
+        return {name: jnp.take(value, 0, axis=dims[name].index("point")) for name, value in net.observed.items()}
+
+    def trained(self) -> "ProgramNetwork":
+        flags = {
+            name: {each.name: each.trained for each in getattr(self.structure, name)}
+            for name in ("inputs", "matrices", "vectors", "readouts")
+        }
+        found = self
+        for kind, each in flags.items():
+            marked = {name: jax.tree.map(lambda _, flag=flag: flag, getattr(self, kind)[name]) for name, flag in each.items()}
+            found = eqx.tree_at(lambda network, kind=kind: getattr(network, kind), found, marked)
+        return found
+
+    def _neurons(self, population: str) -> int:
+        for each in self.structure.inputs:
+            if each.population == population:
+                return len(self.inputs[each.name][0])
+        return next(self.matrices[m.name].shape[1] for m in self.structure.matrices if m.target == population)
+
+    def _run(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Float[Array, " output"], "_Finite"]:
+        net = _Finite(self, shifts)
+        return self.program(net, x[None])[0], net
+
+
+class _Finite(Net):
+    """Explicit weights; one point at a time."""
+
+    def __init__(self, network: ProgramNetwork, shifts: tuple[Array, ...]):
+        self.network, self.shifts, self.counter = network, shifts, Counter()
+        self.outputs = len(next(iter(network.readouts.values())))
+        self.features: dict[int, Array] = {}
+        self.observed: dict[str, Array] = {}
+
+    def input(self, name: str, population: str, x: Array, *, bias: float = 0.0, **_: Any) -> Array:
+        weights, biases = self.network.inputs[name]
+        h = x @ weights.T / x.shape[-1] ** 0.5
+        return h if biases is None else h + bias * biases
+
+    def dense(self, name: str, source: str, target: str, v: Array, *, taps: Taps = POINT, **_: Any) -> Array:
+        bank = self.network.matrices[name]
+        scale = (taps.offsets * bank.shape[2]) ** -0.5
+        if taps == POINT:
+            return scale * v @ bank[0].T
+        read = taps.read(jnp.swapaxes(v, -1, -2))
+        return scale * jnp.einsum("koi,...ika->...ao", bank, read)
+
+    def vector(
+        self, name: str, population: str, shape: tuple[int, ...] = (), *, scale: float = 1.0, **_: Any
+    ) -> Array:
+        return scale * self.network.vectors[name][None]
+
+    def average(self, population: str, o: Array) -> Array:
+        return jnp.mean(o, axis=-1)
+
+    def layer(self, population: str, h: Array, features: Features) -> tuple[Array, Array]:
+        number = self.counter.next("layer")
+        h = h + self.shifts[number]
+        v = features(h)
+        self.features[number] = v
+        return h, v
+
+    def readout(self, name: str, population: str, v: Array, **_: Any) -> Array:
+        w = self.network.readouts[name]
+        read = v.reshape(len(v), -1) @ w.reshape(len(w), -1).T
+        return read / (self.network.gamma0 * w.shape[2] * w.shape[1] ** 0.5)
+
+    def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
+        self.observed[name] = value
+
+
+def program_network(
+    program: Forward,
+    structure: Structure,
+    outputs: int,
+    gamma0: float,
+    neurons: dict[str, int],
+    key: Array,
+) -> ProgramNetwork:
+    """A network with independent normal weights. gamma0: richness at this width. neurons: of each population."""
+    every = (*structure.inputs, *structure.matrices, *structure.vectors, *structure.readouts)
+    keys = {each.name: k for each, k in zip(every, jax.random.split(key, len(every)), strict=True)}
+
+    def normal(name: str, *shape: int) -> Array:
+        return jax.random.normal(keys[name], shape)
+
+    def of_input(each: Any) -> tuple[Array, Array | None]:
+        count = neurons[each.population]
+        rows = normal(each.name, count, each.features + 1)
+        return each.sigma * rows[:, :-1], rows[:, -1] if each.bias else None
+
+    return ProgramNetwork(
+        {each.name: of_input(each) for each in structure.inputs},
+        {m.name: m.sigma * normal(m.name, m.taps.offsets, neurons[m.target], neurons[m.source]) for m in structure.matrices},
+        {v.name: v.mean + v.sigma * normal(v.name, *v.shape, neurons[v.population]) for v in structure.vectors},
+        {
+            r.name: r.sigma * normal(r.name, outputs, math.prod(r.sites), neurons[r.population])
+            for r in structure.readouts
+        },
+        program,
+        structure,
+        gamma0,
+    )

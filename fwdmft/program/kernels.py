@@ -1,0 +1,116 @@
+"""Kernels of a forward program: of single layers, and the tangent kernel, made of averages over single populations.
+
+With fields at sites a of a layer,
+
+    Phi^l = sum_a <v_a v'_a> / A_l        G^l = sum_a <g_a g'_a>
+
+and with the products z of a matrix, of the vectors v, at all sites of all uses,
+
+    K = sum over weights of what they contribute:   matrix   n_target sum_ab <D z_a D z'_b> <v v'>_ab
+        input weights  n sum_ab <D h_a D h'_b> x_a.x_b / D (+ sigma_b^2)     numbers of neurons  n scale^2 <D theta D theta'>
+        readout        sum_a <v_a v'_a> / (A n) for each output
+
+where D is the derivative of gamma0 f (`reading`), n a population's width in units of N, <v v'>_ab what a bank reads at
+its places a and b (`Taps.overlap`).
+
+The input weights do without <D h_a D h'_b>, large where there are many sites: with overlaps of inputs sum_k x_ak x'_bk
+their term is sum_k <y_k y'_k>, y_k = sum_a x_ak D h_a.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fwdmft.meanfield.kernels import LayerSites, summed_gram
+from fwdmft.meanfield.products import gram
+from fwdmft.program.structure import Structure
+
+
+class PopulationSites(NamedTuple):
+    """What the neurons of a population contribute to averages; tuples run over weights of one kind, if trained.
+
+    layers: v (point, site, neuron), g (point, output, site, neuron). ahead: vectors of the matrices that lead from here
+    (point, vector, position, neuron). back: D of the products of those that lead here (point, output, vector, place,
+    neuron). inputs: y_k (point, output, k, neuron), or D h at a single site. vectors: D of numbers
+    (point, output, component, neuron). readouts: what is read (point, site, neuron). f: contributions to predictions
+    (point, output, neuron), none (0, output, neuron) without a readout.
+    """
+
+    layers: tuple[LayerSites, ...]
+    ahead: tuple[Array, ...]
+    back: tuple[Array, ...]
+    inputs: tuple[Array, ...]
+    vectors: tuple[Array, ...]
+    readouts: tuple[Array, ...]
+    f: Array
+
+
+class LayerKernels(NamedTuple):
+    """Phi and G of a layer."""
+
+    feature: Float[Array, "point point"]
+    gradient: Float[Array, "point output point output"]
+
+
+class PopulationAverages(NamedTuple):
+    """Averages over one population: <v v'> and <D z D z'> of matrices between all sites, of all others summed."""
+
+    layers: tuple[LayerKernels, ...]
+    ahead: tuple[Float[Array, "point vector position point vector position"], ...]
+    back: tuple[Float[Array, "point output vector place point output vector place"], ...]
+    inputs: tuple[Float[Array, "point output point output"], ...]
+    vectors: tuple[Float[Array, "point output point output"], ...]
+    readouts: tuple[Float[Array, "point point"], ...]
+    prediction: Float[Array, "point output"]
+
+
+def averages(sites: PopulationSites) -> PopulationAverages:
+    """Over the neurons."""
+
+    def of_layer(layer: LayerSites) -> LayerKernels:
+        return LayerKernels(summed_gram(layer.v) / layer.v.shape[-2], summed_gram(layer.g))
+
+    return PopulationAverages(
+        tuple(map(of_layer, sites.layers)),
+        tuple(map(gram, sites.ahead)),
+        tuple(map(gram, sites.back)),
+        tuple(map(summed_gram, sites.inputs)),
+        tuple(map(summed_gram, sites.vectors)),
+        tuple(map(summed_gram, sites.readouts)),
+        jnp.mean(sites.f, axis=-1),
+    )
+
+
+def tangent_kernel(
+    structure: Structure,
+    widths: dict[str, float],
+    overlaps: tuple[Float[Array, "point point"] | None, ...],
+    found: dict[str, PopulationAverages],
+    outputs: int,
+) -> Float[Array, "point output point output"]:
+    """K. overlaps: x.x' / D + sigma_b^2 of those input weights that have a single row of x at each point."""
+    left = {name: {kind: list(getattr(each, kind)) for kind in PopulationAverages._fields} for name, each in found.items()}
+
+    def take(population: str, kind: str) -> Array:
+        return left[population][kind].pop(0)
+
+    terms = []
+    for each, overlap in zip(structure.inputs, overlaps, strict=True):
+        if each.trained:
+            gradient = take(each.population, "inputs")
+            factor = 1.0 if overlap is None else overlap[:, None, :, None]
+            terms.append(widths[each.population] * factor * gradient)
+    for matrix in structure.matrices:
+        if matrix.trained:
+            forward = matrix.taps.overlap(take(matrix.source, "ahead"), 2)
+            backward = take(matrix.target, "back")
+            terms.append(widths[matrix.target] * jnp.einsum("mvanwb,mcvandwb->mcnd", forward, backward))
+    for vector in structure.vectors:
+        if vector.trained:
+            terms.append(widths[vector.population] * vector.scale**2 * take(vector.population, "vectors"))
+    for readout in structure.readouts:
+        if readout.trained:
+            kernel = take(readout.population, "readouts") / (readout.places * widths[readout.population])
+            terms.append(kernel[:, None, :, None] * jnp.eye(outputs)[:, None, :])
+    return sum(terms[1:], terms[0])

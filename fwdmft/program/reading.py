@@ -1,0 +1,222 @@
+"""A forward program among sample neurons: its products, and the derivatives of what goes into them.
+
+Let y_k be everything that is fed to a neuron from outside of its own arithmetic: products with random matrices, input
+fields, its own trained numbers, averages. Between these the program is local in neurons. The vectors v_m that a matrix
+acts on, that an average is taken of, or that is read out, are functions of the y_k that came before. So
+
+    D y_k = sum over m of (d v_m / d y_k)^T D v_m
+
+where D is the derivative of gamma0 f, and D v_m follows from D of the product, by the transposed matrix. A pass goes
+through the m in reverse order. Here the functions v_m are linearised in additions to the y_k, which are zero.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from fwdmft.meanfield.gaussian_matrix import Law
+from fwdmft.meanfield.positions import POINT, Taps
+from fwdmft.meanfield.averages import Averages
+from fwdmft.program.net import Features, Forward, Net
+from fwdmft.program.structure import Counter, Cut, Structure
+
+Rows = Float[Array, "point row neuron"]
+
+
+class Additions(NamedTuple):
+    """One array for everything that is fed to neurons: of each call of input weights, each use of each matrix, each
+    vector, each average (without neurons), each layer's preactivations."""
+
+    inputs: tuple[tuple[Array, ...], ...]
+    products: tuple[tuple[Array, ...], ...]
+    vectors: tuple[Array, ...]
+    averages: tuple[Array, ...]
+    layers: tuple[Array, ...]
+
+
+class Fed(NamedTuple):
+    """What neurons are made of in a pass: the action of each input weights on all its rows, the numbers of each vector
+    (component, neuron) or (neuron,) times their scale, random matrices with their laws and noise, averages."""
+
+    inputs: tuple[Callable[[Array, int], Array], ...]
+    vectors: tuple[Array, ...]
+    matrices: tuple[Any, ...]
+    laws: tuple[Law, ...]
+    noise: tuple[Array | None, ...]
+    averages: Averages
+
+
+class Forwards(NamedTuple):
+    """What a forward pass found. into: of every cut, what goes into it. coordinates: of the vectors of every use of a
+    matrix. h, v: of each layer. products, averages, observed: values. read: x of every call of input weights. matrices: as
+    the pass left them."""
+
+    into: tuple[Array, ...]
+    read: tuple[tuple[Array, ...], ...]
+    coordinates: tuple[tuple[Array, ...], ...]
+    h: tuple[Array, ...]
+    v: tuple[Array, ...]
+    products: tuple[tuple[Array, ...], ...]
+    averages: tuple[Array, ...]
+    observed: dict[str, Array]
+    matrices: tuple[Any, ...]
+
+
+@jax.custom_jvp
+def added(y: Array, addition: Array) -> Array:
+    """y + addition, for an addition that is zero."""
+    return y
+
+
+@added.defjvp
+def _added(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    return primals[0], tangents[0] + tangents[1]
+
+
+def additions(structure: Structure, points: int, neurons: dict[str, int], dtype: DTypeLike) -> Additions:
+    """Zeros. neurons: how many each population has."""
+
+    def of(population: str, sites: tuple[int, ...]) -> Array:
+        return jnp.zeros((points, *sites, neurons[population]), dtype)
+
+    return Additions(
+        tuple(tuple(of(each.population, sites) for sites in each.calls) for each in structure.inputs),
+        tuple(
+            tuple(of(matrix.target, matrix.places(use)) for use in range(len(matrix.uses)))
+            for matrix in structure.matrices
+        ),
+        tuple(of(each.population, each.shape) for each in structure.vectors),
+        tuple(jnp.zeros((points, *each.sites), dtype) for each in structure.averages),
+        tuple(of(each.population, each.sites) for each in structure.layers),
+    )
+
+
+class Linearised(NamedTuple):
+    """A forward pass, and how what goes into its cuts changes with the additions."""
+
+    forwards: Forwards
+    change: Callable[[Additions], tuple[Array, ...]]
+    zero: Additions
+
+    def pulled_back(self, cut: int, cotangent: Float[Array, "point output *site neuron"]) -> Additions:
+        """(d into_cut / d addition)^T cotangent, with an axis of outputs behind that of points."""
+        (found,) = jax.vmap(
+            jax.linear_transpose(lambda additions: self.change(additions)[cut], self.zero), in_axes=1, out_axes=1
+        )(cotangent)
+        return found
+
+
+def linearised(forward: Forward, x: Any, structure: Structure, fed: Fed, zero: Additions, outputs: int) -> Linearised:
+    """Run a program on points x (point, ...)."""
+
+    def run(zero: Additions) -> tuple[tuple[Array, ...], Forwards]:
+        reading = _Reading(structure, fed, zero, outputs)
+        forward(reading, x)
+        found = reading.found()
+        return found.into, found
+
+    _, change, forwards = jax.linearize(run, zero, has_aux=True)
+    return Linearised(forwards, change, zero)
+
+
+class _Reading(Net):
+    """Among sample neurons, whatever the random matrices."""
+
+    def __init__(self, structure: Structure, fed: Fed, zero: Additions, outputs: int):
+        self.structure, self.fed, self.zero, self.outputs = structure, fed, zero, outputs
+        self.counter = Counter()
+        self.names: dict[str, int] = {}
+        for each in (structure.inputs, structure.matrices, structure.vectors, structure.readouts):
+            self.names |= {weights.name: number for number, weights in enumerate(each)}
+        self.matrices = list(fed.matrices)
+        self.into: list[Array] = []
+        self.read: list[list[Array]] = [[] for _ in structure.inputs]
+        self.h: list[Array] = []
+        self.v: dict[int, Array] = {}
+        self.averages: list[Array] = []
+        self.products: list[list[Array]] = [[] for _ in structure.matrices]
+        self.coordinates: list[list[Array]] = [[] for _ in structure.matrices]
+        self.observed: dict[str, Array] = {}
+
+    def found(self) -> Forwards:
+        aside = jax.lax.stop_gradient
+        return Forwards(
+            tuple(self.into),
+            tuple(map(tuple, self.read)),
+            tuple(map(tuple, self.coordinates)),
+            tuple(map(aside, self.h)),
+            tuple(aside(self.v[number]) for number in range(len(self.h))),
+            tuple(map(tuple, self.products)),
+            tuple(self.averages),
+            jax.tree.map(aside, self.observed),
+            tuple(self.matrices),
+        )
+
+    def input(self, name: str, population: str, x: Array, **_: Any) -> Array:
+        number = self.names[name]
+        call = self.counter.next(name)
+        self.read[number].append(jnp.asarray(x))
+        return added(self.fed.inputs[number](x, call), self.zero.inputs[number][call])
+
+    def dense(self, name: str, source: str, target: str, v: Array, *, taps: Taps = POINT, **_: Any) -> Array:
+        number, use = self.names[name], self.counter.next(name)
+        self.into.append(v)
+        block = vectors(jax.lax.stop_gradient(v), taps)
+        block = block.reshape(-1, *block.shape[2:])
+        self.matrices[number], product = self.matrices[number].apply(
+            block, self.fed.noise[number], self.fed.laws[number]
+        )
+        zero = self.zero.products[number][use]
+        value = product.value.reshape(*zero.shape[:-1], -1)
+        self.products[number].append(value)
+        self.coordinates[number].append(product.coordinates)
+        return added(value, zero)
+
+    def vector(self, name: str, population: str, shape: tuple[int, ...] = (), **_: Any) -> Array:
+        number = self.names[name]
+        zero = self.zero.vectors[number]
+        return added(jnp.broadcast_to(self.fed.vectors[number], zero.shape), zero)
+
+    def average(self, population: str, o: Array) -> Array:
+        number = self.counter.next("average")
+        self.into.append(o)
+        value = self.fed.averages.value(number, jax.lax.stop_gradient(o))
+        self.averages.append(value)
+        return added(value, self.zero.averages[number])
+
+    def layer(self, population: str, h: Array, features: Features) -> tuple[Array, Array]:
+        number = self.counter.next("layer")
+        h = added(h, self.zero.layers[number])
+        self.h.append(h)
+        v = features(h)
+        self.v[number] = v
+        return h, v
+
+    def readout(self, name: str, population: str, v: Array, **_: Any) -> Array:
+        """What goes in is all that is asked of it here."""
+        self.into.append(v)
+        return jnp.zeros((len(v), self.outputs), v.dtype)
+
+    def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
+        self.observed[name] = value
+
+
+def vectors(a: Float[Array, "point *site neuron"], taps: Taps, axes: int = 1) -> Array:
+    """(point, vector, position, neuron): vectors of a block, and their positions. axes: in front of the sites."""
+    positions = 1 if taps == POINT else a.shape[-2]
+    return a.reshape(*a.shape[:axes], -1, positions, a.shape[-1])
+
+
+def zero_like(zero: Additions, outputs: int) -> Additions:
+    """Zeros with an axis of outputs behind that of points."""
+    return jax.tree.map(lambda a: jnp.zeros((len(a), outputs, *a.shape[1:]), a.dtype), zero)
+
+
+def cut_numbers(structure: Structure) -> dict[Cut, int]:
+    return {cut: number for number, cut in enumerate(structure.cuts)}
+
+

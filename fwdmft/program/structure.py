@@ -1,0 +1,325 @@
+"""What a forward program consists of: populations, weights and how often they are used, order parameters, layers.
+
+It is found by running the program once, with two neurons and products that vanish.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fwdmft.meanfield.positions import POINT, Taps
+from fwdmft.program.net import Features, Forward, Net
+
+Sites = tuple[int, ...]
+"""Lengths of the axes between points and neurons."""
+
+FEW = 2
+"""Neurons with which a program is run to see its structure."""
+
+USUAL = ("prediction", "feature_kernel", "gradient_kernel", "tangent_kernel")
+"""Names of the observables of every network."""
+
+
+class ProgramError(TypeError):
+    """A forward program that does not keep to the rules of `Net`."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """Input weights. features: D. calls: sites of the x that each call was given. The others: see `Net.input`."""
+
+    name: str
+    population: str
+    features: int
+    sigma: float
+    bias: float
+    trained: bool
+    calls: tuple[Sites, ...]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Rows of x at each point, of every call."""
+        return tuple(map(math.prod, self.calls))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A Gaussian matrix. uses: sites of the vectors that each use acts on. The others are fields of `Net.dense`."""
+
+    name: str
+    source: str
+    target: str
+    sigma: float
+    taps: Taps
+    trained: bool
+    uses: tuple[Sites, ...]
+
+    def vectors(self, use: int) -> int:
+        """Vectors at each point that a use acts on at once; those at the positions of a bank count as one."""
+        return math.prod(self.uses[use]) // self.taps.sources
+
+    def places(self, use: int) -> Sites:
+        """Sites of the product."""
+        return self.uses[use] if self.taps == POINT else (*self.uses[use][:-1], self.taps.places)
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Numbers of each neuron, see `Net.vector`."""
+
+    name: str
+    population: str
+    shape: Sites
+    mean: float
+    sigma: float
+    scale: float
+    trained: bool
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A readout of features at these sites, see `Net.readout`."""
+
+    name: str
+    population: str
+    sites: Sites
+    sigma: float
+    trained: bool
+
+    @property
+    def places(self) -> int:
+        return math.prod(self.sites)
+
+
+@dataclass(frozen=True)
+class Average:
+    """An average over a population of something at these sites."""
+
+    population: str
+    sites: Sites
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A hidden layer of the results. sites: of its preactivations. features: sites of its features."""
+
+    population: str
+    sites: Sites
+    features: Sites
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place where neurons meet others, in the order of the program: what goes in there has to be known as a whole.
+
+    number: of the matrix, average or readout. use: which use of the matrix.
+    """
+
+    kind: Literal["matrix", "average", "readout"]
+    number: int
+    use: int = 0
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Everything in the order in which the program first met it. observed: name and dimensions."""
+
+    populations: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    matrices: tuple[Matrix, ...]
+    vectors: tuple[Vector, ...]
+    readouts: tuple[Readout, ...]
+    averages: tuple[Average, ...]
+    layers: tuple[Layer, ...]
+    cuts: tuple[Cut, ...]
+    observed: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass
+class Found:
+    """A structure, and rows (point, row, feature) that all calls of each input weights read."""
+
+    structure: Structure
+    rows: dict[str, np.ndarray]
+
+
+@dataclass
+class Counter:
+    """How often each kind of operation was met so far: every reading meets them in the same order."""
+
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def next(self, kind: str) -> int:
+        number = self.calls.get(kind, 0)
+        self.calls[kind] = number + 1
+        return number
+
+
+def structure(forward: Forward, x: np.ndarray, outputs: int) -> Found:
+    """Of a program on these points (point, ...). Raises ProgramError naming the operation that breaks a rule."""
+    seer = _Seer(len(x), outputs)
+    value = forward(seer, x)
+    if not seer.readouts:
+        raise ProgramError("a forward program calls net.readout at least once, and returns its value")
+    expected = sum(seer.predictions[1:], seer.predictions[0])
+    if jnp.shape(value) != expected.shape or not np.allclose(value, expected):
+        raise ProgramError("a forward program returns what net.readout gave, or a sum of all such values")
+    if not seer.layers:
+        raise ProgramError("a forward program names its hidden layers with net.layer; it has none")
+    every = (seer.inputs, seer.matrices, seer.vectors, seer.readouts)
+    found = Structure(
+        tuple(seer.populations),
+        *(tuple(each.values()) for each in every),
+        tuple(seer.averages),
+        tuple(seer.layers),
+        tuple(seer.cuts),
+        tuple(seer.observed.items()),
+    )
+    rows = {name: np.concatenate(each, axis=1) for name, each in seer.rows.items()}
+    return Found(found, rows)
+
+
+class _Seer(Net):
+    """Looks at what a program asks for."""
+
+    def __init__(self, points: int, outputs: int):
+        self.points, self.outputs = points, outputs
+        self.populations: list[str] = []
+        self.inputs: dict[str, Input] = {}
+        self.matrices: dict[str, Matrix] = {}
+        self.vectors: dict[str, Vector] = {}
+        self.readouts: dict[str, Readout] = {}
+        self.averages: list[Average] = []
+        self.layers: list[Layer] = []
+        self.cuts: list[Cut] = []
+        self.observed: dict[str, tuple[str, ...]] = {}
+        self.rows: dict[str, list[np.ndarray]] = {}
+        self.predictions: list[Array] = []
+
+    def input(
+        self,
+        name: str,
+        population: str,
+        x: Array,
+        *,
+        sigma: float = 1.0,
+        bias: float = 0.0,
+        trained: bool = True,
+    ) -> Array:
+        where = f"net.input({name!r})"
+        if jnp.ndim(x) < 2 or len(x) != self.points:
+            raise ProgramError(f"{where}: x has axes (point, site, feature), not the shape {jnp.shape(x)}")
+        self._meet(population)
+        new = Input(name, population, x.shape[-1], sigma, bias, trained, ())
+        known = self._again(self.inputs, name, new, where)
+        sites = x.shape[1:-1]
+        self.inputs[name] = replace(known, calls=(*known.calls, sites))
+        self.rows.setdefault(name, []).append(np.asarray(x, float).reshape(self.points, -1, x.shape[-1]))
+        return jnp.zeros((self.points, *sites, FEW))
+
+    def dense(
+        self,
+        name: str,
+        source: str,
+        target: str,
+        v: Array,
+        *,
+        sigma: float = 1.0,
+        taps: Taps = POINT,
+        trained: bool = True,
+    ) -> Array:
+        where = f"net.dense({name!r})"
+        sites = self._sites(v, source, where)
+        if taps != POINT and (not sites or sites[-1] != taps.sources):
+            raise ProgramError(f"{where}: taps read {taps.sources} positions on the last axis of sites, not {sites}")
+        self._meet(target)
+        known = self._again(self.matrices, name, Matrix(name, source, target, sigma, taps, trained, ()), where)
+        matrix = self.matrices[name] = replace(known, uses=(*known.uses, sites))
+        use = len(known.uses)
+        self.cuts.append(Cut("matrix", list(self.matrices).index(name), use))
+        return jnp.zeros((self.points, *matrix.places(use), FEW))
+
+    def vector(
+        self,
+        name: str,
+        population: str,
+        shape: tuple[int, ...] = (),
+        *,
+        mean: float = 0.0,
+        sigma: float = 1.0,
+        scale: float = 1.0,
+        trained: bool = True,
+    ) -> Array:
+        self._meet(population)
+        new = Vector(name, population, tuple(shape), mean, sigma, scale, trained)
+        self.vectors[name] = self._again(self.vectors, name, new, f"net.vector({name!r})")
+        return jnp.full((self.points, *shape, FEW), scale * mean)
+
+    def average(self, population: str, o: Array) -> Array:
+        sites = self._sites(o, population, f"net.average({population!r})")
+        self.cuts.append(Cut("average", len(self.averages)))
+        self.averages.append(Average(population, sites))
+        return jnp.mean(o, axis=-1)
+
+    def layer(self, population: str, h: Array, features: Features) -> tuple[Array, Array]:
+        where = f"net.layer({population!r})"
+        sites = self._sites(h, population, where)
+        number = len(self.layers)
+        self.layers.append(Layer(population, sites, ()))
+        v = features(h)
+        self.layers[number] = Layer(population, sites, self._sites(v, population, f"{where}, features"))
+        return h, v
+
+    def readout(self, name: str, population: str, v: Array, *, sigma: float = 1.0, trained: bool = True) -> Array:
+        where = f"net.readout({name!r})"
+        if name in self.readouts:
+            raise ProgramError(f"{where}: a readout is read once; give the second one another name")
+        self.readouts[name] = Readout(name, population, self._sites(v, population, where), sigma, trained)
+        self.cuts.append(Cut("readout", len(self.readouts) - 1))
+        # Another number for every readout, so that what the program returns tells whether it is their sum.
+        self.predictions.append(jnp.full((self.points, self.outputs), 3.0 ** len(self.readouts)))
+        return self.predictions[-1]
+
+    def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
+        where = f"net.observe({name!r})"
+        if name in USUAL or name in self.observed:
+            raise ProgramError(f"{where}: a name that is not in use; in use are {[*USUAL, *self.observed]}")
+        if len(dims) != jnp.ndim(value):
+            raise ProgramError(f"{where}: a name for each axis of the value; {dims} are not those of {jnp.shape(value)}")
+        self.observed[name] = tuple(dims)
+
+    def _meet(self, population: str) -> None:
+        if population not in self.populations:
+            self.populations.append(population)
+
+    def _sites(self, a: Array, population: str, where: str) -> Sites:
+        """Of an array (point, *site, neuron)."""
+        if population not in self.populations:
+            expected = f"a population that an input or a matrix leads to: {', '.join(self.populations) or 'none so far'}"
+            raise ProgramError(f"{where}: {population!r} is not {expected}")
+        if jnp.ndim(a) < 2 or len(a) != self.points or a.shape[-1] != FEW:
+            raise ProgramError(f"{where}: arrays have axes (point, site, neuron); this one has the shape {jnp.shape(a)}")
+        return tuple(a.shape[1:-1])
+
+    def _again(self, known: dict[str, Any], name: str, new: Any, where: str) -> Any:
+        """What is known under this name; the same name always stands for the same weights."""
+        others = (self.inputs, self.matrices, self.vectors, self.readouts)
+        if name not in known and any(name in each for each in others):
+            raise ProgramError(f"{where}: {name!r} already names other weights")
+        found = known.get(name, new)
+        bare = {"calls": (), "uses": ()}
+        fields = {key: value for key, value in bare.items() if hasattr(found, key)}
+        if replace(found, **fields) != new:
+            raise ProgramError(f"{where}: every use of a name has the same settings; {new} is not {found}")
+        return found
+
+
+def flat(a: Float[Array, "point *site neuron"], axes: int = 1) -> Float[Array, "point site neuron"]:
+    """With all sites on one axis, behind `axes` others."""
+    return a.reshape(*a.shape[:axes], math.prod(a.shape[axes:-1]), a.shape[-1])
