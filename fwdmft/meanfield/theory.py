@@ -6,6 +6,7 @@ cheaper. Numbers of neurons and of draws follow from a stated error, unless the 
 """
 
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +14,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.errors import InputError
+from fwdmft.errors import ComputationError, FwdmftWarning, InputError
 from fwdmft.meanfield.corrections import Arrays, Corrections
 from fwdmft.meanfield.finite_width import sobol_error
 from fwdmft.meanfield.from_draws import from_draws
 from fwdmft.meanfield.from_response import from_response, has_response
 from fwdmft.meanfield.infinite_width import (
-    TRIED,
     Infinite,
     Report,
     gradient_flow_ladders,
@@ -29,7 +29,9 @@ from fwdmft.meanfield.infinite_width import (
 )
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
 from fwdmft.meanfield.responses import is_supported, response_functions
+from fwdmft.meanfield.simulation import Crowded
 from fwdmft.meanfield.task import TheoryTask
+from fwdmft.optimization import Rung
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class TheoryResult:
     Two-time kernels have the axes named in `dims`, which include time.
     responses: A as feature_response, B as gradient_response (matrix, time, point, time', point'), see `responses`, and
     their `_standard_error`.
+    ladder: the step-halving ladder that suffices for networks.
     """
 
     times: np.ndarray
@@ -62,6 +65,7 @@ class TheoryResult:
     kernel_points: np.ndarray | None = None
     responses: Arrays = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
+    ladder: tuple[Rung, ...] = ()
 
 
 def solve(
@@ -82,9 +86,12 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
     spec, clock = task.spec, _Clock()
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
     fine, coarse = gradient_flow_ladders(task)
-    infinite = infinite_width(task, fine, report)
-    result: dict[str, Any] = {"times": task.times, "diagnostics": {"substeps": fine[-1].substeps}}
+    tried = infinite_width(task, fine, report)
+    infinite = tried if isinstance(tried, Infinite) else None
+    result: dict[str, Any] = {"times": task.times, "ladder": coarse, "diagnostics": {"substeps": fine[-1].substeps}}
     result["diagnostics"]["seconds_infinite_width"] = clock.lap()
+    if isinstance(tried, Crowded):
+        _without_infinite_width(task, tried)
     if infinite is not None:
         capacities = tuple(matrix.capacities for matrix in infinite.equations.matrices)
         equations = task.equations.with_room(capacities)
@@ -94,8 +101,6 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:
             result["responses"] = _responses(task, infinite.neurons, report)
-    elif spec.responses:
-        raise too_many_vectors(spec.neurons or TRIED)
     corrections = None
     if spec.fluctuations or spec.bias or infinite is None:
         if infinite is not None and has_response(task, coarse):
@@ -109,6 +114,17 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
         **result,
         **_summary(task, infinite, corrections),
     )
+
+
+def _without_infinite_width(task: TheoryTask, found: Crowded) -> None:
+    """Say what q comes from instead, or that responses come from nothing else."""
+    words = too_many_vectors(task, found)
+    if task.spec.responses:
+        raise ComputationError(f"response functions: {words}")
+    instead = f"q comes from networks of small width instead, until its error is {task.spec.relative_error:g}"
+    if task.spec.draws:
+        instead = f"q comes from {task.spec.draws} draws of networks of small width instead"
+    warnings.warn(f"infinite width: {words}; {instead}", FwdmftWarning, stacklevel=2)
 
 
 class _Clock:

@@ -35,7 +35,7 @@ class TheorySpec(Spec):
     )
     draw_width: _DrawWidth | None = Field(
         None,
-        description="Width n of those networks, which are coupled with networks of width 2n; left out: chosen so that "
+        description="Width n of those networks, which are coupled with networks of width 4n; left out: chosen so that "
         "the next order in 1/n is small (neurons).",
     )
     save_every: Steps = Field(1, description="Keep every n-th time and the last (steps).")
