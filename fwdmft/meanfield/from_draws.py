@@ -144,7 +144,7 @@ def _finite_width(
     if infinite is not None:
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
-        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates)
+        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
     wanted = Wanted(
         spec.relative_error, spec.bias, spec.draws, spec.draw_width, spec.covariance and spec.fluctuations, spec.seed
     )
