@@ -10,7 +10,7 @@ much they fluctuate together. Measured over 2000 simulations of two-layer networ
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 POOLED = 2
 """Degrees of freedom of a pooled error, in units of those of a single entry; on the safe side."""
@@ -18,7 +18,7 @@ POOLED = 2
 
 def widening(freedom: int) -> float:
     """Factor on a standard error from so many degrees of freedom, see the module's docstring."""
-    return float(stats.t.isf(stats.norm.sf(2.0), freedom)) / 2
+    return float(stdtrit(freedom, ndtr(2.0))) / 2
 
 
 def spread_error(samples: np.ndarray) -> np.ndarray:
