@@ -45,6 +45,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[int, ...], float, float]] = {
     "rms norm, ReLU": (DEEP | {"normalization": "rms", "activation": "relu"}, (4,), 1.0, 0.1),
     "gated": ({"kind": "deep", "depth": 2, "activation": "tanh", "gate": True}, (4,), 1.0, 0.1),
 }
+QUANTITIES = ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel", "attention")
 POINTS, TRAINED, STEPS, EVERY = 3, 2, 21, 5
 
 
@@ -68,19 +69,20 @@ def experiment(name: str, folder: Path, members: int, widths: list[int]) -> Path
     return path
 
 
-def run(name: str, folder: Path, members: int, widths: list[int]) -> list[str]:
-    """Lines of the table."""
+def run(name: str, folder: Path, members: int, widths: list[int]) -> tuple[Path, str]:
+    """The result, and what went wrong."""
     path = experiment(name, folder, members, widths)
     result = path.with_suffix(".nc")
-    done = subprocess.run(
-        [sys.executable, "-m", "fwdmft", "run", str(path), "-o", str(result)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        return [f"{name:38s} failed: {done.stderr.strip()[-300:]}"]
+    command = [sys.executable, "-m", "fwdmft", "run", str(path), "-o", str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result, done.stderr.strip()[-300:] if done.returncode else ""
+
+
+def rows(name: str, result: Path) -> list[str]:
+    """Of every quantity. HDF5 is not safe among threads, so this is done in one."""
     with xr.open_datatree(result) as tree:
         theory, ensemble = tree["theory"].load(), tree["ensemble"].load()
-    seconds = float(theory.attrs.get("seconds", np.nan))
-    return [row(name, quantity, theory, ensemble) for quantity in ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel", "attention") if quantity in theory] + ([] if np.isnan(seconds) else [f"theory {seconds:.0f} s"])
+    return [row(name, quantity, theory, ensemble) for quantity in QUANTITIES if quantity in theory]
 
 
 def row(name: str, quantity: str, theory: Any, ensemble: Any) -> str:
@@ -113,7 +115,7 @@ def row(name: str, quantity: str, theory: Any, ensemble: Any) -> str:
 def extrapolated(widths: np.ndarray, values: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of values (width, ...) = a + c / N, weighted by their errors: a and its standard error."""
     x = (1 / widths).reshape(-1, *(1,) * (values.ndim - 1))
-    weight = 1 / np.maximum(errors, 1e-300) ** 2
+    weight = 1 / np.maximum(errors, 1e-12 * np.max(errors) + 1e-150) ** 2
     s0, s1, s2 = (np.sum(weight * x**power, axis=0) for power in range(3))
     determinant = s0 * s2 - s1**2
     a = (s2 * np.sum(weight * values, axis=0) - s1 * np.sum(weight * x * values, axis=0)) / determinant
@@ -129,8 +131,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         jobs = [pool.submit(run, name, Path(folder), arguments.members, arguments.widths) for name in arguments.only]
-        for job in jobs:
-            print("\n".join(job.result()), flush=True)
+        for name, job in zip(arguments.only, jobs, strict=True):
+            result, problem = job.result()
+            print("\n".join([f"{name:38s} failed: {problem}"] if problem else rows(name, result)), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 CASES = {
     "large pass, two layers, P 32, S 2^17, T 200": ("mlp", 1, 32, 1 << 17, 200),
     "large pass, depth 3, P 32, S 2^13, T 200": ("deep", 3, 32, 1 << 13, 200),
-    "large pass, depth 3, P 128, S 2^14, T 100": ("deep", 3, 128, 1 << 14, 100),
+    "large pass, depth 3, P 128, S 2^13, T 20": ("deep", 3, 128, 1 << 13, 20),
     "ensemble, depth 3, P 32, N 256, 128 networks": ("ensemble", 3, 32, 256, 100),
     "ensemble, depth 3, P 32, N 1024, 32 networks": ("ensemble", 3, 32, 1024, 50),
     "draws, depth 3, P 3, n 32, 4096 draws": ("draws", 3, 3, 32, 25),

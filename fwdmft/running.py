@@ -138,7 +138,6 @@ def _ensembles(
                 width,
                 members,
                 spec.seed,
-                task.times,
                 spec.samples,
                 lambda done: report(stage, done, members),
                 checkpoint,

@@ -49,7 +49,6 @@ def task(**settings: Any) -> TheoryTask:
         loss=SquaredError(),
         plan=Plan(np.full(STEPS, 0.1), momentum=0.3),
         spec=TheorySpec(**(sizes | settings)),
-        times=np.array([0, 4, 6]),
     )
 
 
@@ -271,7 +270,7 @@ def test_what_sums_of_groups_are_written_as(whole: TheoryResult) -> None:
 def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
     """f(0) = 0 in every network: Sigma and b are zero, and so are their errors."""
     equations = make_chain(X, [activation("tanh")], 1.5, Wiring(1, 2, (1.0, 1.0)))
-    short = replace(task(), equations=equations, plan=Plan(np.full(1, 0.1)), times=np.array([0]))
+    short = replace(task(), equations=equations, plan=Plan(np.full(1, 0.1)))
     found = solve(short)
     for part in (found.variance, found.bias, found.variance_standard_error, found.bias_standard_error):
         np.testing.assert_array_equal(part["prediction"], 0.0)

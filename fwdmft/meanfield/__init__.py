@@ -108,5 +108,5 @@ random matrices     `gaussian_matrix` (large simulations), `explicit_matrix` (ne
 passes              `neurons`, `compiling`, `dynamics`, `room`, `simulation`
 the theory          `task`, `infinite_width` (q); `controls`, `samples`, `sample_estimates`, `next_order`,
                     `finite_width`, `from_draws` (Sigma and b from draws); `driven`, `curvature`, `linear_response`,
-                    `from_response` (from linear response); `corrections`; `responses`; `theory`
+                    `from_response` (from linear response); `corrections`; `sobol_errors` (of q); `responses`; `theory`
 """

@@ -19,6 +19,7 @@ from fwdmft.meanfield.next_order import Bias, bias
 from fwdmft.meanfield.sample_estimates import GROUPS, STEP, Estimates, Pairs, Sums, estimates
 from fwdmft.meanfield.samples import PARTS, Sampler
 from fwdmft.meanfield.simulation import STRENGTH
+from fwdmft.meanfield.sobol_errors import sobol_error
 
 SHARED = 4
 """Groups that a chunk of draws is dealt to, so that the pilot fills all of them."""
@@ -173,15 +174,16 @@ class FiniteWidth:
 
 
 class Limit(NamedTuple):
-    """q at infinite width, its standard error from the spread of a few simulations, and their neurons in all.
+    """q at infinite width from a few simulations, and their neurons in all.
 
-    truncation: error that all simulations share.
+    spread: standard error from their spread alone, not widened. truncation: error that all share.
     """
 
     mean: dict[str, np.ndarray]
     spread: dict[str, np.ndarray]
     truncation: dict[str, np.ndarray]
     neurons: int
+    simulations: int
 
 
 class _Drawing:
@@ -303,7 +305,8 @@ def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth
     known, off = None, None
     if q is not None:
         variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
-        off = layout.join({name: sobol_error(q.spread[name], variance[name]) for name in layout.shapes})
+        of_q = {name: sobol_error(q.spread[name], variance[name], q.simulations) for name in layout.shapes}
+        off = layout.join(of_q)
         # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
         # independent neurons.
         rest = np.sqrt(np.clip(found.left, 0.0, 1.0) * layout.join(variance))
@@ -379,15 +382,3 @@ def _needed(found: FiniteWidth, wanted: Wanted) -> int:
     less = {"bias": LESS_PRECISE}
     worst = max(found.errors[name] / (less.get(name, 1.0) * wanted.error) for name in wanted.asked)
     return found.draws if worst <= 1 else int(1.1 * found.draws * worst**2)
-
-
-def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
-    """Standard error of an observable from its spread over few Sobol samplings.
-
-    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
-    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
-    Sobol points do better than those; the mean of both estimates (in variance) is returned.
-    """
-    expected = float(np.sum(independent))
-    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
-    return np.sqrt((spread**2 + gain * independent) / 2)

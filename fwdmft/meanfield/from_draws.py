@@ -142,7 +142,7 @@ def _finite_width(
     if infinite is not None:
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
-        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates)
+        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
     asked = {"q": infinite is None, "sigma": spec.fluctuations, "bias": spec.bias}
     wanted = Wanted(
         spec.relative_error,

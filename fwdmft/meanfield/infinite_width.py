@@ -1,6 +1,6 @@
 """q: the mean over R large simulations with S neurons each, where S follows from a stated error.
 
-Their spread, steadied by what independent neurons would leave, gives the standard error (`finite_width.sobol_error`).
+Their spread, steadied by what independent neurons would leave, gives the standard error (`sobol_errors`).
 """
 
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class Infinite(NamedTuple):
 
     @property
     def spread(self) -> Arrays:
-        """Standard error of the mean, from the spread alone."""
+        """Standard error of the mean from the spread alone, not widened (`sobol_errors`)."""
         return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
 
 

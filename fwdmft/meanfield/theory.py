@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError, FwdmftWarning, InputError
 from fwdmft.meanfield.corrections import Arrays, Corrections
-from fwdmft.meanfield.finite_width import sobol_error
 from fwdmft.meanfield.from_draws import from_draws
 from fwdmft.meanfield.from_response import from_response, has_response
 from fwdmft.meanfield.infinite_width import (
@@ -30,6 +29,7 @@ from fwdmft.meanfield.infinite_width import (
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
 from fwdmft.meanfield.responses import is_supported, response_functions
 from fwdmft.meanfield.simulation import Crowded
+from fwdmft.meanfield.sobol_errors import sobol_error, spread_error
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.optimization import Rung
 
@@ -143,14 +143,15 @@ def _summary(task: TheoryTask, infinite: Infinite | None, found: Corrections | N
     """What the result holds of q, Sigma and b."""
     if found is None:
         assert infinite is not None
-        return {"mean": infinite.mean, "standard_error": _with_truncation(infinite, infinite.spread)}
+        errors = {name: spread_error(a) for name, a in infinite.each.items()}
+        return {"mean": infinite.mean, "standard_error": _with_truncation(infinite, errors)}
     spec = task.spec
     mean, errors = found.limit
     if infinite is not None:
         simulated = infinite.neurons * spec.replicates
         mean = infinite.mean
         errors = {
-            name: sobol_error(spread, np.maximum(found.variance[name], 0) / simulated)
+            name: sobol_error(spread, np.maximum(found.variance[name], 0) / simulated, spec.replicates)
             for name, spread in infinite.spread.items()
         }
         errors = _with_truncation(infinite, errors)
@@ -193,7 +194,7 @@ def _responses(task: TheoryTask, count: int, report: Report) -> Arrays:
         samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=3) for name, a in pair.items()})
     report("responses", spec.replicates, spec.replicates)
     stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
-    error = {f"{name}_standard_error": a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in stacked.items()}
+    error = {f"{name}_standard_error": spread_error(a) for name, a in stacked.items()}
     return {name: a.mean(axis=0) for name, a in stacked.items()} | error
 
 

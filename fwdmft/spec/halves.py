@@ -46,7 +46,8 @@ class TheorySpec(Spec):
         4,
         ge=2,
         le=1000,
-        description="Number of independent simulations at infinite width, whose spread gives its error.",
+        description="Number of independent simulations at infinite width, whose spread gives its error; two or three "
+        "give wide error bars (simulations).",
     )
     basis_tolerance: PositiveReal = Field(
         1e-6,

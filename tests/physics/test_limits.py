@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import fwdmft
+from fwdmft.meanfield.sobol_errors import widening
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
 from tests.physics.comparison import assert_networks_agree, of_theory
 from tests.physics.conftest import Runner
@@ -127,7 +128,7 @@ def test_convergence_in_neurons(run: Runner, two_points: str) -> None:
         theory = {"neurons": neurons, "replicates": replicates, "fluctuations": False, "bias": False, "save_every": 29}
         trees = [run(**_setting(two_points, theory=theory | {"seed": seed})) for seed in range(seeds)]
         found = [of_theory(tree, "prediction", time=-1, point=0, output=0) for tree in trees]
-        stated = np.mean([each.squared_errors[0] for each in found])
+        stated = np.mean([each.squared_errors[0] for each in found]) / widening(replicates - 1) ** 2
         return float(np.var([each.value for each in found], ddof=1)), float(stated)
 
     measured = [predictions(count) for count in counts]
