@@ -25,22 +25,22 @@ Y = np.array([1.0, -1.0, 0.5, 0.3])
 IMAGE_NETWORK = {"kind": "cnn", "depth": 2, "activation": "tanh", "padding": "circular", "readout": "global_average"}
 SETTINGS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any], float, dict[str, Any]]] = {
     "two layers": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 512}),
-    "two layers, draws": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 16}),
-    "deep": (VECTORS, {"kind": "deep", "depth": 3}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 32}),
+    "two layers, draws": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 8}),
+    "deep": (VECTORS, {"kind": "deep", "depth": 3}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 16}),
     "relu": (
         VECTORS,
         {"kind": "deep", "depth": 2, "activation": "relu"},
         {},
         0.05,
-        {"neurons": 1024, "draws": 1024, "draw_width": 32},
+        {"neurons": 1024, "draws": 1024, "draw_width": 16},
     ),
-    "convolutional": (IMAGES, IMAGE_NETWORK, {}, 0.5, {"neurons": 1024, "draws": 512, "draw_width": 16}),
+    "convolutional": (IMAGES, IMAGE_NETWORK, {}, 0.5, {"neurons": 1024, "draws": 512, "draw_width": 8}),
     "lazy": (
         VECTORS,
         {"kind": "deep", "depth": 2},
         {"parameterization": {"kind": "neural_tangent"}},
         0.05,
-        {"neurons": 1024, "draws": 1024, "draw_width": 32},
+        {"neurons": 1024, "draws": 1024, "draw_width": 16},
     ),
 }
 """Points, architecture, further sections, learning rate, theory."""

@@ -139,7 +139,7 @@ def with_fwdmft(
         dtype=np.dtype("float32"),
     )
 
-    return train_ensemble(task, a.width, a.members, 0, task.times, 0, report).traces["loss"][:, -1, 0]
+    return train_ensemble(task, a.width, a.members, 0, 0, report).traces["loss"][:, -1, 0]
 
 
 def main() -> None:

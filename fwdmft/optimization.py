@@ -61,6 +61,10 @@ class Plan:
             return 0
         return len(self.stream.x) if self.batches is None else self.batches.shape[1]
 
+    def saved(self, save_every: int) -> np.ndarray:
+        """The steps before which quantities are kept: 0, n, 2n, ... and always the last."""
+        return np.union1d(np.arange(0, self.steps, save_every), [self.steps - 1]).astype(int)
+
     def intervals(self, save_every: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Learning rates (saved, save_every) and batches (saved, save_every, batch size) after each saved step.
 

@@ -93,7 +93,6 @@ def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Theory
         loss=experiment.loss,
         plan=plan,
         spec=spec,
-        times=experiment.save_times(plan.steps)[0],
     )
     equations = task.equations.at_kernel_points(task.kernel_points)
     if equations is None and experiment.theory is None:

@@ -16,10 +16,11 @@ from fwdmft import registry
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.datasets import Dataset
 from fwdmft.meanfield.infinite_width import gradient_flow_ladders
+from fwdmft.meanfield.task import TheoryTask
 from fwdmft.meanfield.theory import solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task
-from fwdmft.optimization import Plan
+from fwdmft.optimization import Plan, Rung
 from fwdmft.preparing import prepare
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
@@ -70,7 +71,7 @@ def _run(
     with jax.enable_x64(True):
         theory = solve(theory_task, report, kept) if theory_task and experiment.theory else None
         theory_seconds = time.perf_counter() - start
-        ladder = gradient_flow_ladders(theory_task)[1] if theory_task else plan.ladder
+        ladder = theory.ladder if theory else _ladder(theory_task, plan)
     task = prepared.ensemble and replace(prepared.ensemble, plan=plan.on_ladder(ladder))
     ensemble = _ensembles(experiment, task, report, kept)
     ensembled = np.stack([each.jackknifed["ensembled_loss"].value for each in ensemble]) if ensemble else None
@@ -98,6 +99,11 @@ def _run(
         provider.version or _version(provider.distribution),
         installed.get("architecture", kind),
     )
+
+
+def _ladder(task: TheoryTask | None, plan: Plan) -> tuple[Rung, ...]:
+    """The step-halving ladder of networks whose theory is not asked for."""
+    return plan.ladder if task is None else gradient_flow_ladders(task)[1]
 
 
 def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str, str]:
@@ -132,7 +138,6 @@ def _ensembles(
                 width,
                 members,
                 spec.seed,
-                task.times,
                 spec.samples,
                 lambda done: report(stage, done, members),
                 checkpoint,

@@ -42,6 +42,16 @@ def cnn(name: str, architecture: dict[str, Any], shape: tuple[int, int, int], **
     return Case(f"cnn-{name}", registry().get("architecture", "cnn"), spec, images, y, train, **(sizes | settings))
 
 
+def sequences(kind: str, name: str, architecture: dict[str, Any], shape: tuple[int, int], **settings: Any) -> Case:
+    """A recurrent network or a transformer on two points (step or token, feature)."""
+    spec = {"kind": kind, **architecture}
+    x, y, train = points(2, int(np.prod(shape)))
+    # Products of steps or tokens make the law wider: larger widths.
+    sizes = {"few": 256, "neurons": 1 << 11, "widths": (32, 96), "members": (2000, 1500)}
+    rows = x.reshape(2, *shape)
+    return Case(f"{kind}-{name}", registry().get("architecture", kind), spec, rows, y, train, **(sizes | settings))
+
+
 def classes(data: Data) -> Data:
     """The same points with probabilities of classes as targets."""
     x, y, train = data
@@ -80,6 +90,31 @@ CASES = (
         (4, 4, 1),
         parameterization=MeanField(gamma0=1.5, sigma_w=(1.2, 1.5, 0.8)),
         optimizer=GradientDescent(learning_rate=0.15, steps=7),
+        save_every=3,
+    ),
+    deep(
+        "normalized-gated",
+        2,
+        {"activation": "tanh", "normalization": "layer", "gate": True},
+        optimizer=GradientDescent(learning_rate=0.1, steps=7),
+        save_every=3,
+    ),
+    sequences(
+        "recurrent",
+        "mean",
+        {"activation": "tanh", "bias": 0.3, "readout": "mean"},
+        (3, 2),
+        parameterization=MeanField(sigma_w=(1.2, 1.1, 0.9)),
+        optimizer=GradientDescent(learning_rate=0.15, steps=7, momentum=0.5),
+        save_every=3,
+    ),
+    sequences(
+        "transformer",
+        "causal",
+        {"activation": "tanh", "causal": True, "branch_scale": 0.7},
+        (2, 3),
+        parameterization=MeanField(gamma0=1.5),
+        optimizer=GradientDescent(learning_rate=0.1, steps=7),
         save_every=3,
     ),
 )

@@ -1,16 +1,19 @@
 """The command line with the real engine, on the smallest example at toy size."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from experiments import experiment
 from typer.testing import CliRunner
 
 import fwdmft
 from fwdmft.cli import app
+from fwdmft.meanfield import infinite_width
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -110,3 +113,23 @@ def test_jax_settings_are_left_alone(toy: Path) -> None:
         tree = fwdmft.run(fwdmft.load_experiment(toy))
     assert jax.config.jax_enable_x64 == before
     assert tree["theory"]["prediction"].dtype == np.float64
+
+
+def test_steps_of_gradient_flow_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The theory finds them, and networks take the same."""
+    passes, once = [], infinite_width.large
+
+    def counted(*given: Any) -> Any:
+        passes.append(given)
+        return once(*given)
+
+    flow = {"kind": "gradient_flow", "learning_rate": 0.02, "steps": 3, "tolerance": 1e-3}
+    theory = {"neurons": 32, "replicates": 2, "fluctuations": False, "bias": False}
+    both = experiment(optimizer=flow, theory=theory, ensemble={"widths": [4], "members": 2})
+    monkeypatch.setattr(infinite_width, "large", counted)
+    counts = []
+    for halves in (both, {name: section for name, section in both.items() if name != "ensemble"}):
+        passes.clear()
+        fwdmft.run(fwdmft.load_experiment(halves))
+        counts.append(len(passes))
+    assert counts[0] == counts[1] > 2

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from fwdmft.checkpoint import Checkpoint
+from fwdmft.errors import FwdmftWarning
 from fwdmft.meanfield import next_order
+from fwdmft.meanfield.infinite_width import gradient_flow_ladders, relative
 from fwdmft.meanfield.sample_estimates import GROUPS, Sums, estimates
+from fwdmft.meanfield.samples import PARTS
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
 from fwdmft.meanfield.weights import InputWeights
 from fwdmft.optimization import Plan
@@ -34,7 +37,7 @@ def double_precision() -> Iterator[None]:
 def task(**settings: Any) -> TheoryTask:
     """Two hidden layers of tanh, two outputs, momentum, and a last interval that is shorter than save_every."""
     equations = dense_network(X, 1.5, outputs=2, sigma_w=(1.0,) * 3, bias=0.3)
-    sizes = {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 16, "save_every": 4, "seed": 3}
+    sizes = {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8, "save_every": 4, "seed": 3}
     return TheoryTask(
         equations=equations,
         richness=lambda width: 1.5,
@@ -44,7 +47,6 @@ def task(**settings: Any) -> TheoryTask:
         loss=SquaredError(),
         plan=Plan(np.full(STEPS, 0.1), momentum=0.3),
         spec=TheorySpec(**(sizes | settings)),
-        times=np.array([0, 4, 6]),
     )
 
 
@@ -61,7 +63,7 @@ def arrays(result: TheoryResult) -> dict[str, np.ndarray]:
         value = getattr(result, each.name)
         if isinstance(value, np.ndarray):
             found[each.name] = value
-        elif each.name not in ("diagnostics", "dims"):
+        elif each.name not in ("diagnostics", "dims", "ladder"):
             found |= {f"{each.name}/{name}": a for name, a in (value or {}).items()}
     return found
 
@@ -89,7 +91,7 @@ def test_resumed_draws_are_those_of_an_uninterrupted_run(whole: TheoryResult, tm
 
     with pytest.raises(Interrupted):
         solve(task(), report, checkpoint())
-    stored = checkpoint().load("draws-16")
+    stored = checkpoint().load("draws-8")
     assert stored is not None and 0 < int(stored["done"]) * int(stored["chunk"]) < 1024
     taken = []
     result = solve(task(), lambda stage, done, total: taken.append((stage, done)), checkpoint())
@@ -116,7 +118,7 @@ def test_another_seed_draws_other_networks(whole: TheoryResult) -> None:
 
 def test_number_and_width_of_draws_are_those_asked_for(whole: TheoryResult) -> None:
     diagnostics = whole.diagnostics
-    assert (diagnostics["draws"], diagnostics["draw_width"], diagnostics["neurons"]) == (1024, 16, 512)
+    assert (diagnostics["draws"], diagnostics["draw_width"], diagnostics["neurons"]) == (1024, 8, 512)
     assert diagnostics["control_variates"] > 0 and 0 < diagnostics["variance_left"] < 1
     assert diagnostics["self_check"] < 4, "q from draws alone is not that of the large simulation"
 
@@ -150,7 +152,36 @@ def test_many_points_in_few_dimensions() -> None:
     np.testing.assert_allclose(weights.factor @ weights.factor.T, covariance, rtol=ROUNDING, atol=ROUNDING)
 
 
+def cramped(**settings: Any) -> TheoryTask:
+    """Mean alone, of networks with kinks, with little room for bases at first."""
+    kinked = make_chain(X, [activation("relu")] * 2, 1.5, Wiring(2, 2, (1.0,) * 3))
+    asked = {"fluctuations": False, "bias": False, "relative_error": 0.1, "replicates": 8}
+    return replace(task(**asked, **settings), equations=kinked.with_room(((8, 12),)))
+
+
+def test_only_q_without_room_for_bases() -> None:
+    """Told beforehand, with what helps; q from no more draws than its own error asks for, and the same q."""
+    with pytest.warns(FwdmftWarning, match=r"raise theory.neurons \(tried: 32\) or theory.basis_tolerance") as told:
+        drawn = solve(cramped(neurons=32, draws=None, draw_width=None))
+    assert any("q comes from networks of small width instead, until its error is 0.1" in str(w.message) for w in told)
+    assert drawn.diagnostics["draws"] <= 512 and not drawn.variance and not drawn.bias
+    known = solve(cramped(neurons=2048))
+    for name in ("prediction", "tangent_kernel"):
+        assert relative(drawn.standard_error[name], drawn.mean[name]) <= 0.1
+        one = Estimate.of(drawn.mean[name], drawn.standard_error[name], GROUPS)
+        other = Estimate.of(known.mean[name], known.standard_error[name], 8)
+        assert_zero(name, one - other, float(np.max(np.abs(other.value))))
+
+
+def test_gradient_flow_takes_the_neurons_that_bases_need() -> None:
+    flow = replace(cramped(neurons=32), plan=Plan(np.full(2, 0.01), tolerance=0.5))
+    assert len(gradient_flow_ladders(flow)[0]) > 1
+
+
 # --- estimates, of numbers whose Sigma and b are known ---
+
+CONTRASTS = np.linalg.qr(np.column_stack([np.ones(PARTS), np.eye(PARTS)[:, 1:]]))[0].T[1:] / PARTS**0.5
+"""Orthogonal to the sum over parts, and of the length of the mean."""
 
 N, LINEAR, SQUARE = 8, np.array([1.0, 0.5, 0.0]), np.array([0.5, 0.0, 2.0])
 
@@ -160,16 +191,16 @@ def draws_of_a_function(count: int, seed: int) -> dict[str, np.ndarray]:
 
     The mean of the numbers is the control variate.
     """
-    halves = np.random.default_rng(seed).standard_normal((count, 2)) / N**0.5
-    first, second, whole = (m[:, None] * LINEAR + m[:, None] ** 2 * SQUARE for m in (*halves.T, halves.mean(axis=1)))
-    mean = (first + second) / 2
-    x = halves.mean(axis=1, keepdims=True)
+    parts = np.random.default_rng(seed).standard_normal((count, PARTS, 1)) / N**0.5
+    x = parts.mean(axis=1)
+    each, whole = (m * LINEAR + m**2 * SQUARE for m in (parts, x))
+    mean = each.mean(axis=1)
     return {
         "mean": mean,
-        "difference": (first - second) / 2,
+        "difference": CONTRASTS @ each,
         "change": whole - mean,
         "x": x,
-        "x_difference": halves[:, :1] - x,
+        "x_difference": CONTRASTS @ parts,
     }
 
 
@@ -178,7 +209,7 @@ def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_
     for number, group in enumerate(groups):
         draws = draws_of_a_function(count // GROUPS, seed * GROUPS + number)
         if not controlled:
-            draws |= {name: draws[name][:, :0] for name in ("x", "x_difference")}
+            draws |= {name: draws[name][..., :0] for name in ("x", "x_difference")}
         group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
     known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
     found = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
@@ -197,7 +228,7 @@ def test_estimates_of_a_known_function(controlled: bool) -> None:
         _, without = of_function(16000, False)
         assert b.error[0] < without.error[0]
         assert error[1] < of_function(16000, False)[0].sigma[1][1]
-        # Ridge regression shrinks slopes by .25 draws in 2 * 16000, and what they explain by twice that.
+        # Ridge regression shrinks slopes by .25 draws in PARTS * 16000, and what they explain by twice that.
         np.testing.assert_allclose(found.left[1], 0.0, atol=1e-4)
 
 
@@ -237,7 +268,7 @@ def test_what_sums_of_groups_are_written_as(whole: TheoryResult) -> None:
 def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
     """f(0) = 0 in every network: Sigma and b are zero, and so are their errors."""
     equations = dense_network(X, 1.5, outputs=2)
-    short = replace(task(), equations=equations, plan=Plan(np.full(1, 0.1)), times=np.array([0]))
+    short = replace(task(), equations=equations, plan=Plan(np.full(1, 0.1)))
     found = solve(short)
     for part in (found.variance, found.bias, found.variance_standard_error, found.bias_standard_error):
         np.testing.assert_array_equal(part["prediction"], 0.0)

@@ -47,8 +47,9 @@ def test_ladders_speed_up_convergence() -> None:
 def test_intervals_cover_every_step_once(steps: int, save_every: int) -> None:
     """Laid end to end they are the plan without its last update, and start at the saved steps."""
     batches = np.arange(1, 2 * steps + 1).reshape(steps, 2)
-    rates, grouped = Plan(np.arange(1.0, steps + 1), batches).intervals(save_every)
-    saved = np.union1d(np.arange(0, steps, save_every), [steps - 1])
+    plan = Plan(np.arange(1.0, steps + 1), batches)
+    rates, grouped = plan.intervals(save_every)
+    saved = plan.saved(save_every)
     save_every = min(save_every, max(1, steps - 1))  # the plan ends with its steps
     assert rates.shape == (len(saved), save_every) and grouped is not None
     assert grouped.shape == (len(saved), save_every, 2)
@@ -56,6 +57,12 @@ def test_intervals_cover_every_step_once(steps: int, save_every: int) -> None:
         np.testing.assert_array_equal(rates[k, : end - start], np.arange(start, end) + 1)
         np.testing.assert_array_equal(grouped[k, : end - start], batches[start:end])
         assert not rates[k, end - start :].any()
+
+
+def test_saved_steps_end_with_the_last() -> None:
+    plan = Plan(np.ones(10))
+    assert plan.saved(1).tolist() == list(range(10))
+    assert plan.saved(4).tolist() == [0, 4, 8, 9] and plan.saved(3).tolist() == [0, 3, 6, 9]
 
 
 def test_plan_without_batches() -> None:

@@ -38,6 +38,16 @@ def images(side: int, **architecture: Any) -> dict[str, Any]:
     }
 
 
+def test_ensembles_are_measured_when_the_theory_is_unless_they_say_when() -> None:
+    for theory, ensemble, expected in (
+        ({"save_every": 2}, {}, 2),
+        ({"save_every": 2}, {"save_every": 3}, 3),
+        (None, {}, 1),
+    ):
+        task = prepared(theory=theory, ensemble={"widths": [4], **ensemble}).ensemble
+        assert task is not None and task.save_every == expected
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from broken_experiments import invalid
 from hypothesis import HealthCheck, Phase, given, settings
 from promises import check_result, outcome_of_invalid, outcome_of_valid
-from strategies import Trial, invalid, valid
+from strategies import Trial, valid
 
 
 def fixed(examples: int) -> Any:

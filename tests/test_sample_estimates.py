@@ -5,7 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fwdmft.meanfield.sample_estimates import GROUPS, Estimates, Sums, estimates
+from fwdmft.meanfield.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
+from fwdmft.meanfield.samples import PARTS
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
 
 N, DRAWS, REPEATS = 16, 2000, 60
@@ -26,22 +27,24 @@ B = np.einsum("okl,kl->o", QUADRATIC, C)
 NEXT = 2 * np.einsum("okl,lm,pmj,jk->op", QUADRATIC, C, QUADRATIC, C)
 """n Cov q_n = SIGMA + NEXT / n, E q_n = Q + B / n."""
 
+CONTRASTS = np.linalg.qr(np.column_stack([np.ones(PARTS), np.eye(PARTS)[:, 1:]]))[0].T[1:] / PARTS**0.5
+"""Orthogonal to the sum over parts, and of the length of the mean."""
+
 PAIRS = np.array([0, 2]), np.array([1, 0])
 FULL = slice(1, 3)
 
 
 def draws(rng: np.random.Generator, count: int, controls: int) -> dict[str, np.ndarray]:
     """q_n = Q + linear and quadratic forms in the mean of the components over neurons."""
-    halves = rng.standard_normal((2, count, COMPONENTS)) @ ROOT.T / np.sqrt(N)
+    parts = rng.standard_normal((count, PARTS, COMPONENTS)) @ ROOT.T / np.sqrt(N)
 
     def respond(x: np.ndarray) -> np.ndarray:
-        return Q + x @ LINEAR.T + np.einsum("rk,okl,rl->ro", x, QUADRATIC, x)
+        return Q + x @ LINEAR.T + np.einsum("...k,okl,...l->...o", x, QUADRATIC, x)
 
-    first, second = respond(halves[0]), respond(halves[1])
-    whole, apart = halves.mean(0), (halves[0] - halves[1]) / 2
-    mean = (first + second) / 2
-    found = {"mean": mean, "difference": (first - second) / 2, "change": respond(whole) - mean}
-    return found | {"x": whole[:, :controls], "x_difference": apart[:, :controls]}
+    each, whole = respond(parts), parts.mean(axis=1)
+    mean, x = each.mean(axis=1), parts[..., :controls]
+    found = {"mean": mean, "difference": CONTRASTS @ each, "change": respond(whole) - mean}
+    return found | {"x": x.mean(axis=1), "x_difference": CONTRASTS @ x}
 
 
 @cache
@@ -69,9 +72,9 @@ def test_estimates_are_free_of_bias(controls: int) -> None:
     found = repeats(controls)
     assert_right(np.stack([e.sigma[0] for e in found]), np.diagonal(SIGMA))
     assert_right(np.stack([e.variance for e in found]), np.diagonal(SIGMA + NEXT / N))
-    assert_right(np.stack([e.growth[0] for e in found]), -np.diagonal(NEXT) / (2 * N))
+    assert_right(np.stack([e.growth[0] for e in found]), -np.diagonal(NEXT) / (STEP * N))
     assert_right(np.stack([e.mean.mean(0) for e in found]), Q + B / N)
-    assert_right(np.stack([e.change.mean(0) for e in found]), -B / (2 * N))
+    assert_right(np.stack([e.change.mean(0) for e in found]), -B / (STEP * N))
     assert_right(np.stack([e.pairs.mean(0) for e in found]), SIGMA[PAIRS])
     assert_right(np.stack([e.full for e in found if e.full is not None]), SIGMA[FULL, FULL])
 
@@ -81,7 +84,11 @@ def test_stated_errors_are_right(controls: int) -> None:
     found = repeats(controls)
     for values, errors, exact in (
         (np.stack([e.sigma[0] for e in found]), np.stack([e.sigma[1] for e in found]), np.diagonal(SIGMA)),
-        (np.stack([e.growth[0] for e in found]), np.stack([e.growth[1] for e in found]), -np.diagonal(NEXT) / (2 * N)),
+        (
+            np.stack([e.growth[0] for e in found]),
+            np.stack([e.growth[1] for e in found]),
+            -np.diagonal(NEXT) / (STEP * N),
+        ),
     ):
         measured, stated = (np.mean(each**2, axis=0) for each in (values - exact, errors))
         freedom = REPEATS, REPEATS * (GROUPS - 1)

@@ -318,15 +318,6 @@ def test_richness_and_weight_scales() -> None:
         MeanField(sigma_w=(1.0, 2.0)).weight_scales(2)
 
 
-def test_save_times_end_with_the_last_step() -> None:
-    loaded = load(theory={"save_every": 4}, ensemble={"widths": [8], "save_every": 5})
-    theory, ensemble = loaded.save_times(10)
-    assert theory.tolist() == [0, 4, 8, 9]
-    assert ensemble.tolist() == [0, 5, 9]
-    assert load(theory={"save_every": 4}).save_times(10)[1].tolist() == [0, 4, 8, 9]
-    assert load(theory=None).save_times(10)[1].tolist() == list(range(10))
-
-
 def test_json_round_trip_is_plain_json() -> None:
     dumped = json.loads(load().model_dump_json())
     assert dumped["architecture"]["kind"] == "mlp"

@@ -93,7 +93,7 @@ def test_jackknife_of_a_ratio_follows_the_spread_of_samples() -> None:
 
 def test_statistics_of_a_task_by_hand() -> None:
     described = task(kernels=True)
-    found = train_ensemble(described, 6, 20, 0, described.times, 20)
+    found = train_ensemble(described, 6, 20, 0, 20)
     f, y = found.sample_prediction, described.y
     assert f is not None and f.shape == (20, 3, 6, 3)
     averaged = f.mean(axis=0)

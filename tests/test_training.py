@@ -45,7 +45,7 @@ def task(steps: int = 4, gamma0: float = 1.5, loss: LossSpec | None = None, kern
 
 
 def members(count: int, seed: int = 0, samples: int = 64, width: int = WIDTH, kernels: bool = False) -> WidthStatistics:
-    return train_ensemble(task(kernels=kernels), width, count, seed, np.arange(4), samples)
+    return train_ensemble(task(kernels=kernels), width, count, seed, samples)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_member_is_its_seed_width_and_number(ten: WidthStatistics) -> None:
 def test_widths_have_their_own_members() -> None:
     """Even networks that are built alike at any width."""
     alike = replace(task(), build=lambda width, key: task().build(WIDTH, key), center=False)
-    first, other = (train_ensemble(alike, width, 3, 0, np.arange(4), 3) for width in (WIDTH, WIDTH + 1))
+    first, other = (train_ensemble(alike, width, 3, 0, 3) for width in (WIDTH, WIDTH + 1))
     assert not np.isclose(first.sample_prediction[:, 0], other.sample_prediction[:, 0]).any()
 
 
@@ -107,7 +107,7 @@ def diverging(share: float) -> Task:
 
 def test_diverged_members_are_counted_and_left_out(ten: WidthStatistics) -> None:
     with pytest.warns(fwdmft.errors.FwdmftWarning, match=r"\d of 10 networks of width 6 diverged and are left out"):
-        found = train_ensemble(diverging(0.5), WIDTH, 10, 0, np.arange(4), 64, diverged_share=0.7)
+        found = train_ensemble(diverging(0.5), WIDTH, 10, 0, 64, diverged_share=0.7)
     healthy = [any(np.allclose(f, kept) for kept in found.sample_prediction) for f in ten.sample_prediction]
     assert 0 < found.diverged < 8 and found.members == 10
     assert healthy.count(True) == len(found.sample_prediction) == 10 - found.diverged
@@ -118,14 +118,14 @@ def test_diverged_members_are_counted_and_left_out(ten: WidthStatistics) -> None
 def test_divergence_of_more_than_the_stated_share_is_an_error() -> None:
     words = r"diverged; expected at most a share of 0.1 \(ensemble.diverged_share\)"
     with pytest.raises(fwdmft.ComputationError, match=words):
-        train_ensemble(diverging(0.5), WIDTH, 10, 0, np.arange(4), 0, diverged_share=0.1)
+        train_ensemble(diverging(0.5), WIDTH, 10, 0, 0, diverged_share=0.1)
     with pytest.raises(fwdmft.ComputationError, match="of the first 2 networks of width 6 diverged"):
-        train_ensemble(diverging(1.0), WIDTH, 4, 0, np.arange(4), 0, diverged_share=0.1)
+        train_ensemble(diverging(1.0), WIDTH, 4, 0, 0, diverged_share=0.1)
 
 
 def test_of_networks_that_diverge_two_must_remain() -> None:
     with pytest.raises(fwdmft.ComputationError, match="4 of 4 networks .* and two that do not"):
-        train_ensemble(diverging(1.0), WIDTH, 4, 0, np.arange(4), 0, diverged_share=1.0)
+        train_ensemble(diverging(1.0), WIDTH, 4, 0, 0, diverged_share=1.0)
 
 
 class ByHand:
@@ -259,7 +259,7 @@ def test_minibatches_come_in_the_same_order_in_theory_and_networks() -> None:
     batches = np.array([[0], [0], [1], [0], [2], [2], [1]])
     nearly_lazy = case(parameterization=MeanField(gamma0=0.1), save_every=1)
     plan = Plan(np.full(7, RATE), batches)
-    wide = train_ensemble(nearly_lazy.task(plan, kernels=False), 4096, 16, 0, np.arange(7), samples=0)
+    wide = train_ensemble(nearly_lazy.task(plan, kernels=False), 4096, 16, 0, samples=0)
     networks = Estimate.of(wide.mean["prediction"], wide.mean_standard_error["prediction"], 16)
 
     def difference(plan: Plan) -> Estimate:

@@ -177,7 +177,7 @@ def test_ensembles_hold_the_statistics_of_attention(tmp_path: Path) -> None:
     for role, expected in statistics.items():
         found = group[f"attention_{role}"]
         assert found.dims == ("width", "block", "time", "point", "token", "token_prime")
-        np.testing.assert_allclose(found[0, :, 0], expected, rtol=1e-6, atol=ROUNDING, err_msg=role)
+        assert_equal(role, found.values[0, :, 0], expected)
     np.testing.assert_allclose(group["attention_mean"].sum("token_prime"), 1.0, atol=ROUNDING)
     assert group["block"].values.tolist() == [1, 2]
     assert "attention weight" in group["attention_n_variance"].attrs["long_name"]

@@ -16,7 +16,7 @@ TITLE = "Two-layer tanh network on one training point"
 FILES = ("01_two_layer_tanh", "01_widths", "01_richness")
 _QUICK = {
     "optimizer": {"steps": 31},
-    "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 16, "bias": False},
+    "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 8, "bias": False},
     "ensemble": {"widths": [25, 100], "members": 200},
 }
 QUICK = {

@@ -12,7 +12,7 @@ QUICK = {
     "02_two_layer_linear": {
         "base": {
             "optimizer": {"learning_rate": 0.03, "steps": 31},
-            "theory": {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 16},
+            "theory": {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8},
             "ensemble": {"widths": [50, 200], "members": 200},
         },
         "over": {"parameterization.gamma0": [0.5, 2]},

@@ -15,7 +15,7 @@ FILES = ("03_lazy",)
 QUICK = {
     "03_lazy": {
         "optimizer": {"steps": 41},
-        "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 16, "bias": False},
+        "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 8, "bias": False},
         "ensemble": {"widths": [100], "members": 200, "samples": 200},
     }
 }

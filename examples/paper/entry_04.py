@@ -21,7 +21,7 @@ QUICK = {
     },
     "04_theory": {
         "optimizer": {"steps": 51},
-        "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 16, "bias": False},
+        "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 8, "bias": False},
     },
 }
 

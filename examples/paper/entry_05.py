@@ -24,7 +24,7 @@ QUICK = {
     },
     "05_theory": {
         "optimizer": {"learning_rate": 0.01, "steps": 101},
-        "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 16, "bias": False},
+        "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 8, "bias": False},
     },
     "05_online": {
         "base": {

@@ -16,7 +16,7 @@ QUICK = {
     "07_catapult": {
         "base": {
             "optimizer": {"steps": 31},
-            "theory": {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 16, "bias": False},
+            "theory": {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8, "bias": False},
             "ensemble": {"widths": [100, 500], "members": 100},
         },
         "over": {"parameterization.gamma0": [2, 6]},

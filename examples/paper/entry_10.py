@@ -14,7 +14,7 @@ QUICK = {
     "10_perturbation": {
         "base": {
             "optimizer": {"learning_rate": 0.05, "steps": 41},
-            "theory": {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 16},
+            "theory": {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8},
         },
         "over": {"parameterization.gamma0": [0.05, 0.25, 2]},
     }

@@ -11,7 +11,7 @@ order parameters  q: the deterministic averages, here per step t the predictions
 finite width      Over random initialisations of networks of width N, q_N = q + N^(-1/2) delta + N^(-1) b + ...
 Sigma             lim N Cov(q_N) ("*_variance" in results).
 b                 lim N (E q_N - q) ("*_bias").
-draw              Networks of widths n and 2n that share their random numbers (`samples`).
+draw              Networks of widths n and r n that share their random numbers (`samples`).
 mean-field neuron A neuron under the averages that a large simulation has recorded, by itself (`controls`).
 contribution      A product of two fields of a neuron, which an average is made of. Those of mean-field neurons are the
                   control variates of a draw: their mean and covariance are known.
@@ -67,9 +67,9 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   to a few sources gives Sigma and b without draws (`linear_response`).
 - Bases of random matrices leave out what is small beside what training moves (`simulation.learned`). What that does to
   q is measured by a looser pass (`simulation.truncation`) and stands in its standard error.
-- b is computed as well: from the difference of networks of width 2n and their halves of width n, and from E q_n - q
+- b is computed as well: from the difference of networks of width r n and their parts of width n, and from E q_n - q
   (`next_order`). In the field theory b is the one-loop shift of the mean, from the third derivatives of the action.
-- Both are free of the next order in 1/n, by extrapolation from n and 2n; what remains is in the standard errors.
+- Both are free of the next order in 1/n, by extrapolation from n and r n; what remains is in the standard errors.
 - Sample neurons come from scrambled Sobol sequences (`neurons`): errors fall faster than S^(-1/2). Independent
   scramblings give the standard errors of q, independent draws those of Sigma and b.
 - Online learning, with fresh points at every step, needs no other theory: neurons carry their input weights in place of
@@ -108,5 +108,5 @@ random matrices     `gaussian_matrix` (large simulations), `explicit_matrix` (ne
 passes              `neurons`, `compiling`, `dynamics`, `room`, `simulation`
 the theory          `task`, `infinite_width` (q); `controls`, `samples`, `sample_estimates`, `next_order`,
                     `finite_width`, `from_draws` (Sigma and b from draws); `driven`, `curvature`, `linear_response`,
-                    `from_response` (from linear response); `corrections`; `theory`
+                    `from_response` (from linear response); `corrections`; `sobol_errors` (of q); `theory`
 """

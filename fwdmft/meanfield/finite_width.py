@@ -16,9 +16,10 @@ from fwdmft.errors import ComputationError
 from fwdmft.in_order import in_order
 from fwdmft.meanfield import samples
 from fwdmft.meanfield.next_order import Bias, bias
-from fwdmft.meanfield.sample_estimates import GROUPS, Estimates, Pairs, Sums, estimates
-from fwdmft.meanfield.samples import Sampler
+from fwdmft.meanfield.sample_estimates import GROUPS, STEP, Estimates, Pairs, Sums, estimates
+from fwdmft.meanfield.samples import PARTS, Sampler
 from fwdmft.meanfield.simulation import STRENGTH
+from fwdmft.meanfield.sobol_errors import sobol_error
 
 SHARED = 4
 """Groups that a chunk of draws is dealt to, so that the pilot fills all of them."""
@@ -26,10 +27,10 @@ SHARED = 4
 PILOT = 256
 """Draws from which the width and the number of draws are chosen."""
 
-MOST_NEURONS = 1 << 19
+MOST_NEURONS = 1 << 18
 """Draws times width at most, unless more draws are asked for: those of wide networks are costly."""
 
-NARROWEST, WIDEST = 16, 256
+NARROWEST, WIDEST = 8, 128
 """Widths n that are tried."""
 
 NEXT_ORDER = 0.7
@@ -55,10 +56,11 @@ Report = Callable[[str, int, int], None]
 
 
 class Wanted(NamedTuple):
-    """error: stated, relative. bias: whether b counts. draws, width: None to choose. covariance: all pairs of times."""
+    """error: stated, relative. asked: which of q, sigma and bias shall have it, bias `LESS_PRECISE` times as much.
+    draws, width: None to choose. covariance: all pairs of times."""
 
     error: float
-    bias: bool
+    asked: tuple[str, ...]
     draws: int | None
     width: int | None
     covariance: bool
@@ -157,10 +159,14 @@ class Drawn:
 
 @dataclass(frozen=True)
 class FiniteWidth:
-    """Estimates, b, the layout of their flat arrays, and what they cost. errors: reached, of Sigma and b."""
+    """Estimates, b, q from draws alone with its error, the layout of their flat arrays, and what they cost.
+
+    errors: reached, of q, sigma and bias.
+    """
 
     estimates: Estimates
     bias: Bias
+    q: tuple[np.ndarray, np.ndarray]
     layout: Layout
     width: int
     draws: int
@@ -168,15 +174,16 @@ class FiniteWidth:
 
 
 class Limit(NamedTuple):
-    """q at infinite width, its standard error from the spread of a few simulations, and their neurons in all.
+    """q at infinite width from a few simulations, and their neurons in all.
 
-    truncation: error that all simulations share.
+    spread: standard error from their spread alone, not widened. truncation: error that all share.
     """
 
     mean: dict[str, np.ndarray]
     spread: dict[str, np.ndarray]
     truncation: dict[str, np.ndarray]
     neurons: int
+    simulations: int
 
 
 class _Drawing:
@@ -202,7 +209,7 @@ class _Drawing:
 
     def extend(self, count: int) -> Estimates:
         """Estimates from at least so many draws."""
-        stage = f"networks of width {self.width} and {2 * self.width}"
+        stage = f"networks of width {self.width} and {PARTS * self.width}"
         for found in self._draws(count):
             with np.errstate(over="ignore", invalid="ignore"):
                 self._drawn.take(found, self._full, self.layout.pairs)
@@ -215,7 +222,7 @@ class _Drawing:
 
     def tell(self, judged: FiniteWidth) -> None:
         """Report the errors reached."""
-        reached = ", ".join(f"{name} {100 * error:.2g} %" for name, error in judged.errors.items())
+        reached = ", ".join(f"{name} {100 * judged.errors[name]:.2g} %" for name in self._wanted.asked)
         self._report(f"{judged.draws} draws: {reached}", judged.draws, judged.draws)
 
     def _draws(self, count: int) -> Iterator[dict[str, np.ndarray]]:
@@ -267,7 +274,7 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
     while True:
         found = drawing.extend(count)
         finite = bool(np.isfinite(found.sigma[0]).all())
-        excess = _next_order(found, drawing.layout) / _allowed(wanted.error) if finite else 2.0
+        excess = _next_order(found, drawing.layout, wanted) if finite else 2.0
         if excess > (1.0 if count <= PILOT else LATER) and not fixed:
             return excess
         if not finite:
@@ -288,27 +295,36 @@ def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
     layout = drawing.layout
     relative, next_order = np.zeros(layout.size), np.zeros(layout.size)
+    q_value, q_error = _limit(found)
     for where in layout.slices.values():
-        relative[where] = 2 * _excess(found, where)
-        next_order[where] = 0.5 * relative[where] ** 2 * _rms(found.variance[where])
+        relative[where] = STEP * _excess(found, where)
+        q_error[where] = np.hypot(q_error[where], _next_order_of_q(found, where))
+        next_order[where] = relative[where] ** 2 / PARTS * _rms(found.variance[where])
     sigma, error = found.sigma
     found = found._replace(sigma=(sigma, np.hypot(error, np.where(found.variance > 0, next_order, 0.0))))
     known, off = None, None
     if q is not None:
         variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
-        off = layout.join({name: sobol_error(q.spread[name], variance[name]) for name in layout.shapes})
+        of_q = {name: sobol_error(q.spread[name], variance[name], q.simulations) for name in layout.shapes}
+        off = layout.join(of_q)
         # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
         # independent neurons.
         rest = np.sqrt(np.clip(found.left, 0.0, 1.0) * layout.join(variance))
         known, off = layout.join(q.mean), np.minimum(off, rest)
         off = np.hypot(off, layout.join(q.truncation))
     b = bias(found.mean, found.change, drawing.width, known, off, relative, layout.slices.values())
-    # Draws are in single precision, and b is 2n times a difference of theirs: what varies least is known no better.
-    rounding = 2 * drawing.width * np.finfo(np.float32).eps * np.abs(found.mean.mean(axis=0))
+    # Draws are in single precision, and b is n times a difference of theirs: what varies least is known no better.
+    rounding = STEP * drawing.width * np.finfo(np.float32).eps * np.abs(found.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))
-    pairs = {"sigma": found.sigma, "bias": (b.value, b.error)}
+    pairs = {"q": (q_value, q_error), "sigma": found.sigma, "bias": (b.value, b.error)}
     errors = {name: _reached(pair, layout) for name, pair in pairs.items()}
-    return FiniteWidth(found, b, layout, drawing.width, drawing.count, errors)
+    return FiniteWidth(found, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
+
+
+def _limit(found: Estimates) -> tuple[np.ndarray, np.ndarray]:
+    """q from draws alone, up to 1/n^2, and its standard error."""
+    each = found.mean + STEP * found.change
+    return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
 
 
 def draw_numbers(observables: int, controls: int) -> int:
@@ -331,19 +347,29 @@ def _rms(a: np.ndarray) -> float:
 
 
 def _excess(found: Estimates, where: slice) -> float:
-    """Growth of a variance from n to 2n, relative to it, as far as it is beyond its error."""
+    """Growth of a variance from n to r n, relative to it, as far as it is beyond its error."""
     growth, error = (a[where] for a in found.growth)
     size = _rms(found.variance[where])
     return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
 
 
-def _allowed(error: float) -> float:
-    """Growth at which the next order has its share of the error: error of Sigma / Sigma = (2 growth)^2 / 2."""
-    return float(np.sqrt(NEXT_ORDER * error / 2))
+def _next_order_of_q(found: Estimates, where: slice) -> float:
+    """Of q_n = q + (b + k) / n, extrapolation leaves k / (r n), where k is about b times the next order of Sigma."""
+    return STEP * _excess(found, where) * STEP * _rms(found.change.mean(axis=0)[where]) / PARTS
 
 
-def _next_order(found: Estimates, layout: Layout) -> float:
-    return max(_excess(found, layout.slices[name]) for name in JUDGED)
+def _next_order(found: Estimates, layout: Layout, wanted: Wanted) -> float:
+    """The next order of what is asked for over what it may be, to first order in 1/n."""
+    excess, q = 0.0, _limit(found)[0]
+    for where in (layout.slices[name] for name in JUDGED):
+        if wanted.asked == ("q",):
+            size = _rms(q[where])
+            share = _next_order_of_q(found, where) / size if size > 0 else 0.0
+        else:
+            # Error of Sigma / Sigma. What suits Sigma suits b.
+            share = (STEP * _excess(found, where)) ** 2 / PARTS
+        excess = max(excess, float(np.sqrt(share / (NEXT_ORDER * wanted.error))))
+    return excess
 
 
 def _reached(pair: tuple[np.ndarray, np.ndarray], layout: Layout) -> float:
@@ -353,20 +379,6 @@ def _reached(pair: tuple[np.ndarray, np.ndarray], layout: Layout) -> float:
 
 
 def _needed(found: FiniteWidth, wanted: Wanted) -> int:
-    ratios = [found.errors["sigma"] / wanted.error]
-    if wanted.bias:
-        ratios.append(found.errors["bias"] / (LESS_PRECISE * wanted.error))
-    worst = max(ratios)
+    less = {"bias": LESS_PRECISE}
+    worst = max(found.errors[name] / (less.get(name, 1.0) * wanted.error) for name in wanted.asked)
     return found.draws if worst <= 1 else int(1.1 * found.draws * worst**2)
-
-
-def sobol_error(spread: np.ndarray, independent: np.ndarray) -> np.ndarray:
-    """Standard error of an observable from its spread over few Sobol samplings.
-
-    spread: standard error of each entry from the samplings alone, which is itself uncertain. independent: the variance
-    that as many independent neurons would leave. One factor per observable, pooled over its entries, says by how much
-    Sobol points do better than those; the mean of both estimates (in variance) is returned.
-    """
-    expected = float(np.sum(independent))
-    gain = min(1.0, float(np.sum(spread**2)) / expected) if expected > 0 else 1.0
-    return np.sqrt((spread**2 + gain * independent) / 2)

@@ -15,8 +15,8 @@ from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.finite_width import JUDGED, NARROWEST, FiniteWidth, Limit, Wanted, components, finite_width
 from fwdmft.meanfield.infinite_width import Infinite, Report, noise_of
 from fwdmft.meanfield.layers import strengths
-from fwdmft.meanfield.samples import Sampler
-from fwdmft.meanfield.simulation import STRENGTH, Observing
+from fwdmft.meanfield.samples import PARTS, Sampler
+from fwdmft.meanfield.simulation import STRENGTH, Crowded, Observing
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.optimization import Rung
 
@@ -26,9 +26,9 @@ CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
 FEWEST_COMPONENTS = 8
 """Components of a population below which control variates tell too little to be worth their time."""
 
-DIRECTIONS = 4
-"""Directions of a matrix, in units of the width, of which control variates still tell enough: networks of n neurons can
-follow n of them."""
+DIRECTIONS = 8
+"""Directions of a matrix, in units of the width n, of which control variates still tell enough: networks can follow as
+many as they have neurons, n and r n."""
 
 KURTOSIS, SHARE_OF_COVARIANCE, MOST_PARTS = 4.0, 0.4, 32
 """From S neurons the covariance of control variates has a relative error of root 2 k / S, with k about this: the share
@@ -49,9 +49,7 @@ def from_draws(
     made = _controls(task, ladder, infinite)
     found = _finite_width(task, ladder, infinite, made, report, checkpoint)
     estimates, layout = found.estimates, found.layout
-    limits = estimates.mean + 2 * estimates.change
-    limit = limits.mean(axis=0), limits.std(axis=0, ddof=1) / np.sqrt(len(limits))
-    pairs = (*estimates.sigma, found.bias.value, found.bias.error, *limit)
+    pairs = (*estimates.sigma, found.bias.value, found.bias.error, *found.q)
     variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
     for part in (variance, variance_error, bias, bias_error, *q):
         part.pop(STRENGTH, None)
@@ -92,7 +90,7 @@ def _controls(task: TheoryTask, ladder: tuple[Rung, ...], infinite: Infinite | N
     drive = make_drive(plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES))
     seed = task.spec.seed
     fitted = simulation.infinite_width(loose, lambda e: noise_of(e, count, seed, 0), drive, Observing())
-    if fitted is None or np.max(fitted.bases.rank, initial=0) > DIRECTIONS * width:
+    if isinstance(fitted, Crowded) or np.max(fitted.bases.rank, initial=0) > DIRECTIONS * width:
         return None
     if _record_bytes(fitted.equations, drive, ladder) > CONTROL_BYTES:
         return None
@@ -136,7 +134,7 @@ def _finite_width(
     drive, observing = task.drive(ladder), Observing(task.two_time, bool(task.equations.layers))
 
     def sampler(width: int) -> Sampler:
-        narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, 2 * width))
+        narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, PARTS * width))
         return Sampler(narrow, wide, drive, made.controls if made else None, width, observing)
 
     covariances = made.covariances if made else np.zeros((1, 0, 0))
@@ -144,9 +142,15 @@ def _finite_width(
     if infinite is not None:
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
-        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates)
+        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
+    asked = {"q": infinite is None, "sigma": spec.fluctuations, "bias": spec.bias}
     wanted = Wanted(
-        spec.relative_error, spec.bias, spec.draws, spec.draw_width, spec.covariance and spec.fluctuations, spec.seed
+        spec.relative_error,
+        tuple(name for name, needed in asked.items() if needed),
+        spec.draws,
+        spec.draw_width,
+        spec.covariance and spec.fluctuations,
+        spec.seed,
     )
     return finite_width(sampler, covariances, q, wanted, report, checkpoint)
 

@@ -17,7 +17,7 @@ from fwdmft.optimization import Rung
 FEWEST, MOST = 1 << 8, 1 << 15
 """Neurons per sampling."""
 
-FIRST_TRY, _NUMBERS = 1 << 12, 1 << 21
+FIRST_TRY, _NUMBERS = 1 << 11, 1 << 20
 """The first try: at most so many, and so many contributions to predictions. Compiling for a second try takes seconds,
 which as many neurons as these do not."""
 

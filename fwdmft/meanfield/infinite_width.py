@@ -1,6 +1,6 @@
 """q: the mean over R large simulations with S neurons each, where S follows from a stated error.
 
-Their spread, steadied by what independent neurons would leave, gives the standard error (`finite_width.sobol_error`).
+Their spread, steadied by what independent neurons would leave, gives the standard error (`sobol_errors`).
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from fwdmft.meanfield import neurons, room, simulation
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.finite_width import JUDGED
-from fwdmft.meanfield.simulation import Observing
+from fwdmft.meanfield.simulation import Crowded, Observing
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.optimization import Rung, ladders
 
@@ -60,30 +60,32 @@ class Infinite(NamedTuple):
 
     @property
     def spread(self) -> Arrays:
-        """Standard error of the mean, from the spread alone."""
+        """Standard error of the mean from the spread alone, not widened (`sobol_errors`)."""
         return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
 
 
-def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> Infinite | None:
-    """As many neurons as the error asks for; None if the vectors of training are too many for them."""
+def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -> Infinite | Crowded:
+    """As many neurons as the error asks for; `Crowded` if the vectors of training are too many for them."""
     spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
     share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
     most = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
     while True:
         found = _simulations(task, equations, count, ladder, report)
-        if spec.neurons is not None or count >= most:
-            return found and _with_truncation(found, task, ladder)
-        if found is not None:
+        last = spec.neurons is not None or count >= most
+        if isinstance(found, Crowded):
+            if last or count >= TRIED:
+                return found
+            # What is known of the bases holds with more neurons as well.
+            equations, count = found.equations, 4 * count
+        elif last:
+            return _with_truncation(found, task, ladder)
+        else:
             equations = fitting(found.equations, found.bases)
             error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
             if error <= share * spec.relative_error:
                 return _with_truncation(found, task, ladder)
             excess = error / (share * spec.relative_error)
             count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
-        elif count >= TRIED:
-            return None
-        else:
-            count *= 4
         count = min(count, most)
 
 
@@ -95,15 +97,15 @@ def relative(error: np.ndarray, value: np.ndarray) -> float:
 
 def _simulations(
     task: TheoryTask, equations: FieldEquations, count: int, ladder: tuple[Rung, ...], report: Report
-) -> Infinite | None:
+) -> Infinite | Crowded:
     found: list[simulation.Large] = []
     stage = f"infinite width, {count} neurons"
     updates = task.plan.steps * sum(rung.substeps for rung in ladder)
     for replicate in range(task.spec.replicates):
         report(stage, replicate, task.spec.replicates)
         one = large(task, equations, count, replicate, ladder)
-        if one is None:
-            return None
+        if isinstance(one, Crowded):
+            return one
         check_finite(one.seen["prediction"], task.times)
         equations = one.equations
         if not found:
@@ -137,7 +139,7 @@ def _flops(equations: FieldEquations) -> int:
 
 def large(
     task: TheoryTask, equations: FieldEquations, count: int, replicate: int, ladder: tuple[Rung, ...]
-) -> simulation.Large | None:
+) -> simulation.Large | Crowded:
     return simulation.infinite_width(equations, *_posed(task, count, replicate, ladder))
 
 
@@ -155,10 +157,12 @@ def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -
     return {name: jnp.asarray(a) for name, a in noise.items()}
 
 
-def too_many_vectors(count: int) -> ComputationError:
-    return ComputationError(
-        f"random matrices act on too many independent vectors for {count} sample neurons; expected at least "
-        f"{room.NEURONS_PER_VECTOR} times as many neurons as vectors: raise theory.neurons or theory.basis_tolerance"
+def too_many_vectors(task: TheoryTask, found: Crowded) -> str:
+    """What is wrong, and what helps."""
+    return (
+        f"random matrices act on too many independent vectors, {found.vectors} or more; expected at least "
+        f"{room.NEURONS_PER_VECTOR} times as many sample neurons: raise theory.neurons (tried: "
+        f"{task.spec.neurons or TRIED}) or theory.basis_tolerance ({task.spec.basis_tolerance:g})"
     )
 
 
@@ -173,9 +177,10 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[Rung, ...], tuple[Run
     equations, coarse, before, change = task.at_infinite_width, None, None, np.inf
     count = min(task.spec.neurons or FEWEST, FEWEST)
     for ladder in ladders():
-        one = large(task, equations, count, 0, ladder)
-        if one is None:
-            raise too_many_vectors(count)
+        while isinstance(one := large(task, equations, count, 0, ladder), Crowded):
+            if count >= max(task.spec.neurons or 0, TRIED):
+                raise ComputationError(f"gradient flow: {too_many_vectors(task, one)}")
+            equations, count, before = one.equations, 4 * count, None
         equations, f = one.equations, one.seen["prediction"]
         if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
             change = float(np.max(np.abs(f - before)) / max(np.max(np.abs(f)), np.finfo(float).tiny))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 Noise = dict[str, np.ndarray]
 
@@ -75,6 +74,8 @@ def sample(
 def _sobol_normal(neurons: int, dimension: int, entropy: tuple[int, ...]) -> np.ndarray:
     if dimension == 0:
         return np.zeros((0, neurons))
+    from scipy.stats import qmc  # takes half a second to import, and not every command draws neurons
+
     sequence = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(entropy))
     with warnings.catch_warnings():
         # Any number of neurons is allowed; powers of two are merely the best balanced.

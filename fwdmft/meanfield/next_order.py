@@ -1,6 +1,6 @@
 """b from the means of draws, with the next order in 1/n in its error.
 
-    E m - q = (b + k) / n        E Y = - (b / 2 + 3 k / 4) / n        k = c / n of q_n = q + b/n + c/n^2
+    E m - q = (b + k) / n        E Y = - ((1 - 1/r) b + (1 - 1/r^2) k) / n        k = c / n of q_n = q + b/n + c/n^2
 
 There are two equations for b and k, but the first needs q, whose error is multiplied by n, and k is small. So k is
 taken for a random number of mean zero and of the size that Sigma shows, whose own next order is known from the growth
@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+
+from fwdmft.meanfield.sample_estimates import STEP
+from fwdmft.meanfield.samples import PARTS
 
 
 class Bias(NamedTuple):
@@ -40,12 +43,12 @@ def bias(
     """
     groups, n = len(mean), width
     noise = np.stack([np.stack([_covariance(a, b) for b in (mean, change)]) for a in (mean, change)]) / groups
-    shape = np.array([1.0, -0.5]) / n
-    next_shape = np.array([1.0, -0.75]) / n
-    size = relative * _typical(-2 * n * change.mean(axis=0), alike)
+    shape = np.array([1.0, 1 / PARTS - 1]) / n
+    next_shape = np.array([1.0, PARTS**-2 - 1]) / n
+    size = relative * _typical(-STEP * n * change.mean(axis=0), alike)
     if q is None or q_error is None:
-        rough = -2 * n * change
-        error = np.hypot(2 * n * np.sqrt(noise[1, 1]), 1.5 * size)
+        rough = -STEP * n * change
+        error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), (1 + 1 / PARTS) * size)
         return Bias(rough.mean(axis=0), error, rough, np.zeros_like(error))
     total = noise + size**2 * np.multiply.outer(np.outer(next_shape, next_shape), np.ones_like(size))
     total[0, 0] += q_error**2
@@ -59,8 +62,8 @@ def bias(
     known &= precision > 0
     weights = np.where(known, pull / np.where(known, precision, 1.0), 0.0)
     each = weights[0] * (mean - q) + weights[1] * change
-    spread = np.sqrt(total[0, 0] + 4 * total[1, 1] + 4 * total[0, 1])
-    limit = mean.mean(axis=0) + 2 * change.mean(axis=0) - q
+    spread = np.sqrt(total[0, 0] + STEP**2 * total[1, 1] + 2 * STEP * total[0, 1])
+    limit = mean.mean(axis=0) + STEP * change.mean(axis=0) - q
     check = np.divide(limit, spread, out=np.zeros_like(limit), where=known & (spread > 0))
     return Bias(each.mean(axis=0), np.sqrt(np.where(known, 1 / np.where(known, precision, 1.0), 0.0)), each, check)
 

@@ -56,6 +56,12 @@ def fitted(capacities: Pairs, blocks: list[tuple[int, int]], bases: Bases) -> Pa
     return tuple(zip(new[::2], new[1::2], strict=True))
 
 
+def within(capacities: Pairs, blocks: list[tuple[int, int]], neurons: int) -> Pairs:
+    """Capacities, but none larger than the most vectors that so many neurons may have: beyond, a pass is of no use."""
+    most = [[_capacity(neurons / NEURONS_PER_VECTOR, block) for block in pair] for pair in blocks]
+    return tuple((min(a, b), min(c, d)) for (a, c), (b, d) in zip(capacities, most, strict=True))
+
+
 def _capacity(needed: float, block: int) -> int:
     """Rows that hold `needed` vectors and one more block, in multiples of four."""
     return 4 * math.ceil((needed + block + 1) / 4)

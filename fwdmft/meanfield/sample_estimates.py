@@ -1,6 +1,6 @@
 """Sigma, b and their errors from draws (`samples`), with control variates.
 
-For a response a (m, d or Y) with control variates x of known mean 0 and known covariance S = C / 2n,
+For a response a (m, d or Y) with control variates x of known mean 0 and known covariance S = C / r n,
 
     E a       ~ mean(a) - beta . mean(x)
     Var a     ~ var(a) + beta^T (S - var(x)) beta            Cov(Y, m) likewise
@@ -8,8 +8,8 @@ For a response a (m, d or Y) with control variates x of known mean 0 and known c
 beta is the regression of a on x over draws other than those it is used with, so both estimates are free of bias for
 any S that is right.
 
-    V_n = n Var q_n = n (Var m + Var d)           V_2n - V_n = 4n Cov(Y, m) + 2n Var Y
-    Sigma = 2 V_2n - V_n                          up to 1/n^2
+    V_n = n Var q_n = n (Var m + sum Var d)       V_rn - V_n = 2 r n Cov(Y, m) + r n Var Y
+    Sigma = V_n + r / (r - 1) (V_rn - V_n)        up to 1/n^2
 
 b follows from E m and E Y, see `next_order`.
 
@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fwdmft.meanfield.samples import PARTS
+
 GROUPS = 16
 """Groups of draws."""
 
@@ -30,6 +32,9 @@ KEPT = 64
 
 LEFT, LEFT_OF_CHANGE = 0.2, 0.9
 """Shares of the variances of m and Y that control variates leave, about."""
+
+STEP = PARTS / (PARTS - 1)
+"""A quantity a + c/n is its value at n and so many times the step from n to r n."""
 
 Pairs = tuple[np.ndarray, np.ndarray]
 """Positions of the first and the second response of each pair."""
@@ -54,16 +59,17 @@ class Sums:
             "m": m.sum(0),
             "y": y.sum(0),
             "mm": np.einsum("ij,ij->j", m, m),
-            "dd": np.einsum("ij,ij->j", d, d),
+            "dd": np.einsum("icj,icj->j", d, d),
             "ym": np.einsum("ij,ij->j", y, m),
             "yy": np.einsum("ij,ij->j", y, y),
             "x": x.sum(0),
             "xx": x.T @ x,
-            "dxx": xd.T @ xd,
-            "xmd": x.T @ m + xd.T @ d,
+            "dxx": np.einsum("ick,icl->kl", xd, xd),
+            "xmd": x.T @ m + np.einsum("ick,icj->kj", xd, d),
             "xy": x.T @ y,
         }
         i, j = pairs
+        d = d.reshape(-1, d.shape[-1])
         for name, a, b in (("mm", m, m), ("dd", d, d), ("ym", y, m), ("my", m, y), ("yy", y, y)):
             new[f"pair_{name}"] = np.einsum("di,di->i", a[:, i], b[:, j])
             if full is not None and name != "my":
@@ -78,7 +84,7 @@ NAMES = ("mean", "difference", "change", "x", "x_difference")
 class Estimates(NamedTuple):
     """Flat arrays (observable,), in pairs with their standard errors.
 
-    sigma: up to 1/n^2. growth: V_2n - V_n. variance: V_n. full: Sigma of some responses among each other, or None.
+    sigma: up to 1/n^2. growth: V_rn - V_n. variance: V_n. full: Sigma of some responses among each other, or None.
     left: share of the variance of m and d that the control variates leave. pairs, mean, change: Sigma of pairs, E m and
     E Y as each group has them (group, ...).
     """
@@ -104,11 +110,11 @@ def estimates(
     filled = [group for group in groups if group.count > 1]
     count = sum(group.count for group in filled)
     n = width
-    leading = _leading(_total(filled), count, covariances.mean(axis=0) / (2 * n))
+    leading = _leading(_total(filled), count, covariances.mean(axis=0) / (PARTS * n))
     filled = [Sums(group.count, _turned(group.parts, leading)) for group in filled]
     covariances = leading.T @ covariances @ leading
     total, single = _total(filled), covariances.mean(axis=0)
-    known = single / (2 * n)
+    known = single / (PARTS * n)
     found = []
     for group in filled:
         rest = {name: total[name] - group.parts[name] for name in total}
@@ -202,7 +208,7 @@ def _of_group(
     mean_m, mean_y, mean_x = s["m"] / count, s["y"] / count, s["x"] / count
     unbiased = count / (count - 1)
     excess = known - unbiased * (s["xx"] / count - np.outer(mean_x, mean_x))
-    excess_d = known - s["dxx"] / count
+    excess_d = (PARTS - 1) * known - s["dxx"] / count
 
     def covariance(kind: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Of responses whose products were summed, elementwise; a, b: their slopes."""
@@ -215,8 +221,8 @@ def _of_group(
         return product + _form(a, correction, b)
 
     def limit(mm: np.ndarray, dd: np.ndarray, ym: np.ndarray, yy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """V_n and V_2n - V_n."""
-        return n * (mm + dd), 4 * n * ym + 2 * n * yy
+        """V_n and V_rn - V_n."""
+        return n * (mm + dd), PARTS * n * (2 * ym + yy)
 
     i, j = pairs
     means = {"mm": mean_m**2, "ym": mean_y * mean_m, "yy": mean_y**2}
@@ -230,12 +236,12 @@ def _of_group(
     }
     at_n, more = limit(paired["mm"], paired["dd"], (paired["ym"] + paired["my"]) / 2, paired["yy"])
     found = {
-        "sigma": variance + 2 * growth,
+        "sigma": variance + STEP * growth,
         "variance": variance,
         "growth": growth,
         "mean": mean_m - beta.T @ mean_x,
         "change": mean_y - beta_y.T @ mean_x,
-        "pairs": at_n + 2 * more,
+        "pairs": at_n + STEP * more,
     }
     if full is not None:
         fm, fy = mean_m[full], mean_y[full]
@@ -244,5 +250,5 @@ def _of_group(
             covariance(f"full_{kind}", slopes_of[kind[0]][:, full], slopes_of[kind[1]][:, full]) for kind in kinds
         )
         at_n, more = limit(mm, dd, (ym + ym.T) / 2, yy)
-        found["full"] = at_n + 2 * more
+        found["full"] = at_n + STEP * more
     return found

@@ -1,9 +1,12 @@
 """Simulations of few neurons: networks of width n, coupled with each other and with mean-field neurons.
 
 A simulation of n neurons per population with explicit random matrices is a network of width n, at any richness
-gamma0(n). Each draw simulates 2n neurons, and each half of them by itself with the same random numbers:
+gamma0(n). Each draw simulates r n neurons, and each of r parts of them by itself with the same random numbers:
 
-    m = (q_n + q_n') / 2        d = (q_n - q_n') / 2        Y = q_2n - m
+    m = mean of q_n over parts        d = contrasts of q_n between parts        Y = q_rn - m
+
+There are r - 1 contrasts, each with the variance of m: sums over parts with orthogonal coefficients, (q_n - q_n') / 2
+for r = 2.
 
 To leading order q_N deviates from q by the mean influence of its neurons. In Y this cancels, so Y is small; it tells
 how means and variances change with the width. Control variates x (`controls`) tell most of m and d. The matrices share
@@ -35,11 +38,14 @@ class Draws(NamedTuple):
     """Many draws, flattened observables last. mean, difference, change: m, d, Y. x, x_difference: of the controls."""
 
     mean: Float[Array, "draw observable"]
-    difference: Float[Array, "draw observable"]
+    difference: Float[Array, "draw contrast observable"]
     change: Float[Array, "draw observable"]
     x: Float[Array, "draw component"]
-    x_difference: Float[Array, "draw component"]
+    x_difference: Float[Array, "draw contrast component"]
 
+
+PARTS = 4
+"""r: how many times wider the whole is than its parts."""
 
 TOGETHER = 64
 """Draws that are simulated at once, so that what they are made of stays in a processor's cache."""
@@ -54,7 +60,7 @@ Shared = tuple[tuple[Directions, Directions], ...]
 class Sampler(eqx.Module):
     """Draws at width n.
 
-    equations: at the richness of width n and of width 2n. controls: None for none. width: n.
+    equations: at the richness of width n and of width r n. controls: None for none. width: n.
     """
 
     narrow: FieldEquations
@@ -75,26 +81,26 @@ class Sampler(eqx.Module):
         noise = jax.vmap(self._noise)(numbers)
         x, shared = self._neurons(noise)
         mean, difference, change = jax.vmap(self._networks)(noise, shared, matrices)
-        return Draws(mean, difference, change, jnp.mean(x, axis=1), (x[:, 0] - x[:, 1]) / 2)
+        return Draws(mean, difference, change, jnp.mean(x, axis=1), _contrasts(x, 1))
 
     def _noise(self, key: Array) -> Noise:
         equations = self.wide if self.controls is None else self.controls.equations
-        counts = {p.name: 2 * neurons_of(p.width, self.width) for p in equations.populations}
+        counts = {p.name: PARTS * neurons_of(p.width, self.width) for p in equations.populations}
         rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
         if self.controls is not None:
             rows += [(s.name, s.population, s.count) for s in equations.supplies]
         return _normal(key, {name: (count, counts[population]) for name, population, count in rows})
 
-    def _neurons(self, noise: Noise) -> tuple[Float[Array, "draw half component"], Shared]:
+    def _neurons(self, noise: Noise) -> tuple[Float[Array, "draw part component"], Shared]:
         """What mean-field neurons tell of each draw: x, and directions for its matrices to follow."""
         draws = len(next(iter(noise.values())))
         if self.controls is None:
-            return jnp.zeros((draws, 2, 0)), ()
+            return jnp.zeros((draws, PARTS, 0)), ()
 
         # They need no company, so those of all draws are simulated at once.
         joined = {name: jnp.swapaxes(a, 0, 1).reshape(a.shape[1], draws * a.shape[2]) for name, a in noise.items()}
         found = replay(self.controls, joined)
-        means = [jnp.mean(_parts(x, 2 * draws), axis=-1) for x in found.x.values()]
+        means = [jnp.mean(_parts(x, PARTS * draws), axis=-1) for x in found.x.values()]
         shared = []
         matrices = zip(self.controls.equations.matrices, self.controls.records, found.matrices, strict=True)
         for matrix, record, replayed in matrices:
@@ -107,16 +113,16 @@ class Sampler(eqx.Module):
             back, ahead = record.earlier.shape
             forward = directions(replayed.forward.basis, matrix.forward, ahead)
             shared.append((forward, directions(replayed.backward.basis, matrix.backward, back)))
-        return jnp.concatenate(means, axis=1).reshape(draws, 2, -1), tuple(shared)
+        return jnp.concatenate(means, axis=1).reshape(draws, PARTS, -1), tuple(shared)
 
     def _networks(self, noise: Noise, shared: Shared, key: Array) -> tuple[Array, Array, Array]:
         """m, d and Y of one draw."""
-        whole, halves = jax.random.split(key)
+        whole, parts = jax.random.split(key)
         both = self._observables(self.wide, noise, shared, whole)
-        cut = jax.tree.map(lambda a: _parts(a, 2), (noise, shared))
-        each = jax.vmap(partial(self._observables, self.narrow))(cut[0], cut[1], jax.random.split(halves))
-        mean = (each[0] + each[1]) / 2
-        return mean, (each[0] - each[1]) / 2, both - mean
+        cut = jax.tree.map(lambda a: _parts(a, PARTS), (noise, shared))
+        each = jax.vmap(partial(self._observables, self.narrow))(cut[0], cut[1], jax.random.split(parts, PARTS))
+        mean = jnp.mean(each, axis=0)
+        return mean, _contrasts(each, 0), both - mean
 
     def _independent(self, equations: FieldEquations, noise: Noise, key: Array) -> list[ExplicitMatrix]:
         """Matrices of independent entries between the neurons."""
@@ -156,6 +162,14 @@ def _normal(key: Array, shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Arra
 def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *rest neuron"]:
     """What concerns each of several equal parts of the neurons."""
     return jnp.moveaxis(a.reshape(*a.shape[:-1], count, a.shape[-1] // count), -2, 0)
+
+
+def _contrasts(a: Array, axis: int) -> Array:
+    """Contrasts between parts along an axis, by Helmert's coefficients."""
+    rows = np.tril(np.ones((PARTS - 1, PARTS)))
+    rows[np.arange(PARTS - 1), np.arange(1, PARTS)] = -np.arange(1, PARTS)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True) * PARTS**0.5
+    return jnp.moveaxis(jnp.tensordot(jnp.asarray(rows, a.dtype), a, axes=(1, axis)), 0, axis)
 
 
 def neurons_of(share: float, width: int) -> int:

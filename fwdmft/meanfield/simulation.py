@@ -73,6 +73,13 @@ class Large(NamedTuple):
     equations: FieldEquations
 
 
+class Crowded(NamedTuple):
+    """Bases that are too large for the neurons: vectors met so far, and the equations with room for more of them."""
+
+    vectors: int
+    equations: FieldEquations
+
+
 def gaussian_matrices(
     equations: FieldEquations, noise: dict[str, Array], momentum: bool, recorded: int = 0
 ) -> tuple[GaussianMatrix, ...]:
@@ -105,8 +112,8 @@ def _large_pass(
     return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*found, strict=True)))
 
 
-def infinite_width(equations: FieldEquations, draw: Any, drive: Drive, observing: Observing) -> Large | None:
-    """One pass, repeated until its bases are not full and resolve what is learned; None if there are too many vectors.
+def infinite_width(equations: FieldEquations, draw: Any, drive: Drive, observing: Observing) -> Large | Crowded:
+    """One pass, repeated until its bases are not full and resolve what is learned; `Crowded` for too many vectors.
 
     draw: the noise for given equations. A pass that was broken off, or that left out what it should have learned, is
     never returned.
@@ -123,13 +130,12 @@ def infinite_width(equations: FieldEquations, draw: Any, drive: Drive, observing
                 return Large(found, bases, equations)
             equations = equations.learning(moved)
             continue
-        if room.NEURONS_PER_VECTOR * int(np.max(bases.rank)) > count:
-            return None
-        matrices = equations.matrices
-        wider = room.fitted(tuple(m.capacities for m in matrices), [m.blocks for m in matrices], bases)
-        if min(max(pair) for pair in wider) > count:
-            return None
-        equations = equations.with_room(wider)
+        vectors, blocks = int(np.max(bases.rank)), [m.blocks for m in equations.matrices]
+        wider = room.fitted(tuple(m.capacities for m in equations.matrices), blocks, bases)
+        fitting = room.within(wider, blocks, count)
+        if room.NEURONS_PER_VECTOR * vectors > count or min(max(pair) for pair in fitting) > count:
+            return Crowded(vectors, equations.with_room(wider))
+        equations = equations.with_room(fitting)
 
 
 def truncation(found: Large, draw: Any, drive: Drive, observing: Observing) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ class TheoryTask:
     """What the theory is asked.
 
     equations: at infinite width, with kernels at `kernel_points`. richness: gamma0 at a width; `lazy` says that it
-    vanishes at infinite width. y: (point, output). train: (point,) mask. times: the saved steps.
+    vanishes at infinite width. y: (point, output). train: (point,) mask.
     """
 
     equations: FieldEquations
@@ -35,7 +35,11 @@ class TheoryTask:
     loss: LossSpec
     plan: Plan
     spec: TheorySpec
-    times: np.ndarray
+
+    @property
+    def times(self) -> np.ndarray:
+        """The saved steps."""
+        return self.plan.saved(self.spec.save_every)
 
     @property
     def rows(self) -> int:

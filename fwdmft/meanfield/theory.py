@@ -6,6 +6,7 @@ cheaper. Numbers of neurons and of draws follow from a stated error, unless the 
 """
 
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +14,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.errors import InputError
+from fwdmft.errors import ComputationError, FwdmftWarning, InputError
 from fwdmft.meanfield.corrections import Arrays, Corrections
-from fwdmft.meanfield.finite_width import sobol_error
 from fwdmft.meanfield.from_draws import from_draws
 from fwdmft.meanfield.from_response import from_response, has_response
 from fwdmft.meanfield.infinite_width import (
-    TRIED,
     Infinite,
     Report,
     gradient_flow_ladders,
@@ -28,7 +27,10 @@ from fwdmft.meanfield.infinite_width import (
     too_many_vectors,
 )
 from fwdmft.meanfield.layers import TWO_TIME_DIMS
+from fwdmft.meanfield.simulation import Crowded
+from fwdmft.meanfield.sobol_errors import sobol_error, spread_error
 from fwdmft.meanfield.task import TheoryTask
+from fwdmft.optimization import Rung
 from fwdmft.program.responses import is_supported, response_functions
 
 
@@ -45,6 +47,7 @@ class TheoryResult:
     Two-time kernels have the axes named in `dims`, which include time.
     responses: A as feature_response, B as gradient_response at saved times (see `fwdmft.program.responses`), and their
     `_standard_error`.
+    ladder: the step-halving ladder that suffices for networks.
     """
 
     times: np.ndarray
@@ -62,6 +65,7 @@ class TheoryResult:
     kernel_points: np.ndarray | None = None
     responses: Arrays = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
+    ladder: tuple[Rung, ...] = ()
 
 
 def solve(
@@ -82,9 +86,12 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
     spec, clock = task.spec, _Clock()
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
     fine, coarse = gradient_flow_ladders(task)
-    infinite = infinite_width(task, fine, report)
-    result: dict[str, Any] = {"times": task.times, "diagnostics": {"substeps": fine[-1].substeps}}
+    tried = infinite_width(task, fine, report)
+    infinite = tried if isinstance(tried, Infinite) else None
+    result: dict[str, Any] = {"times": task.times, "ladder": coarse, "diagnostics": {"substeps": fine[-1].substeps}}
     result["diagnostics"]["seconds_infinite_width"] = clock.lap()
+    if isinstance(tried, Crowded):
+        _without_infinite_width(task, tried)
     if infinite is not None:
         capacities = tuple(matrix.capacities for matrix in infinite.equations.matrices)
         equations = task.equations.with_room(capacities)
@@ -94,8 +101,6 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:
             result["responses"] = _responses(task, infinite.neurons, report)
-    elif spec.responses:
-        raise too_many_vectors(spec.neurons or TRIED)
     corrections = None
     if spec.fluctuations or spec.bias or infinite is None:
         if infinite is not None and has_response(task, coarse):
@@ -109,6 +114,17 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
         **result,
         **_summary(task, infinite, corrections),
     )
+
+
+def _without_infinite_width(task: TheoryTask, found: Crowded) -> None:
+    """Say what q comes from instead, or that responses come from nothing else."""
+    words = too_many_vectors(task, found)
+    if task.spec.responses:
+        raise ComputationError(f"response functions: {words}")
+    instead = f"q comes from networks of small width instead, until its error is {task.spec.relative_error:g}"
+    if task.spec.draws:
+        instead = f"q comes from {task.spec.draws} draws of networks of small width instead"
+    warnings.warn(f"infinite width: {words}; {instead}", FwdmftWarning, stacklevel=2)
 
 
 class _Clock:
@@ -127,14 +143,15 @@ def _summary(task: TheoryTask, infinite: Infinite | None, found: Corrections | N
     """What the result holds of q, Sigma and b."""
     if found is None:
         assert infinite is not None
-        return {"mean": infinite.mean, "standard_error": _with_truncation(infinite, infinite.spread)}
+        errors = {name: spread_error(a) for name, a in infinite.each.items()}
+        return {"mean": infinite.mean, "standard_error": _with_truncation(infinite, errors)}
     spec = task.spec
     mean, errors = found.limit
     if infinite is not None:
         simulated = infinite.neurons * spec.replicates
         mean = infinite.mean
         errors = {
-            name: sobol_error(spread, np.maximum(found.variance[name], 0) / simulated)
+            name: sobol_error(spread, np.maximum(found.variance[name], 0) / simulated, spec.replicates)
             for name, spread in infinite.spread.items()
         }
         errors = _with_truncation(infinite, errors)
@@ -178,7 +195,7 @@ def _responses(task: TheoryTask, count: int, report: Report) -> Arrays:
         samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=other) for name, a in pair.items()})
     report("responses", spec.replicates, spec.replicates)
     stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
-    error = {f"{name}_standard_error": a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in stacked.items()}
+    error = {f"{name}_standard_error": spread_error(a) for name, a in stacked.items()}
     return {name: a.mean(axis=0) for name, a in stacked.items()} | error
 
 

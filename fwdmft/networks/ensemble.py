@@ -55,7 +55,6 @@ def train_ensemble(
     width: int,
     members: int,
     seed: int,
-    times: np.ndarray,
     samples: int,
     progress: Callable[[int], None] = lambda done: None,
     checkpoint: Checkpoint | None = None,
@@ -81,7 +80,7 @@ def train_ensemble(
         progress(tally.done)
     if tally.diverged:
         warnings.warn(f"{_diverged(tally, width)} and are left out of all averages", FwdmftWarning, stacklevel=2)
-    return _statistics(task, tally, width, times)
+    return _statistics(task, tally, width)
 
 
 def _check_diverged(tally: Tally, width: int, share: float) -> None:
@@ -97,13 +96,13 @@ def _diverged(tally: Tally, width: int) -> str:
     return f"{tally.diverged} of {first}{tally.done} networks of width {width} diverged"
 
 
-def _statistics(task: Task, tally: Tally, width: int, times: np.ndarray) -> WidthStatistics:
+def _statistics(task: Task, tally: Tally, width: int) -> WidthStatistics:
     moments = tally.moments
     return WidthStatistics(
         width=width,
         members=tally.done,
         diverged=tally.diverged,
-        times=times,
+        times=task.times,
         mean={name: m.mean for name, m in moments.items()},
         variance={name: m.variance for name, m in moments.items()},
         mean_standard_error={name: m.mean_standard_error for name, m in moments.items()},

@@ -63,7 +63,7 @@ class Task:
     @property
     def times(self) -> np.ndarray:
         """Steps at which quantities are measured: every `save_every`-th and the last."""
-        return np.union1d(np.arange(0, self.plan.steps, self.save_every), [self.plan.steps - 1]).astype(int)
+        return self.plan.saved(self.save_every)
 
     @property
     def kernel_at(self) -> np.ndarray:

@@ -6,9 +6,10 @@ theory holds, to the order in 1/N that is compared, scores have mean square 1, m
 independent draws: few trajectories can be off by 1.5 in rms by chance. The relative error says how large a difference
 is, and the relative standard error how large a difference the comparison could see.
 
-Standard errors of N Var and b come from the spread over R samplings (`theory.replicates`) alone. Where they outweigh
-those of the networks, scores follow Student's t with R - 1 degrees of freedom: root mean square 1.2 for R = 8, 1.7 for
-R = 4, where one score in 36 is beyond 4 and one in 2000 beyond 16.
+Standard errors of Sigma and b come from 16 groups of draws, or from 8 samplings of linear response. Where they outweigh
+those of the networks, scores follow Student's t with 15 or 7 degrees of freedom: root mean square 1.1 or 1.2. Those
+of q, from few simulations, are widened until one score in 22 is beyond 2, as of a normal variable
+(`meanfield.sobol_errors`); beyond 4 there are more.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Union
 
-import numpy as np
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from fwdmft.errors import NOTHING, InputError
@@ -55,16 +54,6 @@ class Experiment(Spec):
         if self.theory is None and self.ensemble is None:
             raise InputError("theory", NOTHING, "theory or ensemble (or both) to be given")
         return self
-
-    def save_times(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of so many steps, the indices kept by theory and by ensembles: 0, n, 2n, ... and always the last."""
-        theory = self.theory.save_every if self.theory else 1
-        ensemble = (self.ensemble.save_every if self.ensemble else None) or theory
-        return _every(theory, steps), _every(ensemble, steps)
-
-
-def _every(stride: int, steps: int) -> np.ndarray:
-    return np.union1d(np.arange(0, steps, stride), [steps - 1]).astype(int)
 
 
 def experiment_model() -> type[Experiment]:

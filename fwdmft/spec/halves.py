@@ -35,7 +35,7 @@ class TheorySpec(Spec):
     )
     draw_width: _DrawWidth | None = Field(
         None,
-        description="Width n of those networks, which are coupled with networks of width 2n; left out: chosen so that "
+        description="Width n of those networks, which are coupled with networks of width 4n; left out: chosen so that "
         "the next order in 1/n is small (neurons).",
     )
     save_every: Steps = Field(1, description="Keep every n-th time and the last (steps).")
@@ -46,7 +46,8 @@ class TheorySpec(Spec):
         4,
         ge=2,
         le=1000,
-        description="Number of independent simulations at infinite width, whose spread gives its error.",
+        description="Number of independent simulations at infinite width, whose spread gives its error; two or three "
+        "give wide error bars (simulations).",
     )
     basis_tolerance: PositiveReal = Field(
         1e-6,
@@ -85,7 +86,10 @@ class EnsembleSpec(Spec):
         None, description="Keep every n-th time and the last (steps); left out: as in theory, else 1."
     )
     precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the networks.")
-    kernels: bool = Field(True, description="Measure tangent, feature and gradient kernels as well.")
+    kernels: bool = Field(
+        True,
+        description="Measure tangent, feature and gradient kernels, and what the architecture observes besides.",
+    )
     kernel_points: Count | None = Field(
         None,
         description="Measure kernels on so many training points alone, evenly spread over their order, as subset_* "

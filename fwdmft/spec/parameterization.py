@@ -23,7 +23,8 @@ class ParameterizationSpec(Spec):
     sigma_w: PositiveReal | tuple[PositiveReal, ...] = Field(
         1.0,
         description="Standard deviation sigma_w of the initial weights (dimensionless): one for all layers, "
-        "or a list of depth + 1 (input weights, hidden matrices, readout).",
+        "or a list (input weights, hidden matrices, readout): depth + 1, 3 for recurrent, and for transformer the "
+        "input weights, Q, K, V and (with mlp) W of each block, the readout.",
     )
 
     @abstractmethod

@@ -172,14 +172,13 @@ class Case:
             loss=self.loss,
             plan=self.plan,
             spec=spec,
-            times=self.times,
         )
         return solve(task)
 
     @property
     def times(self) -> np.ndarray:
         """The saved steps."""
-        return np.union1d(np.arange(0, self.plan.steps, self.save_every), [self.plan.steps - 1])
+        return self.plan.saved(self.save_every)
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -196,7 +195,7 @@ class Case:
 
     def ensemble(self, width: int, members: int) -> WidthStatistics:
         """Statistics of trained networks."""
-        return train_ensemble(self.task(), width, members, SEED, self.times, samples=0)
+        return train_ensemble(self.task(), width, members, SEED, samples=0)
 
     def task(self, plan: Plan | None = None, kernels: bool = True) -> Task:
         """Training of float64 networks."""
@@ -212,6 +211,7 @@ class Case:
             center=self.parameterization.center,
             kernels=kernels,
             dtype=np.float64,
+            observables={name: one.dims for name, one in self.architecture.observables.items()},
         )
 
     def build(self, width: int, key: Array) -> Network:

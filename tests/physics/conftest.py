@@ -37,6 +37,6 @@ def tanh_run(run: Runner, two_points: str) -> xr.DataTree:
         parameterization={"kind": "mean_field", "gamma0": 1.0},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.05, "steps": 60},
         data={"kind": "file", "path": two_points},
-        theory={"neurons": 16384, "replicates": 16, "draws": 8192, "draw_width": 32},
+        theory={"neurons": 16384, "replicates": 16, "draws": 8192, "draw_width": 16},
         ensemble={"widths": [24, 72], "members": 40000},
     )

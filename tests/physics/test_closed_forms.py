@@ -32,7 +32,7 @@ def _initial(run: Runner, two_points: str, **architecture: object) -> xr.DataTre
         architecture={"kind": "mlp", **architecture},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.01, "steps": 1},
         data={"kind": "file", "path": two_points},
-        theory={"neurons": 16384, "replicates": 8, "draws": 2048, "draw_width": 16},
+        theory={"neurons": 16384, "replicates": 8, "draws": 2048, "draw_width": 8},
     )
 
 
@@ -101,7 +101,7 @@ def linear(run: Runner, tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree
         parameterization={"kind": "mean_field", "gamma0": GAMMA0},
         optimizer={"kind": "gradient_descent", "learning_rate": RATE, "steps": STEPS},
         data=_one_point(tmp_path_factory.mktemp("linear")),
-        theory={"neurons": 16384, "replicates": 16, "draws": 16384, "draw_width": 32},
+        theory={"neurons": 16384, "replicates": 16, "draws": 16384, "draw_width": 16},
     )
 
 

@@ -127,7 +127,7 @@ def test_trained_networks(run: Runner, tmp_path: Path) -> None:
     found = run(
         architecture={"kind": "cnn", **architecture},
         data=images(tmp_path / "x.npz", random_images(3, 4, 5, 2), outputs=2),
-        theory={"neurons": 4096, "replicates": 8, "draws": 1024, "draw_width": 16, "save_every": 2},
+        theory={"neurons": 4096, "replicates": 8, "draws": 1024, "draw_width": 8, "save_every": 2},
         ensemble={"widths": [24, 72], "members": [2000, 1500]},
         **SETTINGS,
     )

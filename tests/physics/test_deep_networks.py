@@ -54,7 +54,7 @@ def case(request: pytest.FixtureRequest, run: Runner) -> Case:
             "neurons": 8192,
             "replicates": 8,
             "draws": 2048,
-            "draw_width": 32,
+            "draw_width": 16,
             "basis_tolerance": 1e-5,
             "save_every": EVERY,
             "covariance": False,
@@ -87,7 +87,7 @@ def test_unequal_widths_frozen_weights_and_biases(run: Runner, two_points: str) 
         parameterization={"kind": "mean_field", "gamma0": 1.5},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 10},
         data={"kind": "file", "path": two_points},
-        theory={"neurons": 2048, "draws": 4096, "draw_width": 16, "save_every": 3, "covariance": False},
+        theory={"neurons": 2048, "draws": 4096, "draw_width": 8, "save_every": 3, "covariance": False},
         ensemble={"widths": [48, 144], "members": 3000, "samples": 0, "save_every": 3},
     )
     assert_networks_agree(tree)

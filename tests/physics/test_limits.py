@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import fwdmft
+from fwdmft.meanfield.sobol_errors import widening
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
 from tests.physics.comparison import assert_networks_agree, of_theory
 from tests.physics.conftest import Runner
@@ -28,7 +29,7 @@ def _setting(two_points: str, **sections: Any) -> dict[str, Any]:
 def test_lazy_limit(run: Runner, two_points: str) -> None:
     """gamma0 = 1e-3 through the engine, other samples, equals the closed lazy dynamics: q and N Var, which depend on
     gamma0^2. (The bias of neural tangent networks is extended by what they learn at order 1/N.)"""
-    theory = {"neurons": 8192, "replicates": 8, "draws": 4096, "draw_width": 16}
+    theory = {"neurons": 8192, "replicates": 8, "draws": 4096, "draw_width": 8}
     rich, lazy = (
         run(**_setting(two_points, parameterization=parameterization, theory=theory | {"seed": seed}))
         for seed, parameterization in enumerate(({"kind": "mean_field", "gamma0": 1e-3}, {"kind": "neural_tangent"}))
@@ -44,7 +45,7 @@ def test_neural_tangent_networks(run: Runner, two_points: str) -> None:
         **_setting(
             two_points,
             parameterization={"kind": "neural_tangent"},
-            theory={"neurons": 16384, "replicates": 8, "draws": 16384, "draw_width": 32},
+            theory={"neurons": 16384, "replicates": 8, "draws": 16384, "draw_width": 16},
             ensemble={"widths": [32, 128], "members": [20000, 8000]},
         )
     )
@@ -75,7 +76,7 @@ def test_gradient_flow_of_networks(run: Runner, two_points: str) -> None:
     """Networks and theory reach the same small-step limit, to far below their errors; plain steps do not."""
     flow = {"kind": "gradient_flow", "learning_rate": 0.3, "steps": 9, "tolerance": 1e-5}
     settings = {
-        "theory": {"neurons": 4096, "replicates": 8, "draws": 1024, "draw_width": 16, "save_every": 4},
+        "theory": {"neurons": 4096, "replicates": 8, "draws": 1024, "draw_width": 8, "save_every": 4},
         "ensemble": {"widths": [32, 96], "members": 1500},
     }
     tree = run(**_setting(two_points, optimizer=flow, **settings))
@@ -127,7 +128,7 @@ def test_convergence_in_neurons(run: Runner, two_points: str) -> None:
         theory = {"neurons": neurons, "replicates": replicates, "fluctuations": False, "bias": False, "save_every": 29}
         trees = [run(**_setting(two_points, theory=theory | {"seed": seed})) for seed in range(seeds)]
         found = [of_theory(tree, "prediction", time=-1, point=0, output=0) for tree in trees]
-        stated = np.mean([each.squared_errors[0] for each in found])
+        stated = np.mean([each.squared_errors[0] for each in found]) / widening(replicates - 1) ** 2
         return float(np.var([each.value for each in found], ddof=1)), float(stated)
 
     measured = [predictions(count) for count in counts]

@@ -27,7 +27,7 @@ EXPERIMENT = {
         "test": 2,
         "teacher": {"kind": "single_index", "link": "tanh"},
     },
-    "theory": {"neurons": 8192, "replicates": 8, "draws": 4096, "draw_width": 16, "save_every": 3, "covariance": False},
+    "theory": {"neurons": 8192, "replicates": 8, "draws": 4096, "draw_width": 8, "save_every": 3, "covariance": False},
     "ensemble": {"widths": [48, 144], "members": 2000, "kernels": False},
 }
 

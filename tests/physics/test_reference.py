@@ -36,7 +36,7 @@ def tree(run: Runner, reference: dict[str, np.ndarray]) -> xr.DataTree:
             "steps": int(reference["steps"]),
         },
         data={"kind": "file", "path": str(FILE)},
-        theory={"neurons": 16384, "replicates": 16, "draws": 8192, "draw_width": 32},
+        theory={"neurons": 16384, "replicates": 16, "draws": 8192, "draw_width": 16},
         ensemble={"widths": [64], "members": 6000, "samples": 0},
     )
 

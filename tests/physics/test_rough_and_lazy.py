@@ -10,7 +10,7 @@ from fwdmft.testing.agreement import assert_equal
 from tests.physics.comparison import assert_networks_agree
 from tests.physics.conftest import Runner
 
-THEORY = {"neurons": 2048, "draws": 2048, "draw_width": 16, "covariance": False}
+THEORY = {"neurons": 2048, "draws": 2048, "draw_width": 8, "covariance": False}
 
 
 def test_lazy_networks_in_depth(run: Runner) -> None:

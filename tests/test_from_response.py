@@ -1,0 +1,72 @@
+"""Sigma and b of two-layer networks from linear response: right where they are known, to the stated error."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from fwdmft.activations import activation
+from fwdmft.meanfield.chain import make_chain
+from fwdmft.meanfield.from_response import SAMPLINGS
+from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
+from fwdmft.meanfield.wiring import Wiring
+from fwdmft.optimization import Plan
+from fwdmft.spec.halves import TheorySpec
+from fwdmft.spec.loss import SquaredError
+from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero
+
+GAMMA0, RATE, TARGET = 1.5, 0.4, 1.3
+A = RATE * GAMMA0 * TARGET
+
+
+def solved(**settings: Any) -> TheoryResult:
+    """One step of a linear network on one point with |x|^2 = D, the worked case of `fwdmft.meanfield`."""
+    equations = make_chain(np.ones((1, 1)), [activation("linear")], GAMMA0, Wiring(1, 1, (1.0, 1.0)), smooth=True)
+    task = TheoryTask(
+        equations=equations,
+        richness=lambda width: GAMMA0,
+        lazy=False,
+        y=np.full((1, 1), TARGET),
+        train=np.array([True]),
+        loss=SquaredError(),
+        plan=Plan(np.full(2, RATE)),
+        spec=TheorySpec(seed=1, **settings),
+    )
+    with jax.enable_x64(True):
+        return solve(task)
+
+
+@pytest.fixture(scope="module")
+def precise() -> TheoryResult:
+    return solved(relative_error=0.01)
+
+
+def test_sigma_and_b_are_those_of_the_worked_case(precise: TheoryResult) -> None:
+    """f' = eta y K + eta^2 gamma0 y^2 A and K' = (1 + a^2) K + 4 a A, linear in A and K, of variances 1 and 4."""
+    sigma = {
+        "prediction": 4 * (RATE * TARGET) ** 2 + RATE**4 * GAMMA0**2 * TARGET**4,
+        "tangent_kernel": 4 * (1 + A**2) ** 2 + 16 * A**2,
+    }
+    for name, exact in sigma.items():
+        for part, expected in (("variance", exact), ("bias", 0.0)):
+            value, error = (getattr(precise, f"{part}{end}")[name][1].ravel() for end in ("", "_standard_error"))
+            assert_zero(f"{part} of {name}", Estimate.of(value - expected, error, SAMPLINGS), exact)
+    assert 0 < precise.variance_standard_error["tangent_kernel"][1].item() < 0.02 * sigma["tangent_kernel"]
+
+
+def test_neurons_follow_from_the_error(precise: TheoryResult) -> None:
+    crude = solved(relative_error=0.3, bias=False)
+    asked = {0.01: precise, 0.3: crude}
+    for error, result in asked.items():
+        assert 0 < result.diagnostics["relative_error_variance"] < error
+    assert precise.diagnostics["response_neurons"] > crude.diagnostics["response_neurons"]
+    assert solved(neurons=512, bias=False).diagnostics["response_neurons"] == 512
+
+
+def test_covariances_hold_the_variances(precise: TheoryResult) -> None:
+    variance, covariance = precise.variance["prediction"].ravel(), precise.prediction_covariance
+    assert covariance is not None and precise.equal_time_covariances is not None
+    np.testing.assert_allclose(np.diag(covariance.reshape(2, 2)), variance, rtol=ROUNDING, atol=ROUNDING)
+    assert precise.equal_time_covariances.shape == (SAMPLINGS, 2, 1, 1, 1)
+    np.testing.assert_allclose(precise.equal_time_covariances.mean(axis=0).ravel(), variance, atol=ROUNDING)
