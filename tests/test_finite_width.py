@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import FwdmftWarning
@@ -21,7 +22,6 @@ from fwdmft.optimization import Plan
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import SquaredError
 from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero, rarely_exceeded
-from tests.networks_of import dense_network
 
 X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])
 Y = np.array([[1.0, -0.5], [0.4, 0.8], [0.0, 0.0]])

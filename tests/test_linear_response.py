@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
+from networks_of import dense_network
 
 from fwdmft.errors import ComputationError
 from fwdmft.meanfield import linear_response as module
@@ -23,7 +24,6 @@ from fwdmft.optimization import Plan, Rung, Stream
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.spec.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero
-from tests.networks_of import dense_network
 from tests.oracles.dense_influence import Dense, Network, Neurons, dense, observables
 
 X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from experiments import experiment
 from jaxtyping import Array
+from networks_of import dense_network
 
 import fwdmft
 from fwdmft.datasets.loading import load_points
@@ -26,7 +27,6 @@ from fwdmft.spec.loss import SquaredError
 from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import ROUNDING, assert_equal
-from tests.networks_of import dense_network
 
 X, Y, TRAIN = points(5, 4, test=2)
 BATCHES = np.array([[0, 2], [2, 0], [2, 1], [0, 1], [1, 2]])

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from networks_of import dense_network
 from scipy import stats
 
 from fwdmft.meanfield.dynamics import make_drive
@@ -11,7 +12,6 @@ from fwdmft.meanfield.simulation import Observing, infinite_width
 from fwdmft.meanfield.sobol_errors import sobol_error, spread_error
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import SquaredError
-from tests.networks_of import dense_network
 
 HELD = float(stats.norm.sf(2.0) * 2)
 """Share that is beyond two standard errors."""

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from networks_of import dense_network
 from scipy.integrate import solve_ivp
 
 from fwdmft.meanfield.dynamics import make_drive
@@ -13,7 +14,6 @@ from fwdmft.meanfield.linear_response import Response, linear_response
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import SquaredError
 from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
-from tests.networks_of import dense_network
 from tests.physics.comparison import known, of_theory
 from tests.physics.conftest import Runner
 

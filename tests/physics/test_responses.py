@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks_of import dense_network
 
 from fwdmft.errors import InputError
 from fwdmft.meanfield import neurons
@@ -21,7 +22,6 @@ from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing.agreement import Estimate, assert_zero
 from fwdmft_recurrent.equations import field_equations
 from fwdmft_recurrent.schema import Recurrent
-from tests.networks_of import dense_network
 from tests.oracles import deep_linear
 from tests.physics.comparison import known
 from tests.physics.conftest import Runner

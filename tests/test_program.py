@@ -1,0 +1,430 @@
+"""Forward programs: their rules, their training against `jax.grad`, and their neurons under a record."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+from fwdmft.meanfield import controls, explicit_matrix, neurons
+from fwdmft.meanfield.averages import recording
+from fwdmft.meanfield.dynamics import Trajectory, make_drive, one_pass
+from fwdmft.meanfield.field_equations import Update
+from fwdmft.meanfield.positions import Taps
+from fwdmft.meanfield.replayed_matrix import recorded
+from fwdmft.meanfield.simulation import gaussian_matrices
+from fwdmft.meanfield.weights import at_rest
+from fwdmft.networks.model import Network
+from fwdmft.optimization import Plan
+from fwdmft.program.equations import ForwardProgram, ProgramState, forward_program
+from fwdmft.program.net import Net
+from fwdmft.program.structure import ProgramError, structure
+from fwdmft.spec.loss import SquaredError
+from fwdmft.spec.parameterization import MeanField
+from fwdmft.testing.agreement import assert_equal
+from fwdmft_cnn import equations as of_cnn
+from fwdmft_cnn import model as cnn
+from fwdmft_cnn.schema import Cnn
+from fwdmft_deep import equations as of_deep
+from fwdmft_deep import model as deep
+from fwdmft_deep.schema import Deep
+from fwdmft_recurrent import equations as of_recurrent
+from fwdmft_recurrent import model as recurrent
+from fwdmft_recurrent.schema import Recurrent
+from fwdmft_transformer import equations as of_transformer
+from fwdmft_transformer import model as transformer
+from fwdmft_transformer.schema import Transformer
+
+X = np.random.default_rng(0).standard_normal((3, 4))
+
+
+@pytest.fixture(autouse=True)
+def double_precision() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+# --- rules ---
+
+
+def hidden(net: Net) -> tuple[Array, Array]:
+    return net.layer("hidden", net.input("W", "hidden", X), jnp.tanh)
+
+
+def read(net: Net) -> Array:
+    return net.readout("w", "hidden", hidden(net)[1])
+
+
+def twice(net: Net, first: Callable[[], Any], second: Callable[[], Any]) -> Array:
+    first(), second()
+    return read(net)
+
+
+OTHER = np.ones((3, 5))
+BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "no readout": (lambda net: hidden(net)[1][:, :1], "calls net.readout at least once, and returns its value"),
+    "another value": (lambda net: 2 * read(net), "returns what net.readout gave, or a sum of all such values"),
+    "a readout left out": (
+        lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.readout("v", "b", jnp.zeros((3, 2)))),
+        "returns what net.readout gave, or a sum of all such values",
+    ),
+    "no layers": (lambda net: net.readout("w", "a", net.input("W", "a", X)), "names its hidden layers with net.layer"),
+    "input of numbers": (
+        lambda net: net.input("W", "a", X[:, 0]),
+        r"net.input\('W'\): x has axes \(point, site, feature\), not the shape \(3,\)",
+    ),
+    "input without points": (lambda net: net.input("W", "a", X[:2]), r"not the shape \(2, 4\)"),
+    "input of other features": (
+        lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.input("V", "b", OTHER)),
+        r"net.input\('V'\): every use of a name has the same settings",
+    ),
+    "other settings": (
+        lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.input("V", "b", X, sigma=2.0)),
+        r"net.input\('V'\): every use of a name has the same settings; .*sigma=2.0.* is not .*sigma=1.0",
+    ),
+    "other weights": (
+        lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.vector("V", "b")),
+        r"net.vector\('V'\): 'V' already names other weights",
+    ),
+    "taps of other positions": (
+        lambda net: net.dense("W", "a", "b", net.input("V", "a", X), taps=Taps(((0, 1),), 2)),
+        r"net.dense\('W'\): taps read 2 positions on the last axis of sites, not \(\)",
+    ),
+    "a population that nothing leads to": (
+        lambda net: net.dense("W", "b", "a", net.input("V", "a", X)),
+        r"net.dense\('W'\): 'b' is not a population that an input or a matrix leads to: a",
+    ),
+    "a population before any": (lambda net: net.average("a", jnp.zeros((3, 2))), "leads to: none so far"),
+    "no neurons": (
+        lambda net: net.average("a", net.input("V", "a", X)[:, 0]),
+        r"net.average\('a'\): arrays have axes \(point, site, neuron\); this one has the shape \(3,\)",
+    ),
+    "features without neurons": (
+        lambda net: net.layer("a", net.input("V", "a", X), lambda h: jnp.mean(h, axis=-1)),
+        r"net.layer\('a'\), features: arrays have axes",
+    ),
+    "a readout twice": (
+        lambda net: read(net) + net.readout("w", "hidden", jnp.zeros((3, 2))),
+        r"net.readout\('w'\): a readout is read once; give the second one another name",
+    ),
+    "a usual observable": (
+        lambda net: net.observe("prediction", ("point",), jnp.zeros(3)),
+        r"net.observe\('prediction'\): a name that is not in use; in use are \['prediction', 'feature_kernel'",
+    ),
+    "an observable twice": (
+        lambda net: twice(net, *[lambda: net.observe("a", ("point",), jnp.zeros(3))] * 2),
+        r"in use are .*'a'\]",
+    ),
+    "axes without names": (
+        lambda net: net.observe("a", ("point",), jnp.zeros((3, 1))),
+        r"net.observe\('a'\): a name for each axis of the value; \('point',\) are not those of \(3, 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_rule_is_named(rule: str) -> None:
+    program, message = BROKEN[rule]
+    with pytest.raises(ProgramError, match=message):
+        structure(lambda net, x: program(net), X, 1)
+
+
+def test_widths_of_unknown_populations() -> None:
+    with pytest.raises(ProgramError, match=r"widths of populations \['a'\]; the program has hidden"):
+        forward_program(lambda net, x: read(net), X, 1, 1.0, widths={"a": 2.0})
+
+
+# --- training ---
+
+GAMMA0, WIDTH, OUTPUTS, STEPS = 1.3, 6, 2, 3
+MEAN_FIELD = MeanField(gamma0=GAMMA0)
+RATE, MOMENTUM, DECAY = 0.3, 0.4, 0.1
+Y = np.random.default_rng(1).standard_normal((3, OUTPUTS))
+TRAIN = np.array([[1.0], [1.0], [0.0]])
+
+
+@dataclass
+class Weights:
+    """Of a network, as the program names them: inputs (neuron, feature), matrices (offset, out, in), readouts
+    (output, site, neuron). numbers: of every neuron, and biases of input weights by the name of these."""
+
+    inputs: dict[str, Array]
+    matrices: dict[str, Array]
+    readouts: dict[str, Array]
+    numbers: dict[str, Array]
+
+
+Pair = tuple[ForwardProgram, Network, np.ndarray, Weights]
+
+
+def of_layers(spec: Deep) -> Pair:
+    equations = of_deep.field_equations(spec, MEAN_FIELD, X, OUTPUTS)
+    network = deep.model(spec, MEAN_FIELD, X, OUTPUTS, WIDTH, jax.random.key(0))
+    inputs, matrices = {"0": network.weights[0]}, {str(m): w[None] for m, w in enumerate(network.weights[1:-1], 1)}
+    if network.gates:
+        inputs["gate_0"] = network.gates[0]
+        matrices |= {f"gate_{m}": w[None] for m, w in enumerate(network.gates[1:], 1)}
+    numbers = {"0" if layer == 0 else f"bias_{layer}": spec.bias * b for layer, b in enumerate(network.biases)}
+    return equations, network, X, Weights(inputs, matrices, {"readout": network.weights[-1][:, None]}, numbers)
+
+
+def of_images(spec: Cnn) -> Pair:
+    x = np.random.default_rng(2).standard_normal((3, 4, 4, 2))
+    equations = of_cnn.field_equations(spec, MEAN_FIELD, x, OUTPUTS)
+    network = cnn.model(spec, MEAN_FIELD, x, OUTPUTS, WIDTH, jax.random.key(0))
+    banks = [jnp.moveaxis(kernel.reshape(-1, *kernel.shape[2:]), 2, 1) for kernel in network.kernels]
+    first = jnp.moveaxis(banks[0], 0, 2).reshape(WIDTH, -1)
+    numbers = {"0" if layer == 0 else f"bias_{layer}": spec.bias * b for layer, b in enumerate(network.biases)}
+    matrices = {str(layer): bank for layer, bank in enumerate(banks[1:], 1)}
+    return equations, network, x, Weights({"0": first}, matrices, {"readout": network.readout}, numbers)
+
+
+def of_sequences(spec: Recurrent) -> Pair:
+    x = np.random.default_rng(2).standard_normal((3, 4, 3))
+    equations = of_recurrent.field_equations(spec, MEAN_FIELD, x, OUTPUTS)
+    network = recurrent.model(spec, MEAN_FIELD, x, OUTPUTS, WIDTH, jax.random.key(0))
+    numbers = {} if network.b is None else {"U": spec.bias * network.b}
+    return equations, network, x, Weights({"U": network.U}, {"W": network.W[None]}, {"w": network.w[:, None]}, numbers)
+
+
+def of_tokens(spec: Transformer) -> Pair:
+    x = np.random.default_rng(2).standard_normal((3, 3, 4))
+    equations = of_transformer.field_equations(spec, MEAN_FIELD, x, OUTPUTS)
+    network = transformer.model(spec, MEAN_FIELD, x, OUTPUTS, WIDTH, jax.random.key(0))
+    named = {f"{k}_{b}": getattr(block, k) for b, block in enumerate(network.blocks, 1) for k in "QKVW"}
+    matrices = {name: w[None] for name, w in named.items() if w is not None}
+    return equations, network, x, Weights({"U": network.U}, matrices, {"w": network.w[:, None]}, {})
+
+
+def toy(net: Net, x: Array) -> Array:
+    """Two matrices into one population, one of them used twice, a gate by an average, readouts of two populations."""
+    left, u = net.layer("left", net.input("A", "left", x, bias=0.3), jnp.tanh)
+    _, v = net.layer("right", net.input("B", "right", x), jnp.sin)
+    h = net.dense("P", "left", "joint", u) + net.vector("gain", "joint", scale=0.7) * net.dense(
+        "Q", "right", "joint", v
+    )
+    h = h + 0.5 * net.dense("P", "left", "joint", jnp.sin(left))
+    gate = jax.nn.sigmoid(net.average("left", u * left))
+    net.observe("gate", ("point",), gate)
+    _, w = net.layer("joint", h, lambda h: gate[:, None] * jnp.tanh(h))
+    return net.readout("r", "joint", w) + net.readout("s", "right", v)
+
+
+class Toy(Network):
+    """The same for single points."""
+
+    A: Array
+    a: Array
+    B: Array
+    P: Array
+    Q: Array
+    gain: Array
+    r: Array
+    s: Array
+
+    def __call__(self, x: Array) -> Array:
+        return self.trace(x, self.shifts())[0]
+
+    def shifts(self) -> tuple[Array, ...]:
+        return tuple(jnp.zeros(len(w)) for w in (self.A, self.B, self.P))
+
+    def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        left = self.A @ x / len(x) ** 0.5 + 0.3 * self.a + shifts[0]
+        u, v = jnp.tanh(left), jnp.sin(self.B @ x / len(x) ** 0.5 + shifts[1])
+        h = self.P @ (u + 0.5 * jnp.sin(left)) / len(u) ** 0.5 + 0.7 * self.gain * (self.Q @ v) / len(v) ** 0.5
+        w = jax.nn.sigmoid(jnp.mean(u * left)) * jnp.tanh(h + shifts[2])
+        return (self.r @ w / len(w) + self.s @ v / len(v)) / GAMMA0, (u, v, w)
+
+    def observables(self, x: Array) -> dict[str, Array]:
+        left = self.A @ x / len(x) ** 0.5 + 0.3 * self.a
+        return {"gate": jax.nn.sigmoid(jnp.mean(jnp.tanh(left) * left))}
+
+
+def of_toys() -> Pair:
+    equations = forward_program(toy, X, OUTPUTS, GAMMA0, widths={"right": 2.0, "joint": 0.5})
+    left, right, joint, features = WIDTH, 2 * WIDTH, WIDTH // 2, X.shape[1]
+    shapes = [(left, features), (left,), (right, features), (joint, left), (joint, right), (joint,)]
+    keys = jax.random.split(jax.random.key(0), len(shapes) + 2)
+    drawn = zip(keys, [*shapes, (OUTPUTS, joint), (OUTPUTS, right)], strict=True)
+    net = Toy(*(jax.random.normal(key, shape) for key, shape in drawn))
+    readouts = {"r": net.r[:, None], "s": net.s[:, None]}
+    numbers = {"A": 0.3 * net.a, "gain": 0.7 * net.gain}
+    return equations, net, X, Weights({"A": net.A, "B": net.B}, {"P": net.P[None], "Q": net.Q[None]}, readouts, numbers)
+
+
+PAIRS: dict[str, Callable[[], Pair]] = {
+    "residual": lambda: of_layers(Deep(depth=3, bias=0.3, branch_scale=0.7)),
+    "frozen": lambda: of_layers(Deep(depth=3, bias=0.2, width_ratios=(1.0, 2.0, 0.5), frozen=(1,))),
+    "normalised": lambda: of_layers(Deep(depth=2, width_ratios=(2.0, 0.5), normalization="layer", gate=True)),
+    "pooled": lambda: of_images(Cnn(depth=2, bias=0.2, kernel_size=2, pooling="average")),
+    "strided": lambda: of_images(Cnn(depth=2, stride=2, readout="global_average")),
+    "recurrent": lambda: of_sequences(Recurrent(bias=0.3, readout="mean")),
+    "attention": lambda: of_tokens(Transformer(depth=2)),
+    "causal": lambda: of_tokens(Transformer(depth=1, scores="linear", causal=True, mlp=False, branch_scale=0.7)),
+    "toy": of_toys,
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_networks_are_trained_by_their_gradients(name: str) -> None:
+    """f, K, Phi, G and what else is observed, over several steps with momentum and weight decay, to rounding."""
+    equations, network, x, weights = PAIRS[name]()
+    state, noise = posed(equations, weights, x)
+    origin = jax.vmap(network)(x)
+    update = Update(jnp.asarray(RATE), MOMENTUM, DECAY)
+
+    @jax.jit
+    def step(state: ProgramState) -> tuple[ProgramState, dict[str, Array]]:
+        f, activity = equations.forward(state, noise)
+        seen = equations.observe(equations.sites(activity))
+        return equations.step(state, activity, TRAIN * (Y - f), update), seen
+
+    for expected in gradient_descent(network, x, update):
+        state, found = step(state)
+        found["prediction"] += origin
+        assert set(found) == set(expected) == set(equations.dims)
+        for each, value in expected.items():
+            assert_equal(each, np.asarray(found[each]), np.asarray(value))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_networks_of_programs_are_those_written_by_hand(name: str) -> None:
+    """f, Phi, G and what else is observed, of the module that comes with a program."""
+    equations, network, x, weights = PAIRS[name]()
+    seen, numbers = equations.structure, weights.numbers
+    of_program = replace(
+        equations.network(WIDTH, GAMMA0, jax.random.key(1)),
+        inputs={e.name: (weights.inputs[e.name], numbers[e.name] / e.bias if e.bias else None) for e in seen.inputs},
+        matrices=weights.matrices,
+        vectors={each.name: numbers[each.name] / each.scale for each in seen.vectors},
+        readouts=weights.readouts,
+    )
+    found, expected = (eqx.filter_jit(observed)(each, x) for each in (of_program, network))
+    assert set(found) == set(expected)
+    for each, value in expected.items():
+        assert_equal(each, np.asarray(found[each]), np.asarray(value))
+
+
+def posed(equations: ForwardProgram, weights: Weights, x: np.ndarray) -> tuple[ProgramState, dict[str, Array]]:
+    """A state with these weights before training, and the noise that goes with it."""
+    found = structure(equations.program, x, OUTPUTS)
+    seen, counts = found.structure, {p.name: round(p.width * WIDTH) for p in equations.populations}
+    noise = {p.name: jnp.zeros((p.gaussians, counts[p.name])) for p in equations.populations}
+    matrices = tuple(explicit_matrix.ExplicitMatrix(at_rest(weights.matrices[m.name], True)) for m in seen.matrices)
+    state = equations.initial(noise, matrices, momentum=True)
+
+    def action(name: str) -> Array:
+        rows = found.rows[name].reshape(-1, found.rows[name].shape[-1])
+        return rows @ weights.inputs[name].T / rows.shape[1] ** 0.5 + weights.numbers.get(name, 0.0)
+
+    inputs = tuple(at_rest(action(each.name), True) for each in seen.inputs)
+    numbers = tuple(at_rest(weights.numbers[each.name], True) for each in seen.vectors)
+    readouts = tuple(at_rest(weights.readouts[each.name], True) for each in seen.readouts)
+    return state._replace(inputs=inputs, vectors=numbers, readouts=readouts), noise
+
+
+def gradient_descent(network: Any, x: np.ndarray, update: Update) -> Iterator[dict[str, Array]]:
+    """What is observed of a network at every step. A step of theta is velocity - eta gamma0^2 N grad loss."""
+    theta, fixed = eqx.partition(network, network.trained())
+    velocity = jax.tree.map(jnp.zeros_like, theta)
+
+    def predictions(theta: Any) -> Array:
+        return jax.vmap(eqx.combine(theta, fixed))(x)
+
+    def loss(theta: Any) -> Array:
+        return jnp.sum(TRAIN * (Y - predictions(theta) + origin) ** 2) / 2
+
+    @jax.jit
+    def step(theta: Any, velocity: Any) -> tuple[Any, Any, dict[str, Array]]:
+        seen = observed(eqx.combine(theta, fixed), x)
+        jacobian = jax.tree.leaves(jax.jacobian(predictions)(theta))
+        flat = jnp.concatenate([a.reshape(len(x) * OUTPUTS, -1) for a in jacobian], axis=1)
+        kernel = GAMMA0**2 * WIDTH * (flat @ flat.T).reshape(len(x), OUTPUTS, len(x), OUTPUTS)
+        seen["tangent_kernel"] = kernel
+        slopes = jax.tree.map(lambda a: GAMMA0**2 * WIDTH * a, jax.grad(loss)(theta))
+        velocity = jax.tree.map(
+            lambda u, d, w: update.momentum * u - d - update.weight_decay * w, velocity, slopes, theta
+        )
+        return jax.tree.map(lambda w, u: w + update.learning_rate * u, theta, velocity), velocity, seen
+
+    origin = predictions(theta)
+    for _ in range(STEPS):
+        theta, velocity, seen = step(theta, velocity)
+        yield seen
+
+
+def observed(network: Network, x: np.ndarray) -> dict[str, Array]:
+    """f, Phi and G of all layers, and what else is observed, points on the axis where the dimensions have them."""
+    shifts, points = network.shifts(), range(len(x))
+    features = jax.vmap(lambda point: network.trace(point, shifts)[1])(x)
+    slopes = jax.vmap(lambda point: jax.jacobian(lambda s: network.trace(point, s)[0])(shifts))(x)
+
+    def feature(v: Array) -> Array:
+        rows = v.reshape(len(points), -1)
+        return rows @ rows.T / rows.shape[1]
+
+    def gradient(g: Array) -> Array:
+        rows = GAMMA0 * WIDTH * g.reshape(len(points) * OUTPUTS, -1)
+        return (rows @ rows.T / g.shape[-1]).reshape(len(points), OUTPUTS, len(points), OUTPUTS)
+
+    axis = {"attention": 1}
+    others = {"prediction": jax.vmap(network)(x)} | jax.vmap(network.observables)(x)
+    kernels = {
+        "feature_kernel": jnp.stack([*map(feature, features)]),
+        "gradient_kernel": jnp.stack([*map(gradient, slopes)]),
+    }
+    return kernels | {name: jnp.moveaxis(a, 0, axis.get(name, 0)) for name, a in others.items()}
+
+
+# --- mean-field neurons ---
+
+
+def gated(net: Net, x: Array) -> Array:
+    """A matrix used twice, from a population to itself, and an average that enters what follows."""
+    h, v = net.layer("hidden", net.input("W", "hidden", x), jnp.tanh)
+    for _ in range(2):
+        size = jax.nn.sigmoid(net.average("hidden", v * h))[:, None]
+        h, v = net.layer("hidden", h + size * net.dense("J", "hidden", "hidden", v), jnp.tanh)
+    return net.readout("w", "hidden", v)
+
+
+def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of all neurons of a large simulation, and of the same neurons under its record."""
+    equations = forward_program(gated, X, 1, GAMMA0)
+    noise = neurons.sample(equations.populations, equations.supplies, count, seed=3)
+    noise = jax.tree.map(jnp.asarray, noise)
+    drive = make_drive(Plan(np.full(4, 0.3), momentum=0.3), SquaredError(), Y[:, :1], TRAIN[:, 0] > 0, 1)
+    steps = len(drive.rates)
+    matrices, taken = (
+        gaussian_matrices(equations, noise, True, steps),
+        recording(equations.averages_taken, (3, 1), steps),
+    )
+
+    @jax.jit
+    def large() -> Trajectory:
+        return one_pass(equations, noise, matrices, drive, controls._collect, 1, record=True, averages=taken)
+
+    found = large()
+    ranks = [(int(m.forward.rank), int(m.backward.rank)) for m in found.matrices]
+    assert not any(side.full for m in found.matrices for side in (m.forward, m.backward))
+    pairs = zip(found.matrices, ranks, equations.matrices, strict=True)
+    records = tuple(recorded(m.forward.record, m.backward.record, rank, of.uses) for m, rank, of in pairs)
+    equations = equations.with_room(tuple(record.capacities for record in records))
+    bare = controls.Controls(equations, drive, records, found.averages.records, found.residuals, {}, ())
+    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), found.seen), controls._fields(bare, noise)
+
+
+def test_mean_field_neurons_are_those_of_the_large_simulation() -> None:
+    """Up to the projection of their numbers, which keeps a finite simulation consistent: errors fall as S^(-1/2)."""
+    errors = []
+    for count in (1 << 9, 1 << 13):
+        large, alone = (jax.tree.leaves(each) for each in recorded_and_replayed(count))
+        pairs = zip(large, alone, strict=True)
+        errors.append(max(float(jnp.linalg.norm(a - b) / jnp.linalg.norm(a)) for a, b in pairs))
+    assert errors[1] < 0.1
+    assert 2.5 < errors[0] / errors[1] < 6.5  # S^-1/2 would be 4
