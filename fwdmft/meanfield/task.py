@@ -79,9 +79,14 @@ class TheoryTask:
         counts = {population.name: population.gaussians for population in equations.populations}
         noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
 
-        def fields(noise: dict[str, Array]) -> Any:
+        def fields(noise: dict[str, Array]) -> tuple[Any, Any]:
             state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
-            return equations.sites(equations.forward(state, noise)[1])
+            sites = equations.sites(equations.forward(state, noise)[1])
+            return (
+                (equations.layer_sites(sites), equations.prediction_sites(sites)) if equations.layers else (sites, ())
+            )
 
-        size = sum(a.size for a in jax.tree.leaves(jax.eval_shape(fields, noise)))
-        return size // few + (self.rows - len(self.y)) * (1 + self.y.shape[1])
+        # Sites hold the same fields several times: of layers, of matrices that lead from them and to them.
+        each, f = (sum(a.size for a in jax.tree.leaves(part)) // few for part in jax.eval_shape(fields, noise))
+        between = sum(matrix.uses * sum(matrix.blocks) for matrix in equations.matrices)
+        return max(each, between) + f + (self.rows - len(self.y)) * (1 + self.y.shape[1])
