@@ -2,9 +2,9 @@
 
     python benchmarks/architectures.py [--only NAME ...] [--members 4000] [--widths 32 64 128] [--jobs 1]
 
-For each setting, of f, Phi, G, K and attention: means at the largest width less q and b / N, in standard errors (rms and
-largest), N Var extrapolated to infinite width from all widths, less Sigma, relative to it (rms) with its standard error,
-and b, theory against slope of the means, in standard errors. The networks are those of the architectures' own modules.
+For each setting, of f, Phi, G, K and attention: means at the largest width less q and b / N, in standard errors (rms
+and largest); N Var extrapolated to infinite width from all widths, less Sigma, relative to it (rms) with its standard
+error, and in standard errors (rms). The networks are those of the architectures' own modules.
 """
 
 import argparse
@@ -54,7 +54,9 @@ def experiment(name: str, folder: Path, members: int, widths: list[int]) -> Path
     architecture, shape, gamma0, rate = SETTINGS[name]
     rng = np.random.default_rng(7)
     stem = "".join(c if c.isalnum() else "-" for c in name)
-    np.savez(folder / f"{stem}.npz", x=rng.standard_normal((POINTS, *shape)), y=np.array([1.0, -1.0, 1.0]), train=TRAINED)
+    np.savez(
+        folder / f"{stem}.npz", x=rng.standard_normal((POINTS, *shape)), y=np.array([1.0, -1.0, 1.0]), train=TRAINED
+    )
     text = {
         "name": stem,
         "architecture": architecture,

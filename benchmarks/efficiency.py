@@ -13,18 +13,23 @@ over its square. Of all sets of widths the cheapest counts whose remaining error
 target: its distance from a polynomial of one order more fitted to all widths of the pilot, less what noise explains.
 Choosing costs brute force nothing here. One allocation per setting is then run repeatedly, as a check.
 
-Theory: `fwdmft.run` twice in one process. The second run counts, less what JAX still compiles in it. Its seconds are
-scaled to the target by (error reached / target)^2, errors being those that the result states. Bounds are flops over the
-measured rate of matrix products, of networks (float32) and of a pass of sample neurons (float64, see `pass_flops`).
+Theory: `fwdmft.run` twice in one process. The second run counts, less what JAX still compiles in it. Its neurons, draws
+and widths are those that reach the default errors, more of them for other errors (`asked`); what is left is scaled by
+(error reached / target)^2, errors being those that the result states. Bounds are flops over the measured rate of matrix
+products, of networks (float32), and of sample neurons (float64) and draws (float32) together (`theory_bound`).
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import subprocess
+import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +41,8 @@ from brute_force import Ensemble, Moments, Problem, check, local_flops, network_
 from scaling import COMPILING
 
 import fwdmft
+from fwdmft.errors import FwdmftWarning
+from fwdmft.meanfield.samples import PARTS
 
 TARGETS = ("q", "Sigma", "b")
 OBSERVABLES = ("f", "K")
@@ -78,19 +85,21 @@ SETTINGS = {
     ),
 }
 
+DEFAULT = {"q": 0.01, "Sigma": 0.03, "b": 0.2}
+"""Errors that `THEORY` reaches, about."""
+
 THEORY: dict[tuple[str, str], dict[str, Any]] = {
     ("two layers", "q"): {"neurons": 512, "replicates": 4},
-    ("two layers", "Sigma"): {"neurons": 1024, "replicates": 2},
+    ("two layers", "Sigma"): {"neurons": 4096, "replicates": 2},
     ("two layers", "b"): {"neurons": 256, "replicates": 2},
     ("depth 3", "q"): {"neurons": 1024, "replicates": 2},
-    ("depth 3", "Sigma"): {"neurons": 1024, "replicates": 2, "draws": 2048, "draw_width": 32, "covariance": False},
-    ("depth 3", "b"): {"neurons": 2048, "replicates": 2, "draws": 1024, "draw_width": 32, "covariance": False},
+    ("depth 3", "Sigma"): {"neurons": 512, "replicates": 2, "draws": 6144, "draw_width": 8},
+    ("depth 3", "b"): {"neurons": 1024, "replicates": 2, "draws": 512, "draw_width": 8},
     ("cnn", "q"): {"neurons": 1024, "replicates": 2, "basis_tolerance": 1e-4},
-    ("cnn", "Sigma"): {"neurons": 2048, "replicates": 2, "draws": 1024, "draw_width": 16, "basis_tolerance": 1e-4},
-    ("cnn", "b"): {"neurons": 2048, "replicates": 2, "draws": 1024, "draw_width": 16, "basis_tolerance": 1e-4},
+    ("cnn", "Sigma"): {"neurons": 128, "replicates": 2, "draws": 4096, "draw_width": 4, "basis_tolerance": 1e-2},
+    ("cnn", "b"): {"neurons": 1024, "replicates": 2, "draws": 512, "draw_width": 8, "basis_tolerance": 1e-4},
 }
-"""Fields of the experiment's theory by setting and target; None: not run, as it takes longer than all the rest. What a
-target does not need is left out of the run."""
+"""Fields of the experiment's theory by setting and target. What a target does not need is left out of the run."""
 
 NEEDED: dict[str, dict[str, Any]] = {"q": {"fluctuations": False, "bias": False}, "Sigma": {"bias": False}, "b": {}}
 
@@ -198,18 +207,34 @@ def run_choice(problem: Problem, p: Pilot, c: Choice, target: str, repeats: int)
 
 
 class Reached(NamedTuple):
-    """Processor seconds of the second run, and of the first on top; errors by observable relative to the rms, flops of
-    the pass if the bases are known, seconds of parts."""
+    """Processor seconds of the second run, and of the first on top; errors by observable relative to the rms, seconds
+    at the speed of flops, seconds of parts."""
 
     seconds: float
     start: float
     error: np.ndarray
-    flops: float | None
+    bound: float
     parts: dict[str, float]
 
 
-def theory(setting: Setting, target: str, settings: dict[str, Any]) -> Reached | str:
-    """fwdmft on the setting, or the message with which it refuses."""
+def asked(name: str, target: str, error: float) -> dict[str, Any]:
+    """Fields of the theory for this error, from those for the default one.
+
+    Errors fall like draws^(-1/2), and about like 1 / neurons. What the next order leaves falls like n^-2 of Sigma and
+    like 1/n of b; n stays one of 4, 8, 16, ...
+    """
+    tighter = DEFAULT[target] / error
+    powers = {"neurons": 1.0, "draws": 2.0, "draw_width": {"q": 0.0, "Sigma": 0.5, "b": 1.0}[target]}
+    least = {"neurons": 128, "draws": 256, "draw_width": 4}
+    fields = dict(THEORY[name, target])
+    for field in powers.keys() & fields.keys():
+        factor = 2.0 ** round(powers[field] * np.log2(tighter))
+        fields[field] = max(least[field], int(fields[field] * factor))
+    return fields
+
+
+def run_twice(setting: Setting, settings: dict[str, Any]) -> tuple[float, float, xr.DataTree]:
+    """Processor seconds of a second run of fwdmft, less what JAX compiles in it; of the first on top; its result."""
     p = setting.problem
     mapping = {
         "name": "efficiency",
@@ -217,25 +242,36 @@ def theory(setting: Setting, target: str, settings: dict[str, Any]) -> Reached |
         "parameterization": {"kind": "mean_field", "gamma0": p.gamma0},
         "optimizer": {"kind": "gradient_descent", "learning_rate": p.rate, "steps": p.times[-1] + 1},
         "data": {"kind": "file", "path": "points.npz"},
-        "theory": {"save_every": setting.save_every, "covariance": False} | NEEDED[target] | settings,
+        "theory": {"save_every": setting.save_every, "covariance": False} | settings,
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Of q that comes from draws, which the table does not mind.
+        warnings.simplefilter("ignore", FwdmftWarning)
         np.savez(Path(folder) / "points.npz", x=p.x, y=p.y[:, None], train=p.train)
         loaded = fwdmft.load_experiment(mapping, base=folder)
-        spent = []
-        for _ in range(2):
-            COMPILING.reset()
-            mark = time.process_time()
-            try:
-                result = fwdmft.run(loaded)
-            except fwdmft.ComputationError as refusal:
-                return f"refused: {refusal}"
-            spent.append(time.process_time() - mark)
+        mark = time.process_time()
+        fwdmft.run(loaded)
+        first = time.process_time() - mark
+        COMPILING.reset()
+        mark, began = time.process_time(), time.perf_counter()
+        result = fwdmft.run(loaded)
+        seconds = time.process_time() - mark
+        # JAX tells seconds of the clock, of which a busy machine gives us a share.
+        seconds -= COMPILING.total * min(1.0, seconds / (time.perf_counter() - began))
+    return seconds, first - seconds, result
+
+
+def theory(setting: Setting, target: str, settings: dict[str, Any], rates: dict[str, float]) -> Reached | str:
+    """fwdmft on the setting, or the message with which it refuses."""
+    p = setting.problem
+    try:
+        seconds, start, result = run_twice(setting, NEEDED[target] | settings)
+    except fwdmft.ComputationError as refusal:
+        return f"refused: {refusal}"
     values, diagnostics = result["theory"].to_dataset(), result["diagnostics"].to_dataset()
     assert tuple(values.time.values[1:]) == p.times
     error = errors(values, {"q": "", "Sigma": "_variance", "b": "_bias"}[target])
-    seconds = spent[1] - COMPILING.total
-    return Reached(seconds, spent[0] - seconds, error, pass_flops(p, diagnostics), parts(diagnostics))
+    return Reached(seconds, start, error, theory_bound(p, diagnostics, settings, rates), parts(diagnostics))
 
 
 def errors(values: xr.Dataset, suffix: str) -> np.ndarray:
@@ -255,10 +291,21 @@ def parts(diagnostics: xr.Dataset) -> dict[str, float]:
 # --- bounds ---
 
 
-def pass_flops(p: Problem, diagnostics: xr.Dataset) -> float | None:
+def theory_bound(p: Problem, diagnostics: xr.Dataset, settings: dict[str, Any], rates: dict[str, float]) -> float:
+    """Seconds at the speed of flops: of the simulations of infinite width, and of the networks of draws."""
+    found = settings["replicates"] * pass_flops(p, diagnostics) / rates["float64"]
+    if "draws" in diagnostics:
+        n = int(diagnostics["draw_width"])
+        each = network_flops(p, PARTS * n) + PARTS * network_flops(p, n)
+        found += int(diagnostics["draws"]) * each / rates["float32"]
+    return found
+
+
+def pass_flops(p: Problem, diagnostics: xr.Dataset) -> float:
     """Of one pass of all sample neurons: as a network's, with k basis vectors (mean rank at the end) between layers."""
-    if p.depth > 1 and "basis_rank" not in diagnostics:
-        return None
+    if "neurons" not in diagnostics:
+        # q is from draws, too.
+        return 0.0
     neurons, (places, taps) = float(diagnostics["neurons"]), sizes(p)
     k = float(diagnostics["basis_rank"].mean()) if p.depth > 1 else 0.0
     matrix = 2 * neurons * k * places * (1 + taps) * (len(p.x) + 2 * p.train)
@@ -312,30 +359,45 @@ def report(name: str, a: argparse.Namespace, rates: dict[str, float]) -> list[st
             print(f"    run {repeats} times: error {percent(off)}, {spent:.4f} s each", flush=True)
         bound = sum(m * network_flops(p, n) for n, m in c.members.items()) / rates["float32"]
         row = f"{name:11s}{target:6s}{error:5.0%} {c.seconds:9.4f} {bound:8.4f}  {words:38s}"
-        settings = None if a.brute_force_only else THEORY[name, target]
-        ours = None if settings is None else theory(setting, target, settings)
+        ours = None if a.brute_force_only else theory(setting, target, asked(name, target, error), rates)
         if isinstance(ours, Reached):
             reached = float(np.max(ours.error))
             scaled = ours.seconds * (reached / error) ** 2
             print(f"    theory {ours.seconds:.2f} s, error {percent(ours.error)}; start and compilation", end=" ")
             print(f"{ours.start:.1f} s; parts {ours.parts}", flush=True)
-            flops = "-" if ours.flops is None else f"{ours.flops / rates['float64'] * (reached / error) ** 2:.4f}"
-            row += f"{ours.seconds:8.2f} {reached:7.2%} {scaled:9.3f} {flops:>8s} {c.seconds / scaled:8.2g}"
+            limit = ours.bound * (reached / error) ** 2
+            row += f"{ours.seconds:8.2f} {reached:7.2%} {scaled:9.3f} {limit:8.4f} {c.seconds / scaled:8.2g}"
         elif ours:
             print(f"    {ours}", flush=True)
         rows.append(f"{row}   (goal {goal})")
     return rows
 
 
+def apart(processes: int) -> None:
+    """Every setting in a process of its own, with the options of this one, so many at a time."""
+
+    def one(name: str) -> str:
+        words = [sys.executable, *sys.argv, "--only", name]
+        return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    with ThreadPoolExecutor(processes) as pool:
+        for found in pool.map(one, SETTINGS):
+            print(found, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", choices=SETTINGS, help="one setting")
     parser.add_argument("--quick", action="store_true", help="a pilot of a fifth of the time")
-    parser.add_argument("--errors", type=float, nargs=3, default=(0.01, 0.03, 0.2), metavar=("Q", "SIGMA", "B"))
+    parser.add_argument("--errors", type=float, nargs=3, default=tuple(DEFAULT.values()), metavar=("Q", "SIGMA", "B"))
     parser.add_argument("--pilot", type=float, default=10.0, help="processor seconds for each width")
     parser.add_argument("--check", choices=TARGETS, default="Sigma", help="whose allocation is run")
     parser.add_argument("--brute-force-only", action="store_true")
+    parser.add_argument("--processes", type=int, default=1, help="settings at a time, each in a process of its own")
     a = parser.parse_args()
+    if a.processes > 1 and not a.only:
+        apart(a.processes)
+        return
     a.pilot /= 5 if a.quick else 1
     rates = {dtype: rate(dtype) for dtype in ("float32", "float64")}
     speeds = ", ".join(f"{d} {r / 1e9:.0f} GF per processor second" for d, r in rates.items())

@@ -7,9 +7,10 @@ import jax
 
 from fwdmft.errors import InputError
 from fwdmft.machine import address_space, available_memory
+from fwdmft.meanfield import room
 from fwdmft.meanfield.controls import COMPONENTS
 from fwdmft.meanfield.finite_width import draw_numbers
-from fwdmft.meanfield.infinite_width import FEWEST
+from fwdmft.meanfield.infinite_width import FEWEST, too_large_at_first
 from fwdmft.meanfield.sample_estimates import GROUPS
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
@@ -18,6 +19,9 @@ from fwdmft.networks.training import Task
 BASE = 400 << 20
 """Bytes of the interpreter with its libraries, and of compiled programs."""
 
+
+BUFFERS = 2
+"""Copies of the bases: a step makes new ones from the old."""
 
 LAZY_MATRICES = 4
 """Matrices between all points that the lazy limit takes: K, which moves its predictions, and what K is made of."""
@@ -40,13 +44,16 @@ def device_kind() -> str:
 
 
 def theory_bytes(task: TheoryTask) -> int:
-    """Estimated peak memory of the theory: neurons, sums over draws, saved results."""
+    """Estimated peak memory of the theory: neurons, bases of random matrices, sums over draws, saved results."""
     points, outputs = task.y.shape
     saved, spec = len(task.times), task.spec
     neurons, layers = spec.neurons or FEWEST, max(1, len(task.equations.layers))
     shown = points if task.kernel_points is None else len(task.kernel_points)
     observables = saved * (points * outputs + shown**2 * (layers + (layers + 1) * outputs**2))
     total = 18 * neurons * task.site_numbers + (2 + spec.replicates) * observables
+    matrices = task.at_infinite_width.matrices
+    if spec.neurons is not None or not too_large_at_first(task):
+        total += BUFFERS * room.numbers(matrices, room.expected(matrices, neurons), neurons)
     if task.lazy:
         total += LAZY_MATRICES * (points * outputs) ** 2
     if spec.responses:

@@ -1,8 +1,8 @@
-"""Try many random experiments: `python tests/random_experiments.py --count 300 [--seed S] [--symmetries N]`.
+"""Try many random experiments: `tests/random_experiments.py --count 300 --symmetries 100 --jobs 16 --minutes 16`.
 
 Half of `--count` are valid and must run or be refused with a reason, half have one thing broken and must be refused.
 `--symmetries`: so many further ones are computed together with each of their exact twins (`symmetries`). Prints what
-became of them, and every experiment that failed as YAML. A hundred valid ones take about a quarter of an hour.
+became of them, and every experiment that failed as YAML. The same seed tries the same ones, whatever the jobs.
 """
 
 from __future__ import annotations
@@ -14,73 +14,135 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("FWDMFT_COMPILATION_CACHE", "off")
-
+import conftest  # noqa: F401 (compiles cheaply, as tests do, and before JAX is imported)
 import jax
+from broken_experiments import invalid
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from promises import outcome_of_invalid, outcome_of_valid
-from strategies import Trial, invalid, valid
+from strategies import Trial, valid
 from symmetries import outcome_of_twins, regular
 
-Outcome = Callable[[Trial, Path], str]
-FAILED = "FAILED"
-CLEARED = 16
-"""Experiments after which compiled programs are forgotten; no two have the same shapes."""
+from fwdmft.machine import thread_limits
+
+KINDS: dict[str, tuple[Callable[[], Any], Callable[[Trial, Path], str]]] = {
+    "symmetric": (regular, outcome_of_twins),
+    "valid": (valid, outcome_of_valid),
+    "invalid": (invalid, outcome_of_invalid),
+}
+"""Experiments, and what becomes of one; those that take longest first."""
+
+TOGETHER = {"symmetric": 3, "valid": 5, "invalid": 50}
+"""Experiments that a process tries in a row, from one seed."""
+
+FAILED, LATE = "FAILED", "not tried, for lack of time"
 
 
-def attempt(strategy: Any, outcome: Outcome, count: int, number: int) -> int:
-    """Try `count` experiments, print those that fail and the counts; the number of failures."""
-    counts: Counter[str] = Counter()
-    slowest, began = 0.0, time.monotonic()
+@dataclass
+class Outcomes:
+    """How many of the experiments became what; those that failed, as YAML; processor seconds of the slowest."""
+
+    kind: str
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    slowest: float = 0.0
+
+    def add(self, other: Outcomes) -> None:
+        self.counts.update(other.counts)
+        self.failures += other.failures
+        self.seconds += other.seconds
+        self.slowest = max(self.slowest, other.slowest)
+
+
+def attempt(kind: str, count: int, number: int, end: float) -> Outcomes:
+    """Try so many experiments of a seed, until the clock shows `end`."""
+    strategy, outcome = KINDS[kind]
+    found, first = Outcomes(kind), True
 
     @seed(number)
     @settings(
-        max_examples=count,
+        max_examples=count + 1,
         database=None,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(strategy)
+    @given(strategy())
     def each(trial: Trial) -> None:
-        nonlocal slowest
-        start = time.process_time()
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                became = outcome(trial, Path(folder))
-            except Exception as error:
-                became = FAILED
-                told = f"{type(error).__name__}: {error}".replace("\n", "\n# ")
-                print(f"---\n# {told}\n{trial}", flush=True)
-        counts[became] += 1
-        slowest = max(slowest, time.process_time() - start)
-        if sum(counts.values()) % CLEARED == 0:
-            jax.clear_caches()
+        nonlocal first
+        if first:  # the simplest of all, whatever the seed
+            first = False
+        elif time.time() > end:
+            found.counts[LATE] += 1
+        else:
+            _try(trial, outcome, found)
 
     each()
-    took = time.monotonic() - began
-    print(f"{outcome.__name__}: {sum(counts.values())} experiments, {took:.0f} s, the slowest {slowest:.0f} s")
-    for became, times in counts.most_common():
-        print(f"  {times:5d}  {became}")
-    return counts[FAILED]
+    jax.clear_caches()
+    return found
+
+
+def _try(trial: Trial, outcome: Callable[[Trial, Path], str], found: Outcomes) -> None:
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            became = outcome(trial, Path(folder))
+        except Exception as error:
+            became = FAILED
+            told = f"{type(error).__name__}: {error}".replace("\n", "\n# ")
+            found.failures.append(f"---\n# {told}\n{trial}")
+    took = time.process_time() - start
+    found.counts[became] += 1
+    found.seconds, found.slowest = found.seconds + took, max(found.slowest, took)
+
+
+def attempts(wanted: dict[str, int], number: int, jobs: int, minutes: float) -> dict[str, Outcomes]:
+    """Of every kind, in processes that keep one processor busy each and share what they compile."""
+    end, whole = time.time() + 60 * minutes, {kind: Outcomes(kind) for kind in KINDS if wanted[kind]}
+    with tempfile.TemporaryDirectory() as compiled:
+        os.environ |= thread_limits(1) | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": compiled,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            pending: list[Future[Outcomes]] = []
+            for kind in whole:
+                starts = range(0, wanted[kind], TOGETHER[kind])
+                pending += [
+                    pool.submit(attempt, kind, min(TOGETHER[kind], wanted[kind] - start), 10**6 * number + start, end)
+                    for start in starts
+                ]
+            for done in as_completed(pending):
+                found = done.result()
+                for failure in found.failures:
+                    print(failure, flush=True)
+                whole[found.kind].add(found)
+    return whole
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=0, help="random experiments, valid and invalid")
     parser.add_argument("--symmetries", type=int, default=0, help="random experiments with all their twins")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no experiment after so many")
     given = parser.parse_args()
-    jobs = (
-        (valid(), outcome_of_valid, (given.count + 1) // 2),
-        (invalid(), outcome_of_invalid, given.count // 2),
-        (regular(), outcome_of_twins, given.symmetries),
-    )
-    failed = sum(attempt(strategy, outcome, count, given.seed) for strategy, outcome, count in jobs if count)
-    sys.exit(failed > 0)
+    wanted = {"symmetric": given.symmetries, "valid": (given.count + 1) // 2, "invalid": given.count // 2}
+    found = attempts(wanted, given.seed, given.jobs, given.minutes)
+    for kind, each in found.items():
+        print(f"{kind}: {each.counts.total()}, {each.seconds:.0f} processor seconds, the slowest {each.slowest:.0f}")
+        for became, times in each.counts.most_common():
+            print(f"  {times:5d}  {became}")
+    sys.exit(any(each.counts[FAILED] for each in found.values()))
 
 
 if __name__ == "__main__":

@@ -91,8 +91,11 @@ def fields(**given: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]
     return st.fixed_dictionaries(given).map(lambda d: {name: value for name, value in d.items() if value is not None})
 
 
+KINDS = ("mlp", "deep", "cnn", "recurrent", "transformer")
+
+
 @st.composite
-def architectures(draw: st.DrawFn, kinds: tuple[str, ...] = ("mlp", "deep", "cnn")) -> dict[str, Any]:
+def architectures(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> dict[str, Any]:
     kind = draw(st.sampled_from(kinds))
     activated = {
         "kind": st.just(kind),
@@ -103,6 +106,19 @@ def architectures(draw: st.DrawFn, kinds: tuple[str, ...] = ("mlp", "deep", "cnn
     }
     if kind == "mlp":
         return draw(fields(**activated))
+    if kind == "recurrent":
+        return draw(fields(**activated, readout=sometimes(st.sampled_from(["last", "mean"]))))
+    if kind == "transformer":
+        del activated["bias"]
+        return draw(
+            fields(
+                **activated,
+                scores=sometimes(st.sampled_from(["softmax", "linear"])),
+                causal=sometimes(st.booleans()),
+                mlp=sometimes(st.booleans()),
+                branch_scale=sometimes(log_uniform(0.3, 1)),
+            )
+        )
     depth = draw(st.integers(2, 3) if kind == "deep" else st.integers(1, 2))
     branch = draw(sometimes(log_uniform(0.3, 1)))
     common = activated | {"depth": st.just(depth), "branch_scale": st.just(branch)}
@@ -110,7 +126,13 @@ def architectures(draw: st.DrawFn, kinds: tuple[str, ...] = ("mlp", "deep", "cnn
         ratios = st.lists(st.sampled_from([0.5, 1.0, 2.0]), min_size=depth, max_size=depth)
         frozen = st.lists(st.integers(0, depth), max_size=depth, unique=True)
         return draw(
-            fields(**common, width_ratios=sometimes(ratios) if branch is None else st.none(), frozen=sometimes(frozen))
+            fields(
+                **common,
+                width_ratios=sometimes(ratios) if branch is None else st.none(),
+                frozen=sometimes(frozen),
+                normalization=sometimes(st.sampled_from(["none", "layer", "rms"])),
+                gate=sometimes(st.booleans()),
+            )
         )
     plain = branch is None
     return draw(
@@ -188,13 +210,30 @@ def online_optimizers(draw: st.DrawFn, train: int) -> dict[str, Any]:
     )
 
 
+def weights_depth(architecture: dict[str, Any]) -> int:
+    """Matrices of a list sigma_w besides input weights and readout, and one more."""
+    if architecture["kind"] == "transformer":
+        return 1 + (4 if architecture.get("mlp", True) else 3)
+    return 2 if architecture["kind"] == "recurrent" else architecture.get("depth", 1)
+
+
+def shapes(kind: str) -> st.SearchStrategy[tuple[int, ...]]:
+    """Of a point."""
+    few = st.integers(1, 2)
+    if kind == "cnn":
+        return few.map(lambda channels: (3, 3, channels))
+    if kind in ("recurrent", "transformer"):
+        return st.tuples(st.integers(1, 3), few)
+    return st.integers(1, 4).map(lambda features: (features,))
+
+
 @st.composite
-def points(draw: st.DrawFn, images: bool, loss: str = "squared_error", least: int = 1) -> Points:
-    """Gaussian inputs with targets that suit the loss."""
+def points(draw: st.DrawFn, kind: str, loss: str = "squared_error", least: int = 1) -> Points:
+    """Gaussian inputs for an architecture of this kind, with targets that suit the loss."""
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     train, test = draw(st.integers(least, 3)), draw(st.integers(0, 2))
     outputs = draw(st.integers(2 if loss == "softmax_cross_entropy" else 1, 3))
-    shape = (3, 3, draw(st.integers(1, 2))) if images else (draw(st.integers(1, 4)),)
+    shape = draw(shapes(kind))
     x, y = rng.standard_normal((train + test, *shape)), rng.standard_normal((train + test, outputs))
     targets = {
         "squared_error": lambda: y,
@@ -271,8 +310,9 @@ def ensembles(draw: st.DrawFn, train: int) -> dict[str, Any]:
 def valid(draw: st.DrawFn) -> Trial:
     """An experiment that the README allows. Few of its combinations are refused, each with its reason."""
     architecture = draw(architectures())
-    images, depth = architecture["kind"] == "cnn", architecture.get("depth", 1)
-    online = not images and draw(st.integers(0, 4)) == 0
+    kind = architecture["kind"]
+    images, flat = kind == "cnn", kind in ("mlp", "deep")
+    online = flat and draw(st.integers(0, 4)) == 0
     loss = draw(
         fields(
             kind=st.sampled_from(["squared_error", "squared_error", "logistic", "softmax_cross_entropy"]),
@@ -282,13 +322,13 @@ def valid(draw: st.DrawFn) -> Trial:
     if online:
         loss["kind"] = "squared_error"
     given = None
-    if loss["kind"] == "squared_error" and (online or draw(st.booleans())):
+    if loss["kind"] == "squared_error" and (online or (images or flat) and draw(st.booleans())):
         data = {**DIGITS, "resolution": 4 if images else 2} if not online and images else draw(random_inputs(4))
         train = data["train"]
     else:
-        given = draw(points(images, loss["kind"]))
+        given = draw(points(kind, loss["kind"]))
         data, train = {"kind": "file", "path": "data.nc"}, int(given.train.sum())
-    parameterization = draw(parameterizations(depth, online))
+    parameterization = draw(parameterizations(weights_depth(architecture), online))
     lazy = parameterization["kind"] == "neural_tangent"
     sections = {
         "name": "random",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from hypothesis import strategies as st
-from strategies import Points, Trial, architectures, fields, log_uniform, points, schedules, sometimes
+from strategies import Points, Trial, architectures, fields, log_uniform, points, schedules, sometimes, weights_depth
 
 import fwdmft
 from fwdmft.testing.agreement import Estimate, assert_zero
@@ -66,9 +66,9 @@ def regular(draw: st.DrawFn) -> Trial:
     images = architecture["kind"] == "cnn"
     if images and "branch_scale" not in architecture:
         architecture |= {"depth": 1}  # strides leave too few pixels for more
-    depth = architecture.get("depth", 1)
+    depth = weights_depth(architecture)
     weights = sometimes(st.lists(log_uniform(0.7, 1.5), min_size=depth + 1, max_size=depth + 1))
-    given = draw(points(images, least=2))
+    given = draw(points(architecture["kind"], least=2))
     train = int(given.train.sum())
     optimizer = draw(
         fields(
@@ -110,7 +110,8 @@ def _responds(architecture: dict[str, Any]) -> bool:
 def _plain(trial: Trial) -> bool:
     """Whether there are no hidden matrices. Their bases take the largest of what is left of the vectors first, so that
     neurons may carry other numbers where vectors come in another order, or at other times."""
-    return trial.sections["architecture"].get("depth", 1) == 1
+    architecture = trial.sections["architecture"]
+    return architecture["kind"] in ("mlp", "deep", "cnn") and architecture.get("depth", 1) == 1
 
 
 def _points(trial: Trial) -> Points:

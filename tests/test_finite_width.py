@@ -154,7 +154,7 @@ def test_many_points_in_few_dimensions() -> None:
 
 def cramped(**settings: Any) -> TheoryTask:
     """Mean alone, of networks with kinks, with little room for bases at first."""
-    kinked = make_chain(X, [activation("relu")] * 2, 1.5, Wiring(2, 2, (1.0,) * 3))
+    kinked = dense_network(X, 1.5, outputs=2, sigma_w=(1.0,) * 3, activation="relu")
     asked = {"fluctuations": False, "bias": False, "relative_error": 0.1, "replicates": 8}
     return replace(task(**asked, **settings), equations=kinked.with_room(((8, 12),)))
 

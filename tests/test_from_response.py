@@ -5,12 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from networks_of import dense_network
 
-from fwdmft.activations import activation
-from fwdmft.meanfield.chain import make_chain
 from fwdmft.meanfield.from_response import SAMPLINGS
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
-from fwdmft.meanfield.wiring import Wiring
 from fwdmft.optimization import Plan
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import SquaredError
@@ -22,7 +20,7 @@ A = RATE * GAMMA0 * TARGET
 
 def solved(**settings: Any) -> TheoryResult:
     """One step of a linear network on one point with |x|^2 = D, the worked case of `fwdmft.meanfield`."""
-    equations = make_chain(np.ones((1, 1)), [activation("linear")], GAMMA0, Wiring(1, 1, (1.0, 1.0)), smooth=True)
+    equations = dense_network(np.ones((1, 1)), GAMMA0, activation="linear", smooth=True)
     task = TheoryTask(
         equations=equations,
         richness=lambda width: GAMMA0,

@@ -15,7 +15,10 @@ import fwdmft
 from fwdmft.cli import app
 from fwdmft.errors import InputError, PluginError
 from fwdmft.expansion import check_richness
+from fwdmft.meanfield import simulation
 from fwdmft.meanfield.from_response import has_response
+from fwdmft.meanfield.infinite_width import infinite_width
+from fwdmft.meanfield.simulation import gaussian_matrices
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.meanfield.theory import solve
 from fwdmft.preparing import Prepared, prepare
@@ -215,3 +218,36 @@ def test_richness_at_finite_width_is_in_b() -> None:
     error = np.hypot(rich.bias_standard_error["prediction"], plain.bias_standard_error["prediction"])[-1]
     assert np.all(np.abs(added - expected) < 4 * error)
     assert np.max(np.abs(expected) / error) > 8, "the effect is resolved"
+
+
+DEEP = {"kind": "deep", "depth": 3}
+
+
+def test_memory_of_bases_is_foreseen() -> None:
+    """Of the bases that 20 steps on 64 digits took, with what a step makes of them."""
+    theory = {"neurons": 4096, "basis_tolerance": 1e-4, "fluctuations": False, "bias": False}
+    data = {"kind": "digits", "train": 62, "test": 2}
+    found = prepared(architecture=DEEP, data=data, theory=theory, ensemble=None)
+    assert found.theory is not None
+    equations = found.theory.equations.with_room(((520, 876), (672, 836)))
+    numbers = {supply.name: (supply.count, 4096) for supply in equations.supplies}
+    numbers |= {population.name: (population.gaussians, 4096) for population in equations.populations}
+    noise = {name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in numbers.items()}
+    with jax.enable_x64(True):
+        matrices = jax.eval_shape(lambda noise: gaussian_matrices(equations, noise, momentum=False), noise)
+    assert found.peak_bytes > 8 * sum(a.size for a in jax.tree.leaves((noise, matrices, matrices)))
+
+
+def test_bases_of_many_images_are_refused_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begun(*_: Any) -> None:
+        raise AssertionError("a pass was begun")
+
+    monkeypatch.setattr(simulation, "_large_pass", begun)
+    data = {"kind": "digits", "train": 100, "test": 0}
+    task = prepared(architecture={"kind": "cnn", "depth": 2}, data=data, ensemble=None).theory
+    assert task is not None
+    with jax.enable_x64(True):
+        found = infinite_width(task, task.plan.ladder, lambda *_: None)
+        assert isinstance(found, simulation.Crowded) and found.vectors == 6400
+        with pytest.raises(AssertionError):
+            infinite_width(replace(task, spec=task.spec.model_copy(update={"neurons": 16})), task.plan.ladder, print)

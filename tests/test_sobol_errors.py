@@ -9,7 +9,7 @@ from scipy import stats
 from fwdmft.meanfield.dynamics import make_drive
 from fwdmft.meanfield.infinite_width import noise_of
 from fwdmft.meanfield.simulation import Observing, infinite_width
-from fwdmft.meanfield.sobol_errors import sobol_error, spread_error
+from fwdmft.meanfield.sobol_errors import sobol_error, spread_error, widening
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import SquaredError
 
@@ -50,3 +50,13 @@ def test_two_errors_from_spread_and_sigma_hold_at_least_as_much(predictions: np.
     errors = np.stack([sobol_error(each, independent, count) for each in spread])
     beyond = np.mean(np.abs(groups.mean(axis=1) - truth) > 2 * errors)
     assert beyond < HELD + 4 * (HELD / len(groups)) ** 0.5
+
+
+def test_both_estimates_of_an_error_agree_where_they_should() -> None:
+    """Entries whose spreads are all the same part of what independent neurons leave; zero where nothing fluctuates."""
+    independent = np.array([0.0, 1.0, 4.0, 0.25])
+    spread = 0.3 * independent**0.5
+    np.testing.assert_allclose(sobol_error(spread, independent, 3), widening(4) * spread)
+    # Sobol points are taken to do no worse than independent ones.
+    large = 2 * independent**0.5
+    np.testing.assert_allclose(sobol_error(large, independent, 3), widening(4) * (2.5 * independent) ** 0.5)

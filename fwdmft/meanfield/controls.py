@@ -269,6 +269,5 @@ def _replayed(controls: Controls, noise: dict[str, Array]) -> tuple[dict[str, Pa
     )
     substeps = drive.ladder[-1].substeps
     taken = averages.replayed(jax.tree.map(lambda a: jnp.asarray(a, dtype), controls.averages))
-    given = {"residuals": controls.residuals, "averages": taken}
-    seen = one_pass(equations, noise, matrices, drive, _collect, substeps, **given)
+    seen = one_pass(equations, noise, matrices, drive, _collect, substeps, residuals=controls.residuals, averages=taken)
     return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.matrices

@@ -132,7 +132,8 @@ def one_pass(
     """Train the neurons once.
 
     residuals: what neurons are shown in place of the residuals that follow from their predictions. averages: how those
-    that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is true of the random matrices, and collect zeros from then on.
+    that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is
+    true of the random matrices, and collect zeros from then on.
     """
     Step = tuple[Array, Array | None, Array]
 

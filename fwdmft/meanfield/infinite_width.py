@@ -26,7 +26,8 @@ FEWEST, MOST = 1 << 10, 1 << 17
 """Neurons per simulation: the first try, and the last."""
 
 ROOM = 1 << 27
-"""Numbers that fields of a simulation may be at most, unless more neurons are asked for: there may be many points."""
+"""Numbers that fields of a simulation may be at most, and bases at first, unless a number of neurons is given: there
+may be many points."""
 
 TRIED = 1 << 12
 """Neurons per simulation at which bases must have found room, unless a number is given: beyond, draws tell q sooner."""
@@ -68,6 +69,8 @@ def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -
     """As many neurons as the error asks for; `Crowded` if the vectors of training are too many for them."""
     spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
     share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
+    if spec.neurons is None and (vectors := too_large_at_first(task)):
+        return Crowded(vectors, equations)
     most = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
     while True:
         found = _simulations(task, equations, count, ladder, report)
@@ -87,6 +90,14 @@ def infinite_width(task: TheoryTask, ladder: tuple[Rung, ...], report: Report) -
             excess = error / (share * spec.relative_error)
             count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
         count = min(count, most)
+
+
+def too_large_at_first(task: TheoryTask) -> int:
+    """Vectors that a random matrix acts on at once, if bases for these are too large with few neurons; else 0."""
+    matrices = task.at_infinite_width.matrices
+    if room.numbers(matrices, tuple(matrix.capacities for matrix in matrices), FEWEST) <= ROOM:
+        return 0
+    return max(max(matrix.blocks) for matrix in matrices)
 
 
 def relative(error: np.ndarray, value: np.ndarray) -> float:

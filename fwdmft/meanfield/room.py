@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from fwdmft.meanfield.field_equations import Pairs
+from fwdmft.meanfield.field_equations import Pairs, RandomMatrix
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix
 
 NEURONS_PER_VECTOR = 4
@@ -56,10 +56,23 @@ def fitted(capacities: Pairs, blocks: list[tuple[int, int]], bases: Bases) -> Pa
     return tuple(zip(new[::2], new[1::2], strict=True))
 
 
-def within(capacities: Pairs, blocks: list[tuple[int, int]], neurons: int) -> Pairs:
-    """Capacities, but none larger than the most vectors that so many neurons may have: beyond, a pass is of no use."""
-    most = [[_capacity(neurons / NEURONS_PER_VECTOR, block) for block in pair] for pair in blocks]
-    return tuple((min(a, b), min(c, d)) for (a, c), (b, d) in zip(capacities, most, strict=True))
+def expected(matrices: tuple[RandomMatrix, ...], neurons: int) -> Pairs:
+    """Room that training is expected to need, from what there is at first: grown twice, if so many neurons allow it."""
+    most = GROWTH * neurons / NEURONS_PER_VECTOR
+
+    def side(capacity: int, block: int) -> int:
+        return max(capacity, min(int(GROWTH**2 * capacity), _capacity(most, block)))
+
+    pairs = [[side(*each) for each in zip(m.capacities, m.blocks, strict=True)] for m in matrices]
+    return tuple((ahead, back) for ahead, back in pairs)
+
+
+def numbers(matrices: tuple[RandomMatrix, ...], capacities: Pairs, neurons: int) -> int:
+    """How many numbers bases of this room take: with images, the noise of these, and what is learned between bases."""
+    return sum(
+        neurons * (ahead + back) * (1 + 2 * m.offsets) + 2 * m.offsets * ahead * back
+        for (ahead, back), m in zip(capacities, matrices, strict=True)
+    )
 
 
 def _capacity(needed: float, block: int) -> int:

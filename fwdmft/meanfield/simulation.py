@@ -132,10 +132,9 @@ def infinite_width(equations: FieldEquations, draw: Any, drive: Drive, observing
             continue
         vectors, blocks = int(np.max(bases.rank)), [m.blocks for m in equations.matrices]
         wider = room.fitted(tuple(m.capacities for m in equations.matrices), blocks, bases)
-        fitting = room.within(wider, blocks, count)
-        if room.NEURONS_PER_VECTOR * vectors > count or min(max(pair) for pair in fitting) > count:
-            return Crowded(vectors, equations.with_room(wider))
-        equations = equations.with_room(fitting)
+        equations = equations.with_room(wider)
+        if room.NEURONS_PER_VECTOR * vectors > count or min(max(pair) for pair in wider) > count:
+            return Crowded(vectors, equations)
 
 
 def truncation(found: Large, draw: Any, drive: Drive, observing: Observing) -> dict[str, np.ndarray]:

@@ -1,18 +1,16 @@
 """Field equations of a forward program: everything that the engine asks, derived from the forward pass alone."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fwdmft.meanfield import room
+from fwdmft.meanfield.averages import Averages, plain
 from fwdmft.meanfield.field_equations import (
     Contribution,
     FieldEquations,
@@ -25,51 +23,28 @@ from fwdmft.meanfield.gaussian_matrix import Law
 from fwdmft.meanfield.kernels import LayerSites
 from fwdmft.meanfield.neurons import Population, Supply
 from fwdmft.meanfield.products import mix
-from fwdmft.meanfield.weights import CarriedWeights, InputWeights, Trained, at_rest, carried_weights, heavy_ball
+from fwdmft.meanfield.weights import CarriedWeights, InputWeights, at_rest, carried_weights, heavy_ball
 from fwdmft.program import kernels
-from fwdmft.meanfield.averages import Averages, plain
+from fwdmft.program.backward import Size, backward
+from fwdmft.program.blocks import block_sizes, first_capacities, joined_rows, totals
 from fwdmft.program.finite import ProgramNetwork, program_network
-from fwdmft.program.kernels import PopulationAverages, PopulationSites
-from fwdmft.program.net import Forward, Program
-from fwdmft.program.reading import Additions, Fed, Forwards, additions, linearised, vectors, zero_like
-from fwdmft.program.structure import ProgramError, Structure, flat, structure
-
-TOLERANCE = 1e-6
-"""What bases leave out of what is learned, squared, unless told otherwise."""
+from fwdmft.program.kernels import PopulationAverages
+from fwdmft.program.net import Forward
+from fwdmft.program.reading import Fed, additions, linearised, vectors
+from fwdmft.program.sites import (
+    acted_on,
+    contributions,
+    contributions_to_f,
+    joined,
+    population_sites,
+    predictions,
+    what_is_read,
+)
+from fwdmft.program.state import ProgramActivity, ProgramState
+from fwdmft.program.structure import Structure, flat, structure
 
 OBSERVED = "observed"
 """Key of the order parameters that a program observes, among the sites."""
-
-
-class ProgramState(NamedTuple):
-    """Of all weights, in the order of the structure.
-
-    inputs: action of the input weights on their rows, or those themselves (see `weights`). vectors: scale theta.
-    readouts: (output, site, neuron). origin: contributions to the predictions at t = 0 per neuron of each readout (point,
-    output, neuron), None if predictions are not centred. begun: whether they are known yet.
-    """
-
-    inputs: tuple[Trained, ...]
-    matrices: tuple[Any, ...]
-    vectors: tuple[Trained, ...]
-    readouts: tuple[Trained, ...]
-    averages: Averages
-    origin: tuple[Array, ...] | None
-    begun: Array
-
-
-class ProgramActivity(NamedTuple):
-    """What a forward and a backward pass found, all derivatives being those of gamma0 f, N times those at width N.
-
-    into: of what goes into every cut (point, output, site, neuron). added: of everything else. coordinates: of the
-    vectors that each matrix acted on backwards, for every use. state: as these passes left it.
-    """
-
-    forwards: Forwards
-    into: tuple[Array, ...]
-    added: Additions
-    coordinates: tuple[tuple[Array, ...], ...]
-    state: ProgramState
 
 
 class ForwardProgram(FieldEquations):
@@ -125,7 +100,7 @@ class ForwardProgram(FieldEquations):
         blocks = block_sizes(self.structure, self.together, self.outputs)
         for number, (matrix, capacities) in enumerate(zip(self.structure.matrices, self.capacities, strict=True)):
             law, uses = self._law(number), len(matrix.uses)
-            n, steps = law.taps.offsets, _totals(blocks[number])
+            n, steps = law.taps.offsets, totals(blocks[number])
             forward = Supply(f"forward_{matrix.name}", matrix.target, n * capacities[0], n * steps[0])
             backward = Supply(f"backward_{matrix.name}", matrix.source, n * capacities[1], n * steps[1])
             largest = max(each[0] for each in blocks[number]), max(each[1] for each in blocks[number])
@@ -183,29 +158,28 @@ class ForwardProgram(FieldEquations):
         return found
 
     def forward(self, state: ProgramState, noise: dict[str, Array]) -> tuple[Array, ProgramActivity]:
-        counts = {name: noise[name].shape[-1] for name in self.structure.populations}
-        laws = tuple(map(self._law, range(len(state.matrices))))
-
-        def supplies(side: str) -> tuple[Array | None, ...]:
-            return tuple(noise.get(f"{side}_{matrix.name}") for matrix in self.structure.matrices)
-
-        action = tuple(
-            partial(self._action, number, weights.value) for number, weights in enumerate(state.inputs)
+        width = self.width
+        sizes = {name: Size(noise[name].shape[-1], width[name]) for name in self.structure.populations}
+        supplies = [f"_{matrix.name}" for matrix in self.structure.matrices]
+        fed = Fed(
+            tuple(partial(self._action, number, weights.value) for number, weights in enumerate(state.inputs)),
+            tuple(each.value for each in state.vectors),
+            state.matrices,
+            tuple(map(self._law, range(len(state.matrices)))),
+            tuple((noise.get("forward" + name), noise.get("backward" + name)) for name in supplies),
+            state.averages,
         )
-        numbers = tuple(each.value for each in state.vectors)
-        fed = Fed(action, numbers, state.matrices, laws, supplies("forward"), state.averages)
-        dtype = state.readouts[0].value.dtype
-        zero = additions(self.structure, len(self.x), counts, dtype)
+        neurons = {name: size.neurons for name, size in sizes.items()}
+        zero = additions(self.structure, len(self.x), neurons, state.readouts[0].value.dtype)
         run = linearised(self.program, self.x, self.structure, fed, zero, self.outputs)
-        activity = self._backward(run, state, laws, supplies("backward"), counts)
+        activity = backward(run, self.structure, state, fed, sizes)
         state, origin = activity.state, activity.state.origin
         if origin is not None:
-            now = self._contributions(activity)
+            now = contributions_to_f(self.structure, activity)
             origin = tuple(jnp.where(state.begun, old, new) for old, new in zip(origin, now, strict=True))
-        state = state._replace(origin=origin, begun=jnp.ones_like(state.begun))
-        activity = activity._replace(state=state)
-        f = sum(jnp.mean(each, axis=-1) for each in self._predictions(activity))
-        return jnp.asarray(f), activity
+        activity = activity._replace(state=state._replace(origin=origin, begun=jnp.ones_like(state.begun)))
+        f = [jnp.mean(each, axis=-1) for each in predictions(self.structure, activity, self.gamma0)]
+        return sum(f[1:], f[0]), activity
 
     def _action(self, number: int, value: Array, x: Array, call: int) -> Float[Array, "point *site neuron"]:
         """Of input weights, on the x of a call."""
@@ -217,84 +191,6 @@ class ForwardProgram(FieldEquations):
             h = weights.preactivations(value).reshape(len(self.x), sum(each.rows), -1)
             h = h[:, start : start + each.rows[call]]
         return h.reshape(len(self.x), *each.calls[call], -1)
-
-    def _backward(
-        self,
-        run: Any,
-        state: ProgramState,
-        laws: tuple[Law, ...],
-        noise: tuple[Array | None, ...],
-        counts: dict[str, int],
-    ) -> ProgramActivity:
-        width, structure, points = self.width, self.structure, len(self.x)
-        # Cotangents of single neurons are small as 1 / S. All are scaled by one number, and again where populations have
-        # other numbers of neurons than their widths say.
-        size = counts[structure.populations[0]] / width[structure.populations[0]]
-        share = {name: counts[name] / width[name] / size for name in counts}
-
-        def whole(population: str, cotangent: Array) -> Array:
-            return cotangent if share[population] == 1.0 else share[population] * cotangent
-
-        forwards = run.forwards
-        matrices = list(forwards.matrices)
-        total = zero_like(run.zero, self.outputs)
-        into: list[Array] = []
-        slopes: list[Array] = []
-        coordinates: list[list[Array]] = [[] for _ in matrices]
-        for number in reversed(range(len(structure.cuts))):
-            cut, entering = structure.cuts[number], forwards.into[number]
-            shape = points, self.outputs, *entering.shape[1:]
-            if cut.kind == "readout":
-                readout = structure.readouts[cut.number]
-                w = state.readouts[cut.number].value / (width[readout.population] * readout.places**0.5)
-                population, back = readout.population, jnp.broadcast_to(w, (points, *w.shape)).reshape(shape)
-            elif cut.kind == "matrix":
-                matrix, law = structure.matrices[cut.number], laws[cut.number]
-                population = matrix.source
-                signal = vectors(whole(matrix.target, total.products[cut.number][cut.use]), matrix.taps, axes=2)
-                matrices[cut.number], product = matrices[cut.number].apply_transposed(
-                    signal.reshape(-1, *signal.shape[3:]), noise[cut.number], law
-                )
-                coordinates[cut.number].insert(0, product.coordinates)
-                # A derivative in single neurons of unequally wide layers is W^T D / sqrt(N_source).
-                back = (width[matrix.target] / width[matrix.source]) ** 0.5 * product.value.reshape(shape)
-            else:
-                population = structure.averages[cut.number].population
-                slope = state.averages.slope(cut.number, total.averages[cut.number] / size)
-                slopes.insert(0, slope)
-                back = jnp.broadcast_to((slope / width[population])[..., None], shape)
-            into.insert(0, back)
-            cotangent = back if share[population] == 1.0 else back / share[population]
-            total = jax.tree.map(jnp.add, total, run.pulled_back(number, cotangent))
-        every = zip(structure.inputs, total.inputs, strict=True)
-        inputs = tuple(tuple(whole(each.population, a) for a in found) for each, found in every)
-        targets = zip(structure.matrices, total.products, strict=True)
-        added = Additions(
-            inputs,
-            tuple(tuple(whole(matrix.target, a) for a in found) for matrix, found in targets),
-            tuple(whole(each.population, a) for each, a in zip(structure.vectors, total.vectors, strict=True)),
-            total.averages,
-            tuple(whole(each.population, a) for each, a in zip(structure.layers, total.layers, strict=True)),
-        )
-        averages = state.averages.after(list(forwards.averages), slopes)
-        state = state._replace(matrices=tuple(matrices), averages=averages)
-        return ProgramActivity(forwards, tuple(into), added, tuple(map(tuple, coordinates)), state)
-
-    def _read(self, activity: ProgramActivity) -> list[Float[Array, "point site neuron"]]:
-        """What each readout reads."""
-        found = {cut.number: a for cut, a in zip(self.structure.cuts, activity.forwards.into, strict=True) if cut.kind == "readout"}
-        return [flat(found[number]) for number in range(len(found))]
-
-    def _contributions(self, activity: ProgramActivity) -> list[Float[Array, "point output neuron"]]:
-        """w . v / sqrt(A) of every neuron, for each readout."""
-        pairs = zip(self._read(activity), activity.state.readouts, strict=True)
-        return [jnp.sum(v[:, None] * w.value, axis=2) / w.value.shape[1] ** 0.5 for v, w in pairs]
-
-    def _predictions(self, activity: ProgramActivity) -> list[Float[Array, "point output neuron"]]:
-        now, origin = self._contributions(activity), activity.state.origin
-        if origin is not None:
-            now = [new - old for new, old in zip(now, origin, strict=True)]
-        return [each / self.gamma0 for each in now]
 
     def remembered(self, state: ProgramState, activity: ProgramActivity) -> ProgramState:
         return activity.state
@@ -325,7 +221,7 @@ class ForwardProgram(FieldEquations):
                 direction = gamma0 * vector.scale**2 * jnp.sum(signal(activity.added.vectors[number]), axis=0)
                 numbers[number] = heavy_ball(numbers[number], direction, update)
         readouts = list(state.readouts)
-        for number, (readout, v) in enumerate(zip(structure.readouts, self._read(activity), strict=True)):
+        for number, (readout, v) in enumerate(zip(structure.readouts, what_is_read(structure, activity), strict=True)):
             if readout.trained:
                 w = readouts[number]
                 direction = mix(residual.T, v.reshape(len(v), -1)).reshape(w.value.shape)
@@ -347,12 +243,6 @@ class ForwardProgram(FieldEquations):
         rows = jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in activity.forwards.read[number]], axis=1)
         return weights.on(rows.reshape(-1, rows.shape[-1]))
 
-    def _ahead(self, number: int, activity: ProgramActivity) -> list[Float[Array, "point vector position neuron"]]:
-        """The vectors that a matrix acted on, use by use."""
-        pairs = zip(self.structure.cuts, activity.forwards.into, strict=True)
-        taps = self.structure.matrices[number].taps
-        return [vectors(a, taps) for cut, a in pairs if cut.kind == "matrix" and cut.number == number]
-
     def _learn(self, number: int, activity: ProgramActivity, residual: Array, signal: Any, update: Update) -> Any:
         matrix = self.structure.matrices[number]
         signals = [vectors(self.gamma0 * signal(a), matrix.taps) for a in activity.added.products[number]]
@@ -363,110 +253,33 @@ class ForwardProgram(FieldEquations):
             split = jnp.sum(split * residual[..., None, None], axis=2)
             return self.gamma0 * split.reshape(len(split), points * each, places)
 
-        def joined(blocks: Sequence[Array], axis: int) -> Array:
-            return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=axis)
-
         return activity.state.matrices[number].learn(
             joined([a.reshape(-1, *a.shape[2:]) for a in signals], 0),
             joined([mixed(a, s) for a, s in zip(activity.coordinates[number], signals, strict=True)], 1),
-            joined([a.reshape(-1, *a.shape[2:]) for a in self._ahead(number, activity)], 0),
+            joined([a.reshape(-1, *a.shape[2:]) for a in acted_on(self.structure, number, activity)], 0),
             joined(activity.forwards.coordinates[number], 1),
             self._law(number),
             update,
         )
 
     def sites(self, activity: ProgramActivity) -> dict[str, Any]:
-        found: dict[str, Any] = {name: self._sites(name, activity) for name in self.structure.populations}
+        structure, at = self.structure, self._at_kernel_points
+        rows = [self._rows(self._weights(number, activity)) for number in range(len(structure.inputs))]
+        f = predictions(structure, activity, self.gamma0)
+        found: dict[str, Any] = {
+            name: population_sites(structure, name, activity, at, rows, f) for name in structure.populations
+        }
         return found | ({OBSERVED: activity.forwards.observed} if activity.forwards.observed else {})
 
-    def _sites(self, population: str, activity: ProgramActivity) -> PopulationSites:
-        structure, forwards, at = self.structure, activity.forwards, self._at_kernel_points
-
-        def joined(blocks: Sequence[Array], axis: int) -> Array:
-            return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=axis)
-
-        layers = [
-            LayerSites(at(flat(v)), at(flat(g, 2)))
-            for each, v, g in zip(structure.layers, forwards.v, activity.added.layers, strict=True)
-            if each.population == population
-        ]
-        matrices = [(number, each) for number, each in enumerate(structure.matrices) if each.trained]
-        ahead = [
-            at(joined(self._ahead(number, activity), 1)) for number, each in matrices if each.source == population
-        ]
-        back = [
-            at(joined([vectors(a, each.taps, axes=2) for a in activity.added.products[number]], 2))
-            for number, each in matrices
-            if each.target == population
-        ]
-        inputs = [
-            self._arriving(number, activity)
-            for number, each in enumerate(structure.inputs)
-            if each.trained and each.population == population
-        ]
-        numbers = [
-            at(flat(a, 2))
-            for each, a in zip(structure.vectors, activity.added.vectors, strict=True)
-            if each.trained and each.population == population
-        ]
-        pairs = zip(structure.readouts, self._read(activity), strict=True)
-        readouts = [at(v) for each, v in pairs if each.trained and each.population == population]
-        f = [
-            each
-            for readout, each in zip(structure.readouts, self._predictions(activity), strict=True)
-            if readout.population == population
-        ]
-        nothing = jnp.zeros((0, self.outputs, activity.forwards.v[0].shape[-1]))
-        return PopulationSites(
-            *map(tuple, (layers, ahead, back, inputs, numbers, readouts)), sum(f[1:], f[0]) if f else nothing
-        )
-
-    def _arriving(self, number: int, activity: ProgramActivity) -> Float[Array, "point output k neuron"]:
-        """y_k of `kernels`, or D h itself at a single row of x."""
-        gradients = activity.added.inputs[number]
-        flattened = [self._at_kernel_points(flat(a, 2)) for a in gradients]
-        joined = flattened[0] if len(flattened) == 1 else jnp.concatenate(flattened, axis=2)
-        if joined.shape[2] == 1:
-            return joined
-        return jnp.einsum("mak,mcan->mckn", self._rows(number, activity), joined)
-
-    def _rows(self, number: int, activity: ProgramActivity | None) -> Float[Array, "point row rank"]:
-        weights = self.inputs[number] if activity is None else self._weights(number, activity)
+    def _rows(self, weights: InputWeights | CarriedWeights) -> Float[Array, "point row rank"]:
+        """Factors of the inputs' overlaps."""
         return self._at_kernel_points(weights.root.reshape(len(self.x), -1, weights.root.shape[1]))
 
     def prediction_sites(self, sites: dict[str, Any]) -> dict[str, Array]:
         return {readout.population: sites[readout.population].f for readout in self.structure.readouts}
 
     def contributions(self, activity: ProgramActivity) -> dict[str, tuple[Contribution, ...]]:
-        """Of what goes into cuts, v: v v' (kernels, overlaps with a basis) and D v v' (predictions, responses); of
-        layers, or else of products z: g g' and g h'; of averages what they are taken of."""
-        structure, forwards = self.structure, activity.forwards
-        found: dict[str, list[Contribution]] = {name: [] for name in structure.populations}
-
-        def rows(a: Array) -> Float[Array, "row neuron"]:
-            return a.reshape(-1, a.shape[-1])
-
-        def add(population: str, left: Array, right: Array) -> None:
-            a, b = rows(left), rows(right)
-            found[population] += [Contribution(a, a), Contribution(b, a)]
-
-        for cut, a, back in zip(structure.cuts, forwards.into, activity.into, strict=True):
-            if cut.kind == "average":
-                own = rows(a)
-                found[structure.averages[cut.number].population].append(Contribution(own, jnp.ones_like(own[:1])))
-            else:
-                source = structure.matrices[cut.number].source if cut.kind == "matrix" else structure.readouts[cut.number].population
-                add(source, a, back)
-        for layer, h, g in zip(structure.layers, forwards.h, activity.added.layers, strict=True):
-            a, b = rows(g), rows(h)
-            found[layer.population] += [Contribution(a, a), Contribution(a, b)]
-        shown = {layer.population for layer in structure.layers}
-        for number, matrix in enumerate(structure.matrices):
-            if matrix.target not in shown:
-                for z, gradient in zip(forwards.products[number], activity.added.products[number], strict=True):
-                    a, b = rows(gradient), rows(z)
-                    found[matrix.target] += [Contribution(a, a), Contribution(a, b)]
-        return {name: tuple(pairs) for name, pairs in found.items() if pairs}
+        return contributions(self.structure, activity)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -496,7 +309,7 @@ class ForwardProgram(FieldEquations):
         } | averages.get(OBSERVED, {})
 
     def _overlap(self, number: int) -> Float[Array, "point point"]:
-        rows = self._rows(number, None)[:, 0]
+        rows = self._rows(self.inputs[number])[:, 0]
         return rows @ rows.T
 
     def _at_kernel_points(self, a: Float[Array, "point *rest"]) -> Float[Array, "kernel_point *rest"]:
@@ -524,11 +337,11 @@ class ForwardProgram(FieldEquations):
             return None
         found = structure(self.program, x, self.outputs)
         inputs = tuple(
-            carried_weights(_joined(found.rows[each.name]), each.sigma, each.bias)
+            carried_weights(joined_rows(found.rows[each.name]), each.sigma, each.bias)
             for each in self.structure.inputs
         )
         together = max(len(x), together)
-        capacities = _capacities(self.structure, together, self.outputs)
+        capacities = first_capacities(self.structure, together, self.outputs)
         return replace(self, inputs=inputs, together=together, capacities=capacities)
 
     def network(self, width: int, gamma0: float, key: Array) -> ProgramNetwork:
@@ -539,70 +352,3 @@ class ForwardProgram(FieldEquations):
     def on(self, x: Float[Array, "point ..."]) -> FieldEquations:
         carried = all(isinstance(weights, CarriedWeights) for weights in self.inputs)
         return replace(self, x=x) if carried else super().on(x)
-
-
-def block_sizes(structure: Structure, points: int, outputs: int) -> list[list[tuple[int, int]]]:
-    """Vectors that each use of each matrix acts on at once, forward and backward."""
-    found = []
-    for matrix in structure.matrices:
-        each = [points * matrix.vectors(use) for use in range(len(matrix.uses))]
-        found.append([(n * matrix.taps.sources, n * matrix.taps.places * outputs) for n in each])
-    return found
-
-
-def _totals(blocks: list[tuple[int, int]]) -> tuple[int, int]:
-    """Of all uses in a step."""
-    return sum(each[0] for each in blocks), sum(each[1] for each in blocks)
-
-
-def _capacities(structure: Structure, points: int, outputs: int) -> Pairs:
-    """Bases start with room for several times the vectors of a step, as is usual, or once over for many positions."""
-    totals = [_totals(blocks) for blocks in block_sizes(structure, points, outputs)]
-    many = any(matrix.taps.sources > 1 for matrix in structure.matrices)
-    return room.at_first(totals, 1 if many else 7)
-
-
-def _joined(rows: Float[np.ndarray, "point row feature"]) -> Float[np.ndarray, "row feature"]:
-    return rows.reshape(-1, rows.shape[-1])
-
-
-def forward_program(
-    forward: Callable[..., Array],
-    x: np.ndarray,
-    outputs: int,
-    gamma0: float,
-    *arguments: Hashable,
-    center: bool = True,
-    widths: Mapping[str, float] | None = None,
-    smooth: bool = False,
-) -> ForwardProgram:
-    """Field equations of a program on points x (point, ...).
-
-    forward: called as forward(net, x, *arguments), see `net`; a program is compiled once for equal arguments. outputs:
-    number of outputs. gamma0: richness. center: train and report f(t) - f(0). widths: of populations in units of N, 1
-    if left out. smooth: whether everything that the program does to neurons can be differentiated twice; then networks
-    with a single hidden layer need no draws.
-    Raises ProgramError for a program that breaks a rule of `Net`, InputError for inputs that are all zero.
-    """
-    program = Program(forward, arguments)
-    found = structure(program, x, outputs)
-    seen, given = found.structure, dict(widths or {})
-    unknown = set(given) - set(seen.populations)
-    if unknown:
-        raise ProgramError(f"widths of populations {sorted(unknown)}; the program has {', '.join(seen.populations)}")
-    inputs = tuple(InputWeights(_joined(found.rows[each.name]), each.sigma, each.bias) for each in seen.inputs)
-    return ForwardProgram(
-        x=jnp.asarray(x),
-        inputs=inputs,
-        gamma0=jnp.asarray(gamma0),
-        tolerance=jnp.asarray(TOLERANCE),
-        moved=jnp.asarray(1.0),
-        program=program,
-        structure=seen,
-        outputs=outputs,
-        capacities=_capacities(seen, len(x), outputs),
-        widths=tuple(sorted(given.items())),
-        center=center,
-        twice=smooth,
-        together=len(x),
-    )

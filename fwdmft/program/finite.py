@@ -5,6 +5,7 @@ program, and nothing else: gradients are those of `jax.grad`.
 """
 
 import math
+from operator import attrgetter
 from typing import Any
 
 import equinox as eqx
@@ -56,8 +57,9 @@ class ProgramNetwork(Network):
         }
         found = self
         for kind, each in flags.items():
-            marked = {name: jax.tree.map(lambda _, flag=flag: flag, getattr(self, kind)[name]) for name, flag in each.items()}
-            found = eqx.tree_at(lambda network, kind=kind: getattr(network, kind), found, marked)
+            own = getattr(self, kind)
+            marked = {name: jax.tree.map(lambda _, flag=flag: flag, own[name]) for name, flag in each.items()}
+            found = eqx.tree_at(attrgetter(kind), found, marked)
         return found
 
     def _neurons(self, population: str) -> int:
@@ -93,9 +95,7 @@ class _Finite(Net):
         read = taps.read(jnp.swapaxes(v, -1, -2))
         return scale * jnp.einsum("koi,...ika->...ao", bank, read)
 
-    def vector(
-        self, name: str, population: str, shape: tuple[int, ...] = (), *, scale: float = 1.0, **_: Any
-    ) -> Array:
+    def vector(self, name: str, population: str, shape: tuple[int, ...] = (), *, scale: float = 1.0, **_: Any) -> Array:
         return scale * self.network.vectors[name][None]
 
     def average(self, population: str, o: Array) -> Array:
@@ -126,7 +126,7 @@ def program_network(
     key: Array,
 ) -> ProgramNetwork:
     """A network with independent normal weights. gamma0: richness at this width. neurons: of each population."""
-    every = (*structure.inputs, *structure.matrices, *structure.vectors, *structure.readouts)
+    every: list[Any] = [*structure.inputs, *structure.matrices, *structure.vectors, *structure.readouts]
     keys = {each.name: k for each, k in zip(every, jax.random.split(key, len(every)), strict=True)}
 
     def normal(name: str, *shape: int) -> Array:
@@ -139,7 +139,10 @@ def program_network(
 
     return ProgramNetwork(
         {each.name: of_input(each) for each in structure.inputs},
-        {m.name: m.sigma * normal(m.name, m.taps.offsets, neurons[m.target], neurons[m.source]) for m in structure.matrices},
+        {
+            m.name: m.sigma * normal(m.name, m.taps.offsets, neurons[m.target], neurons[m.source])
+            for m in structure.matrices
+        },
         {v.name: v.mean + v.sigma * normal(v.name, *v.shape, neurons[v.population]) for v in structure.vectors},
         {
             r.name: r.sigma * normal(r.name, outputs, math.prod(r.sites), neurons[r.population])

@@ -6,9 +6,11 @@ With fields at sites a of a layer,
 
 and with the products z of a matrix, of the vectors v, at all sites of all uses,
 
-    K = sum over weights of what they contribute:   matrix   n_target sum_ab <D z_a D z'_b> <v v'>_ab
-        input weights  n sum_ab <D h_a D h'_b> x_a.x_b / D (+ sigma_b^2)     numbers of neurons  n scale^2 <D theta D theta'>
-        readout        sum_a <v_a v'_a> / (A n) for each output
+    K = sum over weights of what they contribute:
+        matrix               n_target sum_ab <D z_a D z'_b> <v v'>_ab
+        input weights        n sum_ab <D h_a D h'_b> (x_a.x'_b / D + sigma_b^2)
+        numbers of neurons   n scale^2 <D theta D theta'>
+        readout              sum_a <v_a v'_a> / (A n) for each output
 
 where D is the derivative of gamma0 f (`reading`), n a population's width in units of N, <v v'>_ab what a bank reads at
 its places a and b (`Taps.overlap`).
@@ -90,10 +92,11 @@ def tangent_kernel(
     outputs: int,
 ) -> Float[Array, "point output point output"]:
     """K. overlaps: x.x' / D + sigma_b^2 of those input weights that have a single row of x at each point."""
-    left = {name: {kind: list(getattr(each, kind)) for kind in PopulationAverages._fields} for name, each in found.items()}
+    kinds = "ahead", "back", "inputs", "vectors", "readouts"
+    left = {name: {kind: iter(getattr(each, kind)) for kind in kinds} for name, each in found.items()}
 
     def take(population: str, kind: str) -> Array:
-        return left[population][kind].pop(0)
+        return next(left[population][kind])
 
     terms = []
     for each, overlap in zip(structure.inputs, overlaps, strict=True):

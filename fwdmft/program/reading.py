@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from fwdmft.meanfield.averages import Averages
 from fwdmft.meanfield.gaussian_matrix import Law
 from fwdmft.meanfield.positions import POINT, Taps
-from fwdmft.meanfield.averages import Averages
 from fwdmft.program.net import Features, Forward, Net
-from fwdmft.program.structure import Counter, Cut, Structure
+from fwdmft.program.structure import Counter, Structure
 
 Rows = Float[Array, "point row neuron"]
 
@@ -39,21 +39,23 @@ class Additions(NamedTuple):
 
 
 class Fed(NamedTuple):
-    """What neurons are made of in a pass: the action of each input weights on all its rows, the numbers of each vector
-    (component, neuron) or (neuron,) times their scale, random matrices with their laws and noise, averages."""
+    """What neurons are made of in a pass: what each input weights make of the x of a call, scale theta of each vector
+    (*shape, neuron), random matrices with their laws and noise (forward, backward), and how averages are taken."""
 
     inputs: tuple[Callable[[Array, int], Array], ...]
     vectors: tuple[Array, ...]
     matrices: tuple[Any, ...]
     laws: tuple[Law, ...]
-    noise: tuple[Array | None, ...]
+    noise: tuple[tuple[Array | None, Array | None], ...]
     averages: Averages
 
 
 class Forwards(NamedTuple):
-    """What a forward pass found. into: of every cut, what goes into it. coordinates: of the vectors of every use of a
-    matrix. h, v: of each layer. products, averages, observed: values. read: x of every call of input weights. matrices: as
-    the pass left them."""
+    """What a forward pass found.
+
+    into: of every cut, what goes into it. read: x of every call of input weights. coordinates: of the vectors of every
+    use of a matrix. h, v: of each layer. products, averages, observed: values. matrices: as the pass left them.
+    """
 
     into: tuple[Array, ...]
     read: tuple[tuple[Array, ...], ...]
@@ -130,7 +132,8 @@ class _Reading(Net):
         self.structure, self.fed, self.zero, self.outputs = structure, fed, zero, outputs
         self.counter = Counter()
         self.names: dict[str, int] = {}
-        for each in (structure.inputs, structure.matrices, structure.vectors, structure.readouts):
+        kinds: tuple[tuple[Any, ...], ...] = structure.inputs, structure.matrices, structure.vectors, structure.readouts
+        for each in kinds:
             self.names |= {weights.name: number for number, weights in enumerate(each)}
         self.matrices = list(fed.matrices)
         self.into: list[Array] = []
@@ -167,7 +170,7 @@ class _Reading(Net):
         block = vectors(jax.lax.stop_gradient(v), taps)
         block = block.reshape(-1, *block.shape[2:])
         self.matrices[number], product = self.matrices[number].apply(
-            block, self.fed.noise[number], self.fed.laws[number]
+            block, self.fed.noise[number][0], self.fed.laws[number]
         )
         zero = self.zero.products[number][use]
         value = product.value.reshape(*zero.shape[:-1], -1)
@@ -213,7 +216,3 @@ def vectors(a: Float[Array, "point *site neuron"], taps: Taps, axes: int = 1) ->
 def zero_like(zero: Additions, outputs: int) -> Additions:
     """Zeros with an axis of outputs behind that of points."""
     return jax.tree.map(lambda a: jnp.zeros((len(a), outputs, *a.shape[1:]), a.dtype), zero)
-
-
-def cut_numbers(structure: Structure) -> dict[Cut, int]:
-    return {cut: number for number, cut in enumerate(structure.cuts)}

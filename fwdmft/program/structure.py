@@ -172,10 +172,12 @@ def structure(forward: Forward, x: np.ndarray, outputs: int) -> Found:
         raise ProgramError("a forward program returns what net.readout gave, or a sum of all such values")
     if not seer.layers:
         raise ProgramError("a forward program names its hidden layers with net.layer; it has none")
-    every = (seer.inputs, seer.matrices, seer.vectors, seer.readouts)
     found = Structure(
         tuple(seer.populations),
-        *(tuple(each.values()) for each in every),
+        tuple(seer.inputs.values()),
+        tuple(seer.matrices.values()),
+        tuple(seer.vectors.values()),
+        tuple(seer.readouts.values()),
         tuple(seer.averages),
         tuple(seer.layers),
         tuple(seer.cuts),
@@ -291,7 +293,9 @@ class _Seer(Net):
         if name in USUAL or name in self.observed:
             raise ProgramError(f"{where}: a name that is not in use; in use are {[*USUAL, *self.observed]}")
         if len(dims) != jnp.ndim(value):
-            raise ProgramError(f"{where}: a name for each axis of the value; {dims} are not those of {jnp.shape(value)}")
+            raise ProgramError(
+                f"{where}: a name for each axis of the value; {dims} are not those of {jnp.shape(value)}"
+            )
         self.observed[name] = tuple(dims)
 
     def _meet(self, population: str) -> None:
@@ -301,10 +305,14 @@ class _Seer(Net):
     def _sites(self, a: Array, population: str, where: str) -> Sites:
         """Of an array (point, *site, neuron)."""
         if population not in self.populations:
-            expected = f"a population that an input or a matrix leads to: {', '.join(self.populations) or 'none so far'}"
+            expected = (
+                f"a population that an input or a matrix leads to: {', '.join(self.populations) or 'none so far'}"
+            )
             raise ProgramError(f"{where}: {population!r} is not {expected}")
         if jnp.ndim(a) < 2 or len(a) != self.points or a.shape[-1] != FEW:
-            raise ProgramError(f"{where}: arrays have axes (point, site, neuron); this one has the shape {jnp.shape(a)}")
+            raise ProgramError(
+                f"{where}: arrays have axes (point, site, neuron); this one has the shape {jnp.shape(a)}"
+            )
         return tuple(a.shape[1:-1])
 
     def _again(self, known: dict[str, Any], name: str, new: Any, where: str) -> Any:

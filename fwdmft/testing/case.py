@@ -19,8 +19,8 @@ from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.meanfield.samples import Sampler
 from fwdmft.meanfield.simulation import Observing, gaussian_matrices, infinite_width
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
-from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.building import builder
+from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.model import Network
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan

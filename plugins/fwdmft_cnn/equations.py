@@ -6,7 +6,8 @@ from jaxtyping import Array, Float
 
 from fwdmft.activations import activation
 from fwdmft.meanfield.positions import Taps
-from fwdmft.program.equations import ForwardProgram, forward_program
+from fwdmft.program.building import forward_program
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.net import Net
 from fwdmft.spec.parameterization import ParameterizationSpec
 from fwdmft_cnn.geometry import geometry
@@ -20,7 +21,7 @@ def population(spec: Cnn, layer: int) -> str:
 
 def forward(net: Net, x: Array, spec: Cnn, sigma_w: tuple[float, ...]) -> Float[Array, "point output"]:
     """x: (point, height, width, channel)."""
-    phi, shapes = activation(spec.activation, spec.scale, spec.gain), geometry(spec, x.shape[1:3])
+    phi, shapes = activation(spec.activation, spec.scale, spec.gain), geometry(spec, (x.shape[1], x.shape[2]))
     patches = _patches(x, shapes.convolutions[0])
     h = net.input("0", population(spec, 1), patches, sigma=sigma_w[0], bias=spec.bias)
     h, v = net.layer(population(spec, 1), h, phi)
@@ -35,9 +36,7 @@ def forward(net: Net, x: Array, spec: Cnn, sigma_w: tuple[float, ...]) -> Float[
     return net.readout("readout", population(spec, spec.depth), shapes.pools[-1].mean(v), sigma=sigma_w[-1])
 
 
-def field_equations(
-    spec: Cnn, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int
-) -> ForwardProgram:
+def field_equations(spec: Cnn, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int) -> ForwardProgram:
     """x: (point, height, width, channel)."""
     gamma0, sigma_w = parameterization.richness(None), parameterization.weight_scales(spec.depth)
     return forward_program(forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center)

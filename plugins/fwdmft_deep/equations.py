@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.activations import activation
-from fwdmft.program.equations import ForwardProgram, forward_program
+from fwdmft.program.building import forward_program
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.net import Net
 from fwdmft.spec.parameterization import ParameterizationSpec
 from fwdmft_deep.schema import Deep
@@ -27,17 +28,16 @@ def forward(net: Net, x: Array, spec: Deep, sigma_w: tuple[float, ...]) -> Float
     """x: (point, feature)."""
     trained = spec.trained()
     first = population(spec, 1)
-    weights = {"sigma": sigma_w[0], "trained": trained[0]}
-    h = net.input("0", first, x, bias=spec.bias, **weights)
-    gate = net.input("gate_0", first, x, **weights) if spec.gate else None
+    h = net.input("0", first, x, sigma=sigma_w[0], bias=spec.bias, trained=trained[0])
+    gate = net.input("gate_0", first, x, sigma=sigma_w[0], trained=trained[0]) if spec.gate else None
     h, v = net.layer(first, h, partial(features, net, first, spec, gate))
     for layer in range(1, spec.depth):
         source, target = population(spec, layer), population(spec, layer + 1)
-        weights = {"sigma": sigma_w[layer], "trained": trained[layer]}
-        z = net.dense(f"{layer}", source, target, v, **weights)
+        product = partial(net.dense, source=source, target=target, v=v, sigma=sigma_w[layer], trained=trained[layer])
+        z = product(f"{layer}")
         if spec.bias:
             z = z + net.vector(f"bias_{layer}", target, scale=spec.bias, trained=trained[layer])
-        gate = net.dense(f"gate_{layer}", source, target, v, **weights) if spec.gate else None
+        gate = product(f"gate_{layer}") if spec.gate else None
         h = z if spec.branch_scale is None else h + spec.branch_scale * z
         h, v = net.layer(target, h, partial(features, net, target, spec, gate))
     return net.readout("readout", population(spec, spec.depth), v, sigma=sigma_w[-1], trained=trained[-1])
@@ -53,12 +53,8 @@ def features(net: Net, population: str, spec: Deep, gate: Fields | None, h: Fiel
     return v if gate is None else v * gate
 
 
-def field_equations(
-    spec: Deep, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int
-) -> ForwardProgram:
+def field_equations(spec: Deep, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int) -> ForwardProgram:
     """x: (point, feature)."""
     gamma0, sigma_w = parameterization.richness(None), parameterization.weight_scales(spec.depth)
     widths = {population(spec, layer): width for layer, width in enumerate(spec.widths(), start=1)}
-    return forward_program(
-        forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center, widths=widths
-    )
+    return forward_program(forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center, widths=widths)

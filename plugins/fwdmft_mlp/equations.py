@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.activations import KINKED, activation
-from fwdmft.program.equations import ForwardProgram, forward_program
+from fwdmft.program.building import forward_program
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.net import Net
 from fwdmft.spec.parameterization import ParameterizationSpec
 from fwdmft_mlp.schema import MLP
@@ -17,12 +18,8 @@ def forward(net: Net, x: Array, spec: MLP, sigma_w: tuple[float, ...]) -> Float[
     return net.readout("w", "hidden_1", v, sigma=sigma_w[1])
 
 
-def field_equations(
-    spec: MLP, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int
-) -> ForwardProgram:
+def field_equations(spec: MLP, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int) -> ForwardProgram:
     """x: (point, feature)."""
     gamma0, sigma_w = parameterization.richness(None), parameterization.weight_scales(depth=1)
     smooth = spec.activation not in KINKED
-    return forward_program(
-        forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center, smooth=smooth
-    )
+    return forward_program(forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center, smooth=smooth)

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.activations import activation
-from fwdmft.program.equations import ForwardProgram, forward_program
+from fwdmft.program.building import forward_program
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.net import Net
 from fwdmft.spec.parameterization import ParameterizationSpec
 from fwdmft_transformer.schema import Transformer

@@ -1,0 +1,82 @@
+"""The backward pass of a forward program: from predictions to everything that neurons are fed.
+
+See `reading` for what D is. Cotangents of single neurons are derivatives of a mean over neurons, so they are small as
+one over their number; D is N times as large.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from fwdmft.program.reading import Additions, Fed, Linearised, vectors, zero_like
+from fwdmft.program.state import ProgramActivity, ProgramState
+from fwdmft.program.structure import Structure
+
+
+class Size(NamedTuple):
+    """Of a population: the number of neurons at hand, and its width in units of N."""
+
+    neurons: int
+    width: float
+
+
+def backward(
+    run: Linearised, structure: Structure, state: ProgramState, fed: Fed, sizes: dict[str, Size]
+) -> ProgramActivity:
+    """D of everything. sizes: of every population."""
+    points, outputs = len(run.forwards.into[0]), len(state.readouts[0].value)
+    width = {name: each.width for name, each in sizes.items()}
+    # All cotangents are scaled by one number, and again where populations have other numbers of neurons than their
+    # widths say.
+    size = sizes[structure.populations[0]].neurons / width[structure.populations[0]]
+    share = {name: each.neurons / each.width / size for name, each in sizes.items()}
+
+    def whole(population: str, cotangent: Array) -> Array:
+        return cotangent if share[population] == 1.0 else share[population] * cotangent
+
+    forwards = run.forwards
+    matrices = list(forwards.matrices)
+    total = zero_like(run.zero, outputs)
+    into: list[Array] = []
+    slopes: list[Array] = []
+    coordinates: list[list[Array]] = [[] for _ in matrices]
+    for number in reversed(range(len(structure.cuts))):
+        cut, entering = structure.cuts[number], forwards.into[number]
+        shape = points, outputs, *entering.shape[1:]
+        if cut.kind == "readout":
+            readout = structure.readouts[cut.number]
+            w = state.readouts[cut.number].value / (width[readout.population] * readout.places**0.5)
+            population, back = readout.population, jnp.broadcast_to(w, (points, *w.shape)).reshape(shape)
+        elif cut.kind == "matrix":
+            matrix, law = structure.matrices[cut.number], fed.laws[cut.number]
+            population = matrix.source
+            signal = vectors(whole(matrix.target, total.products[cut.number][cut.use]), matrix.taps, axes=2)
+            matrices[cut.number], product = matrices[cut.number].apply_transposed(
+                signal.reshape(-1, *signal.shape[3:]), fed.noise[cut.number][1], law
+            )
+            coordinates[cut.number].insert(0, product.coordinates)
+            # A derivative in single neurons of unequally wide layers is W^T D / sqrt(N_source).
+            back = (width[matrix.target] / width[matrix.source]) ** 0.5 * product.value.reshape(shape)
+        else:
+            population = structure.averages[cut.number].population
+            slope = state.averages.slope(cut.number, total.averages[cut.number] / size)
+            slopes.insert(0, slope)
+            back = jnp.broadcast_to((slope / width[population])[..., None], shape)
+        into.insert(0, back)
+        cotangent = back if share[population] == 1.0 else back / share[population]
+        total = jax.tree.map(jnp.add, total, run.pulled_back(number, cotangent))
+    every = zip(structure.inputs, total.inputs, strict=True)
+    inputs = tuple(tuple(whole(each.population, a) for a in found) for each, found in every)
+    targets = zip(structure.matrices, total.products, strict=True)
+    added = Additions(
+        inputs,
+        tuple(tuple(whole(matrix.target, a) for a in found) for matrix, found in targets),
+        tuple(whole(each.population, a) for each, a in zip(structure.vectors, total.vectors, strict=True)),
+        total.averages,
+        tuple(whole(each.population, a) for each, a in zip(structure.layers, total.layers, strict=True)),
+    )
+    averages = state.averages.after(list(forwards.averages), slopes)
+    state = state._replace(matrices=tuple(matrices), averages=averages)
+    return ProgramActivity(forwards, tuple(into), added, tuple(map(tuple, coordinates)), state)

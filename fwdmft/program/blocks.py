@@ -1,0 +1,33 @@
+"""Blocks of vectors that random matrices act on at once, and the room they need."""
+
+import numpy as np
+from jaxtyping import Float
+
+from fwdmft.meanfield import room
+from fwdmft.meanfield.field_equations import Pairs
+from fwdmft.program.structure import Structure
+
+
+def block_sizes(structure: Structure, points: int, outputs: int) -> list[list[tuple[int, int]]]:
+    """Vectors that each use of each matrix acts on at once, forward and backward."""
+    found = []
+    for matrix in structure.matrices:
+        each = [points * matrix.vectors(use) for use in range(len(matrix.uses))]
+        found.append([(n * matrix.taps.sources, n * matrix.taps.places * outputs) for n in each])
+    return found
+
+
+def totals(blocks: list[tuple[int, int]]) -> tuple[int, int]:
+    """Of all uses in a step."""
+    return sum(each[0] for each in blocks), sum(each[1] for each in blocks)
+
+
+def first_capacities(structure: Structure, points: int, outputs: int) -> Pairs:
+    """Bases start with room for several times the vectors of a step, as is usual, or once over for many positions."""
+    steps = [totals(blocks) for blocks in block_sizes(structure, points, outputs)]
+    many = any(matrix.taps.sources > 1 for matrix in structure.matrices)
+    return room.at_first(steps, 1 if many else 7)
+
+
+def joined_rows(rows: Float[np.ndarray, "point row feature"]) -> Float[np.ndarray, "row feature"]:
+    return rows.reshape(-1, rows.shape[-1])
