@@ -31,7 +31,7 @@ from mutations import Mutation, mutations
 from fwdmft.machine import thread_limits
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("fwdmft", "plugins", "tests", "examples", "schemas", "pyproject.toml", "README.md")
+COPIED = ("fwdmft", "plugins", "tests", "examples", "schemas", "pyproject.toml", "README.md", "CONTRIBUTING.md")
 
 SOURCES = ("fwdmft/meanfield", "fwdmft/program")
 
@@ -67,6 +67,9 @@ RESPONSE = ("tests/test_linear_response.py", "tests/test_from_response.py")
 WHOLE = ("tests/test_finite_width.py", *SYMMETRIES, *CLOSED_FORMS, "tests/test_preparing.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
+    "backward.py": (*PROGRAMS, *EQUATIONS),
+    "blocks.py": (*PROGRAMS, *EQUATIONS),
+    "building.py": (*PROGRAMS, *EQUATIONS),
     "controls.py": DRAWS,
     "curvature.py": RESPONSE,
     "driven.py": RESPONSE,
@@ -95,7 +98,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sample_estimates.py": DRAWS,
     "samples.py": (*NETWORKS, *DRAWS),
     "simulation.py": (*DEEP, *WHOLE),
+    "sites.py": (*PROGRAMS, *EQUATIONS, *KERNEL_POINTS),
     "sobol_errors.py": ("tests/test_sobol_errors.py",),
+    "state.py": (*PROGRAMS, *EQUATIONS),
     "structure.py": PROGRAMS,
     "task.py": (*KERNEL_POINTS, *WHOLE),
     "theory.py": WHOLE,

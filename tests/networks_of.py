@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fwdmft.program.equations import ForwardProgram, forward_program
+from fwdmft.program.building import forward_program
+from fwdmft.program.equations import ForwardProgram
 from fwdmft_deep.equations import forward, population
 from fwdmft_deep.schema import Deep
 

@@ -1,7 +1,10 @@
 """Forward programs: their rules, their training against `jax.grad`, and their neurons under a record."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import equinox as eqx
@@ -21,8 +24,10 @@ from fwdmft.meanfield.simulation import gaussian_matrices
 from fwdmft.meanfield.weights import at_rest
 from fwdmft.networks.model import Network
 from fwdmft.optimization import Plan
-from fwdmft.program.equations import ForwardProgram, ProgramState, forward_program
+from fwdmft.program.building import forward_program
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.net import Net
+from fwdmft.program.state import ProgramState
 from fwdmft.program.structure import ProgramError, structure
 from fwdmft.spec.loss import SquaredError
 from fwdmft.spec.parameterization import MeanField
@@ -308,6 +313,19 @@ def test_networks_of_programs_are_those_written_by_hand(name: str) -> None:
     assert set(found) == set(expected)
     for each, value in expected.items():
         assert_equal(each, np.asarray(found[each]), np.asarray(value))
+
+
+def test_the_example_of_contributing() -> None:
+    """Its network is the one that its schema describes."""
+    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
+    (source,) = re.findall(r'```python\n("""A layer of sines.*?)```', text, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(source, found)
+    equations = found["field_equations"](SimpleNamespace(frequency=2.0), MEAN_FIELD, X, OUTPUTS)
+    network = equations.network(WIDTH, GAMMA0, jax.random.key(0))
+    h = X @ network.inputs["W"][0].T / X.shape[1] ** 0.5
+    f = np.sin(2 * h) / 2 @ network.readouts["w"][:, 0].T / (GAMMA0 * WIDTH)
+    assert_equal("f", np.asarray(jax.vmap(network)(X)), np.asarray(f))
 
 
 def posed(equations: ForwardProgram, weights: Weights, x: np.ndarray) -> tuple[ProgramState, dict[str, Array]]:

@@ -337,8 +337,7 @@ class ForwardProgram(FieldEquations):
             return None
         found = structure(self.program, x, self.outputs)
         inputs = tuple(
-            carried_weights(joined_rows(found.rows[each.name]), each.sigma, each.bias)
-            for each in self.structure.inputs
+            carried_weights(joined_rows(found.rows[each.name]), each.sigma, each.bias) for each in self.structure.inputs
         )
         together = max(len(x), together)
         capacities = first_capacities(self.structure, together, self.outputs)

@@ -55,8 +55,9 @@ from fwdmft.meanfield.positions import POINT
 from fwdmft.meanfield.products import gram
 from fwdmft.meanfield.simulation import gaussian_matrices
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
-from fwdmft.program.equations import ForwardProgram, ProgramActivity
+from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.reading import Additions, Fed, additions, linearised
+from fwdmft.program.state import ProgramActivity
 from fwdmft.program.structure import Structure
 
 Kernel = Float[Array, "time place time place"]
