@@ -393,8 +393,9 @@ def _neuron(equations: ForwardProgram, population: str, own: Fields) -> tuple[Ar
         found = _split(own.y[block.every], _of_fed(block, zero))
         y[block.kind][block.number] = found[0] if block.kind == "vectors" else tuple(found)
     action = tuple((lambda x, call, h=h: h[call]) for h in y["inputs"])
-    nothing: Any = (None,) * len(structure.matrices)
-    told = Fed(action, tuple(y["vectors"]), tuple(map(_Told, y["products"])), nothing, nothing, plain())
+    laws: Any = (None,) * len(structure.matrices)
+    noise = ((None, None),) * len(structure.matrices)
+    told = Fed(action, tuple(y["vectors"]), tuple(map(_Told, y["products"])), laws, noise, plain())
     run = linearised(equations.program, equations.x, structure, told, zero, equations.outputs)
     total: Any = None
     for block in given:
