@@ -73,6 +73,18 @@ def test_responses_are_diagnostics_of_each_hidden_matrix(reread: xr.DataTree, ou
     assert diagnostics["time"].values.tolist() == diagnostics["time_prime"].values.tolist() == list(range(STEPS))
 
 
+def test_responses_of_matrices_used_more_than_once_have_uses() -> None:
+    theory = stand_ins.theory()
+    uses = np.arange(4.0).reshape(2, 1, 1, 2)
+    twice = {name: a[:, :, :, None, :, :, None] * uses for name, a in theory.responses.items()}
+    diagnostics = stand_ins.tree(of=replace(theory, responses=twice))["diagnostics"]
+    for name, expected in twice.items():
+        found = diagnostics[name]
+        assert found.dims == ("matrix", "time", "point", "use", "time_prime", "point_prime", "use_prime")
+        np.testing.assert_array_equal(found, expected)
+    assert diagnostics["use"].values.tolist() == diagnostics["use_prime"].values.tolist() == [1, 2]
+
+
 def test_no_responses_without_theory() -> None:
     assert "feature_response" not in stand_ins.tree(of=None)["diagnostics"]
     assert "time_prime" not in stand_ins.tree(of=stand_ins.theory(two_time=False))["diagnostics"].coords
