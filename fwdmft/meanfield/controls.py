@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.compiling import quickly
 from fwdmft.meanfield import averages, explicit_matrix
 from fwdmft.meanfield.averages import AverageRecord
-from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.dynamics import Drive, one_pass, updates
 from fwdmft.meanfield.field_equations import Activity, FieldEquations
 from fwdmft.meanfield.gaussian_matrix import Record

@@ -34,8 +34,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.compiling import quickly
 from fwdmft.errors import ComputationError
-from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.curvature import curvature
 from fwdmft.meanfield.driven import Driven, Influences, Record, Task, driven, influences, record, source_shapes
 from fwdmft.meanfield.dynamics import Drive

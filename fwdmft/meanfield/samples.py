@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.compiling import quickly
 from fwdmft.meanfield import explicit_matrix
-from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.controls import Controls, replay
 from fwdmft.meanfield.dynamics import Drive, trajectory
 from fwdmft.meanfield.explicit_matrix import Directions, ExplicitMatrix

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from fwdmft.compiling import quickly
 from fwdmft.meanfield import room
-from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.dynamics import Drive, one_pass
 from fwdmft.meanfield.field_equations import Activity, FieldEquations, Observables
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, untouched

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from fwdmft import losses
 from fwdmft.classes import accuracy, are_classes
+from fwdmft.compiling import jitted
 from fwdmft.kernel_points import kernel_points
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.networks.model import Network
@@ -124,7 +125,7 @@ def _program(task: Task, width: int) -> jax.stages.Wrapped:
         train = partial(_train_member, task, width, numbers)
         return jax.vmap(train)(keys) if side_by_side else jax.lax.map(train, keys)
 
-    return jax.jit(train_members)
+    return jitted(train_members)
 
 
 def activity(task: Task, width: int) -> int:

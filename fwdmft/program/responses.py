@@ -46,8 +46,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.compiling import quickly
 from fwdmft.meanfield.averages import plain
-from fwdmft.meanfield.compiling import quickly
 from fwdmft.meanfield.dynamics import Drive
 from fwdmft.meanfield.field_equations import FieldEquations, State, Update
 from fwdmft.meanfield.gaussian_matrix import Product

@@ -30,10 +30,16 @@ def observables_have_the_declared_dimensions(case: Case) -> None:
     """Sizes follow the dimension names, and predictions are (point, output)."""
     seen, dims = observe(case.simulation(case.few)), case.equations.dims
     sizes = {"point": len(case.x), "output": case.y.shape[1], "layer": len(seen["feature_kernel"][0])}
+    sizes |= dict(zip(case.architecture.axes, case.x.shape[1:], strict=False))
     assert dims["prediction"] == ("point", "output"), dims["prediction"]
     assert set(seen) == set(dims), f"observed {sorted(seen)}, declared {sorted(dims)}"
     for name, value in seen.items():
-        expected = tuple(sizes[dim.removesuffix("_prime")] for dim in dims[name])
+        assert value.ndim == 1 + len(dims[name]), f"{name}: {value.shape[1:]}, declared {dims[name]}"
+        # Dimensions of an architecture's own are as long wherever they occur.
+        expected = tuple(
+            sizes.setdefault(dim.removesuffix("_prime"), size)
+            for dim, size in zip(dims[name], value.shape[1:], strict=True)
+        )
         assert value.shape[1:] == expected, f"{name}: {value.shape[1:]}, declared {expected}"
 
 

@@ -1,0 +1,19 @@
+"""Options of XLA that keep programs alive."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import jax, jax.numpy as jnp
+from fwdmft.compiling import jitted
+shape = (3, 1, 2, 2, 8, 8, 8)
+a, b = (jax.random.normal(jax.random.key(seed), shape) for seed in range(2))
+found = jitted(lambda a, b: jnp.sum(a * b, axis=3))(a, b)
+assert jnp.allclose(found, a[:, :, :, 0] * b[:, :, :, 0] + a[:, :, :, 1] * b[:, :, :, 1], atol=1e-5)
+"""
+
+
+def test_sums_of_products_of_seven_axes_do_not_end_the_process() -> None:
+    """They do in jaxlib 0.10.2 and 0.11.0 without our options."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-500:]}"
