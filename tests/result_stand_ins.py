@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.jackknife import Jackknifed
+from fwdmft.networks.statistics import GroupSums
 from fwdmft.results.build import result_tree
 from fwdmft.results.describe import OBSERVABLES
 from fwdmft.results.theory_loss import TheoryLoss
@@ -58,6 +59,8 @@ class Statistics:
     jackknifed: dict[str, Jackknifed] = field(default_factory=dict)
     traces: Arrays = field(default_factory=dict)
     kernel_points: np.ndarray | None = None
+    third_moment: Arrays = field(default_factory=dict)
+    groups: dict[str, GroupSums] = field(default_factory=dict)
 
 
 def experiment(title: str = "Stand-in of a result") -> SimpleNamespace:

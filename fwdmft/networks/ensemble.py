@@ -14,6 +14,7 @@ from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError, FwdmftWarning
 from fwdmft.in_order import PROCESSORS, in_order
 from fwdmft.jackknife import Jackknifed
+from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.tally import GROUPS, Tally
 from fwdmft.networks.task_statistics import grouped, task_statistics
 from fwdmft.networks.training import EVALUATED, Task, compiled_trainer
@@ -32,7 +33,8 @@ class WidthStatistics:
     diverged: members whose predictions did not stay finite; they are left out of the statistics.
     sample_prediction: (sample, time, point, output), the first members one by one; None if only the last is kept.
     jackknifed: statistics of a task, as of `fwdmft.networks.task_statistics`. traces: (member, time, split) metrics.
-    kernel_points: positions of the points that kernels were measured on, None for all of them.
+    kernel_points: positions of the points that kernels were measured on, None for all of them. third_moment: central.
+    groups: what `jackknifed` comes from.
     """
 
     width: int
@@ -43,11 +45,13 @@ class WidthStatistics:
     variance: dict[str, np.ndarray]
     mean_standard_error: dict[str, np.ndarray]
     variance_standard_error: dict[str, np.ndarray]
+    third_moment: dict[str, np.ndarray]
     sample_prediction: np.ndarray | None
     seconds: float
     jackknifed: dict[str, Jackknifed] = field(default_factory=dict)
     traces: dict[str, np.ndarray] = field(default_factory=dict)
     kernel_points: np.ndarray | None = None
+    groups: dict[str, GroupSums] = field(default_factory=dict)
 
 
 def train_ensemble(
@@ -108,11 +112,13 @@ def _statistics(task: Task, tally: Tally, width: int, times: np.ndarray) -> Widt
         variance={name: m.variance for name, m in moments.items()},
         mean_standard_error={name: m.mean_standard_error for name, m in moments.items()},
         variance_standard_error={name: m.variance_standard_error for name, m in moments.items()},
+        third_moment={name: m.third_moment for name, m in moments.items()},
         sample_prediction=np.concatenate(tally.kept).astype(np.float64) if tally.kept else None,
         seconds=tally.seconds,
         jackknifed=task_statistics(task, tally.groups),
         traces={name: np.concatenate(parts) for name, parts in tally.traces.items()},
         kernel_points=None if task.kernel_points is None else task.kernel_at,
+        groups=tally.groups,
     )
 
 

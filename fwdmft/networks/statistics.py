@@ -58,6 +58,12 @@ class Moments:
         return np.maximum(s2 - s1**2 / n, 0.0) / (n - 1)
 
     @property
+    def third_moment(self) -> np.ndarray:
+        """Third central moment of the sample."""
+        d, e2, e3, _ = (s / self.count for s in self.sums)
+        return e3 - 3 * d * e2 + 2 * d**3
+
+    @property
     def mean_standard_error(self) -> np.ndarray:
         return np.sqrt(self.variance / self.count)
 

@@ -162,6 +162,10 @@ _ENSEMBLE_ROLES = {
         "standard error of Var, the variance over trained networks of the {words}, not multiplied by the width N",
         r"\mathrm{{s.e.}}\,\mathrm{{Var}}\,{symbol}_N",
     ),
+    "third_moment": _Role(
+        "third central moment over trained networks of the {words}, which merging ensembles needs",
+        r"\mathrm{{E}}\,({symbol}_N - \mathrm{{E}}\,{symbol}_N)^3",
+    ),
     "n_variance": _Role(
         "N Var: variance over trained networks of the {words}, multiplied by the width N",
         r"N\,\mathrm{{Var}}\,{symbol}_N",
