@@ -235,6 +235,24 @@ def show(
 
 @app.command()
 @reported
+def merge(
+    results: Annotated[list[Path], typer.Argument(help="Result files (netCDF) of one experiment with other seeds.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Result file to write (netCDF).")],
+) -> None:
+    """Merge the ensembles of results of one experiment, as if all networks had been trained at once."""
+    from fwdmft.merging import merge as merged
+    from fwdmft.results.write import check_output, write_result
+
+    check_output(output)
+    if len(set(results)) < len(results):
+        raise InputError("results", [str(path) for path in results], "each file once")
+    result = merged({str(path): fwdmft.open_result(path) for path in results})
+    write_result(result, output)
+    _print_summary(result)
+
+
+@app.command()
+@reported
 def plot(
     result: Annotated[Path, typer.Argument(help="Result file (netCDF), or directory of a sweep.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the figures.")],

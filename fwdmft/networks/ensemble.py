@@ -16,7 +16,7 @@ from fwdmft.in_order import PROCESSORS, in_order
 from fwdmft.jackknife import Jackknifed
 from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.tally import GROUPS, Tally
-from fwdmft.networks.task_statistics import grouped, task_statistics
+from fwdmft.networks.task_statistics import Observed, grouped, task_statistics
 from fwdmft.networks.training import EVALUATED, Task, compiled_trainer
 
 MEMORY = 1 << 30
@@ -85,7 +85,7 @@ def train_ensemble(
         progress(tally.done)
     if tally.diverged:
         warnings.warn(f"{_diverged(tally, width)} and are left out of all averages", FwdmftWarning, stacklevel=2)
-    return _statistics(task, tally, width, times)
+    return statistics_of(task, tally, width, times)
 
 
 def _check_diverged(tally: Tally, width: int, share: float) -> None:
@@ -101,7 +101,8 @@ def _diverged(tally: Tally, width: int) -> str:
     return f"{tally.diverged} of {first}{tally.done} networks of width {width} diverged"
 
 
-def _statistics(task: Task, tally: Tally, width: int, times: np.ndarray) -> WidthStatistics:
+def statistics_of(task: Observed, tally: Tally, width: int, times: np.ndarray) -> WidthStatistics:
+    """What is known of the networks of one width once all are tallied."""
     moments = tally.moments
     return WidthStatistics(
         width=width,

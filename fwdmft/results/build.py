@@ -63,7 +63,7 @@ def result_tree(
         groups["/theory"] = _theory(theory, dataset, theory_loss)
     if ensemble:
         dims = theory.dims if theory is not None else {}
-        groups["/ensemble"] = _ensemble(ensemble, dims, dataset, ensembled_loss)
+        groups["/ensemble"] = ensemble_group(ensemble, dims, dataset, ensembled_loss)
     groups["/diagnostics"] = _diagnostics(theory, diagnostics)
     root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version, conventions))
     return with_split_index(xr.DataTree.from_dict({"/": root, **groups}))
@@ -200,9 +200,10 @@ def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str])
 # --- ensemble ---
 
 
-def _ensemble(
+def ensemble_group(
     ensemble: Sequence[WidthStatistics], dims: Dims, dataset: Dataset, ensembled_loss: np.ndarray | None
 ) -> xr.Dataset:
+    """The group /ensemble, of the widths in their order; dims: of observables that are not fwdmft's own."""
     times = ensemble[0].times
     if any(not np.array_equal(one.times, times) for one in ensemble):
         raise ValueError("ensembles of different widths must keep the same times")
