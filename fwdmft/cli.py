@@ -180,12 +180,19 @@ def _report_failures(failed: dict[str, str]) -> None:
 @app.command()
 @reported
 def validate(
-    experiment: Annotated[Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON).")],
+    experiment: Annotated[
+        Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON), or result file (netCDF).")
+    ],
     force: Annotated[bool, typer.Option(help="Be content with a memory estimate above what is available.")] = False,
 ) -> None:
-    """Check an experiment, or every point of a sweep, and its data: build all that is computed, compute nothing."""
+    """Check an experiment, or every point of a sweep, and its data: build all that is computed, compute nothing.
+    Check a result file against the published format."""
+    from fwdmft.results.validation import is_netcdf
     from fwdmft.spec.reading import read_mapping
 
+    if is_netcdf(experiment):
+        _validate_result(experiment)
+        return
     if "base" in read_mapping(experiment):
         from fwdmft.sweeping.points import points as points_of
 
@@ -203,6 +210,15 @@ def validate(
     data = prepared.dataset
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
     typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")
+
+
+def _validate_result(path: Path) -> None:
+    from fwdmft.results.write import validate_result
+
+    tree = validate_result(path)
+    halves = " and ".join(name for name in ("theory", "ensemble") if name in tree.children)
+    version, library = tree.attrs["schema_version"], tree.attrs["creation_library"]
+    typer.echo(f"{path} is a valid result of schema_version {version}, written by {library}: {halves}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from experiments import experiment
+from test_result_format import unpublished
 from typer.testing import CliRunner
 
 import fwdmft
@@ -21,6 +22,7 @@ from fwdmft.networks.task_statistics import grouped
 from fwdmft.preparing import prepare
 from fwdmft.results import open_result, write_result
 from fwdmft.results.build import ensemble_group
+from fwdmft.results.write import validate_result
 
 WIDTH, MEMBERS, SAMPLES = 6, {3: 21, 7: 18}, 25
 
@@ -85,7 +87,8 @@ def test_merged_says_what_it_is_from_and_is_merged_again(parts: dict[str, xr.Dat
         {"seed": seed, "widths": [WIDTH], "members": [members]} for seed, members in MEMBERS.items()
     ]
     assert json.loads(merged.attrs["experiment"])["ensemble"]["members"] == [sum(MEMBERS.values())]
-    both = open_result(write_result(merged, tmp_path / "both.nc"))
+    both = validate_result(write_result(merged, tmp_path / "both.nc"))
+    assert unpublished(both) == []
     again, part = next(iter(parts.items()))
     with pytest.raises(InputError, match="other seeds or widths than both, which has networks of width 6"):
         merge({"both": both, again: part})

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
+"""Of the format of results. The first number changes with what older readers cannot read, the second with additions."""
+
 CONVENTIONS = f"CF-1.11, fwdmft-{SCHEMA_VERSION}"
 SOURCE = (
     "B. Bordelon and C. Pehlevan, Dynamics of Finite Width Kernel and Prediction Fluctuations in Mean Field "
@@ -109,7 +111,7 @@ _COUNTED = "count"
 _NO_RATIO = "NaN where N Var is 0, as what does not fluctuate has no ratio, or where its estimate is negative"
 _NO_ANGLE = "NaN where the kernel vanishes: it has no angle to the targets"
 
-_THEORY_ROLES = {
+THEORY_ROLES = {
     "": _Role("{words} at infinite width", "{symbol}"),
     "standard_error": _Role(
         "Monte-Carlo standard error of the {words} at infinite width", r"\mathrm{{s.e.}}\,{symbol}"
@@ -148,7 +150,7 @@ _THEORY_ROLES = {
         "alignment of the {words} with the targets over training points", r"A[{symbol}]", missing_reason=_NO_ANGLE
     ),
 }
-_ENSEMBLE_ROLES = {
+ENSEMBLE_ROLES = {
     "mean": _Role("mean over trained networks of the {words}", r"\mathrm{{E}}\,{symbol}_N"),
     "mean_standard_error": _Role(
         "standard error of the mean over trained networks of the {words}",
@@ -222,12 +224,12 @@ def _before_subscript(symbol: str, template: str) -> str:
 
 def theory_attributes(name: str, role: str) -> dict[str, str]:
     """Attributes of observable `name` in /theory; role is "" or one of the suffixes such as "variance"."""
-    return _role_attributes(_THEORY_ROLES[role], name)
+    return _role_attributes(THEORY_ROLES[role], name)
 
 
 def ensemble_attributes(name: str, role: str) -> dict[str, str]:
     """Attributes of observable `name` in /ensemble; role is a suffix such as "mean" or "variance"."""
-    return _role_attributes(_ENSEMBLE_ROLES[role], name)
+    return _role_attributes(ENSEMBLE_ROLES[role], name)
 
 
 def diagnostic_attributes(name: str) -> dict[str, str]:

@@ -106,7 +106,7 @@ def _estimate(name: str, entry: Entry, values: Sequence[Jackknifed]) -> Variable
     }
 
 
-def rate_entries(prefix: str) -> Table:
+def _rate_entries(prefix: str) -> Table:
     """Of how fast the losses fall that `_OF` names by this prefix."""
     of = f"of the {_OF[prefix][1]} on the training points"
     distances = {
@@ -130,6 +130,10 @@ def rate_entries(prefix: str) -> Table:
     return {**with_errors(rows), f"{prefix}scaled_time": scaled}
 
 
+RATES: Table = _rate_entries("") | _rate_entries("ensembled_")
+"""Of how fast losses fall."""
+
+
 def _rate_variables(prefix: str, fitted: Rates) -> Variables:
     values: dict[str, Any] = {
         "training_rate": [one.value for one in fitted.rate],
@@ -143,8 +147,7 @@ def _rate_variables(prefix: str, fitted: Rates) -> Variables:
         values[f"training_rate_{name}"] = law[name]
         if np.isfinite(law[f"{name}_error"]):  # unknown where a rate has no error
             values[f"training_rate_{name}_standard_error"] = law[f"{name}_error"]
-    entries = rate_entries(prefix)
-    return {f"{prefix}{name}": entries[f"{prefix}{name}"].of(one) for name, one in values.items()}
+    return {f"{prefix}{name}": RATES[f"{prefix}{name}"].of(one) for name, one in values.items()}
 
 
 def _traces(ensemble: Sequence[WidthStatistics]) -> Iterator[tuple[str, xr.Variable]]:

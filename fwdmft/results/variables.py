@@ -1,6 +1,6 @@
 """The variables of a result file that are not observables: dimensions, words, symbols and units, in one table.
 
-`build` and `task` write them from here, and `format` makes the published schema from the same rows; observables and
+`build` and `task` write them from here, and `layout` makes the published schema from the same rows; observables and
 what is measured of each are in `describe`.
 """
 
@@ -20,13 +20,15 @@ _Dims = tuple[str, ...]
 
 
 class Entry(NamedTuple):
-    """A variable: its dimensions, long name, LaTeX symbol, unit, and why it can hold NaN."""
+    """A variable: its dimensions, long name, LaTeX symbol, unit, why it can hold NaN, and what it holds (real or whole
+    numbers, or text)."""
 
     dims: _Dims
     words: str
     symbol: str | None = None
     units: str = "1"
     missing_reason: str | None = None
+    holds: str = "real"
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -57,7 +59,7 @@ OF_WIDTHS = ("width", *CURVES)
 DATA: Table = {
     "x": Entry(("point", "feature"), "inputs", "x"),
     "y": Entry(("point", "output"), "targets", "y"),
-    "split": Entry(("point",), "whether the point was trained on (train) or only predicted (test)"),
+    "split": Entry(("point",), "whether the point was trained on (train) or only predicted (test)", holds="text"),
     "x_mean": Entry(("feature",), "mean training point, removed from every point", r"\bar x"),
     "x_scale": Entry(("point",), "what every point was divided by after that", "s"),
 }
@@ -118,11 +120,13 @@ ENSEMBLE: Table = {
     ),
     "member_loss": Entry(("width", "member", *CURVES), "loss of single trained networks", missing_reason=FEWER),
     "member_accuracy": Entry(("width", "member", *CURVES), "accuracy of single trained networks", missing_reason=FEWER),
-    "members": Entry(("width",), "number of trained networks"),
-    "diverged_members": Entry(("width",), "number of networks that diverged and are left out"),
+    "members": Entry(("width",), "number of trained networks", holds="whole"),
+    "diverged_members": Entry(("width",), "number of networks that diverged and are left out", holds="whole"),
     "seconds": Entry(("width",), "time spent training the networks", units="s"),
     "group_members": Entry(
-        ("width", "group"), "number of networks in each group of the jackknife, diverged ones left out"
+        ("width", "group"),
+        "number of networks in each group of the jackknife, diverged ones left out",
+        holds="whole",
     ),
 }
 
@@ -140,13 +144,13 @@ GROUP_SUMS: Table = {
 """What standard errors of the statistics of a task come from; they go by these names and `_group_sum`."""
 
 COORDINATES: Table = {
-    "time": Entry(("time",), "training step, quantities measured before its update", "t"),
-    "layer": Entry(("layer",), "hidden layer", r"\ell"),
-    "kernel": Entry(("kernel",), "which kernel of a layer"),
-    "split": Entry(("split",), "points the loss is taken over"),
-    "point_split": Entry(("point",), "whether the point was trained on (train) or not (test)"),
-    "width": Entry(("width",), "width", "N"),
-    "kernel_point": Entry(("kernel_point",), "position in /data of the points that kernels are of"),
-    "matrix": Entry(("matrix",), "hidden matrix, from layer l to layer l + 1", r"\ell"),
+    "time": Entry(("time",), "training step, quantities measured before its update", "t", holds="whole"),
+    "layer": Entry(("layer",), "hidden layer", r"\ell", holds="whole"),
+    "kernel": Entry(("kernel",), "which kernel of a layer", holds="text"),
+    "split": Entry(("split",), "points the loss is taken over", holds="text"),
+    "point_split": Entry(("point",), "whether the point was trained on (train) or not (test)", holds="text"),
+    "width": Entry(("width",), "width", "N", holds="whole"),
+    "kernel_point": Entry(("kernel_point",), "position in /data of the points that kernels are of", holds="whole"),
+    "matrix": Entry(("matrix",), "hidden matrix, from layer l to layer l + 1", r"\ell", holds="whole"),
 }
 """Labels in /theory and /ensemble (`matrix`: in /diagnostics); those of second indices are called *_prime."""
