@@ -1,4 +1,4 @@
-"""The command line: run, sweep, validate, show, plot, plugins, schema.
+"""The command line: run, sweep, validate, show, compare, merge, plot, plugins, schema.
 
 Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted (143 by SIGTERM). Messages go to standard
 error; a traceback is shown only when the environment variable FWDMFT_DEBUG is set.
@@ -247,6 +247,24 @@ def show(
         console().print(sweep_table(tree, agreement))
     else:
         console().print(summary_table(tree, agreement))
+
+
+@app.command()
+@reported
+def compare(
+    first: Annotated[Path, typer.Argument(help="Result file (netCDF).")],
+    second: Annotated[Path, typer.Argument(help="Result file (netCDF) that shares points and times with it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two results: their experiments, then theory and ensembles of both, in standard errors."""
+    from fwdmft.results import judging_report
+    from fwdmft.results.judging import compare as compared
+
+    found = compared({str(path): fwdmft.open_result(path) for path in (first, second)})
+    if as_json:
+        typer.echo(judging_report.as_json(found))
+    else:
+        console().print(judging_report.tables(found))
 
 
 @app.command()

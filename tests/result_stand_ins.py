@@ -242,7 +242,9 @@ def loss_curves() -> np.ndarray:
 def _theory_loss(of: Theory) -> TheoryLoss:
     infinite = loss_curves()[of.times]
     shifts = np.stack([infinite * 40 / width for width in WIDTHS])
-    return TheoryLoss(infinite, WIDTHS, infinite + shifts, 0.1 * shifts) if of.variance else TheoryLoss(infinite)
+    bound = 0.001 * infinite
+    whole = TheoryLoss(infinite, bound, WIDTHS, infinite + shifts, 0.1 * shifts)
+    return whole if of.variance else TheoryLoss(infinite, bound)
 
 
 def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:

@@ -153,6 +153,8 @@ def _theory(
     variables |= _theory_covariances(theory)
     if loss is not None:
         variables["loss"] = THEORY["loss"].of(loss.infinite)
+        if loss.infinite_error is not None:
+            variables["loss_standard_error"] = THEORY["loss_standard_error"].of(loss.infinite_error)
     widths = None
     if loss is not None and loss.at_width is not None:
         widths = loss.widths

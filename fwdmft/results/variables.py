@@ -86,6 +86,11 @@ THEORY: Table = {
         "count",
     ),
     "loss": Entry(CURVES, "loss at infinite width", r"\mathcal{L}"),
+    "loss_standard_error": Entry(
+        CURVES,
+        "bound on the Monte-Carlo standard error of the loss at infinite width, by those of all predictions together",
+        r"\mathrm{s.e.}\,\mathcal{L}",
+    ),
     "loss_at_width": Entry(OF_WIDTHS, "expected loss at width N, to order 1/N", r"\mathcal{L}_N"),
     "loss_at_width_standard_error": Entry(
         OF_WIDTHS,
