@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from pydantic import TypeAdapter
 
 from fwdmft.datasets import Dataset
 from fwdmft.errors import NOTHING, InputError
 from fwdmft.networks.ensemble import WidthStatistics, statistics_of
 from fwdmft.networks.statistics import GroupSums, Moments
 from fwdmft.networks.tally import Tally
+from fwdmft.registry import registry
 from fwdmft.results.build import ensemble_group
 from fwdmft.results.comparison import SUBSET
 from fwdmft.results.experiments import WORDS, differences, experiment_of
 from fwdmft.results.split_index import with_split_index
-from fwdmft.spec.loss import Loss, LossSpec
+from fwdmft.spec.loss import LossSpec
 
 SOURCES = "merged_ensembles"
 """The attribute of a merged result that lists seed, widths and members of what it was merged from (JSON)."""
@@ -212,8 +212,9 @@ def _observed(tree: xr.DataTree, dataset: Dataset) -> _Observed:
     ensemble = tree["ensemble"].to_dataset()
     some = "kernel_point" in ensemble.dims
     at = ensemble["kernel_point"].values if some else np.arange(len(dataset.y))
-    loss: LossSpec = TypeAdapter(Loss).validate_python(experiment_of(tree)["loss"])
-    return _Observed(loss, dataset.y, dataset.train, ensemble.time.values, len(at) if some else None, at)
+    loss = experiment_of(tree)["loss"]
+    spec: LossSpec = registry().get("loss", loss["kind"]).spec.model_validate(loss)
+    return _Observed(spec, dataset.y, dataset.train, ensemble.time.values, len(at) if some else None, at)
 
 
 def _dims(group: xr.Dataset) -> dict[str, tuple[str, ...]]:

@@ -25,6 +25,7 @@ from fwdmft.plugin_code import GROUP, by_the_user, told_if_slow
 from fwdmft.spec.architecture import ArchitectureSpec
 from fwdmft.spec.base import Spec
 from fwdmft.spec.data import DatasetSpec
+from fwdmft.spec.loss import LossSpec
 from fwdmft.spec.optimizer import OptimizerSpec
 from fwdmft.spec.parameterization import ParameterizationSpec
 
@@ -49,6 +50,31 @@ class Architecture:
     model: Callable[..., Network]
     images: bool = False
     conventions: str = ""
+
+
+@dataclass(frozen=True)
+class LossFunction:
+    """A loss: its schema, and ell(f, y) of points, from f and y (..., output) to (...), made of functions of JAX.
+
+    kinked: whether it has no second derivative somewhere; Sigma and b need one, and are refused then.
+    """
+
+    spec: type[LossSpec]
+    function: Callable[..., Any]
+    kinked: bool = False
+
+
+@dataclass(frozen=True)
+class ActivationFunction:
+    """An activation function under its name: elementwise, of arrays of any shape, made of functions of JAX.
+
+    kinked: whether it has no second derivative somewhere; Sigma and b come from draws of networks then, also where
+    linear response would give them at less cost.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    kinked: bool = False
 
 
 def deferred(home: str, name: str) -> Callable[..., Any]:
@@ -80,22 +106,29 @@ class PluginReport:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of an experiment that is open to plugins: its hook and the base of its schemas."""
+    """One part of an experiment that is open to plugins: its hook, the base of its schemas, and what is registered
+    where that is not the schema itself."""
 
     name: str
     hook: str
     base: type[Spec]
+    item: type | None = None
 
 
 SECTIONS = {
     section.name: section
     for section in (
-        Section("architecture", "fwdmft_architectures", ArchitectureSpec),
+        Section("architecture", "fwdmft_architectures", ArchitectureSpec, Architecture),
         Section("parameterization", "fwdmft_parameterizations", ParameterizationSpec),
         Section("optimizer", "fwdmft_optimizers", OptimizerSpec),
+        Section("loss", "fwdmft_losses", LossSpec, LossFunction),
         Section("data", "fwdmft_datasets", DatasetSpec),
     )
 }
+ACTIVATIONS = Section("activation", "fwdmft_activations", Spec, ActivationFunction)
+"""What can be registered by name, without a schema."""
+
+_HOOKS = {section.name: section for section in (*SECTIONS.values(), ACTIVATIONS)}
 
 
 class Registry:
@@ -103,7 +136,7 @@ class Registry:
 
     def __init__(self, points: Iterable[EntryPoint]) -> None:
         self.reports: list[PluginReport] = []
-        self._items: dict[str, dict[str, tuple[Any, PluginReport]]] = {name: {} for name in SECTIONS}
+        self._items: dict[str, dict[str, tuple[Any, PluginReport]]] = {name: {} for name in _HOOKS}
         self._owners: dict[tuple[str, str], PluginReport] = {}
         self._refused: dict[str, str] = {}
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -114,7 +147,7 @@ class Registry:
             self._add(name, list(group))
 
     def kinds(self, section: str) -> list[str]:
-        """The kinds that can be used in this section of an experiment, sorted."""
+        """The kinds that can be used in this section of an experiment, or the names of activations, sorted."""
         return sorted(self._items[section])
 
     def schemas(self, section: str) -> list[type[Spec]]:
@@ -122,7 +155,7 @@ class Registry:
         return [_schema_of(self._items[section][kind][0]) for kind in self.kinds(section)]
 
     def get(self, section: str, kind: object) -> Any:
-        """What is registered under a kind: an `Architecture`, or the schema class in the other sections.
+        """What is registered under a kind: `Architecture`, `LossFunction`, `ActivationFunction`, or the schema class.
 
         Raises InputError (field "kind") with the plugin's failure, or with the installed kinds.
         """
@@ -145,12 +178,12 @@ class Registry:
         raise InputError("kind", kind, self._choices(section, kind))
 
     def _choices(self, section: str, kind: object) -> str:
-        kinds = self.kinds(section)
+        kinds, words = self.kinds(section), "kinds" if section in SECTIONS else f"{section}s"
         if not kinds:
             return f"an installed {section} kind, but none is installed (see `fwdmft plugins`)"
         close = get_close_matches(kind, kinds, n=1) if isinstance(kind, str) else []
         hint = f" (did you mean {close[0]}?)" if close else ""
-        return f"one of the installed kinds {', '.join(kinds)}{hint}"
+        return f"one of the installed {words} {', '.join(kinds)}{hint}"
 
     def _add_builtin(self) -> None:
         from fwdmft import __version__
@@ -181,7 +214,7 @@ class Registry:
             self._fail(report, problem)
         self._manager.register(plugin, report.name)
         others = [other for other in self._manager.get_plugins() if other is not plugin]
-        for section in SECTIONS.values():
+        for section in _HOOKS.values():
             for items in self._manager.subset_hook_caller(section.hook, others)():
                 self._accept_all(section, items, report)
         if not report.registers and report.failure is None:
@@ -199,7 +232,7 @@ class Registry:
                 self._accept(section, item, report)
 
     def _accept(self, section: Section, item: Any, report: PluginReport) -> None:
-        kind = _literal_kind(_schema_of(item))
+        kind = item.name if section is ACTIVATIONS else _literal_kind(_schema_of(item))
         assert kind is not None, "checked by _problem_with"
         first = self._owners.setdefault((section.name, kind), report)
         if first is report and kind not in self._items[section.name]:
@@ -246,11 +279,11 @@ def _report_on(point: EntryPoint) -> PluginReport:
 
 
 def _schema_of(item: Any) -> type[Spec]:
-    return item.spec if isinstance(item, Architecture) else item
+    return item.spec if isinstance(item, Architecture | LossFunction) else item
 
 
 def _hook_names() -> list[str]:
-    return [section.hook for section in SECTIONS.values()]
+    return [section.hook for section in _HOOKS.values()]
 
 
 def _misspelt_hooks(plugin: object) -> list[str]:
@@ -269,12 +302,14 @@ def _misspelt_hooks(plugin: object) -> list[str]:
 
 def _problem_with(section: Section, item: object) -> str | None:
     """What was expected instead of `item`, or None when it is valid."""
-    if section.name == "architecture":
-        if not isinstance(item, Architecture):
-            return "an fwdmft.Architecture"
-        if not (callable(item.field_equations) and callable(item.model)):
-            return "field_equations and model to be callable"
-    schema = item.spec if isinstance(item, Architecture) else item
+    if section.item is not None and not isinstance(item, section.item):
+        return f"an fwdmft.{section.item.__name__}"
+    functions = [name for name in ("field_equations", "model", "function") if hasattr(item, name)]
+    if section.item is not None and not all(callable(getattr(item, name)) for name in functions):
+        return f"{' and '.join(functions)} to be callable"
+    if isinstance(item, ActivationFunction):
+        return None if str(item.name).isidentifier() else "a name of letters, digits and underscores"
+    schema = _schema_of(item)
     if not (isinstance(schema, type) and issubclass(schema, section.base)):
         return f"a schema class derived from {section.base.__name__}"
     return _problem_with_schema(schema)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from fwdmft.jackknife import Jackknifed, combined
 from fwdmft.results.training_rates import Rates, rates
-from fwdmft.results.variables import ENSEMBLE, OF_WIDTHS, Entry, Table, with_errors
+from fwdmft.results.variables import ENSEMBLE, OF_WIDTHS, ONLY_LAST, Entry, Table, with_errors
 
 if TYPE_CHECKING:
     from fwdmft.networks.ensemble import WidthStatistics
@@ -30,25 +30,28 @@ _UNDEFINED = {
 STATISTICS: Table = {
     "ensembled_loss": ENSEMBLE["ensembled_loss"],
     "ensembled_accuracy": Entry(
-        OF_WIDTHS, "accuracy of the prediction averaged over trained networks", r"A[\mathrm{E} f_N]"
+        OF_WIDTHS,
+        "accuracy of the prediction averaged over trained networks",
+        r"A[\mathrm{E} f_N]",
+        missing_reason=ONLY_LAST,
     ),
     "loss_ratio": Entry(
         OF_WIDTHS,
         "loss of the averaged prediction over the mean loss of single networks",
         r"\mathcal{L}[\mathrm{E} f_N] / \mathrm{E} \mathcal{L}_N",
-        missing_reason=_UNDEFINED["loss_ratio"],
+        missing_reason=f"{_UNDEFINED['loss_ratio']}; {ONLY_LAST}",
     ),
     "accuracy_ratio": Entry(
         OF_WIDTHS,
         "accuracy of the averaged prediction over the mean accuracy of single networks",
         r"A[\mathrm{E} f_N] / \mathrm{E} A_N",
-        missing_reason=_UNDEFINED["accuracy_ratio"],
+        missing_reason=f"{_UNDEFINED['accuracy_ratio']}; {ONLY_LAST}",
     ),
     "prediction_relative_variance": Entry(
         OF_WIDTHS,
         "variance of the predictions over their squared mean, both averaged over points and outputs",
         r"\mathrm{Var} f_N / (\mathrm{E} f_N)^2",
-        missing_reason=_UNDEFINED["relative_variance"],
+        missing_reason=f"{_UNDEFINED['relative_variance']}; {ONLY_LAST}",
     ),
     "last_feature_kernel_alignment": Entry(
         ("width", "time"),

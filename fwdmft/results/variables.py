@@ -15,6 +15,7 @@ from fwdmft.results import describe
 from fwdmft.results.describe import attributes
 
 FEWER = "NaN where a width has fewer networks than another"
+ONLY_LAST = "NaN before the last time where only the last predictions are kept"
 
 _Dims = tuple[str, ...]
 
@@ -115,7 +116,10 @@ ENSEMBLE: Table = {
         rf"\mathrm{{E}}\,({_OF_LOSS} - \mathrm{{E}}\,{_OF_LOSS})^3",
     ),
     "ensembled_loss": Entry(
-        OF_WIDTHS, "loss of the prediction averaged over trained networks", r"\mathcal{L}[\mathrm{E}\,f_N]"
+        OF_WIDTHS,
+        "loss of the prediction averaged over trained networks",
+        r"\mathcal{L}[\mathrm{E}\,f_N]",
+        missing_reason=ONLY_LAST,
     ),
     "sample_prediction": Entry(
         ("width", "sample", "time", "point", "output"),

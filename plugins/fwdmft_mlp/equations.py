@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fwdmft.activations import KINKED, activation
+from fwdmft.activations import activation, kinked
 from fwdmft.meanfield.chain import Chain, make_chain
 from fwdmft.meanfield.wiring import Wiring
 from fwdmft.spec.parameterization import ParameterizationSpec
@@ -13,4 +13,4 @@ def field_equations(spec: MLP, parameterization: ParameterizationSpec, x: np.nda
     """x: (point, feature)."""
     wiring = Wiring(1, outputs, parameterization.weight_scales(depth=1), spec.bias, center=parameterization.center)
     local = activation(spec.activation, spec.scale, spec.gain)
-    return make_chain(x, [local], parameterization.richness(None), wiring, smooth=spec.activation not in KINKED)
+    return make_chain(x, [local], parameterization.richness(None), wiring, smooth=not kinked(spec.activation))
