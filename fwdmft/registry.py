@@ -202,7 +202,7 @@ class Registry:
             self._fail(report, f"entry point {name!r} is provided by {' and by '.join(origins)}; uninstall one")
             return
         try:
-            with told_if_slow(report.name, report.origin):
+            with told_if_slow(f"plugin {report.name!r} ({report.origin})", "uninstall it if it never ends"):
                 self._register(points[0].load(), report)
         except BaseException as error:  # SystemExit too: a plugin does not decide when this program ends
             if by_the_user(error):

@@ -96,8 +96,15 @@ def _run(
         diagnostics,
         provider.name,
         provider.version or _version(provider.distribution),
-        installed.get("architecture", kind).conventions,
+        _conventions(experiment),
     )
+
+
+def _conventions(experiment: Experiment) -> str:
+    """Those of the architecture, with the code that it depends on."""
+    stated: str = registry.registry().get("architecture", experiment.architecture.kind).conventions
+    fingerprint = experiment.architecture.fingerprint()
+    return f"{stated}; code of sha256 {fingerprint}" if fingerprint else stated
 
 
 def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str, str]:
@@ -107,7 +114,8 @@ def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str,
     for array in (dataset.x, dataset.y, dataset.train, *(plan.stream or ())):
         data.update(repr((array.shape, array.dtype)).encode())
         data.update(array.tobytes())
-    return {
+    fingerprint = experiment.architecture.fingerprint()
+    return ({"code of the network": fingerprint} if fingerprint else {}) | {
         "experiment": experiment.model_dump_json(exclude={"name", "title", "description"}),
         "data": data.hexdigest(),
         "version of fwdmft": _version("fwdmft"),

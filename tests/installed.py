@@ -68,7 +68,7 @@ def test_help_and_messages(tmp_path: Path) -> None:
 
 
 def test_annotations_are_visible_and_the_license_is_there() -> None:
-    for package in ("fwdmft", "fwdmft_mlp", "fwdmft_deep", "fwdmft_cnn"):
+    for package in ("fwdmft", "fwdmft_mlp", "fwdmft_deep", "fwdmft_cnn", "fwdmft_custom"):
         assert resources(package).joinpath("py.typed").is_file()
     assert metadata("fwdmft")["License-Expression"] == "MIT"
     installed = [str(path) for path in files("fwdmft") or ()]

@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(f"fwdmft needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})")
     if not PYTHON.exists():
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[test]")
+    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[test,flax]")
     for command in CHECKS:
         call(*command)
 

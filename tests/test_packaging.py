@@ -12,7 +12,7 @@ import fwdmft
 from tests.versions import ROOT, floors
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OWN = {"fwdmft", "fwdmft_mlp", "fwdmft_deep", "fwdmft_cnn"}
+OWN = {"fwdmft", "fwdmft_mlp", "fwdmft_deep", "fwdmft_cnn", "fwdmft_custom"}
 
 
 def _plain(distribution: str) -> str:

@@ -144,13 +144,13 @@ def test_missing_file(tmp_path: Path) -> None:
         ),
         (
             {"architecture": "mlp"},
-            "architecture: got 'mlp'; expected a mapping of fields with kind: one of cnn, deep, mlp (did you mean "
-            "{kind: mlp}?)",
+            "architecture: got 'mlp'; expected a mapping of fields with kind: one of "
+            f"{', '.join(registry().kinds('architecture'))} (did you mean {{kind: mlp}}?)",
         ),
         (
             {"loss": "cross_entropy"},
-            "loss: got 'cross_entropy'; expected a mapping of fields with kind: one of logistic, softmax_cross_entropy, "
-            "squared_error (did you mean {kind: softmax_cross_entropy}?)",
+            "loss: got 'cross_entropy'; expected a mapping of fields with kind: one of logistic, "
+            "softmax_cross_entropy, squared_error (did you mean {kind: softmax_cross_entropy}?)",
         ),
         (
             {"architecture": {"kind": "mlp", "depth": 3}},

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -14,6 +15,7 @@ from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError, FwdmftWarning
 from fwdmft.in_order import PROCESSORS, in_order
 from fwdmft.jackknife import Jackknifed
+from fwdmft.networks.model import activations
 from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.tally import GROUPS, Tally
 from fwdmft.networks.task_statistics import Observed, grouped, task_statistics
@@ -150,8 +152,8 @@ def member_bytes(task: Task, width: int) -> int:
     """Estimated bytes one member takes: parameters and velocity, activations, Jacobian, what is saved."""
     model = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
     parameters = sum(a.size for a in jax.tree.leaves(model) if hasattr(a, "size"))
-    shifts = eqx.filter_eval_shape(lambda model: model.shifts(), model)
-    neurons = sum(a.size for a in jax.tree.leaves(shifts)) + task.x[0].size
+    point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
+    neurons = activations(partial(task.build, width), point) + task.x[0].size
     points, outputs = task.y.shape
     trained = int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
     active = _ACTIVATIONS * max(trained, min(points, EVALUATED)) * neurons

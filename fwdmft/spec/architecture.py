@@ -42,6 +42,10 @@ class ArchitectureSpec(Spec):
 
     kind: str = Field(description="Name of the architecture.")
 
+    def fingerprint(self) -> str:
+        """What the network depends on beyond these fields and the plugin, such as a hash of code; "" for nothing."""
+        return ""
+
 
 class ActivatedArchitecture(ArchitectureSpec):
     """An architecture with one activation function, c phi(a h)/a."""
