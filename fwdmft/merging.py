@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.datasets import Dataset
-from fwdmft.errors import NOTHING, InputError
+from fwdmft.errors import NOTHING, InputError, shortened
 from fwdmft.networks.ensemble import WidthStatistics, statistics_of
 from fwdmft.networks.statistics import GroupSums, Moments
 from fwdmft.networks.tally import Tally
@@ -27,8 +27,8 @@ from fwdmft.spec.loss import LossSpec
 SOURCES = "merged_ensembles"
 """The attribute of a merged result that lists seed, widths and members of what it was merged from (JSON)."""
 
-_OWN = ("widths", "members", "seed")
-"""Fields of the section ensemble in which results may differ."""
+_OWN = ("widths", "members", "seed", "save_every")
+"""Fields of the section ensemble in which results may differ; what is saved is compared by its times."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,26 @@ def _check_same(results: Mapping[str, xr.DataTree]) -> None:
         for variable in ("x", "y", "split"):
             if not np.array_equal(data[variable].values, expected[variable].values):
                 raise InputError(f"{name}: data", variable, f"the same points as in {first}; this {variable} differs")
+        _check_measured(first, reference["ensemble"].to_dataset(), name, tree["ensemble"].to_dataset())
     for name, spec in theories.items():
         for field, (ours, theirs) in differences(theory or {}, spec or theory or {}).items():
             raise InputError(f"{name}: theory.{field}", theirs, f"{_shown(ours)} as in the other results, or no theory")
+
+
+def _check_measured(first: str, reference: xr.Dataset, name: str, ensemble: xr.Dataset) -> None:
+    """That the same was measured at the same times, which fields left to their defaults decide with the theory."""
+    for label in ("time", "kernel_point"):
+        ours, theirs = (list(one[label].values.tolist()) if label in one else [] for one in (reference, ensemble))
+        if ours != theirs:
+            raise InputError(f"{name}: ensemble/{label}", theirs, f"{shortened(ours)} as in {first}")
+    have, has = ({str(one) for one in group if str(one).endswith(_MERGED)} for group in (reference, ensemble))
+    for variable in sorted(have ^ has):
+        where, other = (first, name) if variable in have else (name, first)
+        raise InputError("results", other, f"a result with the variable ensemble/{variable}, which {where} has")
+
+
+_MERGED = ("_mean", "_third_moment", "_group_sum")
+"""Ends of the names of variables that all merged results have to have."""
 
 
 def _compared(tree: xr.DataTree) -> dict[str, Any]:
@@ -235,8 +252,13 @@ def _attributes(
 ) -> dict[str, Any]:
     first = next(iter(results.values()))
     spec = experiment_of(first)
+    every = spec["ensemble"].get("save_every") or (spec.get("theory") or {}).get("save_every") or 1
     spec["theory"] = experiment_of(origin).get("theory")
-    spec["ensemble"] |= {"widths": [one.width for one in statistics], "members": [one.members for one in statistics]}
+    spec["ensemble"] |= {
+        "save_every": every,
+        "widths": [one.width for one in statistics],
+        "members": [one.members for one in statistics],
+    }
     sources = [source for tree in results.values() for source in _sources(tree)]
     history = "\n".join(dict.fromkeys(tree.attrs["history"] for tree in results.values()))
     return {str(name): value for name, value in first.attrs.items()} | {

@@ -119,10 +119,22 @@ def test_other_experiments_are_not_merged(parts: dict[str, xr.DataTree]) -> None
     moved["data/x"] = moved["data/x"] + 1
     with pytest.raises(InputError, match="b.nc: data: got 'x'; expected the same points as in a.nc"):
         merge({"a.nc": one, "b.nc": moved})
-    older = other.copy(deep=True)
-    older["ensemble"] = xr.DataTree(other["ensemble"].to_dataset().drop_vars("prediction_third_moment"))
-    with pytest.raises(InputError, match="results: got 'b.nc'; expected a result with third moments"):
-        merge({"a.nc": one, "b.nc": older})
+    later = other.copy(deep=True)
+    group = other["ensemble"].to_dataset()
+    later["ensemble"] = xr.DataTree(group.assign_coords(time=group["time"] + 1))
+    with pytest.raises(InputError, match=r"b.nc: ensemble/time: got \[1, 3, 4\]; expected \[0, 2, 3\] as in a.nc"):
+        merge({"a.nc": one, "b.nc": later})
+    fewer = other.copy(deep=True)
+    fewer["ensemble"] = xr.DataTree(group.drop_vars([str(name) for name in group if str(name).startswith("accuracy")]))
+    with pytest.raises(InputError, match="got 'b.nc'; expected a result with the variable ensemble/accuracy_"):
+        merge({"a.nc": one, "b.nc": fewer})
+    older = {name: tree.copy(deep=True) for name, tree in (("a.nc", one), ("b.nc", other))}  # of version 2.0
+    for tree in older.values():
+        group = tree["ensemble"].to_dataset()
+        added = [name for name in group if str(name).endswith(("third_moment", "_group_sum", "group_members"))]
+        tree["ensemble"] = xr.DataTree(group.drop_vars(added))
+    with pytest.raises(InputError, match="results: got 'a.nc'; expected a result with third moments"):
+        merge(older)
 
 
 def test_command(parts: dict[str, xr.DataTree], tmp_path: Path) -> None:
