@@ -20,12 +20,9 @@ from fwdmft.networks.tally import Tally
 from fwdmft.registry import registry
 from fwdmft.results.build import ensemble_group
 from fwdmft.results.comparison import SUBSET
-from fwdmft.results.experiments import WORDS, differences, experiment_of
+from fwdmft.results.experiments import SOURCES, WORDS, differences, experiment_of, sources
 from fwdmft.results.split_index import with_split_index
 from fwdmft.spec.loss import LossSpec
-
-SOURCES = "merged_ensembles"
-"""The attribute of a merged result that lists seed, widths and members of what it was merged from (JSON)."""
 
 _OWN = ("widths", "members", "seed", "save_every")
 """Fields of the section ensemble in which results may differ; what is saved is compared by its times."""
@@ -79,6 +76,8 @@ def _check_same(results: Mapping[str, xr.DataTree]) -> None:
     for name, tree in results.items():
         if "ensemble" not in tree.children:
             raise InputError("results", name, "a result with an ensemble")
+        if tree.attrs["creation_library"] != "fwdmft":
+            raise InputError("results", name, "a result written by fwdmft, whose experiment says what was trained")
     theories = {name: experiment_of(tree).get("theory") for name, tree in results.items()}
     theory = next((one for one in theories.values() if one), None)
     for name, tree in others:
@@ -124,22 +123,10 @@ def _shown(value: Any) -> str:
     return "nothing" if value is NOTHING else repr(value)
 
 
-def _sources(tree: xr.DataTree) -> list[dict[str, Any]]:
-    """Seed, widths and members of each width of every run that the ensemble is from."""
-    if SOURCES in tree.attrs:
-        found: list[dict[str, Any]] = json.loads(tree.attrs[SOURCES])
-        return found
-    ensemble = tree["ensemble"].to_dataset()
-    numbers = {name: ensemble[name].values.tolist() for name in ("width", "members")}
-    return [
-        {"seed": experiment_of(tree)["ensemble"]["seed"], "widths": numbers["width"], "members": numbers["members"]}
-    ]
-
-
 def _check_distinct(results: Mapping[str, xr.DataTree]) -> None:
     owner: dict[tuple[int, int], str] = {}
     for name, tree in results.items():
-        for source in _sources(tree):
+        for source in sources(tree):
             for width in source["widths"]:
                 other = owner.setdefault((source["seed"], width), name)
                 if other != name:
@@ -259,10 +246,10 @@ def _attributes(
         "widths": [one.width for one in statistics],
         "members": [one.members for one in statistics],
     }
-    sources = [source for tree in results.values() for source in _sources(tree)]
+    every_source = [source for tree in results.values() for source in sources(tree)]
     history = "\n".join(dict.fromkeys(tree.attrs["history"] for tree in results.values()))
     return {str(name): value for name, value in first.attrs.items()} | {
         "experiment": json.dumps(spec),
-        SOURCES: json.dumps(sources),
-        "history": f"{history}\nensembles merged, seeds {sorted({source['seed'] for source in sources})}",
+        SOURCES: json.dumps(every_source),
+        "history": f"{history}\nensembles merged, seeds {sorted({source['seed'] for source in every_source})}",
     }

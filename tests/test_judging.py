@@ -137,6 +137,23 @@ def test_a_theory_of_another_program(result: xr.DataTree, tmp_path: Path) -> Non
     }
 
 
+def test_sides_that_may_not_be_independent_are_named(result: xr.DataTree) -> None:
+    seeded = [result.copy(deep=True) for _ in range(2)]
+    for tree, seed in zip(seeded, (3, 4), strict=True):
+        tree.attrs["experiment"] = json.dumps({"theory": {"seed": 7}, "ensemble": {"seed": seed}})
+    a, b = seeded
+    theories = "Both theories have the seed 7: their errors are not independent."
+    assert compare({"a": a, "b": b}).notes == [theories]
+    assert compare({"a": a, "b": a}).notes == [
+        theories,
+        *(
+            f"Both ensembles have width {width} with the seed 3: their networks may be the same."
+            for width in stand_ins.WIDTHS
+        ),
+    ]
+    assert compare({"a": result, "b": result}).notes == []
+
+
 def test_results_that_share_nothing_are_refused(result: xr.DataTree) -> None:
     elsewhere, later = result.copy(deep=True), result.copy(deep=True)
     elsewhere["data"] = xr.DataTree(result["data"].to_dataset().assign(x=result["data/x"] + 1))

@@ -115,6 +115,8 @@ def test_other_experiments_are_not_merged(parts: dict[str, xr.DataTree]) -> None
     assert refused(("ensemble", "precision", "float64")).startswith("b.nc: ensemble.precision: got 'float64'")
     assert refused(("ensemble", "seed", 3)).startswith("b.nc: ensemble.seed: got 3; expected other seeds or widths")
     assert refused(("ensemble", "seed", 7), plugin_version="9").startswith("b.nc: plugin_version: got '9'")
+    theirs = refused(("ensemble", "seed", 7), creation_library="theirs")
+    assert theirs.startswith("results: got 'b.nc'; expected a result written by fwdmft")
     moved = other.copy(deep=True)
     moved["data/x"] = moved["data/x"] + 1
     with pytest.raises(InputError, match="b.nc: data: got 'x'; expected the same points as in a.nc"):

@@ -1,4 +1,4 @@
-"""The experiments that results hold, field by field."""
+"""The experiments that results hold, field by field, and the seeds of their ensembles."""
 
 from __future__ import annotations
 
@@ -29,3 +29,23 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], inside: str = 
         elif first != second:
             found[f"{inside}{name}"] = (first, second)
     return found
+
+
+SOURCES = "merged_ensembles"
+"""The attribute of a merged result that lists seed, widths and members of what it was merged from (JSON)."""
+
+
+def sources(tree: xr.DataTree) -> list[dict[str, Any]]:
+    """Seed (None if the experiment does not say), widths and members of each width of all that the ensemble is from."""
+    if SOURCES in tree.attrs:
+        found: list[dict[str, Any]] = json.loads(tree.attrs[SOURCES])
+        return found
+    ensemble = tree["ensemble"].to_dataset()
+    numbers = {name: ensemble[name].values.tolist() for name in ("width", "members")}
+    return [{"seed": seed_of(tree, "ensemble"), "widths": numbers["width"], "members": numbers["members"]}]
+
+
+def seed_of(tree: xr.DataTree, half: str) -> int | None:
+    """The seed of theory or ensemble, if the experiment says it."""
+    section = experiment_of(tree).get(half)
+    return section.get("seed") if isinstance(section, dict) else None

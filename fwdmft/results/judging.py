@@ -19,7 +19,7 @@ from fwdmft.errors import InputError
 from fwdmft.results import comparison
 from fwdmft.results.comparison import SUBSET, Residual
 from fwdmft.results.describe import OBSERVABLES
-from fwdmft.results.experiments import differences, experiment_of
+from fwdmft.results.experiments import differences, experiment_of, seed_of, sources
 from fwdmft.results.scores import distribution, entries_of
 
 Row = dict[str, Any]
@@ -45,12 +45,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """differ: fields of the experiments with both values. points: shared, and how many each result has."""
+    """differ: fields of the experiments with both values. points: shared, and how many each result has. notes: why
+    scores may be too small."""
 
     names: tuple[str, str]
     differ: dict[str, tuple[Any, Any]]
     points: tuple[int, int, int]
     judged: list[Judged]
+    notes: list[str]
 
 
 def compare(results: Mapping[str, xr.DataTree]) -> SideBySide:
@@ -85,11 +87,22 @@ def compare(results: Mapping[str, xr.DataTree]) -> SideBySide:
             "results", list(names), f"{expected}; {'; '.join(_why_not(each) for each in judged) or 'none'}"
         )
     differ = differences(experiment_of(trees[0]), experiment_of(trees[1]))
-    return SideBySide((a, b), differ, (len(chosen[0]), counts[0], counts[1]), found)
+    return SideBySide((a, b), differ, (len(chosen[0]), counts[0], counts[1]), found, list(_notes(*trees)))
 
 
 def _why_not(judged: Judged) -> str:
     return f"{judged.first} and {judged.second} share {judged.times or 'no'} times"
+
+
+def _notes(one: xr.DataTree, other: xr.DataTree) -> Iterator[str]:
+    """Where the two sides may not be independent."""
+    theories = {seed_of(tree, "theory") for tree in (one, other) if "theory" in tree.children}
+    if all("theory" in tree.children for tree in (one, other)) and len(theories) == 1 and None not in theories:
+        yield f"Both theories have the seed {theories.pop()}: their errors are not independent."
+    if all("ensemble" in tree.children for tree in (one, other)):
+        drawn = [{(each["seed"], w) for each in sources(tree) for w in each["widths"]} for tree in (one, other)]
+        for seed, width in sorted(pair for pair in drawn[0] & drawn[1] if pair[0] is not None):
+            yield f"Both ensembles have width {width} with the seed {seed}: their networks may be the same."
 
 
 # --- the same points ---

@@ -32,6 +32,9 @@ def tables(found: SideBySide) -> RenderableType:
     shared, *counts = found.points
     parts: list[RenderableType] = [_experiments(found)] if found.differ else [Text("The experiments are the same.")]
     parts.append(Text(f"Shared: {shared} points of {counts[0]} in {a} and {counts[1]} in {b}."))
+    parts += [
+        Text(f"Warning: {note} Scores of one against the other are too small then.", "bold red") for note in found.notes
+    ]
     for one in found.judged:
         words = f"\n{one.first} against {one.second}, {one.times} times shared"
         parts += [Text(words, style="italic"), _scores(one)]
@@ -67,6 +70,7 @@ def as_json(found: SideBySide) -> str:
         "results": list(found.names),
         "differ": differ,
         "points": dict(zip(("shared", *found.names), found.points, strict=True)),
+        "notes": found.notes,
         "comparisons": [
             {"first": one.first, "second": one.second, "times": one.times, "rows": list(_plain(one))}
             for one in found.judged
