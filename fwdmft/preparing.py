@@ -54,6 +54,7 @@ def prepare(experiment: Experiment) -> Prepared:
     device = device_kind()
     with jax.enable_x64(True):
         check_richness(experiment.parameterization)
+        experiment.architecture.locate(experiment.base)
         _check_lazy(experiment)
         _check_loss(experiment)
         dataset, plan = _points_and_plan(experiment)

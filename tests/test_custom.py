@@ -117,8 +117,24 @@ def test_modules_that_quit_or_never_end_are_named(tmp_path: Path, monkeypatch: p
         prepare(fwdmft.load_experiment(spec("own_slow:two_layer")))
 
 
-def test_the_example_is_found_in_the_current_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT / "examples")
+@pytest.fixture
+def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sys.path is as it was afterwards."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    done = CliRunner().invoke(app, ["validate", "own_network.yaml"])
+
+
+def test_a_module_beside_the_experiment_is_found(own_path: None) -> None:
+    done = CliRunner().invoke(app, ["validate", str(ROOT / "examples" / "own_network.yaml")])
     assert done.exit_code == 0 and "own-network, custom, 8 training and 4 test points" in done.stdout, done.output
+
+
+def test_modules_of_one_name_are_not_confused(tmp_path: Path, own_path: None) -> None:
+    """Python imports a name once: the second would be the first."""
+    for home in (tmp_path / "a", tmp_path / "b"):
+        home.mkdir()
+        (home / "own_twin.py").write_text("from own_networks import two_layer")
+    values = spec("own_twin:two_layer")
+    prepare(fwdmft.load_experiment(values, tmp_path / "a"))
+    prepare(fwdmft.load_experiment(values, tmp_path / "a"))
+    with pytest.raises(fwdmft.InputError, match=r"another name of .*own_twin.py, as Python has a module own_twin from"):
+        prepare(fwdmft.load_experiment(values, tmp_path / "b"))

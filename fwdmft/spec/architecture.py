@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -41,6 +42,10 @@ class ArchitectureSpec(Spec):
     """An architecture; a plugin's schema narrows `kind` to its own name, `kind: Literal["mlp"] = "mlp"`."""
 
     kind: str = Field(description="Name of the architecture.")
+
+    def locate(self, home: Path) -> None:
+        """Called before anything is built, with the directory of the experiment: code named in these fields is looked
+        for there. Raises InputError where it is not found."""
 
     def fingerprint(self) -> str:
         """What the network depends on beyond these fields and the plugin, such as a hash of code; "" for nothing."""

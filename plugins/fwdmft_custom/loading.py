@@ -23,16 +23,28 @@ def refused(network: str, expected: str, error: BaseException | None = None) -> 
     return InputError("architecture.network", network, f"{expected} ({type(error).__name__}: {first})")
 
 
+def locate(network: str, home: Path) -> None:
+    """Import the module of module:name, which may be a file or a package in the directory `home`.
+
+    Raises InputError where that fails, or where Python has another module of this name.
+    """
+    if str(home) not in sys.path:
+        sys.path.append(str(home))
+    function(network)
+    name = network.partition(":")[0].partition(".")[0]
+    beside = [path.resolve() for path in (home / f"{name}.py", home / name / "__init__.py") if path.exists()]
+    found = getattr(sys.modules.get(name), "__file__", None)
+    if beside and (found is None or Path(found).resolve() not in beside):
+        raise refused(
+            network, f"another name of {beside[0]}, as Python has a module {name} from {found or 'elsewhere'}"
+        )
+
+
 @cache
 def function(network: str) -> Callable[..., Any]:
-    """The function module:name, looked for in what is installed, then in the current directory.
-
-    Raises InputError where there is none, or its module cannot be imported, whatever the module does.
-    """
+    """The function module:name. Raises InputError where there is none, or its module cannot be imported, whatever the
+    module does."""
     module, _, name = network.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
     try:
         with told_if_slow(f"network {network!r}", "stop it if it never ends"):
             found = getattr(import_module(module), name, None)

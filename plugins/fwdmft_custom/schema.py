@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -23,9 +24,14 @@ class Custom(ArchitectureSpec):
     network: Annotated[str, AfterValidator(_importable)] = Field(
         description="Function module:name that is called with a width N and a key and returns an Equinox or Flax nnx "
         "module, which is called on one point x (feature) and whose outputs are of order N^(-1/2) at first, like "
-        "w . phi(W x / sqrt(D)) / N with normal weights; the module is imported from the current directory or what is "
-        "installed."
+        "w . phi(W x / sqrt(D)) / N with normal weights; the module is one that is installed, or a file beside the "
+        "experiment."
     )
+
+    def locate(self, home: Path) -> None:
+        from fwdmft_custom.loading import locate
+
+        locate(self.network, home)
 
     def fingerprint(self) -> str:
         from fwdmft_custom.loading import source_hash
