@@ -1,6 +1,6 @@
 """Everything that must pass, in one command: `python3 tests/run.py`.
 
-Makes a virtual environment in .venv-test (kept for the next time), installs the package with its test extra,
+Makes a virtual environment in .venv-test (kept for the next time), installs the package with its extras test and flax,
 then runs the linters, the type checker, the schema comparison and the tests. Stops at the first failure.
 """
 
