@@ -19,7 +19,7 @@ from fwdmft.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from fwdmft.plotting import plot
-    from fwdmft.registry import Architecture
+    from fwdmft.registry import ActivationFunction, Architecture, LossFunction
     from fwdmft.results.scores import agreement
     from fwdmft.results.write import open_result
     from fwdmft.running import run
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ActivationFunction": "fwdmft.registry",
     "Architecture": "fwdmft.registry",
+    "LossFunction": "fwdmft.registry",
     "agreement": "fwdmft.results.scores",
     "load_experiment": "fwdmft.spec.experiment",
     "load_sweep": "fwdmft.sweeping.spec",
@@ -43,9 +45,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "ActivationFunction",
     "Architecture",
     "ComputationError",
     "InputError",
+    "LossFunction",
     "__version__",
     "agreement",
     "hookimpl",

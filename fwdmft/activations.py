@@ -1,4 +1,4 @@
-"""Activation functions phi(h), elementwise, shared by theory and networks.
+"""Activation functions phi(h), elementwise, shared by theory and networks; plugins may register more.
 
 `scale` a and `gain` c turn phi into c phi(a h) / a: a < 1 moves an odd activation towards its linear part, and
 gain sqrt(2) is the convention for ReLU that keeps |phi|^2 = |h|^2 on average.
@@ -11,37 +11,43 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fwdmft.errors import PluginError
+from fwdmft.registry import ActivationFunction, registry
+
 Activation = Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]
 
 
-def _gelu(h: Array) -> Array:
+def linear(h: Array) -> Array:
+    return h
+
+
+def gelu(h: Array) -> Array:
     return jax.nn.gelu(h, approximate=False)
 
 
-ACTIVATIONS: dict[str, Activation] = {
-    "linear": lambda h: h,
-    "tanh": jnp.tanh,
-    "erf": jax.scipy.special.erf,
-    "relu": jax.nn.relu,
-    "softplus": jax.nn.softplus,
-    "gelu": _gelu,
-}
+tanh, erf, relu, softplus = jnp.tanh, jax.scipy.special.erf, jax.nn.relu, jax.nn.softplus
 
 
-KINKED = frozenset({"relu"})
-"""Activations that cannot be differentiated twice."""
+def kinked(name: str) -> bool:
+    """Whether the activation of this name cannot be differentiated twice everywhere."""
+    found: ActivationFunction = registry().get("activation", name)
+    return found.kinked
 
 
 @cache
 def activation(name: str, scale: float = 1.0, gain: float = 1.0) -> Activation:
-    """phi(h) = gain * base(scale * h) / scale for the base activation `name` (a key of `ACTIVATIONS`).
+    """phi(h) = gain * base(scale * h) / scale for the base activation that is registered as `name`.
 
-    The same arguments give the same function object, so that programs compiled for it are found again.
+    The same arguments give the same function object, so that programs compiled for it are found again. Raises
+    PluginError where the base activation is not elementwise.
     """
-    base = ACTIVATIONS[name]
-    if scale == 1.0 and gain == 1.0:
-        return base
-    return _scaled(base, scale, gain)
+    found: ActivationFunction = registry().get("activation", name)
+    probe = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    value = jax.eval_shape(found.function, probe)
+    if getattr(value, "shape", None) != probe.shape or value.dtype != probe.dtype:
+        origin = registry().origin("activation", name)
+        raise PluginError(f"{origin} makes {value} of {probe}; expected the same shape and type")
+    return found.function if scale == 1.0 and gain == 1.0 else _scaled(found.function, scale, gain)
 
 
 def _scaled(base: Activation, scale: float, gain: float) -> Activation:

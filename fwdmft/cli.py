@@ -1,4 +1,4 @@
-"""The command line: run, sweep, validate, show, plot, plugins, schema.
+"""The command line: run, sweep, validate, show, compare, merge, plot, plugins, schema.
 
 Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted (143 by SIGTERM). Messages go to standard
 error; a traceback is shown only when the environment variable FWDMFT_DEBUG is set.
@@ -180,12 +180,19 @@ def _report_failures(failed: dict[str, str]) -> None:
 @app.command()
 @reported
 def validate(
-    experiment: Annotated[Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON).")],
+    experiment: Annotated[
+        Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON), or result file (netCDF).")
+    ],
     force: Annotated[bool, typer.Option(help="Be content with a memory estimate above what is available.")] = False,
 ) -> None:
-    """Check an experiment, or every point of a sweep, and its data: build all that is computed, compute nothing."""
+    """Check an experiment, or every point of a sweep, and its data: build all that is computed, compute nothing.
+    Check a result file against the published format."""
+    from fwdmft.results.validation import is_netcdf
     from fwdmft.spec.reading import read_mapping
 
+    if is_netcdf(experiment):
+        _validate_result(experiment)
+        return
     if "base" in read_mapping(experiment):
         from fwdmft.sweeping.points import points as points_of
 
@@ -203,6 +210,15 @@ def validate(
     data = prepared.dataset
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
     typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")
+
+
+def _validate_result(path: Path) -> None:
+    from fwdmft.results.write import validate_result
+
+    tree = validate_result(path)
+    halves = " and ".join(name for name in ("theory", "ensemble") if name in tree.children)
+    version, library = tree.attrs["schema_version"], tree.attrs["creation_library"]
+    typer.echo(f"{path} is a valid result of schema_version {version}, written by {library}: {halves}")
 
 
 @app.command()
@@ -231,6 +247,42 @@ def show(
         console().print(sweep_table(tree, agreement))
     else:
         console().print(summary_table(tree, agreement))
+
+
+@app.command()
+@reported
+def compare(
+    first: Annotated[Path, typer.Argument(help="Result file (netCDF).")],
+    second: Annotated[Path, typer.Argument(help="Result file (netCDF) that shares points and times with it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two results: their experiments, then theory and ensembles of both, in standard errors."""
+    from fwdmft.results import judging_report
+    from fwdmft.results.judging import compare as compared
+
+    found = compared({str(path): fwdmft.open_result(path) for path in (first, second)})
+    if as_json:
+        typer.echo(judging_report.as_json(found))
+    else:
+        console().print(judging_report.tables(found))
+
+
+@app.command()
+@reported
+def merge(
+    results: Annotated[list[Path], typer.Argument(help="Result files (netCDF) of one experiment with other seeds.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Result file to write (netCDF).")],
+) -> None:
+    """Merge the ensembles of results of one experiment, as if all networks had been trained at once."""
+    from fwdmft.merging import merge as merged
+    from fwdmft.results.write import check_output, write_result
+
+    check_output(output)
+    if len(set(results)) < len(results):
+        raise InputError("results", [str(path) for path in results], "each file once")
+    result = merged({str(path): fwdmft.open_result(path) for path in results})
+    write_result(result, output)
+    _print_summary(result)
 
 
 @app.command()

@@ -71,6 +71,13 @@ class PluginError(FwdmftError):
     """A plugin does not keep to what it has to supply."""
 
 
+class Plain(str):
+    """Text that describes a value and is shown without quotation marks."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def shortened(value: object) -> str:
     """`repr(value)` cut to a length that keeps a message on about one line."""
     text = repr(str(value)) if hasattr(value, "__fspath__") else repr(value)

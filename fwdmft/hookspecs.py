@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from fwdmft.registry import Architecture
+    from fwdmft.registry import ActivationFunction, Architecture, LossFunction
     from fwdmft.spec.data import DatasetSpec
     from fwdmft.spec.optimizer import OptimizerSpec
     from fwdmft.spec.parameterization import ParameterizationSpec
@@ -40,3 +40,13 @@ def fwdmft_optimizers() -> list[type[OptimizerSpec]]:  # type: ignore[empty-body
 @hookspec
 def fwdmft_datasets() -> list[type[DatasetSpec]]:  # type: ignore[empty-body]
     """Data sets: a schema each, whose `load` returns a `fwdmft.datasets.Dataset`."""
+
+
+@hookspec
+def fwdmft_losses() -> list[LossFunction]:  # type: ignore[empty-body]
+    """Losses: a schema and the loss of one point each."""
+
+
+@hookspec
+def fwdmft_activations() -> list[ActivationFunction]:  # type: ignore[empty-body]
+    """Activation functions, by names that `architecture.activation` can have."""

@@ -48,10 +48,20 @@ METRICS: dict[str, Observable] = {
 }
 """What ensembles measure besides: numbers of every network, and predictions where only the last are kept."""
 
+
+def parts(dims: tuple[str, ...]) -> tuple[str, ...]:
+    """The dimensions that number parts of the network."""
+    ahead = [dims.index(dim) for dim in ("point", "split") if dim in dims]
+    return dims[: min(ahead, default=len(dims))]
+
+
 _TAKEN_NAMES = (*OBSERVABLES, *METRICS, "loss", "mean_square", "members", "training_rate", "ensembled", "subset")
 """No observable of a plugin has one of these names, or a name that begins with one."""
 
-_TAKEN_DIMS = ("time", "width", "sample", "member", "split", "kernel", "layer_prime", "output_prime", "point_prime")
+_TAKEN_DIMS = (
+    *("time", "width", "sample", "member", "group", "training_pair", "split", "kernel", "kernel_point"),
+    *("time_prime", "layer_prime", "output_prime", "point_prime", "kernel_prime", "kernel_point_prime"),
+)
 """Dimensions of results that are neither parts of a network nor entries of what is observed of a single point."""
 
 

@@ -44,9 +44,9 @@ def by_the_user(error: BaseException) -> bool:
 
 
 @contextmanager
-def told_if_slow(name: str, origin: str) -> Iterator[None]:
-    """Warn, naming the plugin, when this block takes longer than `PATIENCE`."""
-    words = f"plugin {name!r} ({origin}) has been loading for {PATIENCE:g} seconds; uninstall it if it never ends"
+def told_if_slow(what: str, advice: str) -> Iterator[None]:
+    """Warn, naming what is loaded, when this block takes longer than `PATIENCE`."""
+    words = f"{what} has been loading for {PATIENCE:g} seconds; {advice}"
     timer = threading.Timer(PATIENCE, warnings.warn, (words, FwdmftWarning))
     timer.daemon = True
     timer.start()

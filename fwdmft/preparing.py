@@ -14,6 +14,7 @@ from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
 from fwdmft.errors import InputError, PluginError
 from fwdmft.expansion import check_richness
+from fwdmft.losses import check_loss
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.task import TheoryTask
 from fwdmft.meanfield.theory import check_responses
@@ -55,7 +56,9 @@ def prepare(experiment: Experiment) -> Prepared:
     device = device_kind()
     with jax.enable_x64(True):
         check_richness(experiment.parameterization)
+        experiment.architecture.locate(experiment.base)
         _check_lazy(experiment)
+        _check_loss(experiment)
         dataset, plan = _points_and_plan(experiment)
         # Field equations hold all points in double precision, too many where only networks are trained on them.
         needed = experiment.theory is not None or plan.tolerance is not None
@@ -78,6 +81,16 @@ def _check_lazy(experiment: Experiment) -> None:
         raise InputError(
             "optimizer.weight_decay", decay, "0 in the lazy limit, whose kernels would not stay static otherwise"
         )
+
+
+def _check_loss(experiment: Experiment) -> None:
+    check_loss(experiment.loss)
+    kinked = registry.registry().get("loss", experiment.loss.kind).kinked
+    if kinked and experiment.theory and (experiment.theory.fluctuations or experiment.theory.bias):
+        expected = (
+            "a loss with second derivatives, which Sigma and b need, or theory.fluctuations and theory.bias false"
+        )
+        raise InputError("loss.kind", experiment.loss.kind, expected)
 
 
 def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> TheoryTask:

@@ -26,6 +26,7 @@ from fwdmft.plugin_code import GROUP, by_the_user, told_if_slow
 from fwdmft.spec.architecture import ArchitectureSpec
 from fwdmft.spec.base import Spec
 from fwdmft.spec.data import DatasetSpec
+from fwdmft.spec.loss import LossSpec
 from fwdmft.spec.optimizer import OptimizerSpec
 from fwdmft.spec.parameterization import ParameterizationSpec
 
@@ -57,6 +58,31 @@ class Architecture:
     observables: Mapping[str, Observable] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LossFunction:
+    """A loss: its schema, and ell(f, y) of points, from f and y (..., output) to (...), made of functions of JAX.
+
+    kinked: whether it has no second derivative somewhere; Sigma and b need one, and are refused then.
+    """
+
+    spec: type[LossSpec]
+    function: Callable[..., Any]
+    kinked: bool = False
+
+
+@dataclass(frozen=True)
+class ActivationFunction:
+    """An activation function under its name: elementwise, of arrays of any shape, made of functions of JAX.
+
+    kinked: whether it has no second derivative somewhere; Sigma and b come from draws of networks then, also where
+    linear response would give them at less cost.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    kinked: bool = False
+
+
 def deferred(home: str, name: str) -> Callable[..., Any]:
     """The function of that name in the module `home`, which is imported when it is first called.
 
@@ -86,22 +112,29 @@ class PluginReport:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of an experiment that is open to plugins: its hook and the base of its schemas."""
+    """One part of an experiment that is open to plugins: its hook, the base of its schemas, and what is registered
+    where that is not the schema itself."""
 
     name: str
     hook: str
     base: type[Spec]
+    item: type | None = None
 
 
 SECTIONS = {
     section.name: section
     for section in (
-        Section("architecture", "fwdmft_architectures", ArchitectureSpec),
+        Section("architecture", "fwdmft_architectures", ArchitectureSpec, Architecture),
         Section("parameterization", "fwdmft_parameterizations", ParameterizationSpec),
         Section("optimizer", "fwdmft_optimizers", OptimizerSpec),
+        Section("loss", "fwdmft_losses", LossSpec, LossFunction),
         Section("data", "fwdmft_datasets", DatasetSpec),
     )
 }
+ACTIVATIONS = Section("activation", "fwdmft_activations", Spec, ActivationFunction)
+"""What can be registered by name, without a schema."""
+
+_HOOKS = {section.name: section for section in (*SECTIONS.values(), ACTIVATIONS)}
 
 
 class Registry:
@@ -109,7 +142,7 @@ class Registry:
 
     def __init__(self, points: Iterable[EntryPoint]) -> None:
         self.reports: list[PluginReport] = []
-        self._items: dict[str, dict[str, tuple[Any, PluginReport]]] = {name: {} for name in SECTIONS}
+        self._items: dict[str, dict[str, tuple[Any, PluginReport]]] = {name: {} for name in _HOOKS}
         self._owners: dict[tuple[str, str], PluginReport] = {}
         self._refused: dict[str, str] = {}
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -120,7 +153,7 @@ class Registry:
             self._add(name, list(group))
 
     def kinds(self, section: str) -> list[str]:
-        """The kinds that can be used in this section of an experiment, sorted."""
+        """The kinds that can be used in this section of an experiment, or the names of activations, sorted."""
         return sorted(self._items[section])
 
     def schemas(self, section: str) -> list[type[Spec]]:
@@ -128,7 +161,7 @@ class Registry:
         return [_schema_of(self._items[section][kind][0]) for kind in self.kinds(section)]
 
     def get(self, section: str, kind: object) -> Any:
-        """What is registered under a kind: an `Architecture`, or the schema class in the other sections.
+        """What is registered under a kind: `Architecture`, `LossFunction`, `ActivationFunction`, or the schema class.
 
         Raises InputError (field "kind") with the plugin's failure, or with the installed kinds.
         """
@@ -151,12 +184,12 @@ class Registry:
         raise InputError("kind", kind, self._choices(section, kind))
 
     def _choices(self, section: str, kind: object) -> str:
-        kinds = self.kinds(section)
+        kinds, words = self.kinds(section), "kinds" if section in SECTIONS else f"{section}s"
         if not kinds:
             return f"an installed {section} kind, but none is installed (see `fwdmft plugins`)"
         close = get_close_matches(kind, kinds, n=1) if isinstance(kind, str) else []
         hint = f" (did you mean {close[0]}?)" if close else ""
-        return f"one of the installed kinds {', '.join(kinds)}{hint}"
+        return f"one of the installed {words} {', '.join(kinds)}{hint}"
 
     def _add_builtin(self) -> None:
         from fwdmft import __version__
@@ -175,7 +208,7 @@ class Registry:
             self._fail(report, f"entry point {name!r} is provided by {' and by '.join(origins)}; uninstall one")
             return
         try:
-            with told_if_slow(report.name, report.origin):
+            with told_if_slow(f"plugin {report.name!r} ({report.origin})", "uninstall it if it never ends"):
                 self._register(points[0].load(), report)
         except BaseException as error:  # SystemExit too: a plugin does not decide when this program ends
             if by_the_user(error):
@@ -187,7 +220,7 @@ class Registry:
             self._fail(report, problem)
         self._manager.register(plugin, report.name)
         others = [other for other in self._manager.get_plugins() if other is not plugin]
-        for section in SECTIONS.values():
+        for section in _HOOKS.values():
             for items in self._manager.subset_hook_caller(section.hook, others)():
                 self._accept_all(section, items, report)
         if not report.registers and report.failure is None:
@@ -205,7 +238,7 @@ class Registry:
                 self._accept(section, item, report)
 
     def _accept(self, section: Section, item: Any, report: PluginReport) -> None:
-        kind = _literal_kind(_schema_of(item))
+        kind = item.name if section is ACTIVATIONS else _literal_kind(_schema_of(item))
         assert kind is not None, "checked by _problem_with"
         first = self._owners.setdefault((section.name, kind), report)
         if first is report and kind not in self._items[section.name]:
@@ -252,11 +285,11 @@ def _report_on(point: EntryPoint) -> PluginReport:
 
 
 def _schema_of(item: Any) -> type[Spec]:
-    return item.spec if isinstance(item, Architecture) else item
+    return item.spec if isinstance(item, Architecture | LossFunction) else item
 
 
 def _hook_names() -> list[str]:
-    return [section.hook for section in SECTIONS.values()]
+    return [section.hook for section in _HOOKS.values()]
 
 
 def _misspelt_hooks(plugin: object) -> list[str]:
@@ -275,17 +308,22 @@ def _misspelt_hooks(plugin: object) -> list[str]:
 
 def _problem_with(section: Section, item: object) -> str | None:
     """What was expected instead of `item`, or None when it is valid."""
-    if section.name == "architecture":
-        if not isinstance(item, Architecture):
-            return "an fwdmft.Architecture"
-        if not (callable(item.field_equations) and (item.model is None or callable(item.model))):
-            return "field_equations and model to be callable"
+    if section.item is not None and not isinstance(item, section.item):
+        return f"an fwdmft.{section.item.__name__}"
+    functions = {name: getattr(item, name) for name in ("field_equations", "model", "function") if hasattr(item, name)}
+    if isinstance(item, Architecture) and item.model is None:
+        del functions["model"]
+    if section.item is not None and not all(map(callable, functions.values())):
+        return f"{' and '.join(functions)} to be callable"
+    if isinstance(item, ActivationFunction):
+        return None if str(item.name).isidentifier() else "a name of letters, digits and underscores"
+    if isinstance(item, Architecture):
         if not item.axes or not are_dims(item.axes, taken=("point", "output", "split")):
             return 'axes to be a tuple of distinct names, such as ("step", "feature")'
         problem = problem_with(item.observables)
         if problem is not None:
             return problem
-    schema = item.spec if isinstance(item, Architecture) else item
+    schema = _schema_of(item)
     if not (isinstance(schema, type) and issubclass(schema, section.base)):
         return f"a schema class derived from {section.base.__name__}"
     return _problem_with_schema(schema)

@@ -80,7 +80,7 @@ def _run(
         loss = theory_loss(experiment.loss, dataset, theory, widths) if theory else None
     kind = experiment.architecture.kind
     installed = registry.registry()
-    provider = installed.provider("architecture", kind)
+    provider, architecture = installed.provider("architecture", kind), installed.get("architecture", kind)
     diagnostics = {
         "seconds": time.perf_counter() - start,
         "theory_seconds": theory_seconds,
@@ -97,8 +97,14 @@ def _run(
         diagnostics,
         provider.name,
         provider.version or _version(provider.distribution),
-        installed.get("architecture", kind),
+        replace(architecture, conventions=_conventions(experiment, architecture)),
     )
+
+
+def _conventions(experiment: Experiment, architecture: registry.Architecture) -> str:
+    """Those of the architecture, with the code that it depends on."""
+    fingerprint = experiment.architecture.fingerprint()
+    return f"{architecture.conventions}; code of sha256 {fingerprint}" if fingerprint else architecture.conventions
 
 
 def _ladder(task: TheoryTask | None, plan: Plan) -> tuple[Rung, ...]:
@@ -113,7 +119,8 @@ def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str,
     for array in (dataset.x, dataset.y, dataset.train, *(plan.stream or ())):
         data.update(repr((array.shape, array.dtype)).encode())
         data.update(array.tobytes())
-    return {
+    fingerprint = experiment.architecture.fingerprint()
+    return ({"code of the network": fingerprint} if fingerprint else {}) | {
         "experiment": experiment.model_dump_json(exclude={"name", "title", "description"}),
         "data": data.hexdigest(),
         "version of fwdmft": _version("fwdmft"),

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.jackknife import Jackknifed
+from fwdmft.networks.statistics import GroupSums
 from fwdmft.observables import OBSERVABLES
 from fwdmft.registry import Architecture, registry
 from fwdmft.results.build import result_tree
@@ -59,6 +60,8 @@ class Statistics:
     jackknifed: dict[str, Jackknifed] = field(default_factory=dict)
     traces: Arrays = field(default_factory=dict)
     kernel_points: np.ndarray | None = None
+    third_moment: Arrays = field(default_factory=dict)
+    groups: dict[str, GroupSums] = field(default_factory=dict)
 
 
 def experiment(title: str = "Stand-in of a result") -> SimpleNamespace:
@@ -244,7 +247,9 @@ def loss_curves() -> np.ndarray:
 def _theory_loss(of: Theory) -> TheoryLoss:
     infinite = loss_curves()[of.times]
     shifts = np.stack([infinite * 40 / width for width in WIDTHS])
-    return TheoryLoss(infinite, WIDTHS, infinite + shifts, 0.1 * shifts) if of.variance else TheoryLoss(infinite)
+    bound = 0.001 * infinite
+    whole = TheoryLoss(infinite, bound, WIDTHS, infinite + shifts, 0.1 * shifts)
+    return whole if of.variance else TheoryLoss(infinite, bound)
 
 
 def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:

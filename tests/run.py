@@ -1,6 +1,6 @@
 """Everything that must pass, in one command: `python3 tests/run.py`.
 
-Makes a virtual environment in .venv-test (kept for the next time), installs the package with its test extra,
+Makes a virtual environment in .venv-test (kept for the next time), installs the package with its extras test and flax,
 then runs the linters, the type checker, the schema comparison and the tests. Stops at the first failure.
 """
 
@@ -39,7 +39,7 @@ def main() -> None:
         sys.exit(f"fwdmft needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})")
     if not PYTHON.exists():
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[test]")
+    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[test,flax]")
     for command in CHECKS:
         call(*command)
 

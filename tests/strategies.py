@@ -22,16 +22,17 @@ ACTIVATIONS = ("linear", "tanh", "erf", "relu", "softplus", "gelu")
 
 @dataclass(frozen=True)
 class Points:
-    """x (point, feature) or (point, height, width, channel), y (point, output), train (point,)."""
+    """x (point, feature), (point, step, feature) or (point, height, width, channel), y (point, output), train
+    (point,); steps are the tokens of transformers."""
 
     x: np.ndarray
     y: np.ndarray
     train: np.ndarray
 
     def write(self, path: Path) -> None:
-        dims = ("point", "feature") if self.x.ndim == 2 else ("point", "height", "width", "channel")
+        axes = {2: ("feature",), 3: ("step", "feature"), 4: ("height", "width", "channel")}[self.x.ndim]
         split = np.where(self.train, "train", "test")
-        variables = {"x": (dims, self.x), "y": (("point", "output"), self.y), "split": ("point", split)}
+        variables = {"x": (("point", *axes), self.x), "y": (("point", "output"), self.y), "split": ("point", split)}
         xr.Dataset(variables).to_netcdf(path)
 
     def take(self, order: Any) -> Points:

@@ -14,12 +14,15 @@ from experiments import experiment
 
 import fwdmft
 from fwdmft.errors import PluginError
+from fwdmft.merging import merge
 from fwdmft.observables import Observable
 from fwdmft.preparing import prepare
 from fwdmft.program.building import forward_program
 from fwdmft.program.net import Net
 from fwdmft.registry import registry
-from fwdmft.results import write_result
+from fwdmft.results.judging import compare
+from fwdmft.results.layout import rows
+from fwdmft.results.write import validate_result, write_result
 from fwdmft.testing.agreement import ROUNDING, assert_equal
 from fwdmft_mlp.model import TwoLayer
 
@@ -91,6 +94,25 @@ def test_a_declared_observable_is_carried_through(energetic: Any, tmp_path: Path
     for role in ensemble:
         _assert_is_the_diagonal(reread["ensemble"], role, ("width", "layer", "time", "point"))
     _assert_compared(fwdmft.agreement(reread))
+
+
+def test_a_declared_observable_is_published_merged_and_compared(energetic: Any, tmp_path: Path) -> None:
+    """Its variables are in the tables of the format, and a merged ensemble has it like the kernel it is of."""
+    spec = _experiment("tanh").model_copy(update={"theory": None})
+    several = {
+        str(seed): fwdmft.run(spec.model_copy(update={"ensemble": spec.ensemble.model_copy(update={"seed": seed})}))
+        for seed in (1, 2)
+    }
+    published = rows()["ensemble"]
+    for name, variable in several["1"]["ensemble"].data_vars.items():
+        if name.startswith("energy"):
+            assert [entry.dims for entry in published[name]] == [variable.dims]
+    merged = validate_result(write_result(merge(several), tmp_path / "merged.nc"))
+    assert merged["ensemble"]["members"].values.tolist() == [40, 40]
+    for role in ("_mean", "_variance", "_third_moment", "_n_variance_standard_error"):
+        _assert_is_the_diagonal(merged["ensemble"], role, ("width", "layer", "time", "point"))
+    judged = compare(several).judged[0].rows
+    assert {row["quantity"] for row in judged if row["observable"] == "energy"} == {"mean", "variance", "bias"}
 
 
 def test_a_declared_observable_has_a_linear_response(energetic: Any) -> None:

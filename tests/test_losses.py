@@ -117,6 +117,7 @@ def test_theory_loss_has_the_error_of_its_samplings() -> None:
         np.array([[[0.0, 0.0], [0.6, 0.8]], [[0.0, 0.0], [1.0, 0.4]]]),
         np.array([[[0.0, 0.0]] * 2] * 2),
     )
+    errors = np.array([[0.0, 0.0], [0.02, 0.03]])
     biases[:, 1] = [[0.1, -0.2], [0.3, 0.2]]
     theory = TheoryResult(
         times=np.arange(2),
@@ -126,6 +127,7 @@ def test_theory_loss_has_the_error_of_its_samplings() -> None:
         bias={"prediction": biases.mean(axis=0)[..., None]},
         equal_time_covariances=covariances[..., None, None],
         prediction_biases=biases[..., None],
+        standard_error={"prediction": errors[..., None]},
     )
     data = SimpleNamespace(y=y[:, None], train=np.array([True, False]))
     with jax.enable_x64(True):
@@ -134,6 +136,7 @@ def test_theory_loss_has_the_error_of_its_samplings() -> None:
     shifts = (f - y) * biases + covariances / 2
     assert found.at_width is not None and found.at_width_error is not None
     np.testing.assert_allclose(found.infinite, infinite)
+    np.testing.assert_allclose(found.infinite_error, abs(f - y) * errors)
     for place, width in enumerate((10, 40)):
         np.testing.assert_allclose(found.at_width[place], infinite + shifts.mean(axis=0) / width)
         np.testing.assert_allclose(found.at_width_error[place], abs(shifts[0] - shifts[1]) / 2 / width, atol=ROUNDING)

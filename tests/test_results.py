@@ -169,7 +169,13 @@ def test_a_half_that_did_not_run_has_no_group() -> None:
 
 def test_theory_without_fluctuations_or_bias() -> None:
     theory = stand_ins.tree(of=stand_ins.theory(fluctuations=False, bias=False, two_time=False))["theory"]
-    assert set(theory.data_vars) == {*_THEORY_DIMS, "loss", "tangent_kernel_alignment", "feature_kernel_alignment"}
+    assert set(theory.data_vars) == {
+        *_THEORY_DIMS,
+        "loss",
+        "loss_standard_error",
+        "tangent_kernel_alignment",
+        "feature_kernel_alignment",
+    }
     assert "time_prime" not in theory.dims and "width" not in theory.dims
 
 

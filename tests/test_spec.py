@@ -144,13 +144,13 @@ def test_missing_file(tmp_path: Path) -> None:
         ),
         (
             {"architecture": "mlp"},
-            "architecture: got 'mlp'; expected a mapping of fields with kind: one of cnn, deep, mlp, "
-            "recurrent, transformer (did you mean {kind: mlp}?)",
+            "architecture: got 'mlp'; expected a mapping of fields with kind: one of "
+            f"{', '.join(registry().kinds('architecture'))} (did you mean {{kind: mlp}}?)",
         ),
         (
             {"loss": "cross_entropy"},
-            "loss: got 'cross_entropy'; expected a mapping of fields with kind: one of squared_error, logistic, "
-            "softmax_cross_entropy (did you mean {kind: softmax_cross_entropy}?)",
+            "loss: got 'cross_entropy'; expected a mapping of fields with kind: one of logistic, "
+            "softmax_cross_entropy, squared_error (did you mean {kind: softmax_cross_entropy}?)",
         ),
         (
             {"architecture": {"kind": "mlp", "depth": 3}},
@@ -174,7 +174,8 @@ def test_missing_file(tmp_path: Path) -> None:
         ),
         (
             {"architecture": {"kind": "mlp", "activation": "sigmoid"}},
-            "architecture.activation: got 'sigmoid'; expected 'linear', 'tanh', 'erf', 'relu', 'softplus' or 'gelu'",
+            "architecture.activation: got 'sigmoid'; expected one of the installed activations erf, gelu, "
+            "linear, relu, softplus, tanh",
         ),
         (
             {"parameterization": {"kind": "mean_field", "sigma_w": -1}},
@@ -190,7 +191,8 @@ def test_missing_file(tmp_path: Path) -> None:
         ),
         (
             {"loss": {"kind": "hinge"}},
-            "loss.kind: got 'hinge'; expected one of 'squared_error', 'logistic', 'softmax_cross_entropy'",
+            "loss.kind: got 'hinge'; expected one of the installed kinds logistic, softmax_cross_entropy, "
+            "squared_error",
         ),
         (
             {"data": {"kind": "digits", "classes": [1, 1]}},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fwdmft.datasets.standardize import Standardization
-from fwdmft.errors import InputError
+from fwdmft.errors import InputError, Plain
 from fwdmft.spec.base import LARGEST, SMALLEST
 from fwdmft.spec.loss import LossSpec
 
@@ -68,14 +68,8 @@ class Dataset:
 
 def check_targets(loss: LossSpec, y: np.ndarray) -> None:
     """Check that the targets y (P, C) are what this loss is defined for. Raises InputError."""
-    if loss.kind == "logistic":
-        _check_rows(np.abs(y) == 1, y, "+1 or -1 everywhere for the logistic loss")
-    if loss.kind == "softmax_cross_entropy":
-        if y.shape[1] < 2:
-            expected = "two or more outputs for softmax cross-entropy, one per class: labels become one-hot rows"
-            raise InputError("data.y", Plain("1 output"), expected)
-        probabilities = (y >= 0).all(axis=1) & np.isclose(y.sum(axis=1), 1.0, rtol=0, atol=1e-6)
-        _check_rows(probabilities[:, None], y, "rows of nonnegative numbers that sum to 1 for softmax cross-entropy")
+    valid, expected = loss.targets(y)
+    _check_rows(valid, y, expected)
 
 
 def _check_rows(valid: np.ndarray, y: np.ndarray, expected: str) -> None:
@@ -135,10 +129,3 @@ def _check_finite(name: str, array: np.ndarray) -> None:
         value = array[tuple(bad[0])]
         found = f"{len(bad)} of {array.size} numbers not finite, the first ({value}) at [{where}]"
         raise InputError(name, Plain(found), "finite numbers")
-
-
-class Plain(str):
-    """Text that describes a value and is shown without quotation marks."""
-
-    def __repr__(self) -> str:
-        return str(self)

@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -14,8 +15,10 @@ from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError, FwdmftWarning
 from fwdmft.in_order import PROCESSORS, in_order
 from fwdmft.jackknife import Jackknifed
+from fwdmft.networks.model import activations
+from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.tally import GROUPS, Tally
-from fwdmft.networks.task_statistics import grouped, task_statistics
+from fwdmft.networks.task_statistics import Observed, grouped, task_statistics
 from fwdmft.networks.training import EVALUATED, Task, compiled_trainer
 
 MEMORY = 1 << 30
@@ -32,7 +35,8 @@ class WidthStatistics:
     diverged: members whose predictions did not stay finite; they are left out of the statistics.
     sample_prediction: (sample, time, point, output), the first members one by one; None if only the last is kept.
     jackknifed: statistics of a task, as of `fwdmft.networks.task_statistics`. traces: (member, time, split) metrics.
-    kernel_points: positions of the points that kernels were measured on, None for all of them.
+    kernel_points: positions of the points that kernels were measured on, None for all of them. third_moment: central.
+    groups: what `jackknifed` comes from.
     """
 
     width: int
@@ -43,11 +47,13 @@ class WidthStatistics:
     variance: dict[str, np.ndarray]
     mean_standard_error: dict[str, np.ndarray]
     variance_standard_error: dict[str, np.ndarray]
+    third_moment: dict[str, np.ndarray]
     sample_prediction: np.ndarray | None
     seconds: float
     jackknifed: dict[str, Jackknifed] = field(default_factory=dict)
     traces: dict[str, np.ndarray] = field(default_factory=dict)
     kernel_points: np.ndarray | None = None
+    groups: dict[str, GroupSums] = field(default_factory=dict)
 
 
 def train_ensemble(
@@ -80,7 +86,7 @@ def train_ensemble(
         progress(tally.done)
     if tally.diverged:
         warnings.warn(f"{_diverged(tally, width)} and are left out of all averages", FwdmftWarning, stacklevel=2)
-    return _statistics(task, tally, width)
+    return statistics_of(task, tally, width)
 
 
 def _check_diverged(tally: Tally, width: int, share: float) -> None:
@@ -96,7 +102,8 @@ def _diverged(tally: Tally, width: int) -> str:
     return f"{tally.diverged} of {first}{tally.done} networks of width {width} diverged"
 
 
-def _statistics(task: Task, tally: Tally, width: int) -> WidthStatistics:
+def statistics_of(task: Observed, tally: Tally, width: int) -> WidthStatistics:
+    """What is known of the networks of one width once all are tallied."""
     moments = tally.moments
     return WidthStatistics(
         width=width,
@@ -107,11 +114,13 @@ def _statistics(task: Task, tally: Tally, width: int) -> WidthStatistics:
         variance={name: m.variance for name, m in moments.items()},
         mean_standard_error={name: m.mean_standard_error for name, m in moments.items()},
         variance_standard_error={name: m.variance_standard_error for name, m in moments.items()},
+        third_moment={name: m.third_moment for name, m in moments.items()},
         sample_prediction=np.concatenate(tally.kept).astype(np.float64) if tally.kept else None,
         seconds=tally.seconds,
         jackknifed=task_statistics(task, tally.groups),
         traces={name: np.concatenate(parts) for name, parts in tally.traces.items()},
         kernel_points=None if task.kernel_points is None else task.kernel_at,
+        groups=tally.groups,
     )
 
 
@@ -142,8 +151,8 @@ def member_bytes(task: Task, width: int) -> int:
     """Estimated bytes one member takes: parameters and velocity, activations, Jacobian, what is saved."""
     model = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
     parameters = sum(a.size for a in jax.tree.leaves(model) if hasattr(a, "size"))
-    shifts = eqx.filter_eval_shape(lambda model: model.shifts(), model)
-    neurons = sum(a.size for a in jax.tree.leaves(shifts)) + task.x[0].size
+    point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
+    neurons = activations(partial(task.build, width), point) + task.x[0].size
     points, outputs = task.y.shape
     trained = int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
     active = _ACTIVATIONS * max(trained, min(points, EVALUATED)) * neurons

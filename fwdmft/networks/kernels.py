@@ -15,12 +15,14 @@ from fwdmft.networks.model import Network
 
 def empirical_kernels(model: Network, x: Float[Array, "point ..."], gamma0: float, width: int) -> dict[str, Array]:
     """feature_kernel (layer, point, point'), gradient_kernel (layer, point, output, point', output') and
-    tangent_kernel (point, output, point', output')."""
+    tangent_kernel (point, output, point', output'); the last alone of a network whose layers are not known."""
+    tangent = {"tangent_kernel": gamma0**2 * width * _tangent_gram(model, x)}
+    if not model.shifts():
+        return tangent
     features, slopes = jax.vmap(lambda x: _features_and_slopes(model, x))(x)
-    return {
+    return tangent | {
         "feature_kernel": jnp.stack([_gram(layer) / layer[0].size for layer in features]),
         "gradient_kernel": jnp.stack([_gram(g, 2) * gamma0**2 * width**2 / g.shape[-1] for g in slopes]),
-        "tangent_kernel": gamma0**2 * width * _tangent_gram(model, x),
     }
 
 

@@ -1,6 +1,7 @@
 """What the engine asks of a finite network."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -23,7 +24,8 @@ class Network(eqx.Module):
 
     @abstractmethod
     def shifts(self) -> tuple[Array, ...]:
-        """Zeros in the shape of the preactivations h^l of each hidden layer, for `trace`; neurons come last."""
+        """Zeros in the shape of the preactivations h^l of each hidden layer, for `trace`; neurons come last. None where
+        the layers are not known: only the tangent kernel is measured then."""
 
     @abstractmethod
     def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Float[Array, " output"], tuple[Array, ...]]:
@@ -32,3 +34,13 @@ class Network(eqx.Module):
     def observables(self, x: Array) -> dict[str, Array]:
         """What the architecture declares to observe of one point, by name: its dimensions without "point"."""
         return {}
+
+
+def activations(build: Callable[[Array], Network], x: jax.ShapeDtypeStruct) -> int:
+    """Numbers that a network computes for one point, about: preactivations, or all results where layers are unknown."""
+    network = eqx.filter_eval_shape(build, jax.random.key(0))
+    shifts = eqx.filter_eval_shape(lambda network: network.shifts(), network)
+    if shifts:
+        return sum(a.size for a in jax.tree.leaves(shifts))
+    program, *_ = eqx.filter_make_jaxpr(lambda network, x: network(x))(network, x)
+    return sum(variable.aval.size for equation in program.jaxpr.eqns for variable in equation.outvars)

@@ -6,6 +6,7 @@ cancellation; memory does not grow with the number of members.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import comb
 
 import numpy as np
 
@@ -46,6 +47,30 @@ class Moments:
             return cls()
         return cls(int(arrays["count"]), arrays["reference"], list(arrays["sums"]))
 
+    @classmethod
+    def of_central(
+        cls,
+        count: int,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        variance_standard_error: np.ndarray,
+        third_moment: np.ndarray,
+    ) -> "Moments":
+        """The moments of which these are the properties below, to rounding."""
+        n = count
+        m4 = n * variance_standard_error**2 + variance**2 * (n - 3) / (n - 1)
+        return cls(n, mean, [np.zeros_like(mean), (n - 1) * variance, n * third_moment, n * m4])
+
+    def merged(self, other: "Moments") -> "Moments":
+        """The moments of the members of both."""
+        if self.reference is None or other.reference is None:
+            return other if self.reference is None else self
+        shift = other.reference - self.reference
+        theirs = [np.full_like(shift, other.count), *other.sums]
+        moved = [sum(comb(k, j) * shift ** (k - j) * theirs[j] for j in range(k + 1)) for k in range(1, 5)]
+        sums = [ours + new for ours, new in zip(self.sums, moved, strict=True)]
+        return Moments(self.count + other.count, self.reference, sums)
+
     @property
     def mean(self) -> np.ndarray:
         assert self.reference is not None
@@ -56,6 +81,12 @@ class Moments:
         """Unbiased sample variance."""
         n, (s1, s2, _, _) = self.count, self.sums
         return np.maximum(s2 - s1**2 / n, 0.0) / (n - 1)
+
+    @property
+    def third_moment(self) -> np.ndarray:
+        """Third central moment of the sample."""
+        d, e2, e3, _ = (s / self.count for s in self.sums)
+        return e3 - 3 * d * e2 + 2 * d**3
 
     @property
     def mean_standard_error(self) -> np.ndarray:
@@ -85,3 +116,10 @@ class GroupSums:
             chosen = members[groups == group]
             self.sums[group] += chosen.sum(axis=0, dtype=np.float64)
             self.counts[group] += len(chosen)
+
+    def merged(self, other: "GroupSums", offset: int) -> "GroupSums":
+        """The sums of both where the groups of the other begin with group number `offset`."""
+        if self.sums is None or other.sums is None:
+            return other if self.sums is None else self
+        counts, sums = (np.roll(a, offset, axis=0) for a in (other.counts, other.sums))
+        return GroupSums(self.counts + counts, self.sums + sums)

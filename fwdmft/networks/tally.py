@@ -55,6 +55,24 @@ class Tally:
         if "prediction" in seen:
             self.kept.append(seen["prediction"][finite][: self.samples - sum(map(len, self.kept))])
 
+    def merged(self, other: "Tally") -> "Tally":
+        """The tally of the members of both, those of the other after ours; both are complete and of one task."""
+        members = self.members + other.members
+        kept = np.concatenate([*self.kept, *other.kept])[: self.samples] if self.kept and other.kept else None
+        traces = {name: [*parts, *other.traces[name]] for name, parts in self.traces.items() if name in other.traces}
+        return Tally(
+            chunk=self.chunk,
+            members=members,
+            samples=self.samples,
+            done=self.done + other.done,
+            diverged=self.diverged + other.diverged,
+            seconds=self.seconds + other.seconds,
+            moments={name: one.merged(other.moments[name]) for name, one in self.moments.items()},
+            groups={name: one.merged(other.groups[name], self.done) for name, one in self.groups.items()},
+            kept=[] if kept is None else [kept],
+            traces={name: parts for name, parts in traces.items() if parts[0][0].nbytes * members <= TRACED},
+        )
+
     def arrays(self) -> Arrays:
         """The tally as arrays by name; `Tally.of` undoes this to the last bit."""
         found = {f"number/{name}": np.asarray(getattr(self, name)) for name in _NUMBERS}

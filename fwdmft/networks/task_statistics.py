@@ -11,6 +11,7 @@ Where only the last predictions are kept, the second and third lines are NaN at 
 """
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from fwdmft.jackknife import Jackknifed, combined, of_means
 from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.training import Task
 from fwdmft.results.derived import alignment
+from fwdmft.spec.loss import LossSpec
 
 _METRICS = ("loss", "accuracy", "mean_square", "prediction", "final_prediction")
 
@@ -35,13 +37,31 @@ def grouped(task: Task, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     return found
 
 
-def task_statistics(task: Task, groups: Mapping[str, GroupSums]) -> dict[str, Jackknifed]:
+class Observed(Protocol):
+    """What statistics need to know of a task (`fwdmft.networks.training.Task`): loss, targets (point, output), mask of
+    training points, saved times, and the points that kernels are measured on, as a number and by their positions."""
+
+    @property
+    def loss(self) -> LossSpec: ...
+    @property
+    def y(self) -> np.ndarray: ...
+    @property
+    def train(self) -> np.ndarray: ...
+    @property
+    def times(self) -> np.ndarray: ...
+    @property
+    def kernel_points(self) -> int | None: ...
+    @property
+    def kernel_at(self) -> np.ndarray: ...
+
+
+def task_statistics(task: Observed, groups: Mapping[str, GroupSums]) -> dict[str, Jackknifed]:
     """The statistics above, as far as there are sums to compute them from, in float64."""
     with jax.enable_x64(True):
         return _task_statistics(task, groups)
 
 
-def _task_statistics(task: Task, groups: Mapping[str, GroupSums]) -> dict[str, Jackknifed]:
+def _task_statistics(task: Observed, groups: Mapping[str, GroupSums]) -> dict[str, Jackknifed]:
     found = {name: _of(groups[name]) for name in ("loss", "accuracy") if name in groups}
     final_only = "final_prediction" in groups
     predictions = groups["final_prediction" if final_only else "prediction"]

@@ -21,7 +21,7 @@ from fwdmft.classes import accuracy, are_classes
 from fwdmft.compiling import jitted
 from fwdmft.kernel_points import kernel_points
 from fwdmft.networks.kernels import empirical_kernels
-from fwdmft.networks.model import Network
+from fwdmft.networks.model import Network, activations
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import LossSpec
 
@@ -130,10 +130,8 @@ def _program(task: Task, width: int) -> jax.stages.Wrapped:
 
 def activity(task: Task, width: int) -> int:
     """Activations of one network in one step: training points at a time, and neurons in all layers."""
-    model = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
-    shifts = eqx.filter_eval_shape(lambda model: model.shifts(), model)
     trained = int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
-    return trained * sum(a.size for a in jax.tree.leaves(shifts))
+    return trained * activations(partial(task.build, width), jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype))
 
 
 def _train_member(task: Task, width: int, numbers: Numbers, key: Array) -> dict[str, Array]:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from fwdmft.observables import METRICS, OBSERVABLES, Observable
+from fwdmft.observables import METRICS, OBSERVABLES, Observable, parts
 from fwdmft.results import derived, describe
-from fwdmft.results.describe import attributes, times_width
 from fwdmft.results.missing import explained
 from fwdmft.results.split_index import with_split_index
-from fwdmft.results.task import FEWER, of_task, padded
+from fwdmft.results.task import of_task, padded
+from fwdmft.results.variables import COORDINATES, DATA, ENSEMBLE, GROUP_SUMS, THEORY, numbers_of
 
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from fwdmft.spec.experiment import Experiment
 
 Observables = Mapping[str, Observable]
-Label = tuple[str, np.ndarray, dict[str, str]]
+Labels = Mapping[str, xr.Variable]
 SPLITS = ("train", "test")
-_COVARIANCE_DIMS = ("time", "point", "output", "time_prime", "point_prime", "output_prime")
+_MOMENTS = ("mean", "mean_standard_error", "variance", "variance_standard_error", "third_moment")
 
 
 def result_tree(
@@ -64,7 +64,7 @@ def result_tree(
     if theory is not None:
         groups["/theory"] = _theory(theory, known, dataset, theory_loss)
     if ensemble:
-        groups["/ensemble"] = _ensemble(ensemble, known, dataset, ensembled_loss)
+        groups["/ensemble"] = ensemble_group(ensemble, known, dataset, ensembled_loss)
     groups["/diagnostics"] = _diagnostics(theory, diagnostics)
     root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version, architecture.conventions))
     return with_split_index(xr.DataTree.from_dict({"/": root, **groups}))
@@ -102,28 +102,25 @@ def _version(distribution: str) -> str:
 
 
 def _data(dataset: Dataset, axes: tuple[str, ...]) -> xr.Dataset:
-    x_dims = ("point", *axes)
-    split = attributes("whether the point was trained on (train) or only predicted (test)")
+    x = DATA["x"]._replace(dims=("point", *axes))
     done = dataset.standardization
     procedure = {"standardization": done.procedure} if done else {}
     return xr.Dataset(
         {
-            "x": (x_dims, np.asarray(dataset.x, np.float64), attributes("inputs", "x")),
-            "y": (("point", "output"), np.asarray(dataset.y, np.float64), attributes("targets", "y")),
-            **(_standardization(done, x_dims) if done else {}),
+            "x": x.of(np.asarray(dataset.x, np.float64)),
+            "y": DATA["y"].of(np.asarray(dataset.y, np.float64)),
+            **(_standardization(done, x.dims) if done else {}),
         },
-        coords={"split": ("point", _splits(dataset), split)},
+        coords={"split": DATA["split"].of(_splits(dataset))},
         attrs={"description": dataset.description, **_plain(dataset.attributes | procedure)},
     )
 
 
 def _standardization(done: Standardization, x_dims: tuple[str, ...]) -> dict[str, xr.Variable]:
     """What turns original points into x: x = (original - x_mean) / x_scale."""
-    mean = attributes("mean training point, removed from every point", r"\bar x")
-    scale = attributes("what every point was divided by after that", "s")
     return {
-        "x_mean": xr.Variable(x_dims[1:], np.asarray(done.mean, np.float64), mean),
-        "x_scale": xr.Variable("point", np.asarray(done.scale, np.float64), scale),
+        "x_mean": DATA["x_mean"]._replace(dims=x_dims[1:]).of(np.asarray(done.mean, np.float64)),
+        "x_scale": DATA["x_scale"].of(np.asarray(done.scale, np.float64)),
     }
 
 
@@ -157,15 +154,14 @@ def _theory(
         variables = dict(_of_subset(variables))
     variables |= _theory_covariances(theory)
     if loss is not None:
-        words = "loss at infinite width"
-        variables["loss"] = xr.Variable(("time", "split"), loss.infinite, attributes(words, r"\mathcal{L}"))
+        variables["loss"] = THEORY["loss"].of(loss.infinite)
+        if loss.infinite_error is not None:
+            variables["loss_standard_error"] = THEORY["loss_standard_error"].of(loss.infinite_error)
     widths = None
     if loss is not None and loss.at_width is not None:
-        widths, dims, words = loss.widths, ("width", "time", "split"), "expected loss at width N, to order 1/N"
-        variables["loss_at_width"] = xr.Variable(dims, loss.at_width, attributes(words, r"\mathcal{L}_N"))
-        words = "standard error of loss_at_width through Sigma and b; that of the loss at infinite width comes on top"
-        error = attributes(words, r"\mathrm{se}[\mathcal{L}_N]")
-        variables["loss_at_width_standard_error"] = xr.Variable(dims, loss.at_width_error, error)
+        widths = loss.widths
+        variables["loss_at_width"] = THEORY["loss_at_width"].of(loss.at_width)
+        variables["loss_at_width_standard_error"] = THEORY["loss_at_width_standard_error"].of(loss.at_width_error)
     return _at_kernel_points(_with_coordinates(variables, known, theory.times, dataset, widths), at)
 
 
@@ -185,22 +181,13 @@ def _theory_observables(theory: TheoryResult, known: Observables) -> Iterator[tu
 
 
 def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
-    found = {}
-    if theory.prediction_covariance is not None:
-        words = "N Cov: covariance of the network predictions over initialisations, multiplied by the width N"
-        named = times_width(words, r"N\,\mathrm{Cov}\,f")
-        found["prediction_covariance"] = xr.Variable(_COVARIANCE_DIMS, theory.prediction_covariance, named)
-    if theory.equal_time_covariances is not None:
-        words = "N Cov: covariance over initialisations of outputs at one point and time, multiplied by the width N"
-        named = times_width(words, r"N\,\mathrm{Cov}_{cc'}\,f")
-        dims = ("time", "point", "output", "output_prime")
-        found["prediction_output_covariance"] = xr.Variable(dims, theory.equal_time_covariances.mean(axis=0), named)
-    layers = getattr(theory, "layer_covariance", None)
-    if layers is not None:
-        words = "N Cov: covariance over initialisations of layers' mean kernel diagonals, multiplied by the width N"
-        named = times_width(words, r"N\,\mathrm{Cov}_{\ell\ell'}")
-        found["layer_covariance"] = xr.Variable(describe.LAYER_COVARIANCE_DIMS, layers, named)
-    return found
+    outputs = theory.equal_time_covariances
+    found = {
+        "prediction_covariance": theory.prediction_covariance,
+        "prediction_output_covariance": None if outputs is None else outputs.mean(axis=0),
+        "layer_covariance": getattr(theory, "layer_covariance", None),
+    }
+    return {name: THEORY[name].of(values) for name, values in found.items() if values is not None}
 
 
 def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str]) -> xr.Variable:
@@ -211,21 +198,16 @@ def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str])
     if "time" in dims or np.ndim(array) == len(dims):
         return xr.Variable(dims, np.asarray(array, np.float64), named)
     variable = xr.Variable(("time", *dims), np.asarray(array, np.float64), named)
-    return variable.transpose(*_parts(dims), "time", ...)
-
-
-def _parts(dims: tuple[str, ...]) -> tuple[str, ...]:
-    """The dimensions that number parts of the network."""
-    ahead = [dims.index(dim) for dim in ("point", "split") if dim in dims]
-    return dims[: min(ahead, default=len(dims))]
+    return variable.transpose(*parts(dims), "time", ...)
 
 
 # --- ensemble ---
 
 
-def _ensemble(
+def ensemble_group(
     ensemble: Sequence[WidthStatistics], known: Observables, dataset: Dataset, ensembled_loss: np.ndarray | None
 ) -> xr.Dataset:
+    """The group /ensemble, of the widths in their order; known: what can be observed."""
     times = ensemble[0].times
     if any(not np.array_equal(one.times, times) for one in ensemble):
         raise ValueError("ensembles of different widths must keep the same times")
@@ -238,7 +220,7 @@ def _ensemble(
         variables = dict(_of_subset(variables))
     variables |= of_task(ensemble)
     variables |= _ensemble_losses(ensemble, ensembled_loss)
-    variables |= _ensemble_members(ensemble)
+    variables |= _ensemble_members(ensemble) | _group_sums(ensemble)
     return _at_kernel_points(_with_coordinates(variables, known, times, dataset, widths), at)
 
 
@@ -257,12 +239,11 @@ def _of_subset(variables: Mapping[str, xr.Variable]) -> Iterator[tuple[str, xr.V
 
 def _at_kernel_points(group: xr.Dataset, at: np.ndarray | None) -> xr.Dataset:
     """With the labels of the dimensions that `_of_subset` names."""
-    named = attributes("position in /data of the points that kernels are of")
-    return _labelled(group, {dim: (dim, np.asarray(at), named) for dim in ("kernel_point", "kernel_point_prime")})
+    return group if at is None else _labelled(group, _labels("kernel_point", at))
 
 
 def _ensemble_observables(ensemble: Sequence[WidthStatistics], known: Observables) -> Iterator[tuple[str, xr.Variable]]:
-    for role in ("mean", "mean_standard_error", "variance", "variance_standard_error"):
+    for role in _MOMENTS:
         for name in getattr(ensemble[0], role):
             if name not in ("loss", "mean_square"):
                 named = describe.ensemble_attributes(known[name], role)
@@ -275,41 +256,36 @@ def _stack_widths(each: Sequence[xr.Variable]) -> xr.Variable:
 
 
 def _ensemble_losses(ensemble: Sequence[WidthStatistics], ensembled: np.ndarray | None) -> dict[str, xr.Variable]:
-    dims = ("width", "time", "split")
-    named = {
-        "mean": attributes("mean over trained networks of the loss", r"\mathrm{E}\,\mathcal{L}_N"),
-        "mean_standard_error": attributes(
-            "standard error of the mean loss", r"\mathrm{s.e.}\,\mathrm{E}\,\mathcal{L}_N"
-        ),
-        "variance": attributes("variance over trained networks of the loss", r"\mathrm{Var}\,\mathcal{L}_N"),
-        "variance_standard_error": attributes(
-            "standard error of the variance of the loss", r"\mathrm{s.e.}\,\mathrm{Var}\,\mathcal{L}_N"
-        ),
-    }
     found = {
-        f"loss_{role}": xr.Variable(dims, np.stack([getattr(one, role)["loss"] for one in ensemble]), text)
-        for role, text in named.items()
+        f"loss_{role}": ENSEMBLE[f"loss_{role}"].of(np.stack([getattr(one, role)["loss"] for one in ensemble]))
+        for role in _MOMENTS
         if "loss" in getattr(ensemble[0], role)
     }
-    if ensembled is not None:
-        text = attributes("loss of the prediction averaged over trained networks", r"\mathcal{L}[\mathrm{E}\,f_N]")
-        found["ensembled_loss"] = xr.Variable(dims, ensembled, text)
-    return found
+    return found if ensembled is None else found | {"ensembled_loss": ENSEMBLE["ensembled_loss"].of(ensembled)}
 
 
 def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Variable]:
-    def per_width(field: str, text: dict[str, str]) -> xr.Variable:
-        return xr.Variable(("width",), np.array([getattr(one, field) for one in ensemble]), text)
-
-    dims = ("width", "sample", "time", "point", "output")
-    text = attributes("prediction of single trained networks", "f_N", missing_reason=FEWER)
+    fields = {"members": "members", "diverged_members": "diverged", "seconds": "seconds"}
     samples = [one.sample_prediction for one in ensemble if one.sample_prediction is not None]
-    kept = {"sample_prediction": xr.Variable(dims, padded(samples), text)} if samples else {}
-    return kept | {
-        "members": per_width("members", attributes("number of trained networks")),
-        "diverged_members": per_width("diverged", attributes("number of networks that diverged and are left out")),
-        "seconds": per_width("seconds", attributes("time spent training the networks", units="s")),
+    kept = {"sample_prediction": ENSEMBLE["sample_prediction"].of(padded(samples))} if samples else {}
+    return kept | {name: ENSEMBLE[name].of([getattr(one, field) for one in ensemble]) for name, field in fields.items()}
+
+
+def _group_sums(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Variable]:
+    """What standard errors of the jackknife come from, which merging ensembles needs."""
+    each = [one.groups for one in ensemble]
+    found = {
+        f"{name}_group_sum": GROUP_SUMS[name].of(np.stack([_summed(name, groups[name].sums) for groups in each]))
+        for name in each[0]
     }
+    counts = [groups["loss"].counts for groups in each if "loss" in groups]
+    return found | ({"group_members": ENSEMBLE["group_members"].of(counts)} if counts else {})
+
+
+def _summed(name: str, sums: np.ndarray | None) -> np.ndarray:
+    """Sums (group, ...) as they are stored: of a kernel (..., n, n), which is symmetric, the upper triangle."""
+    assert sums is not None
+    return sums[..., *np.triu_indices(sums.shape[-1])] if name == "last_feature_kernel" else sums
 
 
 # --- coordinates and diagnostics ---
@@ -326,42 +302,41 @@ def _with_coordinates(
         split for split, chosen in zip(SPLITS, (dataset.train, ~dataset.train), strict=True) if not np.any(chosen)
     ]
     group = xr.Dataset(explained(variables, absent))
-    kernel = attributes("which kernel of a layer")
+    kernels = np.array(describe.KERNELS_OF_LAYERS)
     labels = {
-        **_time_labels(times),
+        **_labels("time", np.asarray(times)),
         **_part_labels(group, known),
-        "kernel": ("kernel", np.array(describe.KERNELS_OF_LAYERS), kernel),
-        "kernel_prime": ("kernel_prime", np.array(describe.KERNELS_OF_LAYERS), kernel),
-        "split": ("split", np.array(SPLITS), attributes("points the loss is taken over")),
-        "point_split": (
-            "point",
-            _splits(dataset),
-            attributes("whether the point was trained on (train) or not (test)"),
-        ),
-        "width": ("width", np.asarray(widths if widths is not None else [], int), attributes("width", "N")),
+        **_labels("kernel", kernels),
+        "split": COORDINATES["split"].of(np.array(SPLITS)),
+        "point_split": COORDINATES["point_split"].of(_splits(dataset)),
+        "width": COORDINATES["width"].of(np.asarray(widths if widths is not None else [], int)),
     }
     return _labelled(group, labels)
 
 
-def _part_labels(group: xr.Dataset, known: Observables) -> dict[str, Label]:
+def _part_labels(group: xr.Dataset, known: Observables) -> Labels:
     """Numbers of layers, and of the other parts of the network that something is observed of."""
-    parts = dict.fromkeys(dim for one in known.values() if "time" not in one.dims for dim in _parts(one.dims))
-    named = {dim: attributes(dim.replace("_", " ")) for dim in parts} | {"layer": attributes("hidden layer", r"\ell")}
-    return {name: label for dim, text in named.items() for name, label in _numbered(group, dim, text).items()}
+    dims = {dim for one in known.values() if "time" not in one.dims for dim in parts(one.dims)}
+    return {name: label for dim in sorted(dims) for name, label in _numbered(group, dim).items()}
 
 
-def _time_labels(times: np.ndarray) -> dict[str, Label]:
-    named = attributes("training step, quantities measured before its update", "t")
-    return {dim: (dim, np.asarray(times), named) for dim in ("time", "time_prime")}
+def _labels(dim: str, values: np.ndarray) -> Labels:
+    """The same labels along `dim` and its second index."""
+    entry = COORDINATES[dim]
+    return {name: entry._replace(dims=(name,)).of(values) for name in (dim, f"{dim}_prime")}
 
 
-def _numbered(group: xr.Dataset, dim: str, named: dict[str, str]) -> dict[str, Label]:
+def _numbered(group: xr.Dataset, dim: str) -> Labels:
     """Labels 1, 2, ... along `dim` and its second index."""
-    return {one: (one, np.arange(1, group.sizes.get(one, 0) + 1), named) for one in (dim, f"{dim}_prime")}
+    entry = numbers_of(dim)
+    return {
+        name: entry._replace(dims=(name,)).of(np.arange(1, group.sizes.get(name, 0) + 1))
+        for name in (dim, f"{dim}_prime")
+    }
 
 
-def _labelled(group: xr.Dataset, labels: Mapping[str, Label]) -> xr.Dataset:
-    return group.assign_coords({name: label for name, label in labels.items() if label[0] in group.dims})
+def _labelled(group: xr.Dataset, labels: Labels) -> xr.Dataset:
+    return group.assign_coords({name: label for name, label in labels.items() if label.dims[0] in group.dims})
 
 
 def _diagnostics(theory: TheoryResult | None, of_run: Mapping[str, Any]) -> xr.Dataset:
@@ -378,10 +353,8 @@ def _diagnostics(theory: TheoryResult | None, of_run: Mapping[str, Any]) -> xr.D
         return group
     found = {name: (describe.response_dims(a.ndim), np.asarray(a, np.float64)) for name, a in responses.items()}
     group = group.assign({name: _diagnostic(name, value) for name, value in found.items()})
-    matrix = attributes("hidden matrix, from layer l to layer l + 1", r"\ell")
-    use = attributes("use of the matrix in a forward pass")
-    numbers = _numbered(group, "matrix", matrix) | _numbered(group, "use", use)
-    return _labelled(group, {**_time_labels(theory.times), **numbers})
+    numbers = {**_numbered(group, "matrix"), **_numbered(group, "use")}
+    return _labelled(group, {**_labels("time", np.asarray(theory.times)), **numbers})
 
 
 def _safe(name: str) -> str:

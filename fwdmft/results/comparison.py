@@ -88,11 +88,11 @@ def mean_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Residu
     """E q_N - q - b/N, zero when the theory holds to order 1/N; b is taken as 0 where it was not computed."""
     theory, ensemble = at_common_times(theory, ensemble)
     width = ensemble.width
-    shift = _or_zero(theory, f"{name}_bias") / width
-    error = _quadrature(
+    shift = or_zero(theory, f"{name}_bias") / width
+    error = quadrature(
         ensemble[f"{name}_mean_standard_error"],
-        _or_zero(theory, f"{name}_standard_error"),
-        _or_zero(theory, f"{name}_bias_standard_error") / width,
+        or_zero(theory, f"{name}_standard_error"),
+        or_zero(theory, f"{name}_bias_standard_error") / width,
     )
     return _residual(ensemble[f"{name}_mean"] - shift, theory[name], error)
 
@@ -100,7 +100,7 @@ def mean_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Residu
 def measured_bias(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Estimate:
     """N (E q_N - q), to be compared with the theory's b; its error holds the Monte-Carlo error of q too."""
     theory, ensemble = at_common_times(theory, ensemble)
-    error = _quadrature(ensemble[f"{name}_mean_standard_error"], _or_zero(theory, f"{name}_standard_error"))
+    error = quadrature(ensemble[f"{name}_mean_standard_error"], or_zero(theory, f"{name}_standard_error"))
     width = ensemble.width
     return Estimate(width * (ensemble[f"{name}_mean"] - theory[name]), width * error)
 
@@ -115,7 +115,7 @@ def variance_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Re
     """N Var q_N - Sigma; it has a part of order 1/N that is not an error of either side."""
     theory, ensemble = at_common_times(theory, ensemble)
     measured = measured_variance(ensemble, name)
-    error = _quadrature(measured.error, _or_zero(theory, f"{name}_variance_standard_error"))
+    error = quadrature(measured.error, or_zero(theory, f"{name}_variance_standard_error"))
     return _residual(measured.value, theory[f"{name}_variance"], error)
 
 
@@ -136,7 +136,7 @@ def bias_residual(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Residu
     """`fitted_bias` - b, without `width`; it has a part of the order of 1/N that is not an error of either side."""
     theory, ensemble = at_common_times(theory, ensemble)
     fitted = fitted_bias(ensemble, name)
-    error = _quadrature(fitted.error, _or_zero(theory, f"{name}_bias_standard_error"))
+    error = quadrature(fitted.error, or_zero(theory, f"{name}_bias_standard_error"))
     return _residual(fitted.value, theory[f"{name}_bias"], error)
 
 
@@ -184,9 +184,11 @@ def _over_entries(values: xr.DataArray) -> xr.DataArray:
     return values.mean([dim for dim in values.dims if dim != "width"])
 
 
-def _or_zero(group: xr.Dataset, name: str) -> xr.DataArray:
+def or_zero(group: xr.Dataset, name: str) -> xr.DataArray:
+    """The variable, or 0 where the group does not hold it."""
     return group[name] if name in group else xr.DataArray(0.0)
 
 
-def _quadrature(*errors: xr.DataArray) -> xr.DataArray:
+def quadrature(*errors: xr.DataArray) -> xr.DataArray:
+    """Standard error of a sum or difference of independent estimates with these."""
     return sum((error**2 for error in errors), xr.DataArray(0.0)) ** 0.5

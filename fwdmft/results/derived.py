@@ -33,7 +33,8 @@ from fwdmft.observables import METRICS, OBSERVABLES, Observable
 from fwdmft.results import describe
 
 Variables = Mapping[str, xr.Variable]
-_KERNELS = ("tangent_kernel", "feature_kernel", "gradient_kernel")
+KERNELS = ("tangent_kernel", "feature_kernel", "gradient_kernel")
+"""Observables that have a signal-to-noise ratio here; the first two have an alignment."""
 
 
 # --- on plain arrays ---
@@ -85,7 +86,7 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def of_theory(variables: Variables, y: np.ndarray, train: np.ndarray) -> dict[str, xr.Variable]:
     """What can be derived from the variables of /theory; y: (point, output), train: mask of the points."""
     found: dict[str, xr.Variable] = {}
-    for name in _KERNELS:
+    for name in KERNELS:
         for role, values in _ratios(_theory_moments(variables, name)):
             found[f"{name}_{role}"] = _named(values, describe.theory_attributes(OBSERVABLES[name], role))
         if name in variables and name != "gradient_kernel" and np.any(y[train]):
@@ -99,7 +100,7 @@ def of_ensemble(
 ) -> dict[str, xr.Variable]:
     """The same from the variables of /ensemble, whose dimension `width` has these `widths`; known: what they are of."""
     found = dict(_times_width(variables, known, widths))
-    for name in _KERNELS:
+    for name in KERNELS:
         for role, values in _ratios(_ensemble_moments(variables, name, widths)):
             found[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], role))
         if f"{name}_mean" in variables and name != "gradient_kernel" and np.any(y[train]):

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from fwdmft.observables import Observable
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
+"""Of the format of results. The first number changes with what older readers cannot read, the second with additions."""
+
 CONVENTIONS = f"CF-1.11, fwdmft-{SCHEMA_VERSION}"
 SOURCE = (
     "B. Bordelon and C. Pehlevan, Dynamics of Finite Width Kernel and Prediction Fluctuations in Mean Field "
@@ -74,7 +76,7 @@ _COUNTED = "count"
 _NO_RATIO = "NaN where N Var is 0, as what does not fluctuate has no ratio, or where its estimate is negative"
 _NO_ANGLE = "NaN where the kernel vanishes: it has no angle to the targets"
 
-_THEORY_ROLES = {
+THEORY_ROLES = {
     "": _Role("{words} at infinite width", "{symbol}"),
     "standard_error": _Role(
         "Monte-Carlo standard error of the {words} at infinite width", r"\mathrm{{s.e.}}\,{symbol}"
@@ -113,7 +115,7 @@ _THEORY_ROLES = {
         "alignment of the {words} with the targets over training points", r"A[{symbol}]", missing_reason=_NO_ANGLE
     ),
 }
-_ENSEMBLE_ROLES = {
+ENSEMBLE_ROLES = {
     "mean": _Role("mean over trained networks of the {words}", r"\mathrm{{E}}\,{symbol}_N"),
     "mean_standard_error": _Role(
         "standard error of the mean over trained networks of the {words}",
@@ -126,6 +128,10 @@ _ENSEMBLE_ROLES = {
     "variance_standard_error": _Role(
         "standard error of Var, the variance over trained networks of the {words}, not multiplied by the width N",
         r"\mathrm{{s.e.}}\,\mathrm{{Var}}\,{symbol}_N",
+    ),
+    "third_moment": _Role(
+        "third central moment over trained networks of the {words}, which merging ensembles needs",
+        r"\mathrm{{E}}\,({symbol}_N - \mathrm{{E}}\,{symbol}_N)^3",
     ),
     "n_variance": _Role(
         "N Var: variance over trained networks of the {words}, multiplied by the width N",
@@ -163,11 +169,6 @@ def attributes(
     return {name: value for name, value in found.items() if value is not None}
 
 
-def times_width(long_name: str, symbol: str) -> dict[str, str]:
-    """Attributes of a variable that is multiplied by the width."""
-    return attributes(long_name, symbol, _COUNTED)
-
-
 def _role_attributes(role: _Role, observable: Observable) -> dict[str, str]:
     symbol = role.symbol.format(symbol=_before_subscript(observable.symbol, role.symbol))
     return attributes(role.words.format(words=observable.words), symbol, role.units, role.missing_reason)
@@ -180,12 +181,12 @@ def _before_subscript(symbol: str, template: str) -> str:
 
 def theory_attributes(observable: Observable, role: str) -> dict[str, str]:
     """Attributes of an observable in /theory; role is "" or one of the suffixes such as "variance"."""
-    return _role_attributes(_THEORY_ROLES[role], observable)
+    return _role_attributes(THEORY_ROLES[role], observable)
 
 
 def ensemble_attributes(observable: Observable, role: str) -> dict[str, str]:
     """Attributes of an observable in /ensemble; role is a suffix such as "mean" or "variance"."""
-    return _role_attributes(_ENSEMBLE_ROLES[role], observable)
+    return _role_attributes(ENSEMBLE_ROLES[role], observable)
 
 
 def diagnostic_attributes(name: str) -> dict[str, str]:

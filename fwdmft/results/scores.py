@@ -120,20 +120,26 @@ def _variance_scores(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> lis
 def _bias_scores(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> Scores:
     if f"{name}_bias" not in theory or ensemble.sizes["width"] < 2:
         return _scores()
-    return _distribution(comparison.bias_residual(theory, ensemble, name), name)
+    return distribution(comparison.bias_residual(theory, ensemble, name), name)
 
 
 def _each_width(residual: Residual, name: str) -> list[Scores]:
     widths = range(residual.value.sizes["width"])
-    return [_distribution(Residual(*(part.isel(width=i) for part in residual)), name) for i in widths]
+    return [distribution(Residual(*(part.isel(width=i) for part in residual)), name) for i in widths]
 
 
-def _distribution(residual: Residual, name: str) -> Scores:
+def distribution(residual: Residual, name: str) -> Scores:
+    """The measures of an observable's differences."""
+    return _scores(*entries_of(residual, name))
+
+
+def entries_of(residual: Residual, name: str) -> tuple[np.ndarray, ...]:
+    """Differences, standard errors and expected values of all entries that are compared, flat."""
     once = comparison.pairs_once(residual.error, name)
     compared = (once > _ROUNDING * once.max()) & residual.value.notnull()
     order = compared.dims
     chosen = compared.values
-    return _scores(*(part.transpose(*order).values[chosen] for part in residual))
+    return tuple(part.transpose(*order).values[chosen] for part in residual)
 
 
 def _scores(value: Any = (), error: Any = (), theory: Any = ()) -> Scores:

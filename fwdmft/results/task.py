@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from fwdmft.jackknife import Jackknifed, combined
-from fwdmft.results.describe import attributes
 from fwdmft.results.training_rates import Rates, rates
+from fwdmft.results.variables import ENSEMBLE, OF_WIDTHS, ONLY_LAST, Entry, Table, with_errors
 
 if TYPE_CHECKING:
     from fwdmft.networks.ensemble import WidthStatistics
@@ -20,42 +20,48 @@ Variables = dict[str, xr.Variable]
 _UNDEFINED = {
     "loss_ratio": "NaN where the mean loss of single networks is 0",
     "accuracy_ratio": "NaN where the mean accuracy of single networks is 0",
-    "prediction_relative_variance": (
+    "relative_variance": (
         "NaN where the mean prediction is 0, as before the first step of centred networks, or smaller than its error"
     ),
-    "last_feature_kernel_alignment": "NaN where the kernel vanishes: it has no angle to the targets",
+    "alignment": "NaN where the kernel vanishes: it has no angle to the targets",
 }
 """Why these can hold NaN."""
 
-_CURVES = ("width", "time", "split")
-_NAMED = {
-    "ensembled_loss": (
-        _CURVES,
-        "loss of the prediction averaged over trained networks",
-        r"\mathcal{L}[\mathrm{E} f_N]",
+STATISTICS: Table = {
+    "ensembled_loss": ENSEMBLE["ensembled_loss"],
+    "ensembled_accuracy": Entry(
+        OF_WIDTHS,
+        "accuracy of the prediction averaged over trained networks",
+        r"A[\mathrm{E} f_N]",
+        missing_reason=ONLY_LAST,
     ),
-    "ensembled_accuracy": (_CURVES, "accuracy of the prediction averaged over trained networks", r"A[\mathrm{E} f_N]"),
-    "loss_ratio": (
-        _CURVES,
+    "loss_ratio": Entry(
+        OF_WIDTHS,
         "loss of the averaged prediction over the mean loss of single networks",
         r"\mathcal{L}[\mathrm{E} f_N] / \mathrm{E} \mathcal{L}_N",
+        missing_reason=f"{_UNDEFINED['loss_ratio']}; {ONLY_LAST}",
     ),
-    "accuracy_ratio": (
-        _CURVES,
+    "accuracy_ratio": Entry(
+        OF_WIDTHS,
         "accuracy of the averaged prediction over the mean accuracy of single networks",
         r"A[\mathrm{E} f_N] / \mathrm{E} A_N",
+        missing_reason=f"{_UNDEFINED['accuracy_ratio']}; {ONLY_LAST}",
     ),
-    "prediction_relative_variance": (
-        _CURVES,
+    "prediction_relative_variance": Entry(
+        OF_WIDTHS,
         "variance of the predictions over their squared mean, both averaged over points and outputs",
         r"\mathrm{Var} f_N / (\mathrm{E} f_N)^2",
+        missing_reason=f"{_UNDEFINED['relative_variance']}; {ONLY_LAST}",
     ),
-    "last_feature_kernel_alignment": (
+    "last_feature_kernel_alignment": Entry(
         ("width", "time"),
         "alignment of the last layer's mean feature kernel with the targets over training points",
         r"A[\mathrm{E} \Phi^L_N]",
+        missing_reason=_UNDEFINED["alignment"],
     ),
 }
+"""Statistics of a task; every one has `_standard_error` beside it."""
+
 _OF = {
     "": ("loss", "mean loss of single networks"),
     "ensembled_": ("ensembled_loss", "loss of the averaged prediction"),
@@ -66,20 +72,19 @@ def of_task(ensemble: Sequence[WidthStatistics]) -> Variables:
     """What the ensembles have of it; every estimate has `_standard_error` beside it (delete-a-group jackknife)."""
     found: Variables = {}
     for name, values in _statistics(ensemble).items():
-        dims, words, symbol = _NAMED[name]
-        found |= _estimate(name, dims, values, words, symbol, missing_reason=_UNDEFINED.get(name))
+        found |= _estimate(name, STATISTICS[name], values)
     times, widths = ensemble[0].times, [one.width for one in ensemble]
-    for prefix, (name, words) in _OF.items():
+    for prefix, (name, _) in _OF.items():
         losses = [one.jackknifed.get(name) for one in ensemble]
         curves = [Jackknifed(one.value[:, 0], one.left_out[:, :, 0]) for one in losses if one is not None]
         if len(curves) == len(widths) and all(np.isfinite(one.value).all() for one in curves):
             fitted = rates(np.asarray(times, float), widths, curves)
-            found |= {} if fitted is None else _rate_variables(prefix, words, fitted)
+            found |= {} if fitted is None else _rate_variables(prefix, fitted)
     return found | dict(_traces(ensemble))
 
 
 def _statistics(ensemble: Sequence[WidthStatistics]) -> dict[str, list[Jackknifed]]:
-    """The statistics of `_NAMED` that every width has."""
+    """The statistics of `STATISTICS` that every width has."""
     each = [dict(one.jackknifed) for one in ensemble]
     for found in each:
         if "mean_kernel_alignment" in found:
@@ -87,7 +92,7 @@ def _statistics(ensemble: Sequence[WidthStatistics]) -> dict[str, list[Jackknife
         for name in ("loss", "accuracy"):
             if name in found:
                 found[f"{name}_ratio"] = combined(_ratio, found[f"ensembled_{name}"], found[name])
-    return {name: [found[name] for found in each] for name in _NAMED if all(name in found for found in each)}
+    return {name: [found[name] for found in each] for name in STATISTICS if all(name in found for found in each)}
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -95,62 +100,64 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
 
 
-def _estimate(
-    name: str,
-    dims: tuple[str, ...],
-    values: Sequence[Jackknifed],
-    words: str,
-    symbol: str,
-    missing_reason: str | None = None,
-) -> Variables:
+def _estimate(name: str, entry: Entry, values: Sequence[Jackknifed]) -> Variables:
     """A variable with leading width, and its standard error."""
     error = np.stack([one.standard_error for one in values])
-    named = attributes(words, symbol, missing_reason=missing_reason)
-    of_error = attributes(
-        f"standard error of the {words}", rf"\mathrm{{s.e.}}\,{symbol}", missing_reason=missing_reason
-    )
     return {
-        name: xr.Variable(dims, np.stack([one.value for one in values]), named),
-        f"{name}_standard_error": xr.Variable(dims, error, of_error),
+        name: entry.of(np.stack([one.value for one in values])),
+        f"{name}_standard_error": entry.error().of(error),
     }
 
 
-def _rate_variables(prefix: str, words: str, fitted: Rates) -> Variables:
-    of = f"of the {words} on the training points"
-    found = _estimate(f"{prefix}training_rate", ("width",), fitted.rate, f"rate of exponential decay {of}", "R_N")
-    scaled = attributes("training step times the rate of this width over that of the widest networks", "t R_N / R")
-    found[f"{prefix}scaled_time"] = xr.Variable(("width", "time"), fitted.scaled_time, scaled)
+def _rate_entries(prefix: str) -> Table:
+    """Of how fast the losses fall that `_OF` names by this prefix."""
+    of = f"of the {_OF[prefix][1]} on the training points"
+    distances = {
+        f"{prefix}{name}": Entry(
+            ("width",), f"rms difference from the widest networks' logarithm {of}, at equal {steps}"
+        )
+        for name, steps in (("loss_curve_distance", "steps"), ("collapsed_loss_curve_distance", "scaled steps"))
+    }
+    law = {
+        "limit": ("training rate at infinite width, R_inf of R_N = R_inf - a/N", r"R_\infty"),
+        "shift": ("width times what finite width takes off the training rate, a of R_N = R_inf - a/N", "a"),
+    }
+    rows = {
+        f"{prefix}training_rate": Entry(("width",), f"rate of exponential decay {of}", "R_N"),
+        **distances,
+        **{f"{prefix}training_rate_{name}": Entry((), f"{text}, {of}", symbol) for name, (text, symbol) in law.items()},
+    }
+    scaled = Entry(
+        ("width", "time"), "training step times the rate of this width over that of the widest networks", "t R_N / R"
+    )
+    return {**with_errors(rows), f"{prefix}scaled_time": scaled}
+
+
+RATES: Table = _rate_entries("") | _rate_entries("ensembled_")
+"""Of how fast losses fall."""
+
+
+def _rate_variables(prefix: str, fitted: Rates) -> Variables:
+    values: dict[str, Any] = {
+        "training_rate": [one.value for one in fitted.rate],
+        "training_rate_standard_error": [one.standard_error for one in fitted.rate],
+        "scaled_time": fitted.scaled_time,
+    }
     for part, name in enumerate(("loss_curve_distance", "collapsed_loss_curve_distance")):
-        text = f"rms difference from the widest networks' logarithm {of}, at equal {('steps', 'scaled steps')[part]}"
-        found[f"{prefix}{name}"] = xr.Variable(("width",), fitted.distance[part], attributes(text))
-        error = attributes(f"standard error of the {text}")
-        found[f"{prefix}{name}_standard_error"] = xr.Variable(("width",), fitted.distance_error[part], error)
-    if fitted.law is not None:
-        law = fitted.law._asdict()
-        for name, symbol, text in (
-            ("limit", r"R_\infty", "training rate at infinite width, R_inf of R_N = R_inf - a/N"),
-            ("shift", "a", "width times what finite width takes off the training rate, a of R_N = R_inf - a/N"),
-        ):
-            found[f"{prefix}training_rate_{name}"] = _scalar(law[name], attributes(f"{text}, {of}", symbol))
-            error = attributes(f"standard error of the {text}, {of}", rf"\mathrm{{s.e.}}\,{symbol}")
-            if np.isfinite(law[f"{name}_error"]):  # unknown where a rate has no error
-                found[f"{prefix}training_rate_{name}_standard_error"] = _scalar(law[f"{name}_error"], error)
-    return found
-
-
-def _scalar(value: float, named: dict[str, str]) -> xr.Variable:
-    return xr.Variable((), value, named)
+        values |= {name: fitted.distance[part], f"{name}_standard_error": fitted.distance_error[part]}
+    law = {} if fitted.law is None else fitted.law._asdict()
+    for name in ("limit", "shift") if law else ():
+        values[f"training_rate_{name}"] = law[name]
+        if np.isfinite(law[f"{name}_error"]):  # unknown where a rate has no error
+            values[f"training_rate_{name}_standard_error"] = law[f"{name}_error"]
+    return {f"{prefix}{name}": RATES[f"{prefix}{name}"].of(one) for name, one in values.items()}
 
 
 def _traces(ensemble: Sequence[WidthStatistics]) -> Iterator[tuple[str, xr.Variable]]:
     for name in ("loss", "accuracy"):
         if all(name in one.traces for one in ensemble):
             values = padded([one.traces[name] for one in ensemble])
-            text = attributes(f"{name} of single trained networks", missing_reason=FEWER)
-            yield f"member_{name}", xr.Variable(("width", "member", "time", "split"), values, text)
-
-
-FEWER = "NaN where a width has fewer networks than another"
+            yield f"member_{name}", ENSEMBLE[f"member_{name}"].of(values)
 
 
 def padded(samples: Sequence[np.ndarray]) -> np.ndarray:

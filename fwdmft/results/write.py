@@ -16,6 +16,7 @@ from fwdmft.errors import InputError, WritingError
 from fwdmft.results.checksums import Damaged, sealed, verified
 from fwdmft.results.describe import SCHEMA_VERSION
 from fwdmft.results.split_index import with_split_index
+from fwdmft.results.validation import check_layout, check_numbers
 from fwdmft.seals import broken, has_seal, seal
 
 _LARGE = 512  # values; below this a compressed chunk is larger than the plain array
@@ -85,6 +86,8 @@ def opened(path: Path, field: str, take: Callable[[xr.DataTree], xr.DataTree]) -
             raise Damaged("some bytes")
         with xr.open_datatree(path, engine="netcdf4") as file:
             _check_version(file.attrs, field, path)
+            if file.attrs.get("creation_library") != "fwdmft":
+                return _foreign(path, file, take)
             return take(verified(file, values=not has_seal(path)))
     except Damaged as problem:
         words = f"the file as fwdmft wrote it; {problem} have changed since: compute it again"
@@ -95,14 +98,43 @@ def opened(path: Path, field: str, take: Callable[[xr.DataTree], xr.DataTree]) -
         raise InputError(field, str(path), "a readable netCDF file written by `fwdmft run`") from problem
 
 
+def _foreign(path: Path, file: xr.DataTree, take: Callable[[xr.DataTree], xr.DataTree]) -> xr.DataTree:
+    """What is taken from a file that another program wrote, if it conforms to the format. Raises InputError."""
+    check_layout(path)
+    check_numbers(file)
+    return take(file)
+
+
 def _check_version(attrs: Any, field: str, path: Path) -> None:
-    """Raise InputError unless these attributes of the root of a file are those of a result of this version."""
-    if attrs.get("creation_library") != "fwdmft":
+    """Raise InputError unless these attributes of the root of a file are those of a result this version reads.
+
+    Files of an earlier version with the same first number lack what was added since, and are read.
+    """
+    found = attrs.get("schema_version")
+    if found is None and attrs.get("creation_library") != "fwdmft":
         raise InputError(field, str(path), "a result written by `fwdmft run`; this netCDF file is something else")
-    if attrs.get("schema_version") != SCHEMA_VERSION:
-        found, writer = attrs.get("schema_version"), attrs.get("creation_library_version")
-        expected = f"a result of schema_version {SCHEMA_VERSION}, which this version of fwdmft reads; this file has "
-        raise InputError(field, str(path), f"{expected}{found}, of fwdmft {writer}: compute it again")
+    if not _readable(found):
+        writer = f"{attrs.get('creation_library')} {attrs.get('creation_library_version', '')}".strip()
+        first = SCHEMA_VERSION.partition(".")[0]
+        expected = f"a result of schema_version {first}.0 to {SCHEMA_VERSION}, which this version of fwdmft reads"
+        advice = "update fwdmft" if _newer(found) else "compute it again"
+        raise InputError(field, str(path), f"{expected}; this file has {found}, of {writer}: {advice}")
+
+
+def _readable(version: object) -> bool:
+    numbers, ours = _numbers(version), _numbers(SCHEMA_VERSION)
+    return numbers is not None and ours is not None and numbers[0] == ours[0] and numbers <= ours
+
+
+def _newer(version: object) -> bool:
+    numbers, ours = _numbers(version), _numbers(SCHEMA_VERSION)
+    return numbers is not None and ours is not None and numbers > ours
+
+
+def _numbers(version: object) -> tuple[int, int] | None:
+    """(2, 1) of "2.1"; None of anything else."""
+    parts = str(version).split(".")
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 and all(map(str.isdecimal, parts)) else None
 
 
 def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
@@ -114,3 +146,18 @@ def _encoding(tree: xr.DataTree) -> dict[str, dict[str, Any]]:
         }
         for node in tree.subtree
     }
+
+
+def validate_result(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Read a result and check it against the published format, whoever wrote it.
+
+    Raises InputError with a line for each problem: damage, another version, or what `schemas/result.schema.json` and
+    its meaning do not allow.
+    """
+
+    def checked(tree: xr.DataTree) -> xr.DataTree:
+        check_layout(Path(path))
+        check_numbers(tree)
+        return tree.load()
+
+    return opened(Path(path), "result", checked)

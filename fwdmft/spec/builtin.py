@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fwdmft.hookspecs import hookimpl
+from fwdmft.registry import ActivationFunction, LossFunction, deferred
 from fwdmft.spec.data import DatasetSpec, FileData
 from fwdmft.spec.images import Cifar10Data, DigitsData, PhotoPatchesData
+from fwdmft.spec.loss import Logistic, SoftmaxCrossEntropy, SquaredError
 from fwdmft.spec.optimizer import GradientDescent, GradientFlow, OptimizerSpec
 from fwdmft.spec.parameterization import MeanField, NeuralTangent, ParameterizationSpec
 from fwdmft.spec.random_inputs import GaussianData, InContextRegressionData, SequencesData, SphereData
@@ -18,6 +20,18 @@ def fwdmft_parameterizations() -> list[type[ParameterizationSpec]]:
 @hookimpl
 def fwdmft_optimizers() -> list[type[OptimizerSpec]]:
     return [GradientDescent, GradientFlow]
+
+
+@hookimpl
+def fwdmft_losses() -> list[LossFunction]:
+    kinds = (SquaredError, Logistic, SoftmaxCrossEntropy)
+    return [LossFunction(kind, deferred("fwdmft.losses", str(kind.model_fields["kind"].default))) for kind in kinds]
+
+
+@hookimpl
+def fwdmft_activations() -> list[ActivationFunction]:
+    names = ("linear", "tanh", "erf", "relu", "softplus", "gelu")
+    return [ActivationFunction(one, deferred("fwdmft.activations", one), kinked=one == "relu") for one in names]
 
 
 @hookimpl

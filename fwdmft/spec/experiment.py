@@ -15,7 +15,7 @@ from fwdmft.spec.architecture import ArchitectureSpec
 from fwdmft.spec.base import Spec
 from fwdmft.spec.data import DatasetSpec
 from fwdmft.spec.halves import EnsembleSpec, TheorySpec
-from fwdmft.spec.loss import Loss, SquaredError
+from fwdmft.spec.loss import LossSpec, SquaredError
 from fwdmft.spec.messages import input_error
 from fwdmft.spec.optimizer import OptimizerSpec
 from fwdmft.spec.parameterization import MeanField, ParameterizationSpec
@@ -33,7 +33,7 @@ class Experiment(Spec):
         MeanField(), description="How feature learning and initial weights scale with width."
     )
     optimizer: OptimizerSpec = Field(description="How the network is trained.")
-    loss: Loss = Field(SquaredError(), description="What training minimises.")
+    loss: LossSpec = Field(SquaredError(), description="What training minimises.")
     data: DatasetSpec = Field(description="Training and test points.")
     theory: TheorySpec | None = Field(None, description="The infinite-width theory; left out: not computed.")
     ensemble: EnsembleSpec | None = Field(None, description="Finite networks; left out: not trained.")

@@ -1,4 +1,4 @@
-"""JSON Schemas (2020-12) of an experiment and its parts, for editors and other tools."""
+"""JSON Schemas (2020-12) of an experiment and its parts, of sweeps and of results, for editors and other tools."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from fwdmft.errors import InputError
 from fwdmft.files import replacing
 from fwdmft.registry import registry
+from fwdmft.results.layout import result_schema
 from fwdmft.spec.experiment import experiment_model
 from fwdmft.spec.halves import EnsembleSpec, TheorySpec
 from fwdmft.sweeping.spec import Sweep
@@ -27,12 +28,13 @@ def experiment_schema() -> dict[str, Any]:
 
 
 def schema_texts() -> dict[str, str]:
-    """The text of every schema file by file name: the experiment, its parts one by one, a sweep."""
+    """The text of every schema file by file name: the experiment, its parts one by one, a sweep, a result."""
     schemas = {
         "experiment": experiment_schema(),
         "theory": _schema(TheorySpec),
         "ensemble": _schema(EnsembleSpec),
         "sweep": _schema(Sweep),
+        "result": {"$schema": DIALECT, **result_schema()},
     }
     fields = experiment_model().model_fields
     for part in _PARTS:

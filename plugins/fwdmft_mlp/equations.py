@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.activations import KINKED, activation
+from fwdmft.activations import activation, kinked
 from fwdmft.program.building import forward_program
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.net import Net
@@ -21,5 +21,5 @@ def forward(net: Net, x: Array, spec: MLP, sigma_w: tuple[float, ...]) -> Float[
 def field_equations(spec: MLP, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int) -> ForwardProgram:
     """x: (point, feature)."""
     gamma0, sigma_w = parameterization.richness(None), parameterization.weight_scales(depth=1)
-    smooth = spec.activation not in KINKED
+    smooth = not kinked(spec.activation)
     return forward_program(forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center, smooth=smooth)

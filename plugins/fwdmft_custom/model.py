@@ -1,0 +1,91 @@
+"""The user's module as a network of fwdmft: its outputs over gamma0, its parameters trained, its layers unknown."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from fwdmft.errors import InputError
+from fwdmft.networks.model import Network
+from fwdmft.plugin_code import by_the_user
+from fwdmft.spec.parameterization import ParameterizationSpec
+from fwdmft_custom.loading import function, refused
+from fwdmft_custom.schema import Custom
+
+
+class Wrapped(Network):
+    """f = network(x) / gamma0, for the trained and the other leaves of a module that `restored` puts together."""
+
+    parameters: Any
+    others: Any
+    restored: Callable[[Any, Any], Callable[[Array], Array]] = eqx.field(static=True)
+    gamma0: float = eqx.field(static=True)
+    outputs: int = eqx.field(static=True)
+    name: str = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Float[Array, " output"]:
+        try:
+            raw = jnp.asarray(self.restored(self.parameters, self.others)(x))
+        except BaseException as error:
+            if by_the_user(error):
+                raise
+            raise refused(self.name, "a module that can be called on one point", error) from error
+        if raw.shape not in ((self.outputs,), () if self.outputs == 1 else (self.outputs,)):
+            expected = f"a module with outputs of shape {(self.outputs,)}, as y has, not {raw.shape}"
+            raise refused(self.name, expected)
+        return raw.reshape(self.outputs) / self.gamma0
+
+    def trained(self) -> "Wrapped":
+        mask = jax.tree.map(eqx.is_inexact_array, self)
+        nothing = jax.tree.map(lambda leaf: False, self.others)
+        return eqx.tree_at(lambda one: one.others, mask, nothing)
+
+    def shifts(self) -> tuple[Array, ...]:
+        return ()
+
+    def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        return self(x), ()
+
+
+def model(
+    spec: Custom, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Array
+) -> Wrapped:
+    """The network that the user's function makes of width and key. Raises InputError for what is none."""
+    if parameterization.sigma_w != 1:
+        raise InputError(
+            "parameterization.sigma_w", parameterization.sigma_w, "1: initial weights are the network's own"
+        )
+    build = function(spec.network)
+    try:
+        module = build(width, key)
+    except BaseException as error:
+        if by_the_user(error):
+            raise
+        raise refused(spec.network, "a function of a width and a key that returns a network", error) from error
+    parts = _parts(spec.network, module)
+    return Wrapped(*parts, parameterization.richness(width), outputs, spec.network)
+
+
+def _parts(name: str, module: Any) -> tuple[Any, Any, Callable[[Any, Any], Callable[[Array], Array]]]:
+    """Trained leaves, other leaves, and what puts them together."""
+    if isinstance(module, eqx.Module) and callable(module):
+        parameters, others = eqx.partition(module, eqx.is_inexact_array)
+        return parameters, others, eqx.combine
+    nnx = getattr(sys.modules.get("flax"), "nnx", None)
+    if nnx is not None and isinstance(module, nnx.Module) and callable(module):
+        graph, parameters, others = nnx.split(module, nnx.Param, ...)
+        return parameters, others, lambda one, other: nnx.merge(graph, one, other)
+    raise refused(name, f"a function that returns a callable Equinox or Flax nnx module, not {type(module).__name__}")
+
+
+def field_equations(*arguments: Any) -> NoReturn:
+    """There are none. Raises InputError."""
+    expected = (
+        "an architecture that has a theory; networks of your own are trained without: leave out theory, and take "
+    )
+    raise InputError("architecture.kind", "custom", f"{expected}optimizer gradient_descent")
