@@ -77,7 +77,7 @@ class Case:
     few: int = 128
     neurons: int = 1 << 13
     draws: int = 2048
-    draw_width: int = 16
+    draw_width: int = 8
     widths: tuple[int, int] = (16, 64)
     members: tuple[int, int] = (8000, 8000)
 
