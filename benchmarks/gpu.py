@@ -138,7 +138,7 @@ def _ensemble(depth: int, x: Any, y: Any, train: Any, width: int, steps: int) ->
 
 def ask(case: str, platform: str) -> dict[str, Any]:
     """Measure in a new process."""
-    environment = os.environ | {"JAX_PLATFORMS": platform}
+    environment = os.environ | {"JAX_PLATFORMS": platform, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     done = subprocess.run(
         [sys.executable, __file__, "--measure", case], capture_output=True, text=True, env=environment, check=False
     )

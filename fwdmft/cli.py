@@ -51,6 +51,7 @@ def main() -> None:
     end_on_signals()
     for name, value in thread_limits(processors()).items():
         os.environ.setdefault(name, value)  # read by libraries when they are imported, which they are not yet
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU and its memory
     prepare_streams()
     app()
 

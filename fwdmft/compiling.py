@@ -19,7 +19,7 @@ matrices; numbers change in the last digits."""
 
 
 def jitted(function: Callable[..., Any], quick: bool = False, static: tuple[int, ...] = ()) -> jax.stages.Wrapped:
-    """The function, compiled with `SAFE`, and with `QUICK` if asked. static: places of arguments that are no arrays."""
+    """The function, compiled with `SAFE`, if asked also with `QUICK`. static: positions of arguments without arrays."""
     options = SAFE | QUICK if quick else SAFE
     known = {name: value for name, value in options.items() if _is_known(name)}
     return jax.jit(function, static_argnums=static, compiler_options=known)

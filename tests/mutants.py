@@ -88,7 +88,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "lazy.py": (*LAZY, *KERNEL_POINTS),
     "linear_response.py": RESPONSE,
     "neurons.py": (*CLOSED_FORMS, *ONLINE),
-    "next_order.py": DRAWS,
+    "next_order.py": ("tests/test_next_order.py", *DRAWS),
     "positions.py": (*MATRICES, *PROGRAMS, *IMAGES),
     "products.py": (*EQUATIONS, *ONLINE),
     "reading.py": (*PROGRAMS, *EQUATIONS),

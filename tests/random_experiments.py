@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,6 +42,7 @@ TOGETHER = {"symmetric": 3, "valid": 5, "invalid": 50}
 """Experiments that a process tries in a row, from one seed."""
 
 FAILED, LATE = "FAILED", "not tried, for lack of time"
+DIED = "FAILED (in so many processes, as one of them died)"
 
 
 @dataclass
@@ -113,15 +115,17 @@ def attempts(wanted: dict[str, int], number: int, jobs: int, minutes: float) -> 
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
         with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-            pending: list[Future[Outcomes]] = []
+            pending: dict[Future[Outcomes], str] = {}
             for kind in whole:
-                starts = range(0, wanted[kind], TOGETHER[kind])
-                pending += [
-                    pool.submit(attempt, kind, min(TOGETHER[kind], wanted[kind] - start), 10**6 * number + start, end)
-                    for start in starts
-                ]
+                for start in range(0, wanted[kind], TOGETHER[kind]):
+                    count = min(TOGETHER[kind], wanted[kind] - start)
+                    pending[pool.submit(attempt, kind, count, 10**6 * number + start, end)] = kind
             for done in as_completed(pending):
-                found = done.result()
+                try:
+                    found = done.result()
+                except BrokenProcessPool:
+                    whole[pending[done]].counts[DIED] += 1
+                    continue
                 for failure in found.failures:
                     print(failure, flush=True)
                 whole[found.kind].add(found)
@@ -142,7 +146,7 @@ def main() -> None:
         print(f"{kind}: {each.counts.total()}, {each.seconds:.0f} processor seconds, the slowest {each.slowest:.0f}")
         for became, times in each.counts.most_common():
             print(f"  {times:5d}  {became}")
-    sys.exit(any(each.counts[FAILED] for each in found.values()))
+    sys.exit(any(each.counts[FAILED] or each.counts[DIED] for each in found.values()))
 
 
 if __name__ == "__main__":

@@ -252,3 +252,19 @@ def test_copied_neurons_carry_the_same_matrix() -> None:
         other, b = other.transposed_times(jnp.tanh(b))
         np.testing.assert_allclose(b, jnp.concatenate([a, a], axis=-1), atol=ROUNDING)
         v = v + jnp.sin(a)
+
+
+def test_what_is_left_out_is_told() -> None:
+    """`dropped` is the share of a vector's squared norm outside of the basis; what is seen again brings nothing new."""
+    law = LAW._replace(tolerance=0.3)
+    rng = np.random.default_rng(5)
+    first = np.linalg.qr(rng.standard_normal((IN, 2)))[0].T
+    share = 0.2
+    v = np.stack([first[0], (1 - share) ** 0.5 * first[0] + share**0.5 * first[1]])[:, None]
+    matrix = gaussian_matrix.untouched((8, 8), (IN, OUT), False)
+    noise = jnp.asarray(rng.standard_normal((8, OUT)))
+    once, _ = apply(matrix, jnp.asarray(v), noise, law)
+    assert int(once.forward.rank) == 1
+    assert float(once.forward.dropped) == pytest.approx(share, abs=ROUNDING)
+    twice, _ = apply(once, jnp.asarray(v), noise, law)
+    assert int(twice.forward.rank) == 1

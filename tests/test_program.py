@@ -268,6 +268,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "normalised": lambda: of_layers(Deep(depth=2, width_ratios=(2.0, 0.5), normalization="layer", gate=True)),
     "pooled": lambda: of_images(Cnn(depth=2, bias=0.2, kernel_size=2, pooling="average")),
     "strided": lambda: of_images(Cnn(depth=2, stride=2, readout="global_average")),
+    "read at every position": lambda: of_images(Cnn(depth=1, kernel_size=2)),
     "recurrent": lambda: of_sequences(Recurrent(bias=0.3, readout="mean")),
     "attention": lambda: of_tokens(Transformer(depth=2)),
     "causal": lambda: of_tokens(Transformer(depth=1, scores="linear", causal=True, mlp=False, branch_scale=0.7)),

@@ -165,11 +165,22 @@ def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *
 
 
 def _contrasts(a: Array, axis: int) -> Array:
-    """Contrasts between parts along an axis, by Helmert's coefficients."""
+    """Contrasts between parts along an axis."""
+    return jnp.moveaxis(jnp.tensordot(jnp.asarray(_coefficients(), a.dtype), a, axes=(1, axis)), 0, axis)
+
+
+def _coefficients() -> Float[np.ndarray, "contrast part"]:
+    """Of contrasts: Helmert's, with rows of squared norm 1 / r."""
     rows = np.tril(np.ones((PARTS - 1, PARTS)))
     rows[np.arange(PARTS - 1), np.arange(1, PARTS)] = -np.arange(1, PARTS)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True) * PARTS**0.5
-    return jnp.moveaxis(jnp.tensordot(jnp.asarray(rows, a.dtype), a, axes=(1, axis)), 0, axis)
+    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) * PARTS**0.5)
+
+
+def of_parts(
+    mean: Float[np.ndarray, "draw observable"], difference: Float[np.ndarray, "draw contrast observable"]
+) -> Float[np.ndarray, "draw part observable"]:
+    """q_n of every part, from m and d."""
+    return mean[:, None] + PARTS * np.einsum("kp,dko->dpo", _coefficients(), difference)
 
 
 def neurons_of(share: float, width: int) -> int:

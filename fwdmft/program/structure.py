@@ -208,7 +208,7 @@ class _Seer(Net):
         self,
         name: str,
         population: str,
-        x: Array,
+        x: Array | np.ndarray,
         *,
         sigma: float = 1.0,
         bias: float = 0.0,

@@ -1,0 +1,65 @@
+"""b from means of draws: errors are as large as stated, whatever dominates them."""
+
+import numpy as np
+import pytest
+
+from fwdmft.meanfield.next_order import Bias, bias
+
+N, GROUPS, COUNT = 8, 400, 2000
+"""Width, groups (so many that their covariance is known), and observables of one size."""
+UNITS = np.repeat([1.0, 100.0], COUNT)
+ALIKE = [slice(0, COUNT), slice(COUNT, 2 * COUNT)]
+
+
+def measured(noise: float, q_error: float, relative: float, known: bool) -> tuple[np.ndarray, Bias]:
+    """b and its estimates, from means that obey the two equations of the module.
+
+    noise, q_error: of b by either mean and by q, in units of b. relative: |k| / |b|. known: whether q is.
+    """
+    rng = np.random.default_rng(1)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal((*shape, 2 * COUNT)) * UNITS
+
+    b, q = np.sign(normal()) * UNITS, normal()
+    # Its size is told from that of b + 3 k / 2.
+    k = relative / (1 - (1.5 * relative) ** 2) ** 0.5 * normal()
+    common, own = (noise * GROUPS**0.5 / N * normal(GROUPS) for _ in range(2))
+    mean = q + (b + k) / N + common
+    change = -(b / 2 + 3 * k / 4) / N + (own - common) / 2
+    seen = q + q_error / N * normal()
+    errors = q_error / N * UNITS
+    relatives = np.full(2 * COUNT, relative)
+    return b, bias(mean, change, N, seen if known else None, errors if known else None, relatives, ALIKE)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["q known", "q unknown"])
+@pytest.mark.parametrize(
+    ("noise", "q_error", "relative"),
+    [(0.3, 1e-3, 1e-3), (1e-3, 0.3, 1e-3), (1e-3, 1e-3, 0.2), (0.1, 0.1, 0.1)],
+    ids=["noise", "q", "next order", "all"],
+)
+def test_errors_are_as_large_as_stated(noise: float, q_error: float, relative: float, known: bool) -> None:
+    """Mean squares in units of the error, which are 1, within four of their standard errors."""
+    b, found = measured(noise, q_error, relative, known)
+    np.testing.assert_allclose(found.groups.mean(axis=0), found.value, rtol=1e-9, atol=1e-9 * UNITS.max())
+    scores = [(found.value - b) / found.error, *([found.check] if known else [])]
+    for score in scores:
+        for where in ALIKE:
+            assert abs(np.mean(score[where] ** 2) - 1) < 4 * (2 / COUNT) ** 0.5
+    if not known:
+        assert not found.check.any()
+
+
+def test_q_helps() -> None:
+    """The noise of the second equation is that of the first and as much again: the first halves the variance."""
+    alone, both = (measured(0.3, 1e-3, 1e-3, known)[1].error for known in (False, True))
+    assert np.mean(both**2 / alone**2) < 0.6
+
+
+def test_what_is_exact_has_no_b_and_no_error() -> None:
+    """As f(0) = 0 in all networks."""
+    zero = np.zeros((GROUPS, 3))
+    found = bias(zero, zero, N, np.zeros(3), np.zeros(3), np.zeros(3), [slice(0, 3)])
+    for part in found:
+        np.testing.assert_array_equal(part, 0.0)
