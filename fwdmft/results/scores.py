@@ -44,7 +44,6 @@ MEASURES = {
     "relative_error": "root mean square of ({}) over that of the theory",
     "relative_standard_error": "root mean square of the standard error of ({}) over that of the theory",
 }
-_ROUNDING = 1e-12  # standard errors this far below the largest are those of entries that do not fluctuate
 _NOT_COMPARED = ("time_prime", "kernel", "sample")  # dimensions of quantities that one side alone has
 
 Scores = dict[str, float]
@@ -130,7 +129,7 @@ def _each_width(residual: Residual, name: str) -> list[Scores]:
 
 def _distribution(residual: Residual, name: str) -> Scores:
     once = comparison.pairs_once(residual.error, name)
-    compared = (once > _ROUNDING * once.max()) & residual.value.notnull()
+    compared = (once > comparison.ROUNDING * once.max()) & residual.value.notnull()
     order = compared.dims
     chosen = compared.values
     return _scores(*(part.transpose(*order).values[chosen] for part in residual))
