@@ -3,8 +3,8 @@
 Needs playwright (`pip install playwright`) and a chromium on the path (Debian: package chromium), and is no part of
 pytest, as not every machine has these. Without results it looks at the stand-in of the tests: two outputs, two layers,
 kernels between times, three widths. Checked, and told line by line: no errors in the console, no requests, nothing
-wider than the window, all figures drawn, values in tables and files equal to the result's, controls that change what
-is drawn, every control reached by Tab, tooltips, pictures. Screenshots at 400, 900 and 1600 px go to the directory.
+wider than the window, all figures drawn, values that are the result's wherever a control is moved to, every control
+reached by Tab, tooltips, pictures. Screenshots at 400, 900 and 1600 px go to the directory.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, sync_playwright
 from result_stand_ins import tree as stand_in
 
 import fwdmft
 
 WINDOWS = (400, 900, 1600)
-EQUAL = "accuracy"  # may be 1 at all times on all points, whatever is chosen
+MOST_COMPARED = 40  # values of a figure
 FIRST_DRAWN = "document.querySelector('.figure[data-drawn]')"
 
 
@@ -66,6 +67,7 @@ def _looked_at(page: Page, file: Path, tree: xr.DataTree, window: int, picture: 
     page.on("pageerror", lambda error: troubles.append(str(error.stack)))
     local = ("file:", "data:", "blob:")
     page.on("request", lambda one: None if one.url.startswith(local) else troubles.append(one.url))
+    page.add_init_script(_GIVEN)
     page.goto(file.absolute().as_uri())
     page.wait_for_function(FIRST_DRAWN)
     opened = page.evaluate("performance.now()") / 1000
@@ -74,8 +76,7 @@ def _looked_at(page: Page, file: Path, tree: xr.DataTree, window: int, picture: 
     checks: dict[str, Callable[[], str]] = {
         "fits the window": lambda: _fits(page, window),
         "all figures drawn": lambda: _drawn(page),
-        "controls change values": lambda: _controls(page),
-        "values are the result's": lambda: _values(page, tree),
+        "controls": lambda: _controls(page, tree),
         "keyboard reaches all": lambda: _keyboard(page),
         "tooltip": lambda: _tooltip(page),
         "files": lambda: _files(page),
@@ -118,74 +119,93 @@ def _drawn(page: Page) -> str:
     return ", ".join(blank)
 
 
-_TABLE = "card => card.querySelector('.wide tbody').innerText"
+def _controls(page: Page, tree: xr.DataTree) -> str:
+    """Each slider and list, moved to its next position, leaves the figure with the values of the result there.
 
-
-def _open_tables(page: Page) -> None:
-    page.evaluate("document.querySelectorAll('.figure details').forEach((one) => { one.open = true; })")
-    page.wait_for_function("[...document.querySelectorAll('.figure .wide')].every((one) => one.children.length)")
-
-
-def _controls(page: Page) -> str:
-    """Each slider and list, moved, changes the values of its figure, and moved back gives the same again."""
-    _open_tables(page)
-    idle = []
+    What is drawn, listed and saved is one set of numbers; here it is read as a reader would, from the csv file.
+    """
+    wrong, compared = [], 0
     for card in page.query_selector_all(".figure"):
-        for index in range(len(card.query_selector_all(".controls input[type=range], .controls select"))):
-            before = card.evaluate(_TABLE)
-            first = card.evaluate(_MOVE, {"index": index, "to": None})
-            if first is None:
+        for index in range(len(card.query_selector_all(_INPUTS))):
+            try:
+                moved = card.evaluate(_MOVE, {"index": index, "inputs": _INPUTS})
+            except PlaywrightError:  # this control went away when another moved
                 continue
-            page.wait_for_timeout(30)
-            moved = card.evaluate(_TABLE)
-            words = card.evaluate(_MOVE, {"index": index, "to": first["before"]})["label"]
-            page.wait_for_timeout(30)
-            name = f"{card.get_attribute('id')}: {words}"
-            if card.evaluate(_TABLE) != before:
-                idle.append(f"{name} does not come back")
-            elif moved == before and not name.startswith(EQUAL):
-                idle.append(name)
-    return ", ".join(idle)
+            page.wait_for_timeout(20)
+            count, problem = _compared(_csv_of(card), tree)
+            compared += count
+            if problem:
+                wrong.append(f"{card.get_attribute('id')}, {moved}: {problem}")
+    return "; ".join(wrong) if compared or wrong else "nothing compared"
 
 
-# Moves the control of that number one step, or to a position; gives where it was and its label.
-_MOVE = """(card, {index, to}) => {
-    const input = card.querySelectorAll('.controls input[type=range], .controls select')[index];
-    if (!input) return {before: 0, label: ''};
+_INPUTS = ".controls input[type=range], .controls select"
+
+# Moves the control of that number to its next position; gives its label.
+_MOVE = """(card, {index, inputs}) => {
+    const input = card.querySelectorAll(inputs)[index];
     const listed = input.tagName === 'SELECT', size = listed ? input.length : Number(input.max) + 1;
-    const before = listed ? input.selectedIndex : input.valueAsNumber;
-    const next = to === null ? (before + 1) % size : to;
+    const next = ((listed ? input.selectedIndex : input.valueAsNumber) + 1) % size;
     listed ? input.selectedIndex = next : input.value = next;
     input.dispatchEvent(new Event(listed ? 'change' : 'input'));
-    return {before, label: input.parentElement.querySelector('label').textContent};
+    return input.parentElement.querySelector('label').textContent;
 }"""
 
-
-def _values(page: Page, tree: xr.DataTree) -> str:
-    """The file of K between points, at an early time, against the result."""
-    if "sweep_dimensions" in tree.attrs or "theory" not in tree.children:
-        return ""
-    card = page.query_selector("#tangent_kernel-matrices")
-    if card is None:
-        return ""
-    slider = card.query_selector("input[data-dim=time]")
-    if slider is not None:
-        slider.evaluate("one => { one.value = 1; one.dispatchEvent(new Event('input')); }")
-    rows = _csv_of(page, card)
-    kernel = tree["theory/tangent_kernel"].sel(time=int(float(rows[0]["time"])) if "time" in rows[0] else 0)
-    kernel = kernel.isel(output=0, output_prime=0)
-    wrong = [
-        row
-        for row in rows
-        if row["panel"] == "theory"
-        and np.float32(row["value"])
-        != np.float32(kernel.isel(point=int(row["point"]), point_prime=int(row["point_prime"])).item())
-    ]
-    return f"{wrong[0]}" if wrong else ""
+_VARIABLES = {
+    ("theory", "value"): "{}",
+    ("theory", "N Var"): "{}_variance",
+    ("theory", "shift of the mean b"): "{}_bias",
+    ("mean of networks", "value"): "{}_mean",
+    ("networks", "N Var"): "{}_n_variance",
+}
 
 
-def _csv_of(page: Page, card: Any) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(_download(page, card, 2).decode())))
+def _compared(rows: list[dict[str, str]], tree: xr.DataTree) -> tuple[int, str]:
+    """How many values were compared with variables of the result, and the first that differs, or nothing."""
+    count = 0
+    for row in rows[:: max(1, len(rows) // MOST_COMPARED)]:
+        half = tree["theory" if row["side"] == "theory" else "ensemble"]
+        name = _VARIABLES.get((row["side"], row["measure"]), "").format(row["quantity"])
+        if name not in half.data_vars:
+            continue
+        variable = half[name]
+        place = {dim: _label(variable, dim, row[dim]) for dim in map(str, variable.dims) if row.get(dim)}
+        expected = variable.isel({dim: 0 for dim in variable.dims if dim not in place}).sel(
+            {dim: label for dim, label in place.items() if dim in variable.coords}
+        )
+        expected = expected.isel({dim: int(label) for dim, label in place.items() if dim not in variable.coords})
+        value = np.float32(row["value"] or "nan")
+        count += 1
+        # Files have eight digits.
+        if not np.isclose(value, np.float32(expected.item()), rtol=3e-7, atol=0, equal_nan=True):
+            return count, f"{row} instead of {expected.item()}"
+    return count, ""
+
+
+def _label(variable: xr.DataArray, dim: str, text: str) -> float | str:
+    numeric = dim not in variable.coords or variable[dim].dtype.kind in "if"
+    return float(text) if numeric else text
+
+
+def _csv_of(card: Any) -> list[dict[str, str]]:
+    """The csv file of a figure, without a download."""
+    text = card.evaluate(
+        """async (card) => {
+            window.silent = true;
+            card.querySelector('.buttons button:nth-child(2)').click();
+            window.silent = false;
+            return await window.given.text();
+        }"""
+    )
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# Keeps what is given to the reader, and in silence gives no file.
+_GIVEN = """
+    const address = URL.createObjectURL, click = HTMLAnchorElement.prototype.click;
+    URL.createObjectURL = (blob) => { window.given = blob; return address.call(URL, blob); };
+    HTMLAnchorElement.prototype.click = function () { if (!window.silent) click.call(this); };
+"""
 
 
 def _download(page: Page, card: Any, button: int) -> bytes:
@@ -248,7 +268,7 @@ def _files(page: Page) -> str:
         width, height = struct.unpack(">II", head[16:24])
         if head[:4] != b"\x89PNG" or min(width, height) < 200:
             wrong.append(f"{card.get_attribute('id')}: png {width} x {height}")
-        if not any(row["value"] for row in _csv_of(page, card)):
+        if b"value" not in _download(page, card, 2).splitlines()[0]:
             wrong.append(f"{card.get_attribute('id')}: csv")
     return ", ".join(wrong)
 

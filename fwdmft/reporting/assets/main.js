@@ -216,18 +216,18 @@ class Card {
     return lost ? [element("p", { class: "note" }, `${lost} values of 0 or less have no place on a logarithmic axis.`)] : [];
   }
 
-  // Words for what is chosen, as pictures and files need them.
+  // What is chosen, as pictures and files say it.
   choices() {
     const { dims } = settled(this.family, this.state);
     const free = this.kind === "curves" ? [this.state.across, this.state.apart] : this.family.pairs[this.state.pair];
     const fixed = Object.keys(dims).filter((dim) => !free.includes(dim));
-    return Object.fromEntries(fixed.map((dim) => [dim, labelWords(dim, this.state.where[dim])]));
+    return Object.fromEntries(fixed.map((dim) => [dim, this.state.where[dim]]));
   }
 
   table() {
-    const made = this.kind === "curves" ? tableOfCurves(this.drawn, this.state.across)
+    const made = this.kind === "curves" ? tableOfCurves(this.drawn, this.state)
       : tableOfMatrices(this.drawn, this.family.pairs[this.state.pair]);
-    const fixed = { quantity: `${this.family.title}: ${this.family.measures[this.state.measure].name}`, ...this.choices() };
+    const fixed = { quantity: this.family.key, measure: this.family.measures[this.state.measure].name, ...this.choices() };
     return { heads: [...Object.keys(fixed), ...made.heads], rows: made.rows.map((row) => [...Object.values(fixed), ...row]), shown: made };
   }
 
@@ -247,7 +247,7 @@ class Card {
   }
 
   async savePicture() {
-    const chosen = Object.entries(this.choices()).map(([dim, words]) => `${PAGE.dimensions[dim]}: ${words}`);
+    const chosen = Object.entries(this.choices()).map(([dim, label]) => `${PAGE.dimensions[dim]}: ${labelWords(dim, label)}`);
     const curves = this.kind === "curves" ? this.drawn.map((one) => one.name) : [];
     const words = [PAGE.title, ...chosen, ...curves].join(" · ");
     download(`${this.key}.png`, await picture(this.views, `${this.title}: ${this.family.measures[this.state.measure].name}`, words));

@@ -25,6 +25,8 @@ function curvesOf(family, state) {
       const y = at.map(value);
       if (y.every(Number.isNaN)) continue;
       found.push({
+        side: curve.name,
+        label: label === null ? "" : label,
         name: curve.name + (split ? `, ${shortDimension(state.apart)} = ${labelWords(state.apart, label)}` : ""),
         look: curve.look,
         place: split ? apart.indexOf(label) : null,
@@ -54,21 +56,21 @@ function matricesOf(family, state) {
       return { i, j, row: r, column: c, value: value(at), error: error ? error(at) : null };
     }));
     const at = array.dims.includes("width") ? `, N = ${where.width}` : "";
-    return { name: curve.name + at, look: curve.look, rows, columns, cells };
+    return { side: curve.name, name: curve.name + at, look: curve.look, rows, columns, cells };
   }).filter((panel) => panel.rows.length && panel.columns.length);
 }
 
 // Curves or matrices as rows of a table, the same for the eye and for files.
-function tableOfCurves(curves, across) {
+function tableOfCurves(curves, { across, apart }) {
   const rows = curves.flatMap((one) => one.x.map((x, i) =>
-    [one.name, x, one.y[i], one.error ? one.error[i] : NaN]));
-  return { heads: ["curve", across, "value", "standard_error"], rows };
+    [one.side, ...(apart ? [one.label] : []), x, one.y[i], one.error ? one.error[i] : NaN]));
+  return { heads: ["side", ...(apart ? [apart] : []), across, "value", "standard_error"], rows };
 }
 
 function tableOfMatrices(panels, pair) {
   const rows = panels.flatMap((panel) => panel.cells.map((cell) =>
-    [panel.name, cell.row, cell.column, cell.value, cell.error === null ? NaN : cell.error]));
-  return { heads: ["panel", ...pair, "value", "standard_error"], rows };
+    [panel.side, cell.row, cell.column, cell.value, cell.error === null ? NaN : cell.error]));
+  return { heads: ["side", ...pair, "value", "standard_error"], rows };
 }
 
 function shortDimension(dim) {
