@@ -3,6 +3,9 @@
 
 const MARKERS = ["circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "star", "plus"];
 const INK = "#111", BAND = "#595959";
+const DASHES = { theory: [7, 4], averaged: [2, 3], networks: [] };
+
+const MOST_TICKS = 6; // numbers up to which each has its tick
 
 // Positions on the horizontal axis: numbers as they are, text and points by their place.
 function positions(dim, labels) {
@@ -12,7 +15,11 @@ function positions(dim, labels) {
 
 function axisTicks(figure, dim, labels) {
   const at = positions(dim, labels);
-  if (at === labels) return;
+  if (at === labels && labels.length > MOST_TICKS) return;
+  if (at === labels) {
+    figure.xaxis.ticker = new Bokeh.FixedTicker({ ticks: labels });
+    return;
+  }
   const few = Math.max(1, Math.ceil(labels.length / 10));
   const ticks = at.filter((i) => i % few === 0);
   figure.xaxis.ticker = new Bokeh.FixedTicker({ ticks });
@@ -66,9 +73,9 @@ function drawCurve(figure, curve, source) {
       figure.varea({ x, y1: field("low"), y2: field("high"), source, fill_color: plainTheory ? BAND : color,
         fill_alpha: 0.2 });
     }
-    hovered = figure.line({ x, y, source, line_color: color, line_dash: [7, 4], line_width: 2 });
+    hovered = figure.line({ x, y, source, line_color: color, line_dash: DASHES.theory, line_width: 2 });
   } else if (curve.look === "averaged") {
-    hovered = figure.line({ x, y, source, line_color: color, line_dash: [2, 3], line_width: 2 });
+    hovered = figure.line({ x, y, source, line_color: color, line_dash: DASHES.averaged, line_width: 2 });
   } else {
     const marker = MARKERS[(curve.place || 0) % MARKERS.length];
     if (curve.error) {
@@ -116,6 +123,24 @@ const SHAPES = {
   star: "M0 -6L1.8 -1.9L6 -1.9L2.6 .9L3.8 5L0 2.6L-3.8 5L-2.6 .9L-6 -1.9L-1.8 -1.9z", plus: "M-5 0H5M0 -5V5",
 };
 
+// The sample of a curve for a picture, as `picture` has its keys.
+function keyOf(curve) {
+  const color = curve.place === null ? INK : shade(curve.place, curve.count);
+  const draw = (pen) => {
+    pen.translate(17, 0);
+    Object.assign(pen, { strokeStyle: color, fillStyle: color, lineWidth: 2 });
+    pen.setLineDash(DASHES[curve.look]);
+    pen.stroke(new Path2D("M-17 0H17"));
+    if (curve.look !== "networks") return;
+    const shape = new Path2D(SHAPES[MARKERS[(curve.place || 0) % MARKERS.length]]);
+    pen.lineWidth = 1.5;
+    pen.stroke(shape);
+    pen.globalAlpha = 0.45;
+    pen.fill(shape);
+  };
+  return { draw, width: 34, words: curve.name };
+}
+
 function sample(curve, color) {
   const svg = (tag, attributes) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -123,7 +148,7 @@ function sample(curve, color) {
     return made;
   };
   const box = svg("svg", { width: 34, height: 14, viewBox: "-17 -7 34 14", "aria-hidden": "true" });
-  const dash = { theory: "7 4", averaged: "2 3", networks: "none" }[curve.look];
+  const dash = DASHES[curve.look].join(" ") || "none";
   box.append(svg("path", { d: "M-17 0H17", stroke: color, "stroke-width": 2, "stroke-dasharray": dash }));
   if (curve.look === "networks") {
     const marker = MARKERS[(curve.place || 0) % MARKERS.length];

@@ -247,10 +247,12 @@ class Card {
   }
 
   async savePicture() {
-    const chosen = Object.entries(this.choices()).map(([dim, label]) => `${PAGE.dimensions[dim]}: ${labelWords(dim, label)}`);
-    const curves = this.kind === "curves" ? this.drawn.map((one) => one.name) : [];
-    const words = [PAGE.title, ...chosen, ...curves].join(" · ");
-    download(`${this.key}.png`, await picture(this.views, `${this.title}: ${this.family.measures[this.state.measure].name}`, words));
+    const measure = this.family.measures[this.state.measure], dims = dimensionsOf(measure);
+    const chosen = Object.entries(this.choices()).filter(([dim]) => dims[dim].length > 1);
+    const words = chosen.map(([dim, label]) => `${PAGE.dimensions[dim]}: ${labelWords(dim, label)}`);
+    const keys = this.kind === "curves" ? this.drawn.map(keyOf) : [keyOfScale(colorsOf(this.drawn), measure.axis)];
+    const made = await picture(this.views, `${this.title}: ${measure.name}`, [PAGE.title, ...words], keys);
+    download(`${this.key}.png`, made);
   }
 }
 

@@ -59,6 +59,15 @@ function newMatrixFigure(panel, pair, colors, width) {
   return { figure, source, mapper };
 }
 
+// The same for a picture, as `picture` has its keys.
+function keyOfScale(colors, axis) {
+  const draw = (pen) => colors.palette.forEach((color, i, all) => {
+    pen.fillStyle = color;
+    pen.fillRect((160 * i) / all.length, -6, 160 / all.length + 0.5, 12);
+  });
+  return { draw, width: 160, words: `${digits(colors.low, 3)} to ${digits(colors.high, 3)}: ${axis}` };
+}
+
 // The scale of all panels, with its ends as numbers.
 function scaleOf(colors, axis) {
   const stops = Array.from({ length: 17 }, (_, i) => colors.palette[Math.round((i / 16) * (colors.palette.length - 1))]);
