@@ -28,7 +28,7 @@ from fwdmft.reporting.page import as_json, families, figure_data
 from fwdmft.reporting.spectra import eigenvalues
 from fwdmft.reporting.thinning import thinned
 from fwdmft.reporting.words import plain
-from fwdmft.results.comparison import mean_residual
+from fwdmft.results.comparison import at_common_points, mean_residual
 from fwdmft.results.write import write_result
 from fwdmft.sweeping.manifest import Manifest, write_manifest
 
@@ -74,6 +74,7 @@ EXPECTED = {
         THEORY["feature_kernel_bias_standard_error"],
     ),
     ("gradient_kernel", "value", "theory"): (THEORY["gradient_kernel"], THEORY["gradient_kernel_standard_error"]),
+    ("feature_kernel", "alignment with the targets", "theory"): (THEORY["feature_kernel_alignment"], None),
     ("loss", "loss", "theory"): (THEORY["loss"], None),
     ("loss", "loss", "networks"): (ENSEMBLE["loss_mean"], ENSEMBLE["loss_mean_standard_error"]),
     ("loss", "loss", "averaged"): (ENSEMBLE["ensembled_loss"], None),
@@ -133,6 +134,23 @@ def test_declared_observables_have_their_words() -> None:
     of.mean["overlap"], of.dims["overlap"] = np.ones((21, 6)), ("point",)
     tree = result_stand_ins.tree(of=of, networks=[], observables=declared)
     assert any(one.key == "overlap" and "m" in one.title for one in families(tree))
+
+
+def test_kernels_between_some_points() -> None:
+    """Where a side has kernels between some points only, both are shown there, under the points' own numbers."""
+    some = xr.Dataset(coords={"kernel_point": [0, 3], "kernel_point_prime": [0, 3]})
+    ensemble = at_common_points(some, ENSEMBLE)[1]
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=RESULT.attrs), "theory": THEORY, "ensemble": ensemble})
+    found = {one.key: one for one in families(tree)}
+    assert "tangent_kernel" not in found
+    family = found["subset_tangent_kernel"]
+    assert family.pairs[0] == ("kernel_point", "kernel_point_prime") and "some points" in family.title
+    theory, networks = (one.value for one in family.measures[0].curves)
+    assert theory.kernel_point.values.tolist() == networks.kernel_point.values.tolist() == [0, 3]
+    np.testing.assert_array_equal(theory, THEORY["tangent_kernel"].isel(point=[0, 3], point_prime=[0, 3]))
+    spectrum = found["spectra"].measures[0].curves[0].value
+    assert spectrum.sizes["rank"] == 2 * 2  # points times outputs
+    np.testing.assert_allclose(spectrum.sum("rank"), np.einsum("tpcpc->t", theory))
 
 
 def test_sweep(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def _measures(theory: Half, ensemble: Half, name: str) -> Iterator[Measure]:
     ratio = f"{name}_signal_to_noise"
     sides = (*_theory(theory, ratio), *_networks(ensemble, ratio, "networks"))
     yield Measure("signal to noise", f"{q} / √(N Var {q})", sides)
+    angle = f"{name}_alignment"
+    of_angle = (*_theory(theory, angle), *_networks(ensemble, angle, "mean kernel of networks"))
+    yield Measure("alignment with the targets", f"A[{q}]", of_angle)
     if both:
         yield from _scores(theory, ensemble, name, q)  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ const FEW_CURVES = 4;
 function firstState(family, kind) {
   const measure = family.measures[0];
   return { measure: 0, pair: 0, across: family.across, apart: null, shown: [], where: {}, logX: false,
-    logY: measure.decades, kind };
+    fit: false, logY: measure.decades, kind };
 }
 
 // Brings a state into line with the dimensions of its measure: what is not there is replaced by what is.
@@ -37,7 +37,8 @@ function settled(family, state) {
 }
 
 class Card {
-  constructor(family, kind) {
+  constructor(whole, kind) {
+    const family = kind === "matrices" ? { ...whole, measures: whole.measures.filter((one) => hasPair(one, whole.pairs)) } : whole;
     this.family = family;
     this.kind = kind;
     this.state = firstState(family, kind);
@@ -132,6 +133,7 @@ class Card {
       }));
     }
     this.choosers(parts, dims, several.filter((dim) => !family.pairs[state.pair].includes(dim)));
+    parts.push(tick("colours from smallest to largest", state.fit, (on) => { state.fit = on; this.update(); }));
   }
 
   choosers(parts, dims, chosen) {
@@ -163,7 +165,7 @@ class Card {
   }
 
   refillMatrices(panels) {
-    const colors = colorsOf(panels), pair = this.family.pairs[this.state.pair];
+    const colors = colorsOf(panels, this.state.fit), pair = this.family.pairs[this.state.pair];
     panels.forEach((panel, i) => {
       const { source, mapper, figure } = this.panels[i];
       mapper.setv({ low: colors.low, high: colors.high, palette: colors.palette });
@@ -190,7 +192,7 @@ class Card {
       figures = [made.figure];
       this.under.replaceChildren(...this.remarks(now), legendOf(now));
     } else {
-      const colors = colorsOf(now), pair = this.family.pairs[this.state.pair];
+      const colors = colorsOf(now, this.state.fit), pair = this.family.pairs[this.state.pair];
       const room = now.length > 1 && width > 560 ? (width - 48) / now.length : width - 32;
       this.panels = now.map((panel) => newMatrixFigure(panel, pair, colors, room));
       figures = this.panels.map((one) => one.figure);
@@ -250,10 +252,15 @@ class Card {
     const measure = this.family.measures[this.state.measure], dims = dimensionsOf(measure);
     const chosen = Object.entries(this.choices()).filter(([dim]) => dims[dim].length > 1);
     const words = chosen.map(([dim, label]) => `${PAGE.dimensions[dim]}: ${labelWords(dim, label)}`);
-    const keys = this.kind === "curves" ? this.drawn.map(keyOf) : [keyOfScale(colorsOf(this.drawn), measure.axis)];
+    const keys = this.kind === "curves" ? this.drawn.map(keyOf) : [keyOfScale(colorsOf(this.drawn, this.state.fit), measure.axis)];
     const made = await picture(this.views, `${this.title}: ${measure.name}`, [PAGE.title, ...words], keys);
     download(`${this.key}.png`, made);
   }
+}
+
+function hasPair(measure, pairs) {
+  const dims = dimensionsOf(measure);
+  return pairs.every((pair) => pair.every((dim) => dim in dims));
 }
 
 function sameShape(now, before) {

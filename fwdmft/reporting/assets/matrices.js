@@ -3,8 +3,10 @@
 
 const MOST_WRITTEN = 8; // rows up to which every cell has its number written in it
 
-function colorsOf(panels) {
+// fit: from the smallest to the largest value, which shows small differences; otherwise from zero, or both signs alike.
+function colorsOf(panels, fit) {
   const values = panels.flatMap((panel) => panel.cells.map((cell) => cell.value)).filter(Number.isFinite);
+  if (fit && values.length) return { low: Math.min(...values), high: Math.max(...values), palette: PAGE.shades };
   const largest = values.length ? Math.max(...values.map(Math.abs)) : 0;
   const signed = values.some((value) => value < -1e-9 * largest);
   return { low: signed ? -largest : 0, high: largest || 1, palette: signed ? DIVERGING : PAGE.shades };
