@@ -26,6 +26,7 @@ from playwright.sync_api import Page, sync_playwright
 from result_stand_ins import tree as stand_in
 
 import fwdmft
+from fwdmft.results.comparison import group
 
 WINDOWS = (400, 900, 1600)
 MOST_COMPARED = 40  # values of a figure
@@ -164,9 +165,9 @@ def _compared(rows: list[dict[str, str]], tree: xr.DataTree) -> tuple[int, str]:
     """How many values were compared with variables of the result, and the first that differs, or nothing."""
     count = 0
     for row in rows[:: max(1, len(rows) // MOST_COMPARED)]:
-        half = tree["theory" if row["side"] == "theory" else "ensemble"]
+        half = group(tree, "theory" if row["side"] == "theory" else "ensemble")
         name = _VARIABLES.get((row["side"], row["measure"]), "").format(row["quantity"])
-        if name not in half.data_vars:
+        if half is None or name not in half:
             continue
         variable = half[name]
         place = {dim: _label(variable, dim, row[dim]) for dim in map(str, variable.dims) if row.get(dim)}

@@ -2,6 +2,7 @@
 // Matrices of theory and networks side by side, on one scale of colours, drawn by Bokeh.
 
 const MOST_WRITTEN = 8; // rows up to which every cell has its number written in it
+const MOST_SIGNED = 40; // rows up to which negative cells have their sign, for those who see no colours
 
 // fit: from the smallest to the largest value, which shows small differences; otherwise from zero, or both signs alike.
 function colorsOf(panels, fit) {
@@ -12,7 +13,7 @@ function colorsOf(panels, fit) {
   return { low: signed ? -largest : 0, high: largest || 1, palette: signed ? DIVERGING : PAGE.shades };
 }
 
-// Blue through white to red, told apart without colour by the sign that is written or hovered.
+// Blue through white to red, told apart without colour by the signs in the cells.
 const DIVERGING = Array.from({ length: 65 }, (_, i) => {
   const share = (i - 32) / 32, end = share < 0 ? [33, 102, 172] : [178, 24, 43];
   const mixed = end.map((part) => Math.round(247 + (part - 247) * Math.abs(share)));
@@ -20,11 +21,13 @@ const DIVERGING = Array.from({ length: 65 }, (_, i) => {
 });
 
 function matrixColumns(panel, pair) {
+  const count = Math.max(panel.rows.length, panel.columns.length);
+  const sign = (value) => (value < 0 && count <= MOST_SIGNED ? "−" : "");
   const of = (make) => panel.cells.map(make);
   return {
     x: of((cell) => cell.j), y: of((cell) => cell.i), v: of((cell) => cell.value),
     row: of((cell) => labelWords(pair[0], cell.row)), column: of((cell) => labelWords(pair[1], cell.column)),
-    value: of((cell) => digits(cell.value)), written: of((cell) => digits(cell.value, 3)),
+    value: of((cell) => digits(cell.value)), written: of((cell) => (count <= MOST_WRITTEN ? digits(cell.value, 3) : sign(cell.value))),
     error: of((cell) => (Number.isFinite(cell.error) && cell.error !== null ? `(s.e. ${digits(cell.error, 2)})` : "")),
   };
 }
@@ -52,10 +55,10 @@ function newMatrixFigure(panel, pair, colors, width) {
   const source = new Bokeh.ColumnDataSource({ data: matrixColumns(panel, pair) });
   const [x, y, color] = [{ field: "x" }, { field: "y" }, { field: "v", transform: mapper }];
   const cells = figure.rect({ x, y, width: 1, height: 1, source, fill_color: color, line_color: color });
-  if (panel.rows.length <= MOST_WRITTEN && panel.columns.length <= MOST_WRITTEN && side >= 260) {
-    figure.text({ x, y, source, text: { field: "written" }, text_align: "center", text_baseline: "middle",
-      text_font_size: "11px", text_color: INK, background_fill_color: "white", background_fill_alpha: 0.75, padding: 2 });
-  }
+  const roomy = panel.rows.length <= MOST_WRITTEN && panel.columns.length <= MOST_WRITTEN && side >= 260;
+  figure.text({ x, y, source, text: { field: "written" }, text_align: "center", text_baseline: "middle",
+    text_color: INK, text_font_size: roomy ? "11px" : "9px", padding: 2,
+    background_fill_color: roomy ? "white" : null, background_fill_alpha: 0.75 });
   figure.add_tools(new Bokeh.HoverTool({ renderers: [cells], tooltips: [
     [PAGE.dimensions[pair[0]], "@row"], [PAGE.dimensions[pair[1]], "@column"], ["value", "@value @error"]] }));
   return { figure, source, mapper };
