@@ -20,6 +20,7 @@ from fwdmft.hookspecs import hookimpl
 if TYPE_CHECKING:
     from fwdmft.plotting import plot
     from fwdmft.registry import ActivationFunction, Architecture, LossFunction
+    from fwdmft.reporting import report
     from fwdmft.results.scores import agreement
     from fwdmft.results.write import open_result
     from fwdmft.running import run
@@ -40,6 +41,7 @@ _HOMES = {
     "open_result": "fwdmft.results.write",
     "open_sweep": "fwdmft.sweeping.combined",
     "plot": "fwdmft.plotting",
+    "report": "fwdmft.reporting",
     "run": "fwdmft.running",
     "run_sweep": "fwdmft.sweeping.run",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "open_result",
     "open_sweep",
     "plot",
+    "report",
     "run",
     "run_sweep",
 ]

@@ -1,4 +1,4 @@
-"""The command line: run, sweep, validate, show, compare, merge, plot, plugins, schema.
+"""The command line: run, sweep, validate, show, compare, merge, plot, report, plugins, schema.
 
 Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted (143 by SIGTERM). Messages go to standard
 error; a traceback is shown only when the environment variable FWDMFT_DEBUG is set.
@@ -296,6 +296,16 @@ def plot(
     tree = fwdmft.open_sweep(result) if result.is_dir() else fwdmft.open_result(result)
     for path in fwdmft.plot(tree, output):
         typer.echo(path)
+
+
+@app.command()
+@reported
+def report(
+    result: Annotated[Path, typer.Argument(help="Result file (netCDF), or directory of a sweep.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write (.html).")],
+) -> None:
+    """Write one page with tables and interactive figures, which opens offline in any browser."""
+    typer.echo(fwdmft.report(result, output))
 
 
 @app.command()

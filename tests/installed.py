@@ -1,4 +1,4 @@
-"""The package as it is installed: every architecture runs, is written, read and drawn. Run by `versions.py`."""
+"""The package as it is installed: architectures run, are written, read, drawn and reported. Run by `versions.py`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def test_tiny_run(kind: str, tmp_path: Path) -> None:
     result = command("run", "experiment.yaml", "-o", "result.nc", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     tree = fwdmft.open_result(tmp_path / "result.nc")
+    page = command("report", "result.nc", "-o", "page.html", cwd=tmp_path)
+    assert page.returncode == 0 and "class Card" in (tmp_path / "page.html").read_text(), page.stderr
     for name in ("theory/prediction_variance", "theory/tangent_kernel_bias", "ensemble/prediction_mean"):
         assert np.isfinite(tree[name]).all()
     assert tree["theory/prediction"].sel(point_split="train").sizes["point"] == 2

@@ -131,6 +131,12 @@ def combined(engine: Any, tmp_path: Path) -> xr.DataTree:
     return fwdmft.open_sweep(tmp_path)
 
 
+def test_combined_attributes(combined: xr.DataTree) -> None:
+    """The sweep's own, and those of a result that are the same for all of its points."""
+    first = json.loads(combined.attrs["first_experiment"])
+    assert first["parameterization"]["gamma0"] == 0.5 and combined.attrs["sweep_dimensions"] == ["gamma0", "train"]
+
+
 def test_combined_points(combined: xr.DataTree) -> None:
     f = combined["theory/prediction"]
     assert f.dims == ("gamma0", "train", "time", "point", "output") and f.shape == (3, 2, 10, 6, 1)

@@ -39,7 +39,7 @@ def main(which: str) -> None:
         constraints.write_text("\n".join(floors() if which == "lowest" else []))
         call(home, *pip, "wheel", "-q", "--no-deps", "-w", home, ROOT)
         wheel = next(home.glob("*.whl"))
-        call(home, *pip, "install", "-q", "--prefer-binary", "-c", constraints, wheel, "pytest")
+        call(home, *pip, "install", "-q", "--prefer-binary", "-c", constraints, f"{wheel}[report]", "pytest")
         call(home, *pip, "freeze")
         # -P: the tests see what is installed, not what lies beside them.
         pytest = (python, "-P", "-m", "pytest", "-q", "--disable-warnings", "-p", "no:cacheprovider")

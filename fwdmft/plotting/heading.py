@@ -36,7 +36,7 @@ def headed(
         if figure is not None:
             line = next((one for one in args if isinstance(one, Line)), None)
             own = figure.get_suptitle()
-            widths = _widths(tree) if at_widths else _INFINITE
+            widths = widths_of(tree) if at_widths else _INFINITE
             text = heading(tree, widths, line, int(_INCH * figure.get_figwidth()))
             figure.suptitle(f"{text}\n{own}" if own else text, fontsize=8.5)
         return figure
@@ -47,8 +47,8 @@ def headed(
 def heading(tree: xr.DataTree, widths: str, line: Line | None = None, room: int = 80) -> str:
     """In lines of about `room` characters. Fields swept along `line` have all their values, others their first."""
     experiment = tree.attrs.get("experiment") or tree.attrs.get("first_experiment", "{}")
-    facts = list(_facts(json.loads(experiment), _swept(tree, line)))
-    parts = [str(tree.attrs.get("title", "")), *facts, widths]
+    known = facts(json.loads(experiment), _swept(tree, line))
+    parts = [str(tree.attrs.get("title", "")), *known, widths]
     lines = [""]
     for part in filter(None, parts):
         longer = f"{lines[-1]}{_APART}{part}" if lines[-1] else part
@@ -64,10 +64,11 @@ def _swept(tree: xr.DataTree, line: Line | None) -> dict[str, str]:
     """Values of the fields along the line, by the last part of their names."""
     if line is None:
         return {}
-    return {str(name): _few(one.values) for name, one in tree.coords.items() if one.dims == (line.dim,)}
+    return {str(name): few(one.values) for name, one in tree.coords.items() if one.dims == (line.dim,)}
 
 
-def _facts(experiment: Mapping[str, Any], swept: Mapping[str, str]) -> Iterator[str]:
+def facts(experiment: Mapping[str, Any], swept: Mapping[str, str]) -> Iterator[str]:
+    """Architecture, richness and learning rate; swept: values in words of fields that a sweep varies, by short name."""
     architecture = experiment.get("architecture", {})
     words = [swept.get(name, architecture.get(name)) for name in ("kind", "activation")]
     depth = swept.get("depth", architecture.get("depth"))
@@ -87,15 +88,15 @@ def _richness(parameterization: Mapping[str, Any], swept: Mapping[str, str]) -> 
     return r"$\gamma_0 = N^{-1/2}$" if kind == "neural_tangent" else kind.replace("_", " ")
 
 
-def _widths(tree: xr.DataTree) -> str:
+def widths_of(tree: xr.DataTree) -> str:
     """Those of the networks, or of the loss that the theory expects at finite width."""
     for half in ("ensemble", "theory"):
         if half in tree.children and "width" in tree[half].coords:
-            return f"$N$ = {_few(tree[half].coords['width'].values)}"
+            return f"$N$ = {few(tree[half].coords['width'].values)}"
     return _INFINITE
 
 
-def _few(values: np.ndarray) -> str:
+def few(values: np.ndarray) -> str:
     """All of a few values, or the first and the last of more."""
     shown = [_short(value) for value in values.tolist()]
     return ", ".join(shown if len(shown) <= _MOST_VALUES else [*shown[:2], "...", shown[-1]])

@@ -21,6 +21,9 @@ from fwdmft.observables import OBSERVABLES
 SUBSET = "subset_"
 """What names of kernels between some of the points start with."""
 
+ROUNDING = 1e-12
+"""Standard errors this far below the largest are those of entries that do not fluctuate."""
+
 
 class Estimate(NamedTuple):
     """A value and its standard error (one sigma), of the same dimensions."""

@@ -17,14 +17,14 @@ from fwdmft.results.scores import agreement, agreement_rows
 
 def summary_table(tree: xr.DataTree, full: bool = False) -> RenderableType:
     """The final losses and the agreement of theory and ensemble, for a rich console; full: all its measures."""
-    parts: list[RenderableType] = [loss_table(tree), *_diverged_lines(tree), *_theory_lines(tree)]
+    parts: list[RenderableType] = [loss_table(tree), *diverged_lines(tree), *theory_lines(tree)]
     numbers = agreement(tree)
     if numbers.data_vars:
         parts += [agreement_table(numbers, full), Text(READING, style="dim")]
     return Group(*parts)
 
 
-def _diverged_lines(tree: xr.DataTree) -> Iterator[Text]:
+def diverged_lines(tree: xr.DataTree) -> Iterator[Text]:
     """Which widths have networks that diverged."""
     ensemble = group(tree, "ensemble")
     for width in [] if ensemble is None else ensemble.width.values.tolist():
@@ -34,7 +34,7 @@ def _diverged_lines(tree: xr.DataTree) -> Iterator[Text]:
             yield Text(f"Warning: {words} diverged and are left out of all averages, which biases them.", "bold red")
 
 
-def _theory_lines(tree: xr.DataTree) -> Iterator[Text]:
+def theory_lines(tree: xr.DataTree) -> Iterator[Text]:
     """How precise Sigma and b are, and whether q from draws of small networks agrees with q."""
     found = group(tree, "diagnostics")
     if found is None or "self_check" not in found:
@@ -63,21 +63,21 @@ READING = (
 
 def loss_table(tree: xr.DataTree) -> Table:
     """Loss at the last step: theory at infinite width and at each N, networks +- standard error."""
-    splits = _splits_present(tree)
+    splits = splits_present(tree)
     table = Table(title="Loss at the last step", title_justify="left")
     for heading in ("width", "", *splits):
         table.add_column(heading, justify="right" if heading else "left")
-    for row in _loss_rows(tree, splits):
+    for row in loss_rows(tree, splits):
         table.add_row(*row)
     return table
 
 
-def _splits_present(tree: xr.DataTree) -> list[str]:
+def splits_present(tree: xr.DataTree) -> list[str]:
     present = set(tree["data"].to_dataset()["split"].values.tolist())
     return [split for split in SPLITS if split in present]
 
 
-def _loss_rows(tree: xr.DataTree, splits: list[str]) -> Iterator[list[str]]:
+def loss_rows(tree: xr.DataTree, splits: list[str]) -> Iterator[list[str]]:
     theory, ensemble = group(tree, "theory"), group(tree, "ensemble")
     if theory is not None and "loss" in theory:
         yield ["infinite", "theory", *_numbers(theory["loss"], splits)]
@@ -121,7 +121,7 @@ def _numbers(loss: xr.DataArray, splits: list[str]) -> list[str]:
 
 def agreement_table(numbers: xr.Dataset, full: bool = False) -> Table:
     """The numbers of `agreement`, a row for each quantity, width and observable."""
-    columns = _COLUMNS if full else {name: _COLUMNS[name] for name in _SHORT}
+    columns = COLUMNS if full else {name: COLUMNS[name] for name in _SHORT}
     table = Table(title="Theory against ensemble, in standard errors", title_justify="left")
     for heading in ("", "width", "observable", *(heading for heading, _ in columns.values()), "off (s.e.)"):
         table.add_column(heading, justify="left" if heading in ("", "observable") else "right")
@@ -130,14 +130,14 @@ def agreement_table(numbers: xr.Dataset, full: bool = False) -> Table:
         if previous is not None and previous != (row["quantity"], row["width"]):
             table.add_section()
         previous = row["quantity"], row["width"]
-        cells = [_cell(row[name], style) for name, (_, style) in columns.items()]
-        words = _WORDS[row["quantity"]], str(row["width"]), row["observable"].replace("_", " ")
-        table.add_row(*words, *cells, _with_error(row["relative_error"], row["relative_standard_error"]))
+        cells = [cell(row[name], style) for name, (_, style) in columns.items()]
+        words = WORDS[row["quantity"]], str(row["width"]), row["observable"].replace("_", " ")
+        table.add_row(*words, *cells, with_error(row["relative_error"], row["relative_standard_error"]))
     return table
 
 
-_WORDS = {"mean": "mean", "variance": "N Var", "bias": "bias"}
-_COLUMNS = {
+WORDS = {"mean": "mean", "variance": "N Var", "bias": "bias"}
+COLUMNS = {
     "entries": ("entries", ".0f"),
     "rms": ("rms", ".2f"),
     "median": ("median", ".2f"),
@@ -148,9 +148,9 @@ _COLUMNS = {
 _SHORT = ("rms", "percentile_95", "max")
 
 
-def _with_error(value: float, error: float) -> str:
+def with_error(value: float, error: float) -> str:
     return "-" if np.isnan(value) else f"{value:.1%} ({error:.1%})"
 
 
-def _cell(value: float, style: str) -> str:
+def cell(value: float, style: str) -> str:
     return "-" if np.isnan(value) else format(value, style)

@@ -44,7 +44,6 @@ MEASURES = {
     "relative_error": "root mean square of ({}) over that of the theory",
     "relative_standard_error": "root mean square of the standard error of ({}) over that of the theory",
 }
-_ROUNDING = 1e-12  # standard errors this far below the largest are those of entries that do not fluctuate
 _NOT_COMPARED = ("time_prime", "kernel", "sample")  # dimensions of quantities that one side alone has
 
 Scores = dict[str, float]
@@ -136,7 +135,7 @@ def distribution(residual: Residual, name: str) -> Scores:
 def entries_of(residual: Residual, name: str) -> tuple[np.ndarray, ...]:
     """Differences, standard errors and expected values of all entries that are compared, flat."""
     once = comparison.pairs_once(residual.error, name)
-    compared = (once > _ROUNDING * once.max()) & residual.value.notnull()
+    compared = (once > comparison.ROUNDING * once.max()) & residual.value.notnull()
     order = compared.dims
     chosen = compared.values
     return tuple(part.transpose(*order).values[chosen] for part in residual)

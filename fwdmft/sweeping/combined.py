@@ -83,7 +83,7 @@ def _group_without_values(whole: xr.Dataset) -> xr.Dataset:
         name: (one.dims, np.broadcast_to(np.zeros((), one.dtype), one.shape), one.attrs)
         for name, one in whole.data_vars.items()
     }
-    return xr.Dataset(empty, coords=whole.coords.to_dataset().load().coords)
+    return xr.Dataset(empty, coords=whole.coords.to_dataset().load().coords, attrs=whole.attrs)
 
 
 # --- the grid ---
