@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from fwdmft.observables import ObservableFunction
     from fwdmft.registry import Architecture
     from fwdmft.spec.data import DatasetSpec
     from fwdmft.spec.optimizer import OptimizerSpec
@@ -40,3 +41,8 @@ def fwdmft_optimizers() -> list[type[OptimizerSpec]]:  # type: ignore[empty-body
 @hookspec
 def fwdmft_datasets() -> list[type[DatasetSpec]]:  # type: ignore[empty-body]
     """Data sets: a schema each, whose `load` returns a `fwdmft.datasets.Dataset`."""
+
+
+@hookspec
+def fwdmft_observables() -> list[ObservableFunction]:  # type: ignore[empty-body]
+    """Observables of every architecture: functions of the usual order parameters."""

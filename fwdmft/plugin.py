@@ -27,6 +27,7 @@ forward programs    `Net` (start there), `forward_program`, `ForwardProgram`, `P
 networks            `Network`: for architectures that bring an Equinox module of their own
 other schemas       `ParameterizationSpec`; `OptimizerSpec` with `Plan`; `DatasetSpec` with `Dataset`
 numbers in schemas  `Real`, `NonNegativeReal`, `PositiveReal`, `Whole`, `Count`, `Steps`, `Seed`
+observables of all  `ObservableFunction`, with an `Observable`
 errors              `InputError` (bad input: field, value, expected), `ComputationError`
 hooks               `hookimpl`; their names are in `fwdmft.hookspecs`
 
@@ -40,7 +41,7 @@ from typing import TYPE_CHECKING
 
 from fwdmft.errors import ComputationError, InputError
 from fwdmft.hookspecs import hookimpl
-from fwdmft.observables import Observable
+from fwdmft.observables import Observable, ObservableFunction
 from fwdmft.registry import Architecture, deferred
 from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture, ArchitectureSpec
 from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Real, Seed, Steps, Whole
@@ -90,6 +91,7 @@ __all__ = [
     "Network",
     "NonNegativeReal",
     "Observable",
+    "ObservableFunction",
     "OptimizerSpec",
     "ParameterizationSpec",
     "Plan",

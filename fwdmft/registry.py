@@ -21,7 +21,7 @@ from pydantic import PydanticUndefinedAnnotation
 
 from fwdmft import hookspecs
 from fwdmft.errors import NOTHING, InputError
-from fwdmft.observables import Observable, are_dims, problem_with
+from fwdmft.observables import Observable, ObservableFunction, are_dims, problem_with, problem_with_function
 from fwdmft.plugin_code import GROUP, by_the_user, told_if_slow
 from fwdmft.spec.architecture import ArchitectureSpec
 from fwdmft.spec.base import Spec
@@ -86,22 +86,28 @@ class PluginReport:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of an experiment that is open to plugins: its hook and the base of its schemas."""
+    """One part of an experiment that is open to plugins: its hook, the base of its schemas, and what is registered
+    where that is not the schema itself."""
 
     name: str
     hook: str
     base: type[Spec]
+    item: type | None = None
 
 
 SECTIONS = {
     section.name: section
     for section in (
-        Section("architecture", "fwdmft_architectures", ArchitectureSpec),
+        Section("architecture", "fwdmft_architectures", ArchitectureSpec, Architecture),
         Section("parameterization", "fwdmft_parameterizations", ParameterizationSpec),
         Section("optimizer", "fwdmft_optimizers", OptimizerSpec),
         Section("data", "fwdmft_datasets", DatasetSpec),
     )
 }
+BY_NAME = (Section("observable", "fwdmft_observables", Spec, ObservableFunction),)
+"""What can be registered by name, without a schema."""
+
+_HOOKS = {section.name: section for section in (*SECTIONS.values(), *BY_NAME)}
 
 
 class Registry:
@@ -109,7 +115,7 @@ class Registry:
 
     def __init__(self, points: Iterable[EntryPoint]) -> None:
         self.reports: list[PluginReport] = []
-        self._items: dict[str, dict[str, tuple[Any, PluginReport]]] = {name: {} for name in SECTIONS}
+        self._items: dict[str, dict[str, tuple[Any, PluginReport]]] = {name: {} for name in _HOOKS}
         self._owners: dict[tuple[str, str], PluginReport] = {}
         self._refused: dict[str, str] = {}
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -120,7 +126,7 @@ class Registry:
             self._add(name, list(group))
 
     def kinds(self, section: str) -> list[str]:
-        """The kinds that can be used in this section of an experiment, sorted."""
+        """The kinds that can be used in this section of an experiment, or the names of observables, sorted."""
         return sorted(self._items[section])
 
     def schemas(self, section: str) -> list[type[Spec]]:
@@ -128,7 +134,7 @@ class Registry:
         return [_schema_of(self._items[section][kind][0]) for kind in self.kinds(section)]
 
     def get(self, section: str, kind: object) -> Any:
-        """What is registered under a kind: an `Architecture`, or the schema class in the other sections.
+        """What is registered under a kind: an `Architecture`, an `ObservableFunction`, or the schema class.
 
         Raises InputError (field "kind") with the plugin's failure, or with the installed kinds.
         """
@@ -151,12 +157,13 @@ class Registry:
         raise InputError("kind", kind, self._choices(section, kind))
 
     def _choices(self, section: str, kind: object) -> str:
-        kinds = self.kinds(section)
+        kinds, words = self.kinds(section), "kinds" if section in SECTIONS else f"{section}s"
         if not kinds:
-            return f"an installed {section} kind, but none is installed (see `fwdmft plugins`)"
+            one = f"{section} kind" if section in SECTIONS else section
+            return f"an installed {one}, but none is installed (see `fwdmft plugins`)"
         close = get_close_matches(kind, kinds, n=1) if isinstance(kind, str) else []
         hint = f" (did you mean {close[0]}?)" if close else ""
-        return f"one of the installed kinds {', '.join(kinds)}{hint}"
+        return f"one of the installed {words} {', '.join(kinds)}{hint}"
 
     def _add_builtin(self) -> None:
         from fwdmft import __version__
@@ -187,7 +194,7 @@ class Registry:
             self._fail(report, problem)
         self._manager.register(plugin, report.name)
         others = [other for other in self._manager.get_plugins() if other is not plugin]
-        for section in SECTIONS.values():
+        for section in _HOOKS.values():
             for items in self._manager.subset_hook_caller(section.hook, others)():
                 self._accept_all(section, items, report)
         if not report.registers and report.failure is None:
@@ -205,7 +212,7 @@ class Registry:
                 self._accept(section, item, report)
 
     def _accept(self, section: Section, item: Any, report: PluginReport) -> None:
-        kind = _literal_kind(_schema_of(item))
+        kind = item.name if section in BY_NAME else _literal_kind(_schema_of(item))
         assert kind is not None, "checked by _problem_with"
         first = self._owners.setdefault((section.name, kind), report)
         if first is report and kind not in self._items[section.name]:
@@ -256,7 +263,7 @@ def _schema_of(item: Any) -> type[Spec]:
 
 
 def _hook_names() -> list[str]:
-    return [section.hook for section in SECTIONS.values()]
+    return [section.hook for section in _HOOKS.values()]
 
 
 def _misspelt_hooks(plugin: object) -> list[str]:
@@ -275,9 +282,11 @@ def _misspelt_hooks(plugin: object) -> list[str]:
 
 def _problem_with(section: Section, item: object) -> str | None:
     """What was expected instead of `item`, or None when it is valid."""
-    if section.name == "architecture":
-        if not isinstance(item, Architecture):
-            return "an fwdmft.Architecture"
+    if section.item is not None and not isinstance(item, section.item):
+        return f"an fwdmft.plugin.{section.item.__name__}"
+    if isinstance(item, ObservableFunction):
+        return problem_with_function(item) if callable(item.function) else "function to be callable"
+    if isinstance(item, Architecture):
         if not (callable(item.field_equations) and (item.model is None or callable(item.model))):
             return "field_equations and model to be callable"
         if not item.axes or not are_dims(item.axes, taken=("point", "output", "split")):

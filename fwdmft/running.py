@@ -21,7 +21,8 @@ from fwdmft.meanfield.theory import solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan, Rung
-from fwdmft.preparing import prepare
+from fwdmft.preparing import observable_functions, prepare
+from fwdmft.registry import Architecture
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
 from fwdmft.spec.experiment import Experiment
@@ -97,8 +98,14 @@ def _run(
         diagnostics,
         provider.name,
         provider.version or _version(provider.distribution),
-        installed.get("architecture", kind),
+        _observing(installed.get("architecture", kind), experiment),
     )
+
+
+def _observing(architecture: Architecture, experiment: Experiment) -> Architecture:
+    """The architecture with what the experiment observes besides, among its own observables."""
+    asked = {each.name: each.observable for each in observable_functions(experiment)}
+    return replace(architecture, observables={**architecture.observables, **asked})
 
 
 def _ladder(task: TheoryTask | None, plan: Plan) -> tuple[Rung, ...]:
@@ -118,6 +125,7 @@ def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str,
         "data": data.hexdigest(),
         "version of fwdmft": _version("fwdmft"),
         "version of jax": _version("jax"),
+        "observables": ", ".join(registry.registry().origin("observable", name) for name in experiment.observables),
         "plugin": f"{provider.name} {provider.version or _version(provider.distribution)}",
     }
 

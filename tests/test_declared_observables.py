@@ -16,7 +16,7 @@ import fwdmft
 from fwdmft.errors import PluginError
 from fwdmft.observables import Observable
 from fwdmft.preparing import prepare
-from fwdmft.program.equations import forward_program
+from fwdmft.program.building import forward_program
 from fwdmft.program.net import Net
 from fwdmft.registry import registry
 from fwdmft.results import write_result

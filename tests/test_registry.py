@@ -132,7 +132,7 @@ def test_plugin_without_hooks_is_reported(site: Path) -> None:
     ("old", "new", "expected"),
     [
         ("[Architecture(Schema, pieces, pieces)]", "Architecture(Schema, pieces, pieces)", "expected a list"),
-        ("[Architecture(Schema, pieces, pieces)]", "[Schema]", "expected an fwdmft.Architecture"),
+        ("[Architecture(Schema, pieces, pieces)]", "[Schema]", "expected an fwdmft.plugin.Architecture"),
         ("Architecture(Schema, pieces, pieces)]", "Architecture(Schema, 1, pieces)]", "to be callable"),
         ("Architecture(Schema, ", "Architecture(dict, ", "a schema class derived from ArchitectureSpec"),
         ('    kind: Literal["one"] = "one"', '    kind: str = "one"', "to have a field `kind: Literal"),

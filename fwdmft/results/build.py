@@ -216,7 +216,7 @@ def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str])
 
 def _parts(dims: tuple[str, ...]) -> tuple[str, ...]:
     """The dimensions that number parts of the network."""
-    ahead = [dims.index(dim) for dim in ("point", "split") if dim in dims]
+    ahead = [dims.index(dim) for dim in ("point", "output", "split") if dim in dims]
     return dims[: min(ahead, default=len(dims))]
 
 
