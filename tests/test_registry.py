@@ -151,7 +151,11 @@ def test_plugin_without_hooks_is_reported(site: Path) -> None:
             "pieces, observables={'loss_of': O('w', 's', ('point',))})]",
             "not to begin with one that",
         ),
-        ("pieces)]", "pieces, observables={'a': O('w', 's', ('block',))})]", "distinct identifiers, point among them"),
+        (
+            "pieces)]",
+            "pieces, observables={'a': O('w', 's', ('block',))})]",
+            "expected point among the dimensions of observable",
+        ),
         ("pieces)]", "pieces, observables={'a': O('w', 's', ('point', 'width'))})]", "none of time, width"),
     ],
 )
