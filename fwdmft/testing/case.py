@@ -16,7 +16,7 @@ from fwdmft.meanfield.controls import make_controls
 from fwdmft.meanfield.dynamics import Drive, make_drive, trajectory
 from fwdmft.meanfield.field_equations import FieldEquations, Observables
 from fwdmft.meanfield.lazy import LazyEquations
-from fwdmft.meanfield.samples import Sampler
+from fwdmft.meanfield.samples import PARTS, Sampler
 from fwdmft.meanfield.simulation import Observing, gaussian_matrices, infinite_width
 from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
 from fwdmft.networks.building import builder
@@ -39,7 +39,7 @@ REPLICATES = 8
 AVERAGED = 32
 """Samplings whose average is compared with networks at infinite width."""
 
-DRAWN = 16
+DRAWN = 8
 """Width at which draws of networks are compared with networks."""
 
 
@@ -77,7 +77,7 @@ class Case:
     few: int = 128
     neurons: int = 1 << 13
     draws: int = 2048
-    draw_width: int = 16
+    draw_width: int = 8
     widths: tuple[int, int] = (16, 64)
     members: tuple[int, int] = (8000, 8000)
 
@@ -184,7 +184,9 @@ class Case:
     def sampler(self) -> Sampler:
         """Draws of networks of width `DRAWN`, which share their random numbers with mean-field neurons."""
         known = make_controls(self.equations, noise(self.equations, self.neurons), self.drive())
-        narrow, wide = (self._equations.with_richness(self.parameterization.richness(n)) for n in (DRAWN, 2 * DRAWN))
+        narrow, wide = (
+            self._equations.with_richness(self.parameterization.richness(n)) for n in (DRAWN, PARTS * DRAWN)
+        )
         return Sampler(narrow, wide, self.drive(), known, DRAWN, Observing())
 
     @cached_property

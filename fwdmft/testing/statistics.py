@@ -20,7 +20,7 @@ CHUNK, CHUNKS = 64, 16
 
 
 def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
-    """Mean and variance over draws of q_n and q_2n are those over trained networks of the same widths.
+    """Mean and variance over draws of q_n and q_rn are those over trained networks of the same widths.
 
     Draws share random numbers with mean-field neurons, and simulate fields; networks are built by the plugin and
     trained by automatic derivatives of the loss.
@@ -31,7 +31,10 @@ def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
     mean, difference, change = (
         np.concatenate([np.asarray(getattr(draw, name)) for draw in found]) for name in ("mean", "difference", "change")
     )
-    for width, drawn in ((DRAWN, np.concatenate([mean + difference, mean - difference])), (2 * DRAWN, mean + change)):
+    for width, drawn in (
+        (DRAWN, np.concatenate(samples.parts(mean, difference))),
+        (samples.PARTS * DRAWN, mean + change),
+    ):
         networks = case.ensemble(width, 2 * CHUNK * CHUNKS)
         start = 0
         for name, shape in shapes.items():
