@@ -1,6 +1,6 @@
 """A case: one architecture with its settings and data, and what the laws compute from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -218,7 +218,11 @@ class Case:
 
     def build(self, width: int, key: Array) -> Network:
         """An untrained network."""
-        return builder(self.architecture, self.schema, self.parameterization, self.x, self.y.shape[1])(width, key)
+        return self._builder(width, key)
+
+    @cached_property
+    def _builder(self) -> Callable[[int, Array], Network]:
+        return builder(self.architecture, self.schema, self.parameterization, self.x, self.y.shape[1])
 
 
 def noise(equations: FieldEquations, count: int, replicate: int = 0) -> dict[str, Array]:

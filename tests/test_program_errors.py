@@ -1,0 +1,79 @@
+"""A forward program that is wrong says which operation and what was expected."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fwdmft.errors import PluginError
+from fwdmft.plugin import Net, ProgramError, forward_program
+
+X = np.random.default_rng(0).standard_normal((3, 4, 5))
+
+
+def program(change: Callable[[Net, Any], Any]) -> Callable[..., Any]:
+    """A network whose features are `change(net, h)`."""
+
+    def forward(net: Net, x: Any) -> Any:
+        h, _ = net.layer("a", net.input("W", "a", x), jnp.tanh)
+        return net.readout("w", "a", change(net, h))
+
+    return forward
+
+
+RIGHT = (
+    lambda net, h: h - net.average("a", h)[..., None],
+    lambda net, h: h * net.vector("g", "a", (4,), mean=1.0),
+    lambda net, h: jax.nn.softmax(h, axis=1),
+    lambda net, h: net.dense("V", "a", "a", jnp.mean(h, axis=1)),
+)
+MIXED = {
+    "neurons": (
+        lambda net, h: h - jnp.mean(h, axis=-1, keepdims=True),
+        lambda net, h: net.dense("V", "a", "a", jax.nn.softmax(h)),
+        lambda net, h: h + jnp.roll(net.vector("g", "a"), 1, axis=-1)[:, None],
+        lambda net, h: net.average("a", h * jnp.sum(h**2, axis=-1, keepdims=True))[..., None] * h,
+    ),
+    "points": (
+        lambda net, h: h - jnp.mean(h, axis=0),
+        lambda net, h: net.dense("V", "a", "a", jnp.cumsum(h, axis=0)),
+        lambda net, h: h * jnp.mean(net.average("a", h), axis=0)[..., None],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", RIGHT)
+def test_right_programs_pass(change: Callable[[Net, Any], Any]) -> None:
+    forward_program(program(change), X, 1, 1.0)
+
+
+@pytest.mark.parametrize(("what", "change"), [(what, each) for what, found in MIXED.items() for each in found])
+def test_mixing_is_told(what: str, change: Callable[[Net, Any], Any]) -> None:
+    with pytest.raises(ProgramError, match=rf"^net\..*: what goes in here mixes {what}"):
+        forward_program(program(change), X, 1, 1.0)
+
+
+def test_points_mixed_in_x_are_told() -> None:
+    def forward(net: Net, x: Any) -> Any:
+        _, v = net.layer("a", net.input("W", "a", x - jnp.mean(x, axis=0)), jnp.tanh)
+        return net.readout("w", "a", v)
+
+    with pytest.raises(ProgramError, match=r"^net.input\('W'\): what goes in here mixes points"):
+        forward_program(forward, X, 1, 1.0)
+
+
+def test_errors_within_a_program_are_told_with_its_line() -> None:
+    wrong = program(lambda net, h: h + net.average("a", h))
+    with pytest.raises(PluginError) as error:
+        forward_program(wrong, X, 1, 1.0)
+    words = str(error.value)
+    assert "test_program_errors.py, line" in words and 'h + net.average("a", h)' in words
+    assert "(point, *site, neuron); x has the shape (3, 4, 5)" in words
+
+
+def test_arguments_that_are_no_keys_are_told() -> None:
+    with pytest.raises(ProgramError, match="hashable, such as tuples in place of lists"):
+        forward_program(program(RIGHT[0]), X, 1, 1.0, [1.0])
