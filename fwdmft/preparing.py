@@ -162,7 +162,7 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
     equations: FieldEquations = architecture.field_equations(
         experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
     )
-    _check_dims(equations, architecture, registry.registry().origin("architecture", kind))
+    check_dims(equations, architecture, registry.registry().origin("architecture", kind))
     if plan.stream is None:
         return equations
     carrying = equations.carrying(dataset.x, plan.fresh)
@@ -173,7 +173,7 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
     return carrying
 
 
-def _check_dims(equations: FieldEquations, architecture: registry.Architecture, origin: str) -> None:
+def check_dims(equations: FieldEquations, architecture: registry.Architecture, origin: str) -> None:
     """Check that the theory observes what the architecture declares. Raises PluginError."""
     expected = {name: one.dims for name, one in architecture.observables.items()}
     expected |= {name: one.dims for name, one in OBSERVABLES.items() if name in equations.dims}
@@ -203,14 +203,14 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task
         functions=observable_functions(experiment),
     )
     for width in spec.widths:
-        _check_network(task, width, registry.registry().origin("architecture", experiment.architecture.kind))
+        check_network(task, width, registry.registry().origin("architecture", experiment.architecture.kind))
     if task.functions:
         seen = eqx.filter_eval_shape(lambda key: _measured(task, spec.widths[0], key), jax.random.key(0))
         _check_functions(experiment, seen, task.train)
     return replace(task, final_only=_final_only(spec, task))
 
 
-def _check_network(task: Task, width: int, origin: str) -> None:
+def check_network(task: Task, width: int, origin: str) -> None:
     """Follow the shapes through a network of a plugin. Raises PluginError, or what the network raises."""
 
     def predicted(key: Array, x: Array) -> Any:

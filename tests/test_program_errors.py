@@ -56,6 +56,31 @@ def test_mixing_is_told(what: str, change: Callable[[Net, Any], Any]) -> None:
         forward_program(program(change), X, 1, 1.0)
 
 
+def test_neurons_of_two_populations_are_told_apart() -> None:
+    def forward(net: Net, x: Any, wrong: str) -> Any:
+        _, v = net.layer("a", net.input("W", "a", x), jnp.tanh)
+        _, u = net.layer("b", net.input("U", "b", x), jnp.tanh)
+        if wrong == "added":
+            v = v + u
+        if wrong == "average":
+            v = v * net.average("b", v)[..., None]
+        return net.readout("w", "b" if wrong == "readout" else "a", v)
+
+    forward_program(forward, X, 1, 1.0, "nothing")
+    for wrong, where in (
+        ("added", r"v = v \+ u"),
+        ("average", r"net.average\('b'\)"),
+        ("readout", r"net.readout\('w'\)"),
+    ):
+        with pytest.raises(ProgramError, match=f"^neurons of different populations are added.*{where}"):
+            forward_program(forward, X, 1, 1.0, wrong)
+
+
+def test_a_factor_of_a_readout_is_told() -> None:
+    with pytest.raises(ProgramError, match=r"a factor goes to what is read, net.readout\(name, population, factor"):
+        forward_program(lambda net, x: 2 * program(RIGHT[0])(net, x), X, 1, 1.0)
+
+
 def test_points_mixed_in_x_are_told() -> None:
     def forward(net: Net, x: Any) -> Any:
         _, v = net.layer("a", net.input("W", "a", x - jnp.mean(x, axis=0)), jnp.tanh)

@@ -11,8 +11,8 @@ QUICK: dict[str, Any] = {
     "xla_backend_optimization_level": 1,
     "xla_cpu_experimental_ynn_fusion_type": "",
 }
-"""The first two leave out optimisations that take half of the time to compile and gain nothing where most of the work is
-products of matrices; numbers change in the last digits. The third one leaves out fusions that end the process with a
+"""The first two leave out optimisations that take half of the time to compile and gain nothing where most of the work
+is products of matrices; numbers change in the last digits. The third one leaves out fusions that end the process with a
 segmentation fault in float32 draws of transformers (jaxlib 0.10.2, `slinky::fuse_contiguous_dims`)."""
 
 

@@ -194,7 +194,10 @@ def structure(forward: Forward, x: np.ndarray, outputs: int) -> Found:
         raise ProgramError("a forward program calls net.readout at least once, and returns its value")
     expected = sum(seer.predictions[1:], seer.predictions[0])
     if jnp.shape(value) != expected.shape or not np.allclose(value, expected):
-        raise ProgramError("a forward program returns what net.readout gave, or a sum of all such values")
+        raise ProgramError(
+            "a forward program returns what net.readout gave, or the sum of all such values as they are; a factor goes "
+            "to what is read, net.readout(name, population, factor * v)"
+        )
     if not seer.layers:
         raise ProgramError("a forward program names its hidden layers with net.layer; it has none")
     found = Structure(

@@ -95,7 +95,7 @@ class Case:
     @cached_property
     def equations(self) -> FieldEquations:
         """At the case's richness, or at richness 1 where the parameterization's vanishes with width."""
-        equations = self._equations.with_richness(1.0) if self.lazy else self._equations
+        equations = self.as_built.with_richness(1.0) if self.lazy else self.as_built
         return self.with_room(equations, self.neurons)
 
     @property
@@ -106,7 +106,8 @@ class Case:
         return replace(self, parameterization=self.parameterization.model_copy(update={"center": True})).equations
 
     @cached_property
-    def _equations(self) -> FieldEquations:
+    def as_built(self) -> FieldEquations:
+        """The equations as the architecture makes them."""
         return self.architecture.field_equations(self.schema, self.parameterization, self.x, self.y.shape[1])
 
     @property
@@ -164,7 +165,7 @@ class Case:
             covariance=False,
         )
         task = TheoryTask(
-            equations=self._equations,
+            equations=self.as_built,
             richness=self.parameterization.richness,
             lazy=self.lazy,
             y=self.y,
@@ -184,9 +185,7 @@ class Case:
     def sampler(self) -> Sampler:
         """Draws of networks of width `DRAWN`, which share their random numbers with mean-field neurons."""
         known = make_controls(self.equations, noise(self.equations, self.neurons), self.drive())
-        narrow, wide = (
-            self._equations.with_richness(self.parameterization.richness(n)) for n in (DRAWN, PARTS * DRAWN)
-        )
+        narrow, wide = (self.as_built.with_richness(self.parameterization.richness(n)) for n in (DRAWN, PARTS * DRAWN))
         return Sampler(narrow, wide, self.drive(), known, DRAWN, Observing())
 
     @cached_property

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+import jax
 from pydantic import ValidationError
 
 from fwdmft.errors import InputError
+from fwdmft.preparing import check_dims, check_network
 from fwdmft.registry import Architecture, registry
 from fwdmft.spec.messages import input_error
 from fwdmft.spec.reading import read_mapping
@@ -26,7 +28,11 @@ def laws_of(words: Sequence[str]) -> list[Law]:
 
 
 def case_of(kind: str, file: Path | None, kinked: bool) -> Case:
-    """A small case of an installed architecture. file: with its fields, None for the defaults. Raises InputError."""
+    """A small case of an installed architecture. file: with its fields, None for the defaults.
+
+    Raises InputError, and what else keeps an experiment from being run: PluginError for a plugin that does not keep to
+    what it declares.
+    """
     architecture: Architecture = registry().get("architecture", kind)
     values = {} if file is None else read_mapping(file)
     if values.get("kind", kind) != kind:
@@ -40,4 +46,8 @@ def case_of(kind: str, file: Path | None, kinked: bool) -> Case:
         raise InputError.of(
             InputError(f"architecture.{each.field}", each.value, each.expected + hint) for each in found.problems
         ) from None
-    return small_case(architecture, spec, kinked)
+    case, origin = small_case(architecture, spec, kinked), registry().origin("architecture", kind)
+    with jax.enable_x64(True):
+        check_dims(case.as_built, architecture, origin)
+        check_network(case.task(), case.widths[0], origin)
+    return case

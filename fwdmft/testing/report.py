@@ -11,6 +11,9 @@ from fwdmft.testing.agreement import Comparison
 from fwdmft.testing.case import Case
 from fwdmft.testing.law import Law
 
+SHOWN = 5
+"""Names of quantities that are told, of those that a law compares."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -30,6 +33,8 @@ def check(case: Case, laws: Iterable[Law]) -> Iterator[Outcome]:
             compared = law(case)
         except AssertionError as found:
             failure = " ".join(str(found).split())
+        except Exception as error:
+            failure = " ".join(f"could not be checked, {type(error).__name__}: {error}".split())
         yield Outcome(law, compared, failure, time.perf_counter() - start)
 
 
@@ -38,10 +43,12 @@ def table(title: str, outcomes: Iterable[Outcome], each: Callable[[Outcome], Non
     found = Table("law", "compared", "largest difference", "seconds", "", title=title, title_justify="left")
     for one in outcomes:
         each(one)
-        names = ", ".join(dict.fromkeys(compared.of for compared in one.compared))
+        names = list(dict.fromkeys(compared.of for compared in one.compared))
+        if len(names) > SHOWN:
+            names[SHOWN:] = [f"{len(names) - SHOWN} more"]
         found.add_row(
             Text(str(one.law).replace("_", " ")),
-            Text(names),
+            Text(", ".join(names)),
             Text(largest(one)),
             f"{one.seconds:.1f}",
             Text("holds", "green") if one.failure is None else Text("FAILS", "bold red"),
