@@ -17,7 +17,8 @@
         gamma0, sigma_w = parameterization.richness(None), parameterization.weight_scales(depth=1)
         return forward_program(forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center)
 
-`fwdmft check-plugin KIND`, or `fwdmft.testing` in pytest, checks it.
+spec is the architecture's section of the experiment. x has the axes (point, *axes): `Architecture(axes=...)` names those
+of a point, ("feature",) unless it does. `fwdmft check-plugin KIND`, or `fwdmft.testing` in pytest, checks it.
 
 Names
 -----

@@ -178,7 +178,13 @@ def check_dims(equations: FieldEquations, architecture: registry.Architecture, o
     expected = {name: one.dims for name, one in architecture.observables.items()}
     expected |= {name: one.dims for name, one in OBSERVABLES.items() if name in equations.dims}
     if equations.dims != expected:
-        raise PluginError(f"{origin} has field equations of dims {equations.dims}; expected {expected}")
+        shown = {name: each for name, each in equations.dims.items() if expected.get(name) != each}
+        missing = {name: each for name, each in expected.items() if name not in equations.dims}
+        raise PluginError(
+            f"{origin} has field equations of dims {shown | dict.fromkeys(missing)}; expected "
+            f"{ {name: expected[name] for name in (shown | missing) if name in expected} }, as results and "
+            "Architecture(observables=...) have them"
+        )
 
 
 def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task:

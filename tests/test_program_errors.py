@@ -76,6 +76,26 @@ def test_neurons_of_two_populations_are_told_apart() -> None:
             forward_program(forward, X, 1, 1.0, wrong)
 
 
+@pytest.mark.parametrize(
+    ("dims", "words"),
+    [
+        (("point", "site"), "what goes in here mixes points"),
+        (("site", "thing"), 'one of the axes is "point", of the length 4'),
+        (("point",), "a name for each axis of the value"),
+    ],
+)
+def test_what_is_observed_is_of_points(dims: tuple[str, ...], words: str) -> None:
+    """Axes in the wrong order: as many sites as points."""
+
+    def forward(net: Net, x: Any) -> Any:
+        h, v = net.layer("a", net.input("W", "a", x), jnp.tanh)
+        net.observe("energy", dims, net.average("a", v**2).T)
+        return net.readout("w", "a", v)
+
+    with pytest.raises(ProgramError, match=rf"^net.observe\('energy'\): {words}"):
+        forward_program(forward, np.random.default_rng(0).standard_normal((4, 2, 5))[:, [0, 1, 0, 1]], 1, 1.0)
+
+
 def test_a_factor_of_a_readout_is_told() -> None:
     with pytest.raises(ProgramError, match=r"a factor goes to what is read, net.readout\(name, population, factor"):
         forward_program(lambda net, x: 2 * program(RIGHT[0])(net, x), X, 1, 1.0)

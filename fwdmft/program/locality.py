@@ -102,9 +102,13 @@ class _Random(Net):
             found = [name for name, size in self.sizes.items() if size == jnp.shape(a)[-1]]
             raise ProgramError(f"{where}: got neurons of {found or 'no population'}; expected those of {population!r}")
 
-    def input(self, name: str, population: str, x: Array, **_: Any) -> Array:
+    def _of_points(self, where: str, a: Any) -> None:
+        """What has no axis of neurons."""
         if not self.distinct:
-            self.into.append((f"net.input({name!r})", np.stack([np.asarray(x)] * FEW, axis=-1)))
+            self.into.append((where, np.stack([np.asarray(a)] * FEW, axis=-1)))
+
+    def input(self, name: str, population: str, x: Array, **_: Any) -> Array:
+        self._of_points(f"net.input({name!r})", x)
         return self._numbers(population, *x.shape[1:-1])
 
     def dense(self, name: str, source: str, target: str, v: Array, *, taps: Taps = POINT, **_: Any) -> Array:
@@ -147,4 +151,4 @@ class _Random(Net):
         return jnp.zeros((len(v), self.outputs))
 
     def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
-        pass
+        self._of_points(f"net.observe({name!r})", jnp.moveaxis(value, dims.index("point"), 0))

@@ -324,6 +324,11 @@ class _Seer(Net):
             raise ProgramError(
                 f"{where}: a name for each axis of the value; {dims} are not those of {jnp.shape(value)}"
             )
+        if "point" not in dims or jnp.shape(value)[dims.index("point")] != self.points:
+            raise ProgramError(
+                f'{where}: one of the axes is "point", of the length {self.points} here; {dims} has not, for a value '
+                f"of the shape {jnp.shape(value)}"
+            )
         self.observed[name] = tuple(dims)
 
     def _meet(self, population: str) -> None:
