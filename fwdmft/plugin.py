@@ -17,7 +17,7 @@
         gamma0, sigma_w = parameterization.richness(None), parameterization.weight_scales(depth=1)
         return forward_program(forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center)
 
-spec is the section `architecture` of the experiment. x has the axes (point, *axes); `Architecture(axes=...)` names them,
+spec is the section `architecture` of the experiment. x has the axes (point, *axes): `Architecture(axes=...)` has them,
 ("feature",) without it. `fwdmft check-plugin KIND`, or `fwdmft.testing` in pytest, checks it all.
 
 Names
