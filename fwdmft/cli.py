@@ -1,4 +1,4 @@
-"""The command line: run, sweep, validate, show, compare, merge, plot, report, plugins, schema.
+"""The command line: run, sweep, validate, show, compare, merge, plot, report, plugins, schema, and help for plugins.
 
 Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted (143 by SIGTERM). Messages go to standard
 error; a traceback is shown only when the environment variable FWDMFT_DEBUG is set.
@@ -20,7 +20,7 @@ from rich.text import Text
 import fwdmft
 from fwdmft.compilation_cache import OFF, VARIABLE, cache_directory, use_cache
 from fwdmft.console import console, live_progress, prepare_streams
-from fwdmft.errors import FwdmftError, InputError
+from fwdmft.errors import FwdmftError, InputError, PluginError
 from fwdmft.interruption import end_on_signals, parting_words
 from fwdmft.machine import processors, thread_limits
 from fwdmft.plugin_code import culprit
@@ -77,9 +77,11 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
 
 def _explained(error: BaseException) -> tuple[str, int]:
     """What to tell the user about an exception, and the exit code."""
+    plugin = culprit(error)
+    if isinstance(error, PluginError) and plugin is not None:
+        return f"{plugin}: {error}", error.exit_code
     if isinstance(error, FwdmftError):
         return str(error), error.exit_code
-    plugin = culprit(error)
     if isinstance(error, KeyboardInterrupt) and plugin is None:
         return "interrupted; no result was written", INTERRUPTED
     if isinstance(error, MemoryError):
@@ -324,6 +326,58 @@ def plugins() -> None:
             report.failure or "",
         )
     console().print(table)
+
+
+@app.command("new-plugin")
+@reported
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Name of the architecture, its `kind` in experiment files.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write; left out: fwdmft-NAME, here.")
+    ] = None,
+) -> None:
+    """Write a complete package with an architecture of your own to start from: schema, forward pass, tests."""
+    from fwdmft.new_plugin import write_plugin
+
+    for path in write_plugin(name, output):
+        typer.echo(path)
+
+
+@app.command("check-plugin")
+@reported
+def check_plugin(
+    kind: Annotated[str, typer.Argument(help="An installed architecture, see `fwdmft plugins`.")],
+    architecture: Annotated[
+        Path | None,
+        typer.Option(
+            "--architecture", "-a", help="File (YAML) with the fields of the architecture; left out: defaults."
+        ),
+    ] = None,
+    law: Annotated[
+        list[str] | None, typer.Option("--law", help="Check laws whose names contain this alone; may be repeated.")
+    ] = None,
+    kinked: Annotated[
+        bool, typer.Option("--kinked", help="The network has kinks, as with relu: its derivatives jump.")
+    ] = False,
+) -> None:
+    """Check the laws of theory and networks on an architecture, on random data: about two minutes."""
+    from fwdmft.testing import report
+    from fwdmft.testing.choosing import case_of, laws_of
+
+    laws = laws_of(law or [])
+    case = case_of(kind, architecture, kinked)
+    failed: list[str] = []
+
+    def each(one: report.Outcome) -> None:
+        typer.echo(f"{'holds' if one.failure is None else 'FAILS'} {one.law} ({one.seconds:.1f} s)", err=True)
+        if one.failure is not None:
+            failed.append(str(one.law))
+
+    console().print(report.table(report.title(case), report.check(case, laws), each))
+    if failed:
+        raise fwdmft.ComputationError(
+            f"architecture {kind} breaks {len(failed)} of {len(laws)} laws: {', '.join(failed)}"
+        )
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from fwdmft.observables import ObservableFunction
     from fwdmft.registry import ActivationFunction, Architecture, LossFunction
     from fwdmft.spec.data import DatasetSpec
     from fwdmft.spec.optimizer import OptimizerSpec
@@ -50,3 +51,8 @@ def fwdmft_losses() -> list[LossFunction]:  # type: ignore[empty-body]
 @hookspec
 def fwdmft_activations() -> list[ActivationFunction]:  # type: ignore[empty-body]
     """Activation functions, by names that `architecture.activation` can have."""
+
+
+@hookspec
+def fwdmft_observables() -> list[ObservableFunction]:  # type: ignore[empty-body]
+    """Observables of every architecture: functions of the usual order parameters."""

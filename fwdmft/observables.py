@@ -1,21 +1,48 @@
-"""What order parameters are called: the usual ones, and what an architecture may declare besides."""
+"""What order parameters are called: the usual ones, what an architecture may declare, what plugins add to all."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Array
 
 
 class Observable(NamedTuple):
     """An order parameter: its name in words, its symbol (LaTeX without dollar signs), and its dimensions.
 
     `dims` leaves out time, which comes first in the engine's arrays; only the dimensions of a two-time quantity
-    contain it and are the axes as they are. What stands before "point" numbers parts of the network (layers, blocks).
+    contain it and are the axes as they are. What stands before "point" and "output" numbers parts of the network
+    (layers, blocks).
     """
 
     words: str
     symbol: str
     dims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ObservableFunction:
+    """An observable of every architecture, a function o(q) of the usual order parameters at one time.
+
+    name: what experiments ask for (`observables: [name]`) and results call it. observable: words, symbol, dimensions.
+    function(q, train): o in the shape of these dimensions, () for a number, made of functions of JAX. q: arrays by
+    name, "prediction" (point, output) and the kernels of `OBSERVABLES`, at infinite width or of one network. train:
+    (point,) mask of the training points, a NumPy array. Networks of width N have o(q_N), so N Var o and the shift of
+    its mean are those of any order parameter.
+    """
+
+    name: str
+    observable: Observable
+    function: Callable[[Mapping[str, Array], np.ndarray], Array]
+
+
+def evaluated(functions: Iterable[ObservableFunction], q: Mapping[str, Array], train: np.ndarray) -> dict[str, Array]:
+    """o(q) of each function, by name."""
+    return {each.name: each.function(q, train) for each in functions}
 
 
 OBSERVABLES: dict[str, Observable] = {
@@ -73,17 +100,28 @@ def problem_with(declared: object) -> str | None:
     if not isinstance(declared, Mapping):
         return "observables to be a mapping of names to fwdmft.observables.Observable"
     for name, one in declared.items():
-        if not (isinstance(name, str) and name.isidentifier()):
-            return f"the name {name!r} of an observable to be an identifier"
-        if any(f"{name}_".startswith(f"{taken}_") for taken in _TAKEN_NAMES):
-            return f"the name {name!r} of an observable not to begin with one that results have already"
-        if not isinstance(one, Observable):
-            return f"observable {name!r} to be an fwdmft.observables.Observable"
-        if not are_dims(one.dims, _TAKEN_DIMS) or "point" not in one.dims:
-            return (
-                f"the dimensions of observable {name!r} to be distinct identifiers, point among them and none of "
-                f"{', '.join(_TAKEN_DIMS)}"
-            )
+        problem = _problem_with_one(name, one)
+        if problem is not None:
+            return problem
+        if "point" not in one.dims:
+            return f"point among the dimensions of observable {name!r}"
+    return None
+
+
+def problem_with_function(item: ObservableFunction) -> str | None:
+    """What was expected of an observable that a plugin adds to all architectures, or None where it is valid."""
+    return _problem_with_one(item.name, item.observable)
+
+
+def _problem_with_one(name: object, one: object) -> str | None:
+    if not (isinstance(name, str) and name.isidentifier()):
+        return f"the name {name!r} of an observable to be an identifier"
+    if any(f"{name}_".startswith(f"{taken}_") for taken in _TAKEN_NAMES):
+        return f"the name {name!r} of an observable not to begin with one that results have already"
+    if not isinstance(one, Observable):
+        return f"observable {name!r} to be an fwdmft.observables.Observable"
+    if not are_dims(one.dims, _TAKEN_DIMS):
+        return f"the dimensions of observable {name!r} to be distinct identifiers, none of {', '.join(_TAKEN_DIMS)}"
     return None
 
 

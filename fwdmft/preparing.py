@@ -1,5 +1,6 @@
 """What a run of an experiment is made of, built and checked before anything is computed: `validate` stops here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +21,9 @@ from fwdmft.meanfield.task import TheoryTask
 from fwdmft.meanfield.theory import check_responses
 from fwdmft.networks.building import builder
 from fwdmft.networks.ensemble import statistics_bytes
-from fwdmft.networks.training import Task
-from fwdmft.observables import OBSERVABLES
+from fwdmft.networks.kernels import empirical_kernels
+from fwdmft.networks.training import Task, evaluate
+from fwdmft.observables import OBSERVABLES, ObservableFunction
 from fwdmft.optimization import Plan
 from fwdmft.resources import check_memory, device_kind, ensemble_bytes, theory_bytes
 from fwdmft.spec.experiment import Experiment
@@ -60,6 +62,7 @@ def prepare(experiment: Experiment) -> Prepared:
         _check_lazy(experiment)
         _check_loss(experiment)
         dataset, plan = _points_and_plan(experiment)
+        _check_observables(experiment, dataset)
         # Field equations hold all points in double precision, too many where only networks are trained on them.
         needed = experiment.theory is not None or plan.tolerance is not None
         theory = _theory_task(experiment, dataset, plan) if needed else None
@@ -93,6 +96,53 @@ def _check_loss(experiment: Experiment) -> None:
         raise InputError("loss.kind", experiment.loss.kind, expected)
 
 
+def observable_functions(experiment: Experiment) -> tuple[ObservableFunction, ...]:
+    """What the experiment observes besides, of any architecture."""
+    return tuple(registry.registry().get("observable", name) for name in experiment.observables)
+
+
+def _check_observables(experiment: Experiment, dataset: Dataset) -> None:
+    """Check that what is asked for can be observed. Raises InputError."""
+    if not experiment.observables:
+        return
+    names, theory, ensemble = list(experiment.observables), experiment.theory, experiment.ensemble
+    if experiment.optimizer.online or not dataset.train.any():
+        raise InputError("observables", names, "none where no training point is observed")
+    if any(half is not None and half.kernel_points for half in (theory, ensemble)):
+        raise InputError(
+            "observables", names, "none where kernels are of kernel_points alone, or kernels of all points"
+        )
+    if ensemble is not None and not ensemble.kernels:
+        raise InputError("observables", names, "none where ensemble.kernels is false")
+    declared = registry.registry().get("architecture", experiment.architecture.kind).observables
+    for name in names:
+        if name in declared:
+            kind = experiment.architecture.kind
+            raise InputError("observables", name, f"no name that architecture {kind} has for an observable of its own")
+
+
+def _check_functions(experiment: Experiment, q: Mapping[str, Any], train: np.ndarray) -> None:
+    """Follow the shapes of order parameters at one time through the functions of them. Raises PluginError.
+
+    q: shapes by name.
+    """
+    sizes = {"point": q["prediction"].shape[0], "output": q["prediction"].shape[1]}
+    if "feature_kernel" in q:
+        sizes["layer"] = q["feature_kernel"].shape[0]
+    for each in observable_functions(experiment):
+        origin, dims = registry.registry().origin("observable", each.name), each.observable.dims
+        try:
+            found = jax.eval_shape(lambda q, each=each: each.function(q, train), dict(q))
+        except KeyError as missing:
+            kind = experiment.architecture.kind
+            expected = f"order parameters that architecture {kind} has ({', '.join(q)}); it reads {missing}"
+            raise InputError("observables", each.name, expected) from None
+        shape = getattr(found, "shape", None)
+        fits = shape is not None and len(shape) == len(dims)
+        if not fits or any(sizes.get(dim, size) != size for dim, size in zip(dims, shape or (), strict=True)):
+            raise PluginError(f"{origin} has the shape {shape}; expected one number for each of {dims}")
+
+
 def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> TheoryTask:
     """The theory of the experiment; with a modest one where only ensembles are asked for (it finds their step)."""
     parameterization = experiment.parameterization
@@ -106,7 +156,10 @@ def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Theory
         loss=experiment.loss,
         plan=plan,
         spec=spec,
+        functions=observable_functions(experiment) if experiment.theory else (),
     )
+    if task.functions:
+        _check_functions(experiment, {name: a for name, a in task.shapes.items() if name in OBSERVABLES}, dataset.train)
     equations = task.equations.at_kernel_points(task.kernel_points)
     if equations is None and experiment.theory is None:
         return task
@@ -122,7 +175,7 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
     equations: FieldEquations = architecture.field_equations(
         experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
     )
-    _check_dims(equations, architecture, registry.registry().origin("architecture", kind))
+    check_dims(equations, architecture, registry.registry().origin("architecture", kind))
     if plan.stream is None:
         return equations
     carrying = equations.carrying(dataset.x, plan.fresh)
@@ -133,12 +186,18 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
     return carrying
 
 
-def _check_dims(equations: FieldEquations, architecture: registry.Architecture, origin: str) -> None:
+def check_dims(equations: FieldEquations, architecture: registry.Architecture, origin: str) -> None:
     """Check that the theory observes what the architecture declares. Raises PluginError."""
     expected = {name: one.dims for name, one in architecture.observables.items()}
     expected |= {name: one.dims for name, one in OBSERVABLES.items() if name in equations.dims}
     if equations.dims != expected:
-        raise PluginError(f"{origin} has field equations of dims {equations.dims}; expected {expected}")
+        shown = {name: each for name, each in equations.dims.items() if expected.get(name) != each}
+        missing = {name: each for name, each in expected.items() if name not in equations.dims}
+        raise PluginError(
+            f"{origin} has field equations of dims {shown | dict.fromkeys(missing)}; expected "
+            f"{ {name: expected[name] for name in (shown | missing) if name in expected} }, as results and "
+            "Architecture(observables=...) have them"
+        )
 
 
 def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task:
@@ -160,13 +219,17 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task
         dtype=np.dtype(spec.precision),
         kernel_points=spec.kernel_points,
         observables={name: one.dims for name, one in architecture.observables.items()},
+        functions=observable_functions(experiment),
     )
     for width in spec.widths:
-        _check_network(task, width, registry.registry().origin("architecture", experiment.architecture.kind))
+        check_network(task, width, registry.registry().origin("architecture", experiment.architecture.kind))
+    if task.functions:
+        seen = eqx.filter_eval_shape(lambda key: _measured(task, spec.widths[0], key), jax.random.key(0))
+        _check_functions(experiment, seen, task.train)
     return replace(task, final_only=_final_only(spec, task))
 
 
-def _check_network(task: Task, width: int, origin: str) -> None:
+def check_network(task: Task, width: int, origin: str) -> None:
     """Follow the shapes through a network of a plugin. Raises PluginError, or what the network raises."""
 
     def predicted(key: Array, x: Array) -> Any:
@@ -182,6 +245,12 @@ def _check_network(task: Task, width: int, origin: str) -> None:
     if {name: a.ndim for name, a in observed.items()} != axes:
         shapes = {name: a.shape for name, a in observed.items()}
         raise PluginError(f"{origin} observes {shapes} of a point; expected as many axes as it declares, {axes}")
+
+
+def _measured(task: Task, width: int, key: Array) -> dict[str, Array]:
+    """Predictions and kernels of a network."""
+    x, network = jax.numpy.asarray(task.x, task.dtype), task.build(width, key)
+    return {"prediction": evaluate(network, x)} | empirical_kernels(network, x, task.gamma0(width), width)
 
 
 def _final_only(spec: EnsembleSpec, task: Task) -> bool:

@@ -21,7 +21,7 @@ from pydantic import PydanticUndefinedAnnotation
 
 from fwdmft import hookspecs
 from fwdmft.errors import NOTHING, InputError
-from fwdmft.observables import Observable, are_dims, problem_with
+from fwdmft.observables import Observable, ObservableFunction, are_dims, problem_with, problem_with_function
 from fwdmft.plugin_code import GROUP, by_the_user, told_if_slow
 from fwdmft.spec.architecture import ArchitectureSpec
 from fwdmft.spec.base import Spec
@@ -131,10 +131,13 @@ SECTIONS = {
         Section("data", "fwdmft_datasets", DatasetSpec),
     )
 }
-ACTIVATIONS = Section("activation", "fwdmft_activations", Spec, ActivationFunction)
+BY_NAME = (
+    Section("activation", "fwdmft_activations", Spec, ActivationFunction),
+    Section("observable", "fwdmft_observables", Spec, ObservableFunction),
+)
 """What can be registered by name, without a schema."""
 
-_HOOKS = {section.name: section for section in (*SECTIONS.values(), ACTIVATIONS)}
+_HOOKS = {section.name: section for section in (*SECTIONS.values(), *BY_NAME)}
 
 
 class Registry:
@@ -153,7 +156,7 @@ class Registry:
             self._add(name, list(group))
 
     def kinds(self, section: str) -> list[str]:
-        """The kinds that can be used in this section of an experiment, or the names of activations, sorted."""
+        """The kinds that can be used in this section of an experiment, or names of functions, sorted."""
         return sorted(self._items[section])
 
     def schemas(self, section: str) -> list[type[Spec]]:
@@ -161,7 +164,7 @@ class Registry:
         return [_schema_of(self._items[section][kind][0]) for kind in self.kinds(section)]
 
     def get(self, section: str, kind: object) -> Any:
-        """What is registered under a kind: `Architecture`, `LossFunction`, `ActivationFunction`, or the schema class.
+        """What is registered under a kind: `Architecture`, `LossFunction`, a function by its name, or the schema class.
 
         Raises InputError (field "kind") with the plugin's failure, or with the installed kinds.
         """
@@ -186,7 +189,8 @@ class Registry:
     def _choices(self, section: str, kind: object) -> str:
         kinds, words = self.kinds(section), "kinds" if section in SECTIONS else f"{section}s"
         if not kinds:
-            return f"an installed {section} kind, but none is installed (see `fwdmft plugins`)"
+            one = f"{section} kind" if section in SECTIONS else section
+            return f"an installed {one}, but none is installed (see `fwdmft plugins`)"
         close = get_close_matches(kind, kinds, n=1) if isinstance(kind, str) else []
         hint = f" (did you mean {close[0]}?)" if close else ""
         return f"one of the installed {words} {', '.join(kinds)}{hint}"
@@ -238,7 +242,7 @@ class Registry:
                 self._accept(section, item, report)
 
     def _accept(self, section: Section, item: Any, report: PluginReport) -> None:
-        kind = item.name if section is ACTIVATIONS else _literal_kind(_schema_of(item))
+        kind = item.name if section in BY_NAME else _literal_kind(_schema_of(item))
         assert kind is not None, "checked by _problem_with"
         first = self._owners.setdefault((section.name, kind), report)
         if first is report and kind not in self._items[section.name]:
@@ -309,7 +313,7 @@ def _misspelt_hooks(plugin: object) -> list[str]:
 def _problem_with(section: Section, item: object) -> str | None:
     """What was expected instead of `item`, or None when it is valid."""
     if section.item is not None and not isinstance(item, section.item):
-        return f"an fwdmft.{section.item.__name__}"
+        return f"an fwdmft.plugin.{section.item.__name__}"
     functions = {name: getattr(item, name) for name in ("field_equations", "model", "function") if hasattr(item, name)}
     if isinstance(item, Architecture) and item.model is None:
         del functions["model"]
@@ -317,6 +321,8 @@ def _problem_with(section: Section, item: object) -> str | None:
         return f"{' and '.join(functions)} to be callable"
     if isinstance(item, ActivationFunction):
         return None if str(item.name).isidentifier() else "a name of letters, digits and underscores"
+    if isinstance(item, ObservableFunction):
+        return problem_with_function(item)
     if isinstance(item, Architecture):
         if not item.axes or not are_dims(item.axes, taken=("point", "output", "split")):
             return 'axes to be a tuple of distinct names, such as ("step", "feature")'

@@ -21,7 +21,8 @@ from fwdmft.meanfield.theory import solve
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan, Rung
-from fwdmft.preparing import prepare
+from fwdmft.preparing import observable_functions, prepare
+from fwdmft.registry import Architecture
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
 from fwdmft.spec.experiment import Experiment
@@ -80,7 +81,7 @@ def _run(
         loss = theory_loss(experiment.loss, dataset, theory, widths) if theory else None
     kind = experiment.architecture.kind
     installed = registry.registry()
-    provider, architecture = installed.provider("architecture", kind), installed.get("architecture", kind)
+    provider = installed.provider("architecture", kind)
     diagnostics = {
         "seconds": time.perf_counter() - start,
         "theory_seconds": theory_seconds,
@@ -97,14 +98,18 @@ def _run(
         diagnostics,
         provider.name,
         provider.version or _version(provider.distribution),
-        replace(architecture, conventions=_conventions(experiment, architecture)),
+        _described(installed.get("architecture", kind), experiment),
     )
 
 
-def _conventions(experiment: Experiment, architecture: registry.Architecture) -> str:
-    """Those of the architecture, with the code that it depends on."""
+def _described(architecture: Architecture, experiment: Experiment) -> Architecture:
+    """The architecture with the code that it depends on among its conventions, and with what the experiment observes
+    besides among its own observables."""
     fingerprint = experiment.architecture.fingerprint()
-    return f"{architecture.conventions}; code of sha256 {fingerprint}" if fingerprint else architecture.conventions
+    code = f"; code of sha256 {fingerprint}" if fingerprint else ""
+    asked = {each.name: each.observable for each in observable_functions(experiment)}
+    observables = {**architecture.observables, **asked}
+    return replace(architecture, conventions=architecture.conventions + code, observables=observables)
 
 
 def _ladder(task: TheoryTask | None, plan: Plan) -> tuple[Rung, ...]:
@@ -125,6 +130,7 @@ def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str,
         "data": data.hexdigest(),
         "version of fwdmft": _version("fwdmft"),
         "version of jax": _version("jax"),
+        "observables": ", ".join(registry.registry().origin("observable", name) for name in experiment.observables),
         "plugin": f"{provider.name} {provider.version or _version(provider.distribution)}",
     }
 

@@ -3,6 +3,11 @@
 import subprocess
 import sys
 
+import jax
+import pytest
+
+from fwdmft import compiling
+
 PROGRAM = """
 import jax, jax.numpy as jnp
 from fwdmft.compiling import jitted
@@ -17,3 +22,11 @@ def test_sums_of_products_of_seven_axes_do_not_end_the_process() -> None:
     """They do in jaxlib 0.10.2 and 0.11.0 without our options."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-500:]}"
+
+
+def test_unknown_options_are_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "SAFE", {"xla_nobody_knows": 1, "xla_backend_optimization_level": 1})
+    compiling._is_known.cache_clear()
+    known = [name for name in compiling.SAFE if compiling._is_known(name)]
+    assert known == (["xla_backend_optimization_level"] if jax.default_backend() == "cpu" else [])
+    compiling._is_known.cache_clear()

@@ -132,7 +132,7 @@ def test_plugin_without_hooks_is_reported(site: Path) -> None:
     ("old", "new", "expected"),
     [
         ("[Architecture(Schema, pieces, pieces)]", "Architecture(Schema, pieces, pieces)", "expected a list"),
-        ("[Architecture(Schema, pieces, pieces)]", "[Schema]", "expected an fwdmft.Architecture"),
+        ("[Architecture(Schema, pieces, pieces)]", "[Schema]", "expected an fwdmft.plugin.Architecture"),
         ("Architecture(Schema, pieces, pieces)]", "Architecture(Schema, 1, pieces)]", "to be callable"),
         ("Architecture(Schema, ", "Architecture(dict, ", "a schema class derived from ArchitectureSpec"),
         ('    kind: Literal["one"] = "one"', '    kind: str = "one"', "to have a field `kind: Literal"),
@@ -151,7 +151,11 @@ def test_plugin_without_hooks_is_reported(site: Path) -> None:
             "pieces, observables={'loss_of': O('w', 's', ('point',))})]",
             "not to begin with one that",
         ),
-        ("pieces)]", "pieces, observables={'a': O('w', 's', ('block',))})]", "distinct identifiers, point among them"),
+        (
+            "pieces)]",
+            "pieces, observables={'a': O('w', 's', ('block',))})]",
+            "expected point among the dimensions of observable",
+        ),
         ("pieces)]", "pieces, observables={'a': O('w', 's', ('point', 'width'))})]", "none of time, width"),
     ],
 )

@@ -131,7 +131,7 @@ def _finite_width(
     checkpoint: Checkpoint | None,
 ) -> FiniteWidth:
     spec = task.spec
-    drive, observing = task.drive(ladder), Observing(task.two_time, bool(task.equations.layers))
+    drive, observing = task.drive(ladder), task.observing(strength=bool(task.equations.layers))
 
     def sampler(width: int) -> Sampler:
         narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, PARTS * width))

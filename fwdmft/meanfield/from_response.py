@@ -38,9 +38,10 @@ singular value: Sigma misses about its square, a hundredth of the stated error t
 def has_response(task: TheoryTask, ladder: tuple[Rung, ...]) -> bool:
     """Whether the linear response is defined, complete enough for what is asked, and no draws are asked for.
 
-    It is that of infinite width: what richness at finite width adds to b is seen by draws alone.
+    It is that of infinite width and of averages: what richness at finite width adds to b, and functions of averages,
+    are seen by draws alone.
     """
-    if task.richness_varies or task.two_time or task.spec.draws or task.spec.draw_width:
+    if task.richness_varies or task.two_time or task.functions or task.spec.draws or task.spec.draw_width:
         return False
     return affordable(task.equations, task.drive(ladder), FEWEST)
 

@@ -160,7 +160,7 @@ def _posed(task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...
     def draw(equations: FieldEquations) -> dict[str, Array]:
         return noise_of(equations, count, task.spec.seed, replicate)
 
-    return draw, task.drive(ladder), Observing(task.two_time)
+    return draw, task.drive(ladder), task.observing()
 
 
 def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -> dict[str, Array]:

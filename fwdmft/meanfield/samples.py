@@ -47,6 +47,16 @@ class Draws(NamedTuple):
 PARTS = 4
 """r: how many times wider the whole is than its parts."""
 
+
+def _helmert(count: int) -> np.ndarray:
+    rows = np.tril(np.ones((count - 1, count)))
+    rows[np.arange(count - 1), np.arange(1, count)] = -np.arange(1, count)
+    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) * count**0.5)
+
+
+CONTRASTS = _helmert(PARTS)
+"""Coefficients (contrast, part) of Helmert's contrasts: orthogonal to each other and to the mean, and as long."""
+
 TOGETHER = 64
 """Draws that are simulated at once, so that what they are made of stays in a processor's cache."""
 
@@ -165,22 +175,12 @@ def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *
 
 
 def _contrasts(a: Array, axis: int) -> Array:
-    """Contrasts between parts along an axis."""
-    return jnp.moveaxis(jnp.tensordot(jnp.asarray(_coefficients(), a.dtype), a, axes=(1, axis)), 0, axis)
+    return jnp.moveaxis(jnp.tensordot(jnp.asarray(CONTRASTS, a.dtype), a, axes=(1, axis)), 0, axis)
 
 
-def _coefficients() -> Float[np.ndarray, "contrast part"]:
-    """Of contrasts: Helmert's, with rows of squared norm 1 / r."""
-    rows = np.tril(np.ones((PARTS - 1, PARTS)))
-    rows[np.arange(PARTS - 1), np.arange(1, PARTS)] = -np.arange(1, PARTS)
-    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) * PARTS**0.5)
-
-
-def of_parts(
-    mean: Float[np.ndarray, "draw observable"], difference: Float[np.ndarray, "draw contrast observable"]
-) -> Float[np.ndarray, "draw part observable"]:
-    """q_n of every part, from m and d."""
-    return mean[:, None] + PARTS * np.einsum("kp,dko->dpo", _coefficients(), difference)
+def parts(mean: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """q_n of every part (draw, part, observable), from m and d of draws."""
+    return mean[:, None] + PARTS * CONTRASTS.T @ difference
 
 
 def neurons_of(share: float, width: int) -> int:

@@ -15,6 +15,7 @@ from fwdmft.meanfield.field_equations import Activity, FieldEquations, Observabl
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, untouched
 from fwdmft.meanfield.layers import Layers, strengths, two_time_kernels
 from fwdmft.meanfield.room import Bases
+from fwdmft.observables import ObservableFunction, evaluated
 
 STRENGTH = "strength"
 """Name of the strengths of the layers' kernels among the observables."""
@@ -23,11 +24,14 @@ STRENGTH = "strength"
 class Observing(NamedTuple):
     """What is collected at every saved time, and made into observables after the pass.
 
-    two_time: kernels between all pairs of times as well. strength: `layers.strengths` as well.
+    two_time: kernels between all pairs of times as well. strength: `layers.strengths` as well. functions: of the order
+    parameters at each time as well. train: which points are training points, for these.
     """
 
     two_time: bool = False
     strength: bool = False
+    functions: tuple[ObservableFunction, ...] = ()
+    train: tuple[bool, ...] = ()
 
     def __call__(self, equations: FieldEquations, activity: Activity) -> tuple[Observables, Layers]:
         sites = equations.sites(activity)
@@ -36,7 +40,8 @@ class Observing(NamedTuple):
     def complete(self, collected: tuple[Observables, Layers]) -> Observables:
         """Observables (time, ...), and those named in `layers.TWO_TIME_DIMS`."""
         seen, layers = collected
-        found = seen | {STRENGTH: strengths(seen)} if self.strength else seen
+        found = seen | jax.vmap(lambda q: evaluated(self.functions, q, np.array(self.train, bool)))(seen)
+        found |= {STRENGTH: strengths(seen)} if self.strength else {}
         return found | two_time_kernels(layers) if layers else found
 
 

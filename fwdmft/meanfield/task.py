@@ -14,6 +14,8 @@ from fwdmft.meanfield import explicit_matrix
 from fwdmft.meanfield.dynamics import Drive, make_drive
 from fwdmft.meanfield.field_equations import FieldEquations
 from fwdmft.meanfield.lazy import LazyEquations
+from fwdmft.meanfield.simulation import Observing
+from fwdmft.observables import ObservableFunction
 from fwdmft.optimization import Plan, Rung
 from fwdmft.spec.halves import TheorySpec
 from fwdmft.spec.loss import LossSpec
@@ -24,7 +26,8 @@ class TheoryTask:
     """What the theory is asked.
 
     equations: at infinite width, with kernels at `kernel_points`. richness: gamma0 at a width; `lazy` says that it
-    vanishes at infinite width. y: (point, output). train: (point,) mask.
+    vanishes at infinite width. y: (point, output). train: (point,) mask. functions: observed besides, without
+    `kernel_points` and a stream.
     """
 
     equations: FieldEquations
@@ -35,6 +38,7 @@ class TheoryTask:
     loss: LossSpec
     plan: Plan
     spec: TheorySpec
+    functions: tuple[ObservableFunction, ...] = ()
 
     @property
     def times(self) -> np.ndarray:
@@ -66,6 +70,10 @@ class TheoryTask:
         """The equations, or their lazy limit."""
         return LazyEquations(self.equations) if self.lazy else self.equations
 
+    def observing(self, strength: bool = False) -> Observing:
+        """What is observed in a pass. strength: those of the layers' kernels as well."""
+        return Observing(self.two_time, strength, self.functions, tuple(self.train.tolist()))
+
     def drive(self, ladder: tuple[Rung, ...], save_every: int | None = None) -> Drive:
         """The drive of a large simulation or a draw."""
         every = self.spec.save_every if save_every is None else save_every
@@ -74,7 +82,22 @@ class TheoryTask:
     @cached_property
     def site_numbers(self) -> int:
         """How many numbers the fields are of one neuron of every population at one time."""
-        equations, few = self.equations.at_kernel_points(None), 4
+        few, equations = 4, self.equations
+        sites = self._seen(few)[0]
+        # Sites hold the same fields several times: of layers, of matrices that lead from them and to them.
+        shown = (equations.layer_sites(sites), equations.prediction_sites(sites)) if equations.layers else (sites, ())
+        each, f = (sum(a.size for a in jax.tree.leaves(part)) // few for part in shown)
+        between = sum(matrix.uses * sum(matrix.blocks) for matrix in equations.matrices)
+        return max(each, between) + f + (self.rows - len(self.y)) * (1 + self.y.shape[1])
+
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """Shapes of the order parameters at one time, without kernel points."""
+        return self._seen(1)[1]
+
+    def _seen(self, few: int) -> tuple[Any, dict[str, Any]]:
+        """Shapes of the fields of so many neurons at one time, and of the order parameters."""
+        equations = self.equations.at_kernel_points(None)
         assert equations is not None
         counts = {population.name: population.gaussians for population in equations.populations}
         noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
@@ -82,11 +105,6 @@ class TheoryTask:
         def fields(noise: dict[str, Array]) -> tuple[Any, Any]:
             state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
             sites = equations.sites(equations.forward(state, noise)[1])
-            return (
-                (equations.layer_sites(sites), equations.prediction_sites(sites)) if equations.layers else (sites, ())
-            )
+            return sites, equations.observe(sites)
 
-        # Sites hold the same fields several times: of layers, of matrices that lead from them and to them.
-        each, f = (sum(a.size for a in jax.tree.leaves(part)) // few for part in jax.eval_shape(fields, noise))
-        between = sum(matrix.uses * sum(matrix.blocks) for matrix in equations.matrices)
-        return max(each, between) + f + (self.rows - len(self.y)) * (1 + self.y.shape[1])
+        return jax.eval_shape(fields, noise)

@@ -109,7 +109,9 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
             corrections = from_draws(task, coarse, infinite, report, checkpoint)
         result["diagnostics"] |= corrections.diagnostics | {"seconds_corrections": clock.lap()}
     return TheoryResult(
-        dims=task.equations.dims | (TWO_TIME_DIMS if task.two_time else {}),
+        dims=task.equations.dims
+        | (TWO_TIME_DIMS if task.two_time else {})
+        | {each.name: each.observable.dims for each in task.functions},
         kernel_points=task.kernel_points,
         **result,
         **_summary(task, infinite, corrections),

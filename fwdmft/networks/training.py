@@ -22,6 +22,7 @@ from fwdmft.compiling import jitted
 from fwdmft.kernel_points import kernel_points
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.networks.model import Network, activations
+from fwdmft.observables import ObservableFunction, evaluated
 from fwdmft.optimization import Plan
 from fwdmft.spec.loss import LossSpec
 
@@ -44,6 +45,7 @@ class Task:
     predictions. dtype: of the networks. kernel_points: measure kernels on so many training points alone.
     final_only: keep predictions at the last time alone, as "final_prediction"; metrics are kept at all times.
     observables: dimensions of what the architecture observes besides, measured of all points where kernels are.
+    functions: of predictions and kernels, observed besides, without `kernel_points` and a stream.
     """
 
     build: Builder
@@ -60,6 +62,7 @@ class Task:
     kernel_points: int | None = None
     final_only: bool = False
     observables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    functions: tuple[ObservableFunction, ...] = ()
 
     @property
     def times(self) -> np.ndarray:
@@ -219,6 +222,7 @@ def measure(
     if task.kernels:
         seen |= empirical_kernels(model, x[task.kernel_at], task.gamma0(width), width)
         seen |= observed(model, x, task.observables)
+        seen |= evaluated(task.functions, seen, task.train)
     return seen | metrics(task, y, seen)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -9,6 +10,7 @@ from jaxtyping import Array
 from fwdmft.meanfield.weights import InputWeights
 from fwdmft.program.blocks import first_capacities, joined_rows
 from fwdmft.program.equations import ForwardProgram
+from fwdmft.program.locality import check_locality
 from fwdmft.program.net import Program
 from fwdmft.program.structure import ProgramError, structure
 
@@ -32,10 +34,19 @@ def forward_program(
     number of outputs. gamma0: richness. center: train and report f(t) - f(0). widths: of populations in units of N, 1
     if left out. smooth: whether everything that the program does to neurons can be differentiated twice; then networks
     with a single hidden layer need no draws.
-    Raises ProgramError for a program that breaks a rule of `Net`, InputError for inputs that are all zero.
+    Raises ProgramError for a program that breaks a rule of `Net`, or that mixes neurons or points by itself, InputError
+    for inputs that are all zero.
     """
     program = Program(forward, arguments)
-    found = structure(program, x, outputs)
+    try:
+        hash(program)
+    except TypeError as error:
+        raise ProgramError(
+            f"arguments of a forward program are hashable, such as tuples in place of lists: {error}"
+        ) from None
+    with jax.ensure_compile_time_eval():
+        found = structure(program, x, outputs)
+        check_locality(program, x.shape[1:], outputs)
     seen, given = found.structure, dict(widths or {})
     unknown = set(given) - set(seen.populations)
     if unknown:

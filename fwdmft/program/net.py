@@ -47,6 +47,9 @@ class Program:
 class Net(ABC):
     """The operations. Names of weights and populations are free; the same name stands for the same weights.
 
+    A population begins with the `input` or `dense` that leads to it. Arrays of one population are added and multiplied
+    as they are; from one to another leads `dense` alone.
+
     sigma: standard deviation of the initial entries. trained: whether the weights are trained.
     """
 
@@ -101,12 +104,17 @@ class Net(ABC):
     ) -> Float[Array, "point *shape neuron"]:
         """scale theta, with numbers theta ~ N(mean, sigma^2) that each neuron has for itself: biases, gains.
 
-        They are the same for all points; the axis of points is there to fit other arrays (its length may be 1).
+        They are the same for all points; the axis of points is there to fit other arrays (its length may be 1). E
+        numbers a neuron times its v (point, neuron): net.vector("a", population, (E,)) * v[:, None].
         """
 
     @abstractmethod
     def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
-        """<o> over the neurons of a population, an order parameter."""
+        """<o> over the neurons of a population, an order parameter.
+
+        It has no axis of neurons: [..., None] fits it to arrays that have one. An average with random numbers of mean
+        zero vanishes at first (at infinite width), and learns.
+        """
 
     @abstractmethod
     def layer(
@@ -130,9 +138,12 @@ class Net(ABC):
     ) -> Float[Array, "point output"]:
         """w . v / (gamma0 N_population sqrt(A)), where w has numbers of its own for every output and each of A sites.
 
-        The prediction is a readout, or a sum of readouts.
+        The prediction is a readout, or a sum of readouts as they are: a factor, such as an order parameter, goes to v.
         """
 
     @abstractmethod
     def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
-        """Show an order parameter in results under this name. dims: names of its axes, of which one is "point"."""
+        """Show an order parameter in results under this name, as `Architecture(observables=...)` declares it.
+
+        dims: names of its axes, of which one is "point"; those before it number parts of the network (layers, blocks).
+        """

@@ -6,13 +6,16 @@ It is found by running the program once, with two neurons and products that vani
 from __future__ import annotations
 
 import math
+import traceback
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.errors import FwdmftError, PluginError
 from fwdmft.meanfield.positions import POINT, Taps
 from fwdmft.program.net import Features, Forward, Net
 
@@ -26,8 +29,30 @@ USUAL = ("prediction", "feature_kernel", "gradient_kernel", "tangent_kernel")
 """Names of the observables of every network."""
 
 
-class ProgramError(TypeError):
+class ProgramError(PluginError, TypeError):
     """A forward program that does not keep to the rules of `Net`."""
+
+
+def called(forward: Forward, net: Net, x: Any) -> Any:
+    """What the program returns. Raises ProgramError with its line in place of what is not meant for the user."""
+    try:
+        return forward(net, x)
+    except FwdmftError:
+        raise
+    except Exception as error:
+        lines = traceback.extract_tb(error.__traceback__)
+        own = [line for line in lines if line.filename == _file_of(forward)] or lines[-1:]
+        where = f"{PurePath(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line}"
+        raise ProgramError(
+            f"the forward program failed with {type(error).__name__}: {error} ({where}). Arrays have the axes "
+            f"(point, *site, neuron); x has the shape {jnp.shape(x)}, with the points first"
+        ) from error
+
+
+def _file_of(forward: Any) -> str | None:
+    """Where the function of a program is written."""
+    code = getattr(getattr(forward, "function", forward), "__code__", None)
+    return None if code is None else code.co_filename
 
 
 @dataclass(frozen=True)
@@ -164,12 +189,15 @@ class Counter:
 def structure(forward: Forward, x: np.ndarray, outputs: int) -> Found:
     """Of a program on these points (point, ...). Raises ProgramError naming the operation that breaks a rule."""
     seer = _Seer(len(x), outputs)
-    value = forward(seer, x)
+    value = called(forward, seer, x)
     if not seer.readouts:
         raise ProgramError("a forward program calls net.readout at least once, and returns its value")
     expected = sum(seer.predictions[1:], seer.predictions[0])
     if jnp.shape(value) != expected.shape or not np.allclose(value, expected):
-        raise ProgramError("a forward program returns what net.readout gave, or a sum of all such values")
+        raise ProgramError(
+            "a forward program returns what net.readout gave, or the sum of all such values as they are; a factor goes "
+            "to what is read, net.readout(name, population, factor * v)"
+        )
     if not seer.layers:
         raise ProgramError("a forward program names its hidden layers with net.layer; it has none")
     found = Structure(
@@ -295,6 +323,11 @@ class _Seer(Net):
         if len(dims) != jnp.ndim(value):
             raise ProgramError(
                 f"{where}: a name for each axis of the value; {dims} are not those of {jnp.shape(value)}"
+            )
+        if "point" not in dims or jnp.shape(value)[dims.index("point")] != self.points:
+            raise ProgramError(
+                f'{where}: one of the axes is "point", of the length {self.points} here; {dims} has not, for a value '
+                f"of the shape {jnp.shape(value)}"
             )
         self.observed[name] = tuple(dims)
 

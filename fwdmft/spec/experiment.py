@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Union
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, create_model, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from fwdmft.errors import NOTHING, InputError
 from fwdmft.registry import SECTIONS, Registry, check_kind, registry
@@ -20,6 +20,18 @@ from fwdmft.spec.messages import input_error
 from fwdmft.spec.optimizer import OptimizerSpec
 from fwdmft.spec.parameterization import MeanField, ParameterizationSpec
 from fwdmft.spec.reading import read_mapping
+
+
+def _installed_observable(name: str) -> str:
+    try:
+        registry().get("observable", name)
+    except InputError as problem:
+        raise InputError("", name, problem.expected) from None
+    return name
+
+
+ObservableName = Annotated[str, AfterValidator(_installed_observable)]
+"""The name of an observable that is installed, see the hook `fwdmft_observables`."""
 
 
 class Experiment(Spec):
@@ -35,6 +47,11 @@ class Experiment(Spec):
     optimizer: OptimizerSpec = Field(description="How the network is trained.")
     loss: LossSpec = Field(SquaredError(), description="What training minimises.")
     data: DatasetSpec = Field(description="Training and test points.")
+    observables: tuple[ObservableName, ...] = Field(
+        (),
+        description="Observables besides predictions and kernels, by the names that plugins give them (Sigma and b "
+        "then come from draws).",
+    )
     theory: TheorySpec | None = Field(None, description="The infinite-width theory; left out: not computed.")
     ensemble: EnsembleSpec | None = Field(None, description="Finite networks; left out: not trained.")
 
@@ -53,6 +70,8 @@ class Experiment(Spec):
     def _something_to_do(self) -> Experiment:
         if self.theory is None and self.ensemble is None:
             raise InputError("theory", NOTHING, "theory or ensemble (or both) to be given")
+        if len(set(self.observables)) < len(self.observables):
+            raise InputError("observables", list(self.observables), "each name once")
         return self
 
 

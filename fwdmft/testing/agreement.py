@@ -10,7 +10,9 @@ fluctuate together. Seeds are fixed: what agrees once agrees always.
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,40 @@ RARE = float(stats.norm.sf(4.0))
 
 ROUNDING = 1e-9
 """Differences below this fraction of the largest entry are rounding (float64, some thousand operations)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a law compared.
+
+    of: name of a quantity. share: how much of what is allowed the largest difference takes, above 1 in a law that is
+    broken. words: both in numbers.
+    """
+
+    of: str
+    share: float
+    words: str
+
+
+_HEARD: ContextVar[list[Comparison] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[list[Comparison]]:
+    """A list of what is compared within this block."""
+    found: list[Comparison] = []
+    token = _HEARD.set(found)
+    try:
+        yield found
+    finally:
+        _HEARD.reset(token)
+
+
+def note(of: str, share: float, words: str) -> None:
+    """Tell who listens (`recording`) what is compared."""
+    heard = _HEARD.get()
+    if heard is not None:
+        heard.append(Comparison(of, share, words))
 
 
 @dataclass(frozen=True)
@@ -75,7 +111,10 @@ def extrapolated(widths: Sequence[float], at_widths: Sequence[Estimate]) -> Esti
 
 def assert_zero(name: str, difference: Estimate, scale: float) -> None:
     """Raise AssertionError unless the estimated difference is zero. scale: size of what was subtracted."""
-    excess = np.abs(difference.value) - difference.bound - ROUNDING * scale
+    size, bound = np.abs(difference.value), difference.bound + ROUNDING * scale
+    excess = size - bound
+    share = float(np.max(size / np.maximum(bound, np.finfo(float).tiny), initial=0.0))
+    note(name, share, f"{4 * share:.1f} of 4 standard errors")
     if not (excess <= 0).all():
         worst = np.unravel_index(np.argmax(np.where(np.isnan(excess), math.inf, excess)), excess.shape)
         where = ", ".join(map(str, worst))
@@ -90,6 +129,9 @@ def assert_equal(
 ) -> None:
     """Raise AssertionError unless equal up to `tolerance` of the largest entry, and not NaN."""
     scale = float(np.max(np.abs(np.asarray(expected)), initial=0.0))
+    if np.shape(actual) == np.shape(expected):
+        largest = float(np.max(np.abs(np.asarray(actual) - np.asarray(expected)), initial=0.0)) / max(scale, 1e-300)
+        note(name, largest / tolerance, f"{largest:.1g} of the largest entry, allowed {tolerance:g} (rounding)")
     np.testing.assert_allclose(
         np.asarray(actual), np.asarray(expected), rtol=0.0, atol=tolerance * max(scale, 1e-300), err_msg=name
     )

@@ -1,6 +1,6 @@
 """A case: one architecture with its settings and data, and what the laws compute from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -95,7 +95,7 @@ class Case:
     @cached_property
     def equations(self) -> FieldEquations:
         """At the case's richness, or at richness 1 where the parameterization's vanishes with width."""
-        equations = self._equations.with_richness(1.0) if self.lazy else self._equations
+        equations = self.as_built.with_richness(1.0) if self.lazy else self.as_built
         return self.with_room(equations, self.neurons)
 
     @property
@@ -106,7 +106,8 @@ class Case:
         return replace(self, parameterization=self.parameterization.model_copy(update={"center": True})).equations
 
     @cached_property
-    def _equations(self) -> FieldEquations:
+    def as_built(self) -> FieldEquations:
+        """The equations as the architecture makes them."""
         return self.architecture.field_equations(self.schema, self.parameterization, self.x, self.y.shape[1])
 
     @property
@@ -164,7 +165,7 @@ class Case:
             covariance=False,
         )
         task = TheoryTask(
-            equations=self._equations,
+            equations=self.as_built,
             richness=self.parameterization.richness,
             lazy=self.lazy,
             y=self.y,
@@ -185,7 +186,7 @@ class Case:
         """Draws of networks of width `DRAWN`, which share their random numbers with mean-field neurons."""
         known = make_controls(self.equations, noise(self.equations, self.neurons), self.drive())
         widths = DRAWN, PARTS * DRAWN
-        narrow, wide = (self._equations.with_richness(self.parameterization.richness(n)) for n in widths)
+        narrow, wide = (self.as_built.with_richness(self.parameterization.richness(n)) for n in widths)
         return Sampler(narrow, wide, self.drive(), known, DRAWN, Observing())
 
     @cached_property
@@ -217,7 +218,11 @@ class Case:
 
     def build(self, width: int, key: Array) -> Network:
         """An untrained network."""
-        return builder(self.architecture, self.schema, self.parameterization, self.x, self.y.shape[1])(width, key)
+        return self._builder(width, key)
+
+    @cached_property
+    def _builder(self) -> Callable[[int, Array], Network]:
+        return builder(self.architecture, self.schema, self.parameterization, self.x, self.y.shape[1])
 
 
 def noise(equations: FieldEquations, count: int, replicate: int = 0) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from fwdmft.meanfield.field_equations import Observables, Update
 from fwdmft.meanfield.simulation import gaussian_matrices
 from fwdmft.spec.loss import SquaredError
-from fwdmft.testing.agreement import assert_equal
+from fwdmft.testing.agreement import assert_equal, note
 from fwdmft.testing.case import Case, Simulation, observe
 from fwdmft.testing.law import Law
 
@@ -34,6 +34,7 @@ def observables_have_the_declared_dimensions(case: Case) -> None:
     assert dims["prediction"] == ("point", "output"), dims["prediction"]
     assert set(seen) == set(dims), f"observed {sorted(seen)}, declared {sorted(dims)}"
     for name, value in seen.items():
+        note(name, 0.0, f"{value.shape[1:]}")
         assert value.ndim == 1 + len(dims[name]), f"{name}: {value.shape[1:]}, declared {dims[name]}"
         # Dimensions of an architecture's own are as long wherever they occur.
         expected = tuple(
@@ -105,7 +106,9 @@ def a_first_step_follows_the_tangent_kernel(case: Case) -> None:
         errors.append(float(np.linalg.norm(change - expected)) / float(np.linalg.norm(expected)))
     assert errors[0] < 0.5, f"a step differs from eta K Delta by {errors[0]:.2g} of it"
     order = float(np.log2(errors[0] / max(errors[1], 1e-12)) / 3)
-    assert order > (0.9 if case.smooth else 0.5), f"f(1) - f(0) - eta K Delta, relative: {errors} at eta, eta / 8"
+    least = 0.9 if case.smooth else 0.5
+    note("f(1) - f(0) - eta K Delta", least / max(order, 1e-12), f"order {order:.2f} in eta, at least {least}")
+    assert order > least, f"f(1) - f(0) - eta K Delta, relative: {errors} at eta, eta / 8"
 
 
 def initial_kernels_do_not_depend_on_richness(case: Case) -> None:
@@ -126,6 +129,7 @@ def kernels_are_positive_semidefinite(case: Case) -> None:
             for matrix in _matrices(np.asarray(source[name]), case.equations.dims[name]):
                 assert_equal(f"{name} transposed", matrix.T, matrix)
                 values = np.linalg.eigvalsh(matrix)
+                note(name, -values[0] / (1e-9 * values[-1]), f"eigenvalues from {values[0]:.2g} to {values[-1]:.2g}")
                 assert values[0] >= -1e-9 * values[-1], f"{name}: eigenvalue {values[0]:.3g} (largest {values[-1]:.3g})"
 
 

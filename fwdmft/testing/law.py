@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 
+from fwdmft.testing.agreement import Comparison, recording
 from fwdmft.testing.case import Case
 
 
@@ -14,9 +15,11 @@ class Law:
 
     check: Callable[[Case], None]
 
-    def __call__(self, case: Case) -> None:
-        with jax.enable_x64(True):
+    def __call__(self, case: Case) -> list[Comparison]:
+        """What was compared. Raises AssertionError with what was found if the law does not hold."""
+        with jax.enable_x64(True), recording() as compared:
             self.check(case)
+        return compared
 
     def __str__(self) -> str:
         return self.check.__name__

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from fwdmft.testing.agreement import RARE, assert_equal
+from fwdmft.testing.agreement import RARE, assert_equal, note
 from fwdmft.testing.case import SEED, Case
 from fwdmft.testing.law import Law
 
@@ -41,6 +41,7 @@ def initial_weights_are_independent_normal(case: Case) -> None:
         _assert_normal(f"sums of {name}", sums[name])
     correlations = np.corrcoef(list(sums.values())) - np.eye(len(sums))
     largest = np.max(np.abs(correlations))
+    note("correlations of weights", largest * np.sqrt(BUILT) / 4, f"{largest:.2g}, at most {4 / np.sqrt(BUILT):.2g}")
     assert largest < 4 / np.sqrt(BUILT), f"{list(sums)} are correlated: {largest:.3f}"
 
 
@@ -49,4 +50,5 @@ LAWS = tuple(map(Law, (calling_is_tracing_without_shifts, initial_weights_are_in
 
 def _assert_normal(name: str, sample: Any) -> None:
     chance = stats.kstest(sample, "norm").pvalue
+    note(name, 2 * RARE / max(chance, 1e-300), f"probability {chance:.2g}, at least {2 * RARE:.1g}")
     assert chance > 2 * RARE, f"{name} are not standard normal (probability {chance:.2g})"

@@ -31,7 +31,7 @@ def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
     mean, difference, change = (
         np.concatenate([np.asarray(getattr(draw, name)) for draw in found]) for name in ("mean", "difference", "change")
     )
-    parts = samples.of_parts(mean, difference)
+    parts = samples.parts(mean, difference)
     for width, drawn in ((DRAWN, parts.reshape(-1, parts.shape[-1])), (samples.PARTS * DRAWN, mean + change)):
         networks = case.ensemble(width, 2 * CHUNK * CHUNKS)
         start = 0

@@ -1,7 +1,6 @@
 """Convolutional networks."""
 
-from fwdmft import hookimpl
-from fwdmft.registry import Architecture, deferred
+from fwdmft.plugin import Architecture, deferred, hookimpl
 from fwdmft_cnn.schema import Cnn
 
 CONVENTIONS = (

@@ -4,12 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.activations import activation
-from fwdmft.meanfield.positions import Taps
-from fwdmft.program.building import forward_program
-from fwdmft.program.equations import ForwardProgram
-from fwdmft.program.net import Net
-from fwdmft.spec.parameterization import ParameterizationSpec
+from fwdmft.plugin import ForwardProgram, Net, ParameterizationSpec, Taps, activation, forward_program
 from fwdmft_cnn.geometry import geometry
 from fwdmft_cnn.schema import Cnn
 

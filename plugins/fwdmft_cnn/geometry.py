@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fwdmft.errors import InputError
-from fwdmft.meanfield.positions import Taps
+from fwdmft.plugin import InputError, Taps
 from fwdmft_cnn.schema import Cnn
 
 Size = tuple[int, int]

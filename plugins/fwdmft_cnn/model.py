@@ -6,9 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.activations import Activation, activation
-from fwdmft.networks.model import Network
-from fwdmft.spec.parameterization import ParameterizationSpec
+from fwdmft.plugin import Activation, Network, ParameterizationSpec, activation
 from fwdmft_cnn.geometry import sizes
 from fwdmft_cnn.schema import Cnn
 

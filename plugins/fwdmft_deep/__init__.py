@@ -1,7 +1,6 @@
 """Fully connected networks of any depth."""
 
-from fwdmft import hookimpl
-from fwdmft.registry import Architecture, deferred
+from fwdmft.plugin import Architecture, deferred, hookimpl
 from fwdmft_deep.schema import Deep
 
 CONVENTIONS = (

@@ -6,9 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from fwdmft.errors import InputError
-from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture
-from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Whole
+from fwdmft.plugin import MOST_LAYERS, ActivatedArchitecture, Count, InputError, NonNegativeReal, PositiveReal, Whole
 
 
 class Deep(ActivatedArchitecture):

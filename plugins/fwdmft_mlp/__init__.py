@@ -1,7 +1,6 @@
 """Two-layer networks."""
 
-from fwdmft import hookimpl
-from fwdmft.registry import Architecture, deferred
+from fwdmft.plugin import Architecture, deferred, hookimpl
 from fwdmft_mlp.schema import MLP
 
 CONVENTIONS = (

@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fwdmft.spec.architecture import ActivatedArchitecture
-from fwdmft.spec.base import NonNegativeReal
+from fwdmft.plugin import ActivatedArchitecture, NonNegativeReal
 
 
 class MLP(ActivatedArchitecture):

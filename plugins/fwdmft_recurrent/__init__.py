@@ -1,7 +1,6 @@
 """Recurrent networks."""
 
-from fwdmft import hookimpl
-from fwdmft.registry import Architecture, deferred
+from fwdmft.plugin import Architecture, deferred, hookimpl
 from fwdmft_recurrent.schema import Recurrent
 
 CONVENTIONS = (

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from fwdmft.errors import InputError
-from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture
-from fwdmft.spec.base import NonNegativeReal
+from fwdmft.plugin import MOST_LAYERS, ActivatedArchitecture, InputError, NonNegativeReal
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,8 +1,6 @@
 """Transformers with one head per block."""
 
-from fwdmft import hookimpl
-from fwdmft.observables import Observable
-from fwdmft.registry import Architecture, deferred
+from fwdmft.plugin import Architecture, Observable, deferred, hookimpl
 from fwdmft_transformer.schema import Transformer
 
 CONVENTIONS = (

@@ -5,11 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.activations import activation
-from fwdmft.program.building import forward_program
-from fwdmft.program.equations import ForwardProgram
-from fwdmft.program.net import Net
-from fwdmft.spec.parameterization import ParameterizationSpec
+from fwdmft.plugin import ForwardProgram, Net, ParameterizationSpec, activation, forward_program
 from fwdmft_transformer.schema import Transformer
 
 ATTENTION = ("block", "point", "token", "token_prime")

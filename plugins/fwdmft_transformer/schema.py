@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture
-from fwdmft.spec.base import Count, PositiveReal
+from fwdmft.plugin import MOST_LAYERS, ActivatedArchitecture, Count, PositiveReal
 
 
 class Transformer(ActivatedArchitecture):

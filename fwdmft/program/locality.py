@@ -1,0 +1,154 @@
+"""Whether neurons, and points, meet only through the operations of `Net`, which everything else relies on.
+
+The program is run on random numbers for two points and two neurons, then with other numbers for one of them. What goes
+into an operation for the other one may not change. Before that its shapes are followed with another number of neurons
+in every population, which tells these apart.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from fwdmft.meanfield.positions import POINT, Taps
+from fwdmft.program.net import Features, Forward, Net
+from fwdmft.program.structure import FEW, Counter, ProgramError, called
+
+POINTS = 2
+
+
+def check_locality(forward: Forward, shape: tuple[int, ...], outputs: int) -> None:
+    """Of a program that has a structure. shape: of x of a single point. Raises ProgramError naming the operation."""
+    x = np.random.default_rng(0).standard_normal((POINTS, *shape))
+    try:
+        jax.eval_shape(lambda: called(forward, _Random(outputs, distinct=True), x))
+    except ProgramError as error:
+        # Its structure was found with as many neurons in each population, so that is what fails.
+        raise ProgramError(
+            "neurons of different populations are added, multiplied or confused; what is computed neuron by neuron "
+            f"belongs to one population, and net.dense leads to another one. With other numbers of neurons: {error}"
+        ) from None
+    base = _run(forward, x, outputs)
+    for changed, kept in ((0, 1), (1, 0)):
+        for (where, a), (_, b) in zip(base.into, _run(forward, x, outputs, base, neuron=changed).into, strict=True):
+            if not np.array_equal(a[..., kept], b[..., kept], equal_nan=True):
+                raise ProgramError(
+                    f"{where}: what goes in here mixes neurons; outside of net.average and net.dense, arrays are "
+                    "computed neuron by neuron: no sums, means or products of matrices over their last axis"
+                )
+        other = x.copy()
+        other[changed] = np.random.default_rng(1).standard_normal(shape)
+        for (where, a), (_, b) in zip(base.into, _run(forward, other, outputs, point=changed).into, strict=True):
+            if not np.array_equal(a[kept], b[kept], equal_nan=True):
+                raise ProgramError(
+                    f"{where}: what goes in here mixes points; arrays are computed point by point: nothing is summed "
+                    "or averaged over their first axis"
+                )
+
+
+def _run(
+    forward: Forward,
+    x: Any,
+    outputs: int,
+    usual: "_Random | None" = None,
+    neuron: int | None = None,
+    point: int | None = None,
+) -> "_Random":
+    reading = _Random(outputs, usual.averages if usual else None, neuron, point)
+    called(forward, reading, x)
+    return reading
+
+
+class _Random(Net):
+    """Random numbers for whatever comes from weights.
+
+    replayed: values of averages. neuron, point: whose numbers are others than usual. distinct: populations differ in
+    their numbers of neurons, and nothing is recorded.
+    """
+
+    def __init__(
+        self,
+        outputs: int,
+        replayed: list[Array] | None = None,
+        neuron: int | None = None,
+        point: int | None = None,
+        distinct: bool = False,
+    ):
+        self.outputs, self.replayed, self.neuron, self.point, self.distinct = outputs, replayed, neuron, point, distinct
+        self.counter = Counter()
+        self.into: list[tuple[str, np.ndarray]] = []
+        self.averages: list[Array] = []
+        self.sizes: dict[str, int] = {}
+
+    def _neurons(self, population: str) -> int:
+        return self.sizes.setdefault(population, FEW + (len(self.sizes) if self.distinct else 0))
+
+    def _numbers(self, population: str, *sites: int) -> Array:
+        neurons = self._neurons(population)
+        seed = self.counter.next("numbers")
+        a, b = (np.random.default_rng((seed, which)).standard_normal((POINTS, *sites, neurons)) for which in (0, 1))
+        if self.neuron is not None:
+            a[..., self.neuron] = b[..., self.neuron]
+        if self.point is not None:
+            a[self.point] = b[self.point]
+        return jnp.asarray(a)
+
+    def _goes_in(self, where: str, a: Any, population: str) -> None:
+        if not self.distinct:
+            self.into.append((where, np.asarray(a)))
+        elif jnp.shape(a)[-1] != self.sizes[population]:
+            found = [name for name, size in self.sizes.items() if size == jnp.shape(a)[-1]]
+            raise ProgramError(f"{where}: got neurons of {found or 'no population'}; expected those of {population!r}")
+
+    def _of_points(self, where: str, a: Any) -> None:
+        """What has no axis of neurons."""
+        if not self.distinct:
+            self.into.append((where, np.stack([np.asarray(a)] * FEW, axis=-1)))
+
+    def input(self, name: str, population: str, x: Array, **_: Any) -> Array:
+        self._of_points(f"net.input({name!r})", x)
+        return self._numbers(population, *x.shape[1:-1])
+
+    def dense(self, name: str, source: str, target: str, v: Array, *, taps: Taps = POINT, **_: Any) -> Array:
+        self._goes_in(f"net.dense({name!r})", v, source)
+        sites = v.shape[1:-1]
+        return self._numbers(target, *(sites if taps == POINT else (*sites[:-1], taps.places)))
+
+    def vector(
+        self,
+        name: str,
+        population: str,
+        shape: tuple[int, ...] = (),
+        *,
+        mean: float = 0.0,
+        sigma: float = 1.0,
+        scale: float = 1.0,
+        **_: Any,
+    ) -> Array:
+        neurons, seed = self._neurons(population), self.counter.next("numbers")
+        a, b = (np.random.default_rng((seed, which)).standard_normal((1, *shape, neurons)) for which in (0, 1))
+        if self.neuron is not None:
+            a[..., self.neuron] = b[..., self.neuron]
+        return jnp.broadcast_to(jnp.asarray(scale * (mean + sigma * a)), (POINTS, *shape, neurons))
+
+    def average(self, population: str, o: Array) -> Array:
+        self._goes_in(f"net.average({population!r})", o, population)
+        # A single one of many neurons does not move an average.
+        value = jnp.mean(o, axis=-1) if self.replayed is None else self.replayed[len(self.averages)]
+        self.averages.append(value)
+        return value
+
+    def layer(self, population: str, h: Array, features: Features) -> tuple[Array, Array]:
+        self._goes_in(f"net.layer({population!r})", h, population)
+        v = features(h)
+        self._goes_in(f"net.layer({population!r}), features", v, population)
+        return h, v
+
+    def readout(self, name: str, population: str, v: Array, **_: Any) -> Array:
+        self._goes_in(f"net.readout({name!r})", v, population)
+        return jnp.zeros((len(v), self.outputs))
+
+    def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
+        self._of_points(f"net.observe({name!r})", jnp.moveaxis(value, dims.index("point"), 0))

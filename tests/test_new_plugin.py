@@ -1,0 +1,74 @@
+"""A plugin as `fwdmft new-plugin` writes it: built, installed beside fwdmft, listed, checked, tested."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fwdmft.errors import InputError
+from fwdmft.new_plugin import FILES, write_plugin
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_it_is_built_installed_and_checked(tmp_path: Path) -> None:
+    written = write_plugin("two_words", tmp_path / "source")
+    assert sorted(written) == sorted(path for path in (tmp_path / "source").rglob("*") if path.is_file())
+    assert all(len(path.read_text(encoding="utf-8").splitlines()) < 40 for path in written)
+    site = tmp_path / "site"
+    pip = "install", "-q", "--no-build-isolation", "--no-index", "--no-deps", "--target", str(site)
+    _run(tmp_path, "-m", "pip", *pip, str(tmp_path / "source"))
+    assert "architecture: two_words" in _run(site, "-m", "fwdmft", "plugins")
+    laws = ("copying", "first_step", "calling")
+    checked = _run(site, "-m", "fwdmft", "check-plugin", "two_words", *(f"--law={law}" for law in laws))
+    assert checked.count("holds") == len(laws) and "two_words: activation tanh" in checked
+    assert "order" in checked and "of the largest entry" in checked
+    tests = "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "source" / "tests"), "-k", "calling"
+    assert "1 passed" in _run(site, *tests)
+    assert "is valid" in _run(site, "-m", "fwdmft", "validate", str(tmp_path / "source" / "experiment.yaml"))
+
+
+def test_its_code_is_in_the_style_of_ours(tmp_path: Path) -> None:
+    write_plugin("x", tmp_path)
+    _run(tmp_path, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), "--ignore", "I", str(tmp_path))
+    _run(tmp_path, "-m", "ruff", "format", "--check", "--config", str(ROOT / "pyproject.toml"), str(tmp_path))
+
+
+def _run(site: Path, *words: str) -> str:
+    """What a command says in a process that finds what is installed at `site`."""
+    path = os.pathsep.join([str(site), *filter(None, sys.path)])
+    environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
+    done = subprocess.run([sys.executable, *words], env=environment, cwd=site, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["", "Sine", "1st", "a-b", "a__b", "_a", "a_", "class", "a" * 41, "../x", "ä"])
+def test_bad_names_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^name: got .*; expected a name of at most 40 small letters"):
+        write_plugin(name, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_names_that_are_taken_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="^name: got 'mlp'; expected a new name; installed are"):
+        write_plugin("mlp", tmp_path / "new")
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("mine")
+    for folder in (tmp_path, tmp_path / "kept"):
+        with pytest.raises(InputError, match="^output: got .*; expected a new or empty folder; nothing is overwritten"):
+            write_plugin("x", folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    with pytest.raises(InputError, match="^output: got .*; expected a folder to write files in"):
+        write_plugin("x", tmp_path / "kept" / "below")
+
+
+def test_every_template_is_used() -> None:
+    there = {path.name.removesuffix(".template") for path in (ROOT / "fwdmft" / "plugin_template").iterdir()}
+    assert there == set(FILES)

@@ -1,0 +1,124 @@
+"""A forward program that is wrong says which operation and what was expected."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fwdmft.errors import PluginError
+from fwdmft.plugin import Net, ProgramError, forward_program
+
+X = np.random.default_rng(0).standard_normal((3, 4, 5))
+
+
+def program(change: Callable[[Net, Any], Any]) -> Callable[..., Any]:
+    """A network whose features are `change(net, h)`."""
+
+    def forward(net: Net, x: Any) -> Any:
+        h, _ = net.layer("a", net.input("W", "a", x), jnp.tanh)
+        return net.readout("w", "a", change(net, h))
+
+    return forward
+
+
+RIGHT = (
+    lambda net, h: h - net.average("a", h)[..., None],
+    lambda net, h: h * net.vector("g", "a", (4,), mean=1.0),
+    lambda net, h: jax.nn.softmax(h, axis=1),
+    lambda net, h: net.dense("V", "a", "a", jnp.mean(h, axis=1)),
+)
+MIXED = {
+    "neurons": (
+        lambda net, h: h - jnp.mean(h, axis=-1, keepdims=True),
+        lambda net, h: net.dense("V", "a", "a", jax.nn.softmax(h)),
+        lambda net, h: h + jnp.roll(net.vector("g", "a"), 1, axis=-1)[:, None],
+        lambda net, h: net.average("a", h * jnp.sum(h**2, axis=-1, keepdims=True))[..., None] * h,
+    ),
+    "points": (
+        lambda net, h: h - jnp.mean(h, axis=0),
+        lambda net, h: net.dense("V", "a", "a", jnp.cumsum(h, axis=0)),
+        lambda net, h: h * jnp.mean(net.average("a", h), axis=0)[..., None],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", RIGHT)
+def test_right_programs_pass(change: Callable[[Net, Any], Any]) -> None:
+    forward_program(program(change), X, 1, 1.0)
+
+
+@pytest.mark.parametrize(("what", "change"), [(what, each) for what, found in MIXED.items() for each in found])
+def test_mixing_is_told(what: str, change: Callable[[Net, Any], Any]) -> None:
+    with pytest.raises(ProgramError, match=rf"^net\..*: what goes in here mixes {what}"):
+        forward_program(program(change), X, 1, 1.0)
+
+
+def test_neurons_of_two_populations_are_told_apart() -> None:
+    def forward(net: Net, x: Any, wrong: str) -> Any:
+        _, v = net.layer("a", net.input("W", "a", x), jnp.tanh)
+        _, u = net.layer("b", net.input("U", "b", x), jnp.tanh)
+        if wrong == "added":
+            v = v + u
+        if wrong == "average":
+            v = v * net.average("b", v)[..., None]
+        return net.readout("w", "b" if wrong == "readout" else "a", v)
+
+    forward_program(forward, X, 1, 1.0, "nothing")
+    for wrong, where in (
+        ("added", r"v = v \+ u"),
+        ("average", r"net.average\('b'\)"),
+        ("readout", r"net.readout\('w'\)"),
+    ):
+        with pytest.raises(ProgramError, match=f"^neurons of different populations are added.*{where}"):
+            forward_program(forward, X, 1, 1.0, wrong)
+
+
+@pytest.mark.parametrize(
+    ("dims", "words"),
+    [
+        (("point", "site"), "what goes in here mixes points"),
+        (("site", "thing"), 'one of the axes is "point", of the length 4'),
+        (("point",), "a name for each axis of the value"),
+    ],
+)
+def test_what_is_observed_is_of_points(dims: tuple[str, ...], words: str) -> None:
+    """Axes in the wrong order: as many sites as points."""
+
+    def forward(net: Net, x: Any) -> Any:
+        h, v = net.layer("a", net.input("W", "a", x), jnp.tanh)
+        net.observe("energy", dims, net.average("a", v**2).T)
+        return net.readout("w", "a", v)
+
+    with pytest.raises(ProgramError, match=rf"^net.observe\('energy'\): {words}"):
+        forward_program(forward, np.random.default_rng(0).standard_normal((4, 2, 5))[:, [0, 1, 0, 1]], 1, 1.0)
+
+
+def test_a_factor_of_a_readout_is_told() -> None:
+    with pytest.raises(ProgramError, match=r"a factor goes to what is read, net.readout\(name, population, factor"):
+        forward_program(lambda net, x: 2 * program(RIGHT[0])(net, x), X, 1, 1.0)
+
+
+def test_points_mixed_in_x_are_told() -> None:
+    def forward(net: Net, x: Any) -> Any:
+        _, v = net.layer("a", net.input("W", "a", x - jnp.mean(x, axis=0)), jnp.tanh)
+        return net.readout("w", "a", v)
+
+    with pytest.raises(ProgramError, match=r"^net.input\('W'\): what goes in here mixes points"):
+        forward_program(forward, X, 1, 1.0)
+
+
+def test_errors_within_a_program_are_told_with_its_line() -> None:
+    wrong = program(lambda net, h: h + net.average("a", h))
+    with pytest.raises(PluginError) as error:
+        forward_program(wrong, X, 1, 1.0)
+    words = str(error.value)
+    assert "test_program_errors.py, line" in words and 'h + net.average("a", h)' in words
+    assert "(point, *site, neuron); x has the shape (3, 4, 5)" in words
+
+
+def test_arguments_that_are_no_keys_are_told() -> None:
+    with pytest.raises(ProgramError, match="hashable, such as tuples in place of lists"):
+        forward_program(program(RIGHT[0]), X, 1, 1.0, [1.0])
