@@ -29,6 +29,9 @@ networks            `Network`: for architectures that bring an Equinox module of
 other schemas       `ParameterizationSpec`; `OptimizerSpec` with `Plan`; `DatasetSpec` with `Dataset`
 numbers in schemas  `Real`, `NonNegativeReal`, `PositiveReal`, `Whole`, `Count`, `Steps`, `Seed`
 observables of all  `ObservableFunction`, with an `Observable`
+losses              `LossFunction`, with a `LossSpec`
+activations         `ActivationFunction`
+code of users       `by_the_user`, `told_if_slow`: whose error it is, and what takes long
 errors              `InputError` (bad input: field, value, expected), `ComputationError`
 hooks               `hookimpl`; their names are in `fwdmft.hookspecs`
 
@@ -43,6 +46,7 @@ from typing import TYPE_CHECKING
 from fwdmft.errors import ComputationError, InputError
 from fwdmft.hookspecs import hookimpl
 from fwdmft.observables import Observable, ObservableFunction
+from fwdmft.plugin_code import by_the_user, told_if_slow
 from fwdmft.registry import ActivationFunction, Architecture, LossFunction, deferred
 from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture, ArchitectureSpec
 from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Real, Seed, Steps, Whole
@@ -107,10 +111,12 @@ __all__ = [
     "Taps",
     "Whole",
     "activation",
+    "by_the_user",
     "deferred",
     "forward_program",
     "hookimpl",
     "kinked",
+    "told_if_slow",
 ]
 
 

@@ -146,7 +146,7 @@ def test_kinked_losses_and_functions_of_other_shapes_are_refused(
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
-        ("1", "expected an fwdmft.ActivationFunction"),
+        ("1", "expected an fwdmft.plugin.ActivationFunction"),
         ("ActivationFunction('swosh', 1)", "expected function to be callable"),
         ("ActivationFunction('a b', abs)", "expected a name of letters, digits and underscores"),
         ("ActivationFunction('tanh', abs)", "activation kind 'tanh' is registered by plugin 'fwdmft'"),

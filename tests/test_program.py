@@ -73,10 +73,13 @@ def twice(net: Net, first: Callable[[], Any], second: Callable[[], Any]) -> Arra
 OTHER = np.ones((3, 5))
 BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no readout": (lambda net: hidden(net)[1][:, :1], "calls net.readout at least once, and returns its value"),
-    "another value": (lambda net: 2 * read(net), "returns what net.readout gave, or a sum of all such values"),
+    "another value": (
+        lambda net: 2 * read(net),
+        "returns what net.readout gave, or the sum of all such values as they are",
+    ),
     "a readout left out": (
         lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.readout("v", "b", jnp.zeros((3, 2)))),
-        "returns what net.readout gave, or a sum of all such values",
+        "returns what net.readout gave, or the sum of all such values as they are",
     ),
     "no layers": (lambda net: net.readout("w", "a", net.input("W", "a", X)), "names its hidden layers with net.layer"),
     "input of numbers": (

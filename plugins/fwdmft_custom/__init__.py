@@ -1,7 +1,6 @@
 """Networks of the user: any Equinox or Flax nnx module, trained and measured without a theory."""
 
-from fwdmft import hookimpl
-from fwdmft.registry import Architecture, deferred
+from fwdmft.plugin import Architecture, deferred, hookimpl
 from fwdmft_custom.schema import Custom
 
 CONVENTIONS = "f = network(x) / gamma0, with a network of the user; K = gamma0^2 N df/dtheta.df/dtheta"

@@ -11,8 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fwdmft.errors import InputError
-from fwdmft.plugin_code import by_the_user, told_if_slow
+from fwdmft.plugin import InputError, by_the_user, told_if_slow
 
 
 def refused(network: str, expected: str, error: BaseException | None = None) -> InputError:

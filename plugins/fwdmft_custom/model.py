@@ -10,10 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.errors import InputError
-from fwdmft.networks.model import Network
-from fwdmft.plugin_code import by_the_user
-from fwdmft.spec.parameterization import ParameterizationSpec
+from fwdmft.plugin import InputError, Network, ParameterizationSpec, by_the_user
 from fwdmft_custom.loading import function, refused
 from fwdmft_custom.schema import Custom
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from fwdmft.spec.architecture import ArchitectureSpec
+from fwdmft.plugin import ArchitectureSpec
 
 
 def _importable(value: str) -> str:

@@ -5,9 +5,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from fwdmft import LossFunction, hookimpl
-from fwdmft.registry import deferred
-from fwdmft.spec.loss import LossSpec
+from fwdmft.plugin import LossFunction, LossSpec, deferred, hookimpl
 
 
 class Parity(LossSpec):

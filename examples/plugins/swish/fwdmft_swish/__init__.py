@@ -1,7 +1,6 @@
 """The activation swish, phi(h) = h / (1 + exp(-h)). Light: JAX is imported when the function is called."""
 
-from fwdmft import ActivationFunction, hookimpl
-from fwdmft.registry import deferred
+from fwdmft.plugin import ActivationFunction, deferred, hookimpl
 
 
 @hookimpl
