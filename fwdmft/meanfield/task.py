@@ -7,12 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from fwdmft.kernel_points import kernel_points
 from fwdmft.meanfield import explicit_matrix
 from fwdmft.meanfield.dynamics import Drive, make_drive
-from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.field_equations import FieldEquations, Noise
 from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.optimization import Plan, Rung
 from fwdmft.spec.halves import TheorySpec
@@ -79,7 +78,7 @@ class TheoryTask:
         counts = {population.name: population.gaussians for population in equations.populations}
         noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
 
-        def fields(noise: dict[str, Array]) -> tuple[Any, Any]:
+        def fields(noise: Noise) -> tuple[Any, Any]:
             state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
             sites = equations.sites(equations.forward(state, noise)[1])
             return (
