@@ -28,7 +28,7 @@ class Jackknifed:
     def standard_error(self) -> np.ndarray:
         groups = len(self.left_out)
         deviation = self.left_out - self.left_out.mean(axis=0)
-        return np.sqrt((groups - 1) / groups * np.sum(deviation**2, axis=0))
+        return np.asarray(np.sqrt((groups - 1) / groups * np.sum(deviation**2, axis=0)))
 
 
 def of_means(sums: np.ndarray, counts: np.ndarray, statistic: Callable[[np.ndarray], Any] = np.asarray) -> Jackknifed:

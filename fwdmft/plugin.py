@@ -25,7 +25,7 @@ Names
 architecture        `Architecture`, `ArchitectureSpec`, `ActivatedArchitecture`, `MOST_LAYERS`, `Observable`, `deferred`
 forward programs    `Net` (start there), `forward_program`, `ForwardProgram`, `ProgramError`, `Taps`, `activation`,
                     `Activation`, `kinked`
-networks            `Network`: for architectures that bring an Equinox module of their own
+networks            `Network` (with `OfLayers`): for architectures that bring an Equinox module of their own
 other schemas       `ParameterizationSpec`; `OptimizerSpec` with `Plan`; `DatasetSpec` with `Dataset`
 numbers in schemas  `Real`, `NonNegativeReal`, `PositiveReal`, `Whole`, `Count`, `Steps`, `Seed`
 observables of all  `ObservableFunction`, with an `Observable`
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from fwdmft.activations import Activation, activation, kinked
     from fwdmft.datasets import Dataset
     from fwdmft.meanfield.positions import Taps
-    from fwdmft.networks.model import Network
+    from fwdmft.networks.model import Network, OfLayers
     from fwdmft.optimization import Plan
     from fwdmft.program.building import forward_program
     from fwdmft.program.equations import ForwardProgram
@@ -72,6 +72,7 @@ _HOMES = {
     "ForwardProgram": "fwdmft.program.equations",
     "Net": "fwdmft.program.net",
     "Network": "fwdmft.networks.model",
+    "OfLayers": "fwdmft.networks.model",
     "Plan": "fwdmft.optimization",
     "ProgramError": "fwdmft.program.structure",
     "Taps": "fwdmft.meanfield.positions",
@@ -100,6 +101,7 @@ __all__ = [
     "NonNegativeReal",
     "Observable",
     "ObservableFunction",
+    "OfLayers",
     "OptimizerSpec",
     "ParameterizationSpec",
     "Plan",

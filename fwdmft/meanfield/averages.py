@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class AverageRecord(NamedTuple):
@@ -28,7 +28,7 @@ class Averages(NamedTuple):
 
     records: tuple[AverageRecord, ...]
     done: Int[Array, ""]
-    given: Array | None
+    given: Bool[Array, ""] | None
 
     def value(self, number: int, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
         """Of an average."""
@@ -40,14 +40,16 @@ class Averages(NamedTuple):
         """gamma0 d f / d average, which the neurons at hand say is `found`."""
         return found if self.given is None else self.records[number].slopes[self.done]
 
-    def after(self, values: list[Array], slopes: list[Array]) -> "Averages":
+    def after(
+        self, values: list[Float[Array, "point ..."]], slopes: list[Float[Array, "point output ..."]]
+    ) -> "Averages":
         """With what a pass has found."""
         if not self.records:
             return self
         records = self.records
         if self.given is None:
 
-            def put(buffer: Array, value: Array) -> Array:
+            def put(buffer: Float[Array, "pass *axis"], value: Float[Array, "*axis"]) -> Float[Array, "pass *axis"]:
                 return jax.lax.dynamic_update_index_in_dim(buffer, value, self.done, 0)
 
             found = zip(records, values, slopes, strict=True)

@@ -18,13 +18,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fwdmft.compiling import quickly
 from fwdmft.meanfield import averages, explicit_matrix
 from fwdmft.meanfield.averages import AverageRecord
 from fwdmft.meanfield.dynamics import Drive, one_pass, updates
-from fwdmft.meanfield.field_equations import Activity, FieldEquations
+from fwdmft.meanfield.field_equations import Activity, FieldEquations, Noise
 from fwdmft.meanfield.gaussian_matrix import Record
 from fwdmft.meanfield.replayed_matrix import MatrixRecord, ReplayedMatrix, recorded, replayed
 from fwdmft.meanfield.simulation import gaussian_matrices
@@ -41,7 +41,7 @@ BLOCKS = 8
 _FITTED = 4096
 """Neurons from which principal components are computed."""
 
-Pairs = tuple[tuple[Array, Array], ...]
+Pairs = tuple[tuple[Float[Array, "_row _neuron"], Float[Array, "_row _neuron"]], ...]
 """Pairs of fields (row, neuron)."""
 
 
@@ -93,8 +93,12 @@ def _collect(equations: FieldEquations, activity: Activity) -> dict[str, Pairs]:
 
 @quickly
 def _recording_pass(
-    equations: FieldEquations, noise: dict[str, Array], drive: Drive
-) -> tuple[list[tuple[Record, Record, tuple[Array, Array]]], tuple[AverageRecord, ...], Array]:
+    equations: FieldEquations, noise: Noise, drive: Drive
+) -> tuple[
+    list[tuple[Record, Record, tuple[Int[Array, ""], Int[Array, ""]]]],
+    tuple[AverageRecord, ...],
+    Float[Array, "step point output"],
+]:
     """For every matrix its records and ranks; records of averages; the residuals (step, point, output)."""
     substeps = drive.ladder[-1].substeps
     passes = updates(drive, substeps)
@@ -106,11 +110,11 @@ def _recording_pass(
     return found, seen.averages.records, seen.residuals
 
 
-def _prediction(equations: FieldEquations, noise: dict[str, Array], matrices: Any) -> Array:
+def _prediction(equations: FieldEquations, noise: Noise, matrices: Any) -> Float[Array, "point output"]:
     return equations.forward(equations.initial(noise, matrices, momentum=False), noise)[0]
 
 
-def make_controls(equations: FieldEquations, noise: dict[str, Array], drive: Drive, most: int = COMPONENTS) -> Controls:
+def make_controls(equations: FieldEquations, noise: Noise, drive: Drive, most: int = COMPONENTS) -> Controls:
     """Controls from a large simulation with this noise.
 
     drive: with few saved times, and without a stream. most: components of a population, at most.
@@ -138,7 +142,7 @@ class Known(NamedTuple):
     covariances: np.ndarray
 
 
-def known(controls: Controls, noises: Iterable[dict[str, Array]], further: Iterable[dict[str, Array]]) -> Known:
+def known(controls: Controls, noises: Iterable[Noise], further: Iterable[Noise]) -> Known:
     """Mean of x from the first neurons, covariance of x from further ones."""
     found, more = (
         [jax.tree.map(np.asarray, _moments(controls, noise)) for noise in each] for each in (noises, further)
@@ -154,11 +158,14 @@ def known(controls: Controls, noises: Iterable[dict[str, Array]], further: Itera
     return Known(eqx.tree_at(lambda c: c.combinations, controls, combinations), _joined(blocks))
 
 
+Moments = tuple[Float[Array, " _component"], Float[Array, "_block _component _component"]]
+
+
 @quickly
-def _moments(controls: Controls, noise: dict[str, Array]) -> dict[str, tuple[Array, Array]]:
+def _moments(controls: Controls, noise: Noise) -> dict[str, Moments]:
     """Mean of x over neurons (component,), and second moments from blocks of them (block, component, component)."""
 
-    def of(x: Float[Array, "component neuron"]) -> tuple[Array, Array]:
+    def of(x: Float[Array, "component neuron"]) -> Moments:
         size = x.shape[1] // BLOCKS
         blocks = x[:, : size * BLOCKS].reshape(len(x), BLOCKS, size)
         return jnp.mean(x, axis=1), jnp.einsum("kbn,lbn->bkl", blocks, blocks) / size
@@ -166,7 +173,7 @@ def _moments(controls: Controls, noise: dict[str, Array]) -> dict[str, tuple[Arr
     return {name: of(x) for name, x in replay(controls, noise).x.items()}
 
 
-def _symmetric(equations: FieldEquations, noise: dict[str, Array]) -> dict[str, tuple[bool, ...]]:
+def _symmetric(equations: FieldEquations, noise: Noise) -> dict[str, tuple[bool, ...]]:
     found: dict[str, tuple[bool, ...]] = {}
 
     def look(equations: FieldEquations) -> None:
@@ -239,11 +246,11 @@ def _products(
 
 
 @quickly
-def _fields(controls: Controls, noise: dict[str, Array]) -> dict[str, Pairs]:
+def _fields(controls: Controls, noise: Noise) -> dict[str, Pairs]:
     return _replayed(controls, noise)[0]
 
 
-def replay(controls: Controls, noise: dict[str, Array]) -> Replay:
+def replay(controls: Controls, noise: Noise) -> Replay:
     """x of mean-field neurons with these random numbers, in the numbers' precision."""
     fields, matrices = _replayed(controls, noise)
     x, symmetric = {}, dict(controls.symmetric)
@@ -253,7 +260,7 @@ def replay(controls: Controls, noise: dict[str, Array]) -> Replay:
     return Replay(x, matrices)
 
 
-def _replayed(controls: Controls, noise: dict[str, Array]) -> tuple[dict[str, Pairs], tuple[ReplayedMatrix, ...]]:
+def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple[ReplayedMatrix, ...]]:
     """Pairs of fields of mean-field neurons, (time row, neuron), and the matrices in the end."""
     equations, drive = controls.equations, controls.drive
     dtype = jnp.result_type(*noise.values())

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.driven import ByRung, Noise, Step, Task, combined, over_steps, schedules
+from fwdmft.meanfield.driven import ByRung, Step, Task, combined, over_steps, schedules
 from fwdmft.meanfield.dynamics import Drive
-from fwdmft.meanfield.field_equations import Observables, Sites, State
+from fwdmft.meanfield.field_equations import Noise, Observables, Sites, State
 
 Expansion = tuple[Any, Any, Any]
 """A pytree and its coefficients of e and e^2, None for entries that are not real numbers."""
@@ -64,10 +64,10 @@ def curvature(
         step, f, (f_responses, responses) = now
         trained, seen = drive.trained(equations, step.batch), step.seen(drive)
 
-        def x(state: State, noise: Noise) -> dict[str, Array]:
+        def x(state: State, noise: Noise) -> dict[str, Float[Array, "point output neuron"]]:
             return trained.prediction_sites(trained.sites(trained.forward(state, noise)[1]))
 
-        def advance(at: tuple[State, Array], noise: Noise) -> State:
+        def advance(at: tuple[State, Float[Array, "point output"]], noise: Noise) -> State:
             state, residual = at
             return trained.step(state, trained.forward(state, noise)[1], residual, step.update(drive))
 
@@ -116,8 +116,8 @@ def bent(
 ) -> Float[Array, "seen output"]:
     """1/2 r''[Sigma_f], with Sigma_f = sum_k changes_k changes_k^T."""
 
-    def half(change: Array) -> Array:
-        def slope(f: Array) -> Array:
+    def half(change: Float[Array, "seen output"]) -> Float[Array, "seen output"]:
+        def slope(f: Float[Array, "seen output"]) -> Float[Array, "seen output"]:
             return jax.jvp(partial(step.residual, drive), (f,), (change,))[1]
 
         return jax.jvp(slope, (f,), (change,))[1] / 2

@@ -12,18 +12,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fwdmft import losses
 from fwdmft.meanfield.dynamics import Drive
-from fwdmft.meanfield.field_equations import FieldEquations, Observables, Sites, State, Update
+from fwdmft.meanfield.field_equations import FieldEquations, Noise, Observables, Sites, State, Update
 from fwdmft.meanfield.layers import strengths
 
 TOGETHER = 1 << 13
 """Influences of single neurons that are computed at once, about."""
 
-Noise = dict[str, Array]
-ByRung = tuple[Array, ...]
+ByRung = tuple[Float[Array, "... _saved _step _seen output"], ...]
 """Arrays (..., saved, step, seen, output), one for each rung."""
 
 
@@ -49,8 +48,8 @@ class Task(eqx.Module):
 class Step(NamedTuple):
     """rate: learning rate. batch: positions among the training points, None for all."""
 
-    rate: Array
-    batch: Array | None
+    rate: Float[Array, "*time"]
+    batch: Int[Array, "*time batch"] | None
 
     def seen(self, drive: Drive) -> Any:
         """Index of the points seen among those of the equations that the step trains."""
@@ -62,7 +61,9 @@ class Step(NamedTuple):
         """Delta, given the predictions."""
         return losses.residual(drive.loss, f, drive.targets if self.batch is None else drive.targets[self.batch])
 
-    def placed(self, drive: Drive, values: Float[Array, "seen output"], like: Float[Array, "point output"]) -> Array:
+    def placed(
+        self, drive: Drive, values: Float[Array, "seen output"], like: Float[Array, "point output"]
+    ) -> Float[Array, "point output"]:
         """Values at the points seen, zero at the others."""
         return jnp.zeros_like(like).at[self.seen(drive)].set(values)
 
@@ -101,13 +102,16 @@ def combined(drive: Drive, parts: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *parts)
 
 
+Contributed = dict[str, Float[Array, "seen output _neuron"]]
+
+
 def _trained(
     task: Task,
-    predictions: Callable[[Array, Any], Array],
+    predictions: Callable[[Float[Array, "seen output"], Any], Float[Array, "seen output"]],
     given: tuple[Any, ...],
     observe: Callable[[list[Sites], Any], Any],
     extra: Any,
-    keep: Callable[[Array, Array, dict[str, Array]], Any],
+    keep: Callable[[Float[Array, "seen output"], Float[Array, "seen output"], Contributed], Any],
 ) -> tuple[Any, tuple[Any, ...]]:
     """Train all neurons together; what was observed (saved, ...), and kept (saved, step, ...) of each rung.
 
@@ -147,7 +151,7 @@ class Record(NamedTuple):
     them, per rung."""
 
     f: ByRung
-    x: tuple[dict[str, Array], ...]
+    x: tuple[dict[str, Float[Array, "_saved _step _seen output _neuron"]], ...]
 
 
 def record(task: Task) -> Record:
@@ -155,6 +159,9 @@ def record(task: Task) -> Record:
     nothing = ((),) * len(task.drive.ladder)
     _, kept = _trained(task, lambda f, _: f, nothing, lambda sites, _: (), None, lambda f, residual, x: (f, x))
     return Record(tuple(f for f, _ in kept), tuple(x for _, x in kept))
+
+
+Seen = Float[Array, "seen output"]
 
 
 class Driven(NamedTuple):
@@ -174,7 +181,7 @@ def driven(task: Task, f: ByRung, sources: ByRung) -> Driven:
     f: predictions trained on. With fewer neurons than those come from, responses are theirs along that training run.
     """
 
-    def predictions(own: Array, given: tuple[Array, Array]) -> Array:
+    def predictions(own: Seen, given: tuple[Seen, Seen]) -> Seen:
         f, source = given
         return f + (own - jax.lax.stop_gradient(own)) + source
 
@@ -199,8 +206,8 @@ class Influences(NamedTuple):
 
     mean: Observables
     variance: Observables
-    prediction: dict[str, Array]
-    strength: dict[str, Array | None] | None
+    prediction: dict[str, Float[Array, "saved _neuron point output"]]
+    strength: dict[str, Float[Array, "saved _neuron kernel layer"] | None] | None
 
 
 def influences(
@@ -221,9 +228,12 @@ def influences(
     return _trained(task, lambda own, f: f, f, observe, by_time, lambda f, residual, x: ())[0]
 
 
+OfNeurons = tuple[Float[Array, "neuron point output"], Float[Array, "neuron kernel layer"] | None]
+
+
 def _of_population(
     task: Task, name: str, sites: list[Sites], responses: Observables, amplitudes: Float[Array, "neuron direction"]
-) -> tuple[Observables, tuple[Array, Array | None]]:
+) -> tuple[Observables, OfNeurons]:
     """Mean squares of its neurons' influences, and those (neuron, ...) on predictions and strengths, at one time."""
     equations, drive = task.equations, task.drive
     means = [{key: equations.averages(key, each[key]) for key in each} for each in sites]
@@ -237,7 +247,7 @@ def _of_population(
 
         return combined(drive, [of_rung(*pair) for pair in zip(site, means, strict=True)])
 
-    def chunk(total: Observables, some: tuple[Any, Array]) -> tuple[Observables, tuple[Array, Array | None]]:
+    def chunk(total: Observables, some: tuple[Any, Float[Array, "neuron direction"]]) -> tuple[Observables, OfNeurons]:
         site, amplitudes = some
         indirect = jax.vmap(separate)(amplitudes @ jax.vmap(lambda a: ravel_pytree(a)[0])(responses))
         psi = jax.tree.map(lambda a, b: (a + b) / task.widths[name] ** 0.5, jax.vmap(own)(site), indirect)

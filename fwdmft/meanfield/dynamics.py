@@ -12,11 +12,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from fwdmft import losses
 from fwdmft.meanfield.averages import Averages
-from fwdmft.meanfield.field_equations import Activity, FieldEquations, State, Update
+from fwdmft.meanfield.field_equations import Activity, FieldEquations, Noise, State, Update
 from fwdmft.optimization import Plan, Rung
 from fwdmft.spec.loss import LossSpec
 
@@ -98,7 +98,7 @@ Observe = Callable[[FieldEquations, Activity], Any]
 
 
 def trajectory(
-    equations: FieldEquations, noise: dict[str, Array], matrices: tuple[Any, ...], drive: Drive, observe: Observe
+    equations: FieldEquations, noise: Noise, matrices: tuple[Any, ...], drive: Drive, observe: Observe
 ) -> Any:
     """What `observe(equations, activity)` collects before the update of every saved step, a time axis first.
 
@@ -118,7 +118,7 @@ def updates(drive: Drive, substeps: int) -> int:
 
 def one_pass(
     equations: FieldEquations,
-    noise: dict[str, Array],
+    noise: Noise,
     matrices: tuple[Any, ...],
     drive: Drive,
     observe: Observe,
@@ -127,7 +127,7 @@ def one_pass(
     residuals: Float[Array, "step point output"] | None = None,
     averages: Averages | None = None,
     record: bool = False,
-    halt: Callable[[tuple[Any, ...]], Array] | None = None,
+    halt: Callable[[tuple[Any, ...]], Bool[Array, ""]] | None = None,
 ) -> Trajectory:
     """Train the neurons once.
 
@@ -135,9 +135,11 @@ def one_pass(
     that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is
     true of the random matrices, and collect zeros from then on.
     """
-    Step = tuple[Array, Array | None, Array]
+    Step = tuple[Float[Array, "*time"], Int[Array, "*time batch"] | None, Bool[Array, "*time"]]
 
-    def train(carry: _Carry, equations: FieldEquations, found: tuple[Array, Any], step: Step) -> _Carry:
+    def train(
+        carry: _Carry, equations: FieldEquations, found: tuple[Float[Array, "point output"], Any], step: Step
+    ) -> _Carry:
         """found: of the forward pass on the points trained on."""
         rate, batch, _ = step
         f, activity = found
@@ -182,10 +184,12 @@ def one_pass(
     return Trajectory(seen, equations.current(last), equations.recorded_averages(last), carry.residuals)
 
 
-def _schedule(drive: Drive, substeps: int) -> tuple[Array, Array | None, Array]:
+def _schedule(
+    drive: Drive, substeps: int
+) -> tuple[Float[Array, "saved step"], Int[Array, "saved step batch"] | None, Bool[Array, "saved step"]]:
     """Learning rate, batch, and whether it is the first one, of every substep (saved, substep, ...)."""
 
-    def repeated(a: Array) -> Array:
+    def repeated(a: Shaped[Array, "saved step *batch"]) -> Shaped[Array, "saved substep *batch"]:
         return jnp.repeat(a, substeps, axis=1)
 
     rates = repeated(drive.rates) / substeps
@@ -194,18 +198,19 @@ def _schedule(drive: Drive, substeps: int) -> tuple[Array, Array | None, Array]:
 
 
 def _scan_until(
-    halt: Callable[[Any], Array], body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any
+    halt: Callable[[Any], Bool[Array, ""]], body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any
 ) -> tuple[Any, Any]:
     """`jax.lax.scan` that ends early, with zeros for what was not reached."""
     length = len(jax.tree.leaves(xs)[0])
+    Reached = tuple[Int[Array, ""], Any, Any]
 
-    def at(i: Array) -> Any:
+    def at(i: Int[Array, ""]) -> Any:
         return jax.tree.map(lambda a: a[i], xs)
 
-    def go_on(reached: tuple[Array, Any, Any]) -> Array:
+    def go_on(reached: Reached) -> Bool[Array, ""]:
         return (reached[0] < length) & ~halt(reached[1])
 
-    def step(reached: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+    def step(reached: Reached) -> Reached:
         i, carry, ys = reached
         carry, y = body(carry, at(i))
         return i + 1, carry, jax.tree.map(lambda all_, one: all_.at[i].set(one), ys, y)

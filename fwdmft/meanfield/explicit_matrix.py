@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.meanfield.field_equations import RandomMatrix, Update
 from fwdmft.meanfield.gaussian_matrix import Law, Product
@@ -37,16 +37,26 @@ class ExplicitMatrix(NamedTuple):
 
     weights: Trained
 
-    def apply(self, v: Array, noise: Array, law: Law) -> tuple["ExplicitMatrix", Product]:
+    def apply(
+        self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"] | None, law: Law
+    ) -> tuple["ExplicitMatrix", Product]:
         """W v / sqrt(N_in) for vectors v (vector, position, in neuron)."""
         return self, _product(self.weights.value, v, law)
 
-    def apply_transposed(self, v: Array, noise: Array, law: Law) -> tuple["ExplicitMatrix", Product]:
+    def apply_transposed(
+        self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"] | None, law: Law
+    ) -> tuple["ExplicitMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v (vector, place, out neuron)."""
         return self, _product(jnp.swapaxes(self.weights.value, 1, 2), v, law.transposed())
 
     def learn(
-        self, signal: Array, signal_coordinates: Array, v: Array, v_coordinates: Array, law: Law, update: Update
+        self,
+        signal: Float[Array, "vector place out"],
+        signal_coordinates: Float[Array, "none vector place"],
+        v: Float[Array, "vector position in"],
+        v_coordinates: Float[Array, "none vector position"],
+        law: Law,
+        update: Update,
     ) -> "ExplicitMatrix":
         """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in)."""
         gain = jnp.einsum("mao,mkai->koi", signal, _read(v, law)) / (law.taps.offsets * v.shape[-1]) ** 0.5
@@ -75,7 +85,9 @@ def of(numbers: Float[Array, "offset out in"], law: Law, momentum: bool) -> Expl
     return ExplicitMatrix(at_rest(law.sigma * numbers, momentum))
 
 
-def empty(matrices: Sequence[RandomMatrix], noise: Mapping[str, Array]) -> tuple[ExplicitMatrix, ...]:
+def empty(
+    matrices: Sequence[RandomMatrix], noise: Mapping[str, Float[Array, "_number _neuron"]]
+) -> tuple[ExplicitMatrix, ...]:
     """Matrices of zeros between the populations of this noise: of all random matrices they are traced the fastest."""
     shapes = [shape(m.law, (noise[m.source].shape[-1], noise[m.target].shape[-1])) for m in matrices]
     return tuple(of(jnp.zeros(each), m.law, False) for each, m in zip(shapes, matrices, strict=True))
@@ -121,7 +133,9 @@ def _orthonormal(
     count = min(directions.vectors.shape)
     vectors = directions.vectors[:count]
 
-    def one(units: Array, each: tuple[Array, Array]) -> tuple[Array, None]:
+    def one(
+        units: Float[Array, "direction source"], each: tuple[Int[Array, ""], Float[Array, " source"]]
+    ) -> tuple[Float[Array, "direction source"], None]:
         number, vector = each
         size = jnp.sqrt(vector @ vector)
         left = vector - (units @ vector) @ units

@@ -25,7 +25,9 @@ Activity = Any
 """What the forward pass computed on the way to the prediction and a training step can reuse."""
 Sites = dict[str, Any]
 """Per population, a pytree of per-neuron quantities (neuron axis last) that the observables are averages of."""
-Observables = dict[str, Array]
+Noise = dict[str, Float[Array, "_number _neuron"]]
+"""Random numbers of populations and of supplies, by name."""
+Observables = dict[str, Float[Array, "..."]]
 Pairs = tuple[tuple[int, int], ...]
 """A number for the forward and the backward side of every matrix."""
 
@@ -79,7 +81,7 @@ class FieldEquations(eqx.Module):
     - Kernels at t = 0 do not depend on gamma0.
     """
 
-    gamma0: eqx.AbstractVar[Array]
+    gamma0: eqx.AbstractVar[Float[Array, ""]]
     """Richness."""
 
     @property
@@ -109,7 +111,7 @@ class FieldEquations(eqx.Module):
 
     @abstractmethod
     def initial(
-        self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
+        self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
     ) -> State:
         """State before the first step.
 
@@ -128,7 +130,7 @@ class FieldEquations(eqx.Module):
         return averages.plain()
 
     @abstractmethod
-    def forward(self, state: State, noise: dict[str, Array]) -> tuple[Float[Array, "point output"], Activity]:
+    def forward(self, state: State, noise: Noise) -> tuple[Float[Array, "point output"], Activity]:
         """Predictions (centred if the parameterization says so) and what `step` and `sites` reuse."""
 
     def remembered(self, state: State, activity: Activity) -> State:
@@ -206,7 +208,7 @@ class FieldEquations(eqx.Module):
         """The same equations with this `learned`."""
         return self
 
-    def with_richness(self, gamma0: float | Array) -> "FieldEquations":
+    def with_richness(self, gamma0: float | Float[Array, ""]) -> "FieldEquations":
         """The same equations at another richness."""
         return eqx.tree_at(lambda e: e.gamma0, self, jnp.full_like(self.gamma0, gamma0))
 

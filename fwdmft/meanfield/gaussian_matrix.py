@@ -40,7 +40,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from fwdmft.meanfield.field_equations import Update
 from fwdmft.meanfield.positions import POINT, Taps
@@ -121,7 +121,9 @@ class GaussianMatrix(NamedTuple):
     kept: Trained
     learned: Trained
 
-    def apply(self, v: Array, noise: Array, law: Law) -> tuple["GaussianMatrix", Product]:
+    def apply(
+        self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], law: Law
+    ) -> tuple["GaussianMatrix", Product]:
         """W v / sqrt(N_in) for vectors v (vector, position, in neuron), with noise (capacity offset, out neuron) for
         new directions."""
         side, coordinates = _extended(self.forward, self.backward, v, noise, law)
@@ -129,7 +131,9 @@ class GaussianMatrix(NamedTuple):
         value = acted(side.image, self.backward.basis, self.kept.value, self.learned.value, coordinates, law)
         return changed, Product(value, coordinates)
 
-    def apply_transposed(self, v: Array, noise: Array, law: Law) -> tuple["GaussianMatrix", Product]:
+    def apply_transposed(
+        self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], law: Law
+    ) -> tuple["GaussianMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v (vector, place, out neuron), with noise (capacity offset, in neuron)."""
         law = law.transposed()
         side, coordinates = _extended(self.backward, self.forward, v, noise, law)
@@ -140,9 +144,9 @@ class GaussianMatrix(NamedTuple):
     def learn(
         self,
         signal: Float[Array, "vector place out"],
-        signal_coordinates: Float[Array, "capacity vector place"],
+        signal_coordinates: Float[Array, "backward_capacity vector place"],
         v: Float[Array, "vector position in"],
-        v_coordinates: Float[Array, "capacity vector position"],
+        v_coordinates: Float[Array, "forward_capacity vector position"],
         law: Law,
         update: Update,
     ) -> "GaussianMatrix":
@@ -204,7 +208,7 @@ def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int)
 def acted(
     image: Float[Array, "capacity_offset target"],
     basis: Float[Array, "other_capacity target"],
-    kept: Array,
+    kept: Float[Array, ""],
     learned: Float[Array, "capacity offset other_capacity"],
     coordinates: Float[Array, "capacity vector position"],
     law: Law,
@@ -239,7 +243,9 @@ def read_coordinates(coordinates: Float[Array, "capacity vector position"], taps
     return jax.lax.optimization_barrier(read.reshape(-1, len(coordinates) * taps.offsets))
 
 
-def _extended(side: Side, other: Side, v: Array, noise: Array, law: Law) -> tuple[Side, Array]:
+def _extended(
+    side: Side, other: Side, v: Float[Array, "vector position source"], noise: Float[Array, "row target"], law: Law
+) -> tuple[Side, Float[Array, "capacity vector position"]]:
     """Extend the side so that it resolves v (vector, position, source); their coordinates."""
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
     known = side.basis @ v.T / v.shape[-1]
@@ -281,8 +287,8 @@ class _Fresh(NamedTuple):
     dropped: Float[Array, ""]
 
 
-def _noted(record: Record, coordinates: Array, fresh: _Fresh, rank: Array) -> Record:
-    def put(buffer: Array, value: Array) -> Array:
+def _noted(record: Record, coordinates: Float[Array, "capacity vector"], fresh: _Fresh, rank: Int[Array, ""]) -> Record:
+    def put(buffer: Shaped[Array, "block *axis"], value: Shaped[Array, "..."]) -> Shaped[Array, "block *axis"]:
         # Other uses of the matrix may have larger blocks.
         return jax.lax.dynamic_update_index_in_dim(buffer, _filled(value, buffer[0]), record.done, 0)
 
@@ -295,7 +301,9 @@ def _noted(record: Record, coordinates: Array, fresh: _Fresh, rank: Array) -> Re
     )
 
 
-def _nothing_new(side: Side, other: Side, v: Array, dropped: Array, offsets: int) -> _Fresh:
+def _nothing_new(
+    side: Side, other: Side, v: Float[Array, "vector source"], dropped: Float[Array, ""], offsets: int
+) -> _Fresh:
     count = len(v)
     none = jnp.zeros((count, count))
     return _Fresh(
@@ -309,10 +317,18 @@ def _nothing_new(side: Side, other: Side, v: Array, dropped: Array, offsets: int
     )
 
 
-def _resolved(side: Side, other: Side, v: Array, known: Array, norms: Array, noise: Array, law: Law) -> _Fresh:
+def _resolved(
+    side: Side,
+    other: Side,
+    v: Float[Array, "vector source"],
+    known: Float[Array, "capacity vector"],
+    norms: Float[Array, " vector"],
+    noise: Float[Array, "row target"],
+    law: Law,
+) -> _Fresh:
     size = v.shape[-1]
 
-    def of_residuals() -> Array:
+    def of_residuals() -> Float[Array, "vector vector"]:
         residual = v - known.T @ side.basis
         return residual @ residual.T / size
 
@@ -330,13 +346,20 @@ def _resolved(side: Side, other: Side, v: Array, known: Array, norms: Array, noi
     return jax.lax.cond(number <= few, lambda: of(few), lambda: of(len(v)))
 
 
-def _filled(a: Array, like: jax.ShapeDtypeStruct | Array) -> Array:
+def _filled(a: Shaped[Array, "..."], like: jax.ShapeDtypeStruct | Shaped[Array, "..."]) -> Shaped[Array, "..."]:
     """With zeros, to another shape."""
     return jnp.zeros(like.shape, a.dtype).at[tuple(map(slice, a.shape))].set(a)
 
 
 def _directions(
-    side: Side, other: Side, v: Array, known: Array, mixing: Array, number: Array, noise: Array, law: Law
+    side: Side,
+    other: Side,
+    v: Float[Array, "vector source"],
+    known: Float[Array, "capacity vector"],
+    mixing: Float[Array, "direction vector"],
+    number: Int[Array, ""],
+    noise: Float[Array, "row target"],
+    law: Law,
 ) -> _Fresh:
     """The first `number` directions mixing (v - known^T basis), made orthonormal once more, and their images."""
     size, count = v.shape[-1], len(mixing)
@@ -358,7 +381,7 @@ def _directions(
 
 
 def orthonormalising(
-    scatter: Float[Array, "vector vector"], norms: Float[Array, " vector"], tolerance: float | Array
+    scatter: Float[Array, "vector vector"], norms: Float[Array, " vector"], tolerance: float | Float[Array, ""]
 ) -> tuple[Float[Array, "direction vector"], Int[Array, ""], Float[Array, ""]]:
     """Rows b with b scatter b^T = 1, from vectors in the order of what is left of them (pivoted Gram-Schmidt).
 
@@ -393,7 +416,9 @@ def orthonormalising(
     return rows, number, jnp.max(jnp.diagonal(left) / norms)
 
 
-def append(buffer: Float[Array, "capacity *rest"], rows: Float[Array, "new *rest"], start: Array) -> Array:
+def append(
+    buffer: Float[Array, "capacity *rest"], rows: Float[Array, "new *rest"], start: Int[Array, ""]
+) -> Float[Array, "capacity *rest"]:
     """Rows added from `start` on, where the buffer is zero."""
     there = jax.lax.dynamic_slice_in_dim(buffer, start, len(rows))
     return jax.lax.dynamic_update_slice_in_dim(buffer, there + rows, start, axis=0)

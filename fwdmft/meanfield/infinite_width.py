@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from fwdmft.errors import ComputationError
 from fwdmft.meanfield import neurons, room, simulation
 from fwdmft.meanfield.dynamics import Drive
-from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.field_equations import FieldEquations, Noise
 from fwdmft.meanfield.finite_width import JUDGED
 from fwdmft.meanfield.simulation import Crowded, Observing
 from fwdmft.meanfield.task import TheoryTask
@@ -157,13 +156,13 @@ def large(
 def _posed(task: TheoryTask, count: int, replicate: int, ladder: tuple[Rung, ...]) -> tuple[Any, Drive, Observing]:
     """What a simulation is made of besides the equations."""
 
-    def draw(equations: FieldEquations) -> dict[str, Array]:
+    def draw(equations: FieldEquations) -> Noise:
         return noise_of(equations, count, task.spec.seed, replicate)
 
     return draw, task.drive(ladder), task.observing()
 
 
-def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -> dict[str, Array]:
+def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -> Noise:
     noise = neurons.sample(equations.populations, equations.supplies, count, seed, replicate)
     return {name: jnp.asarray(a) for name, a in noise.items()}
 

@@ -17,7 +17,7 @@ TWO_TIME_DIMS = {
 }
 
 
-def two_time_kernels(layers: Layers) -> dict[str, Array]:
+def two_time_kernels(layers: Layers) -> dict[str, Float[Array, "..."]]:
     """Both kernels, from the sites of every layer at all times."""
     return {
         "feature_kernel_two_time": jnp.stack([summed_gram(layer.v) / layer.v.shape[-2] for layer in layers]),
@@ -25,7 +25,7 @@ def two_time_kernels(layers: Layers) -> dict[str, Array]:
     }
 
 
-def strengths(kernels: dict[str, Array]) -> Float[Array, "... kernel layer"]:
+def strengths(kernels: dict[str, Float[Array, "..."]]) -> Float[Array, "... kernel layer"]:
     """Mean diagonals of feature and gradient kernels (..., layer, point, [output,] the same)."""
     feature, gradient = kernels["feature_kernel"], kernels["gradient_kernel"]
     return jnp.stack(

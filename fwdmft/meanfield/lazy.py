@@ -11,7 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fwdmft.meanfield.averages import Averages
-from fwdmft.meanfield.field_equations import Activity, FieldEquations, Observables, RandomMatrix, Sites, State, Update
+from fwdmft.meanfield.field_equations import (
+    Activity,
+    FieldEquations,
+    Noise,
+    Observables,
+    RandomMatrix,
+    Sites,
+    State,
+    Update,
+)
 from fwdmft.meanfield.kernels import LayerSites
 from fwdmft.meanfield.neurons import Population
 from fwdmft.meanfield.weights import Trained, at_rest, heavy_ball
@@ -30,7 +39,7 @@ class LazyEquations(FieldEquations):
     """The lazy limit of any field equations that observe a "tangent_kernel"."""
 
     neurons: FieldEquations
-    gamma0: Array
+    gamma0: Float[Array, ""]
 
     def __init__(self, equations: FieldEquations):
         # Kernels at t = 0 do not depend on gamma0.
@@ -50,7 +59,7 @@ class LazyEquations(FieldEquations):
         return self.neurons.dims
 
     def initial(
-        self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
+        self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
     ) -> LazyState:
         state = self.neurons.initial(noise, matrices, False, averages)
         prediction, activity = self.neurons.forward(state, noise)
@@ -60,10 +69,12 @@ class LazyEquations(FieldEquations):
         matrices = self.neurons.current(self.neurons.remembered(state, activity))
         return LazyState(self.neurons.sites(activity), matrices, kernel, at_rest(jnp.zeros_like(prediction), momentum))
 
-    def forward(self, state: LazyState, noise: dict[str, Array]) -> tuple[Array, Activity]:
+    def forward(self, state: LazyState, noise: Noise) -> tuple[Float[Array, "point output"], Activity]:
         return state.f.value, state
 
-    def step(self, state: LazyState, activity: Activity, residual: Array, update: Update) -> State:
+    def step(
+        self, state: LazyState, activity: Activity, residual: Float[Array, "point output"], update: Update
+    ) -> State:
         pull = jnp.tensordot(state.kernel, residual, axes=2)
         return state._replace(f=heavy_ball(state.f, pull, update._replace(weight_decay=0.0)))
 

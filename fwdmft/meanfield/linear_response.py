@@ -32,7 +32,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Key
 
 from fwdmft.compiling import quickly
 from fwdmft.errors import ComputationError
@@ -77,12 +77,12 @@ class Response:
 
 def linear_response(
     equations: FieldEquations,
-    noise: Mapping[str, np.ndarray | Array],
+    noise: Mapping[str, Float[np.ndarray | Array, "_number _neuron"]],
     drive: Drive,
     *,
     bias: bool,
     covariance: bool,
-    key: Array | None,
+    key: Key[Array, ""] | None,
     responding: int | None = None,
     tolerance: float = TOLERANCE,
 ) -> Response:
@@ -184,13 +184,15 @@ def _sources(
     return np.concatenate([v for v, _ in found.values()]), amplitudes
 
 
-def _centred(x: tuple[Array, ...]) -> Float[Array, "all neuron"]:
+def _centred(x: tuple[Float[Array, "_saved _step _seen output neuron"], ...]) -> Float[Array, "all neuron"]:
     """Contributions that anything observed depends on, those before the last saved time, less their means."""
     rows = [jnp.concatenate([each[:-1], jnp.zeros_like(each[-1:])]).reshape(-1, each.shape[-1]) for each in x]
     return jnp.concatenate([each - jnp.mean(each, axis=1, keepdims=True) for each in rows])
 
 
-def _product(a: Array | np.ndarray, b: Array | np.ndarray) -> Array:
+def _product(
+    a: Float[np.ndarray | Array, "row inner"], b: Float[np.ndarray | Array, "inner column"]
+) -> Float[Array, "row column"]:
     """NumPy's products, like its decompositions, may keep all processors busy with waiting for each other."""
     return quickly(jnp.matmul)(a, b)
 
@@ -215,8 +217,9 @@ def principal_directions(rows: Float[Array, "row column"], tolerance: float) -> 
 
 def _orthonormal(columns: Float[Array, "row column"]) -> tuple[Float[Array, "column row"], Float[Array, " column"]]:
     """Directions of the columns, the largest of what is left first (Gram-Schmidt), and their sizes."""
+    Found = tuple[Float[Array, "row column"], Float[Array, "column row"], Float[Array, " column"]]
 
-    def one(k: int, found: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def one(k: Int[Array, ""], found: Found) -> Found:
         rest, directions, sizes = found
         largest = rest[:, jnp.argmax(jnp.sum(rest**2, axis=0))]
         size = jnp.linalg.norm(largest)
@@ -250,7 +253,13 @@ def _places(count: int, unit: int) -> int:
     return max(1, -(-count // unit)) * unit
 
 
-def _covariances(found: Influences, everything: bool) -> tuple[Array | None, Array, Array | None]:
+def _covariances(
+    found: Influences, everything: bool
+) -> tuple[
+    Float[Array, "saved point output saved point output"] | None,
+    Float[Array, "saved point output output"],
+    Float[Array, "saved kernel layer kernel layer"] | None,
+]:
     """N Cov of all predictions or None, of the outputs at every point, of the strengths of layers or None."""
     equal_time, full, layers = jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
     for psi in found.prediction.values():
@@ -266,7 +275,11 @@ def _covariances(found: Influences, everything: bool) -> tuple[Array | None, Arr
 
 
 def _bias(
-    task: Task, trained: Record, responses: Driven, amplitudes: dict[str, Array], key: Array | None
+    task: Task,
+    trained: Record,
+    responses: Driven,
+    amplitudes: dict[str, Float[Array, "direction _neuron"]],
+    key: Key[Array, ""] | None,
 ) -> dict[str, np.ndarray]:
     covariance = sum(_product(c, c.T) / (c.shape[1] * task.widths[name]) for name, c in amplitudes.items())
     values, vectors = np.linalg.eigh(np.asarray(covariance))
@@ -281,7 +294,7 @@ def _bias(
 
 
 def _draws(
-    residual: tuple[Array, ...], factor: np.ndarray, neurons: int, key: Array | None
+    residual: tuple[Float[Array, "direction ..."], ...], factor: np.ndarray, neurons: int, key: Key[Array, ""] | None
 ) -> Iterable[Float[Array, "direction neuron"]]:
     """Numbers of unit covariance on average over neurons and runs, for each run."""
     if key is not None:

@@ -45,7 +45,7 @@ class Taps:
         """What is read of quantities at positions."""
         return a[..., None, :] if self.simple else jnp.tensordot(a, _operator(self), axes=([-1], [2]))
 
-    def overlap(self, kernel: Float[Array, "*between source"], rank: int) -> Array:
+    def overlap(self, kernel: Float[Array, "*between source"], rank: int) -> Float[Array, "..."]:
         """Mean over offsets of a kernel between positions, at those that are read.
 
         kernel: (*a, source, *b, source), which becomes (*a, place, *b, place). rank: number of axes `*a`, and of `*b`.

@@ -19,7 +19,7 @@ def mix(matrix: Float[Array, "row column"], rows: Float[Array, "column neuron"])
     return sum((matrix[:, j, None] * rows[j] for j in range(1, columns)), matrix[:, 0, None] * rows[0])
 
 
-def gram(a: Float[Array, "*rest neuron"]) -> Array:
+def gram(a: Float[Array, "*rest neuron"]) -> Float[Array, "..."]:
     """Averages <a a'> over neurons for all pairs of leading indices, shape (*rest, *rest)."""
     rows = a.reshape(-1, a.shape[-1])
     pairs = jnp.mean(rows[:, None] * rows, axis=-1) if len(rows) <= FEW else rows @ rows.T / rows.shape[-1]

@@ -68,13 +68,17 @@ class ReplayedMatrix(NamedTuple):
     kept: Trained
     learned: Trained
 
-    def apply(self, v: Array, noise: Array, law: Law) -> tuple["ReplayedMatrix", Product]:
+    def apply(
+        self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], law: Law
+    ) -> tuple["ReplayedMatrix", Product]:
         """W v / sqrt(N_in), as `GaussianMatrix.apply`."""
         side, coordinates = _extended(self.forward, self.backward, v, noise, law)
         value = acted(side.image, self.backward.basis, self.kept.value, self.learned.value, coordinates, law)
         return self._replace(forward=side), Product(value, coordinates)
 
-    def apply_transposed(self, v: Array, noise: Array, law: Law) -> tuple["ReplayedMatrix", Product]:
+    def apply_transposed(
+        self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], law: Law
+    ) -> tuple["ReplayedMatrix", Product]:
         """W^T v / sqrt(N_out), as `GaussianMatrix.apply_transposed`."""
         law = law.transposed()
         side, coordinates = _extended(self.backward, self.forward, v, noise, law)
@@ -83,7 +87,13 @@ class ReplayedMatrix(NamedTuple):
         return self._replace(backward=side), Product(value, coordinates)
 
     def learn(
-        self, signal: Array, signal_coordinates: Array, v: Array, v_coordinates: Array, law: Law, update: Update
+        self,
+        signal: Float[Array, "vector place out"],
+        signal_coordinates: Float[Array, "backward_capacity vector place"],
+        v: Float[Array, "vector position in"],
+        v_coordinates: Float[Array, "forward_capacity vector position"],
+        law: Law,
+        update: Update,
     ) -> "ReplayedMatrix":
         """One training step, as `GaussianMatrix.learn`."""
         return self._replace(
@@ -108,7 +118,7 @@ def recorded(forward: Record, backward: Record, ranks: tuple[int, int], uses: in
 def _room(record: Record, rank: int) -> int:
     """Rows that are written to: those of a block all at once, of which some may be zero."""
     found = np.any(record.mixing != 0, axis=(1, 2))
-    return max([rank, *(record.start[found] + record.mixing.shape[2]), record.mixing.shape[2]])
+    return max([rank, *(record.start[found] + record.mixing.shape[2]).tolist(), record.mixing.shape[2]])
 
 
 def _cut(record: Record, capacity: int, other: int) -> SideRecord:
@@ -150,19 +160,25 @@ def _of_block(record: SideRecord, vectors: int, offsets: int) -> SideRecord:
     )
 
 
-def _extended(side: ReplayedSide, other: ReplayedSide, v: Array, noise: Array, law: Law) -> tuple[ReplayedSide, Array]:
+def _extended(
+    side: ReplayedSide,
+    other: ReplayedSide,
+    v: Float[Array, "vector position source"],
+    noise: Float[Array, "row target"],
+    law: Law,
+) -> tuple[ReplayedSide, Float[Array, "capacity vector position"]]:
     """With the directions that these vectors brought, and the coordinates of the vectors."""
     shape, v = v.shape, v.reshape(-1, v.shape[-1])
     offsets = law.taps.offsets
     record = _of_block(SideRecord(*(a[side.done] for a in side.record)), len(v), offsets)
 
-    def new() -> tuple[Array, Array]:
+    def new() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
         fresh = record.mixing @ (v - record.old @ side.basis)
         e = jax.lax.dynamic_slice_in_dim(noise, offsets * record.start, offsets * len(v))
         keep = jnp.repeat(jnp.any(record.mixing != 0, axis=1), offsets)
         return fresh, law.sigma * keep[:, None] * e + record.revealed @ other.basis
 
-    def nothing() -> tuple[Array, Array]:
+    def nothing() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
         return jnp.zeros_like(v), jnp.zeros((offsets * len(v), noise.shape[-1]), v.dtype)
 
     fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)

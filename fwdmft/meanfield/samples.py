@@ -22,14 +22,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from fwdmft.compiling import quickly
 from fwdmft.meanfield import explicit_matrix
 from fwdmft.meanfield.controls import Controls, replay
 from fwdmft.meanfield.dynamics import Drive, trajectory
 from fwdmft.meanfield.explicit_matrix import Directions, ExplicitMatrix
-from fwdmft.meanfield.field_equations import FieldEquations, Observables
+from fwdmft.meanfield.field_equations import FieldEquations, Noise, Observables
 from fwdmft.meanfield.neurons import Supply
 from fwdmft.meanfield.simulation import Observing
 
@@ -60,9 +60,6 @@ CONTRASTS = _helmert(PARTS)
 TOGETHER = 64
 """Draws that are simulated at once, so that what they are made of stays in a processor's cache."""
 
-Noise = dict[str, Array]
-"""Random numbers (number, neuron) of populations and supplies."""
-
 Shared = tuple[tuple[Directions, Directions], ...]
 """Directions that the products with a matrix follow, forward and backward, for every matrix; none without controls."""
 
@@ -85,7 +82,7 @@ class Sampler(eqx.Module):
         kinds = {"f": np.float32, "i": np.int32}
         return jax.tree.map(lambda a: np.asarray(a, kinds.get(a.dtype.kind, a.dtype)) if eqx.is_array(a) else a, self)
 
-    def draws(self, keys: Array) -> Draws:
+    def draws(self, keys: Key[Array, " draw"]) -> Draws:
         """One draw for every key."""
         numbers, matrices = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
         noise = jax.vmap(self._noise)(numbers)
@@ -93,7 +90,7 @@ class Sampler(eqx.Module):
         mean, difference, change = jax.vmap(self._networks)(noise, shared, matrices)
         return Draws(mean, difference, change, jnp.mean(x, axis=1), _contrasts(x, 1))
 
-    def _noise(self, key: Array) -> Noise:
+    def _noise(self, key: Key[Array, ""]) -> Noise:
         equations = self.wide if self.controls is None else self.controls.equations
         counts = {p.name: PARTS * neurons_of(p.width, self.width) for p in equations.populations}
         rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
@@ -101,7 +98,9 @@ class Sampler(eqx.Module):
             rows += [(s.name, s.population, s.count) for s in equations.supplies]
         return _normal(key, {name: (count, counts[population]) for name, population, count in rows})
 
-    def _neurons(self, noise: Noise) -> tuple[Float[Array, "draw part component"], Shared]:
+    def _neurons(
+        self, noise: dict[str, Float[Array, "draw _number _neuron"]]
+    ) -> tuple[Float[Array, "draw part component"], Shared]:
         """What mean-field neurons tell of each draw: x, and directions for its matrices to follow."""
         draws = len(next(iter(noise.values())))
         if self.controls is None:
@@ -115,7 +114,9 @@ class Sampler(eqx.Module):
         matrices = zip(self.controls.equations.matrices, self.controls.records, found.matrices, strict=True)
         for matrix, record, replayed in matrices:
 
-            def directions(basis: Array, supply: Supply, count: int, offsets: int = matrix.offsets) -> Directions:
+            def directions(
+                basis: Float[Array, "capacity source"], supply: Supply, count: int, offsets: int = matrix.offsets
+            ) -> Directions:
                 numbers = noise[supply.name][:, : count * offsets]
                 numbers = numbers.reshape(draws, count, offsets, numbers.shape[-1])
                 return Directions(_parts(basis, draws)[:, :count], numbers)
@@ -125,7 +126,9 @@ class Sampler(eqx.Module):
             shared.append((forward, directions(replayed.backward.basis, matrix.backward, back)))
         return jnp.concatenate(means, axis=1).reshape(draws, PARTS, -1), tuple(shared)
 
-    def _networks(self, noise: Noise, shared: Shared, key: Array) -> tuple[Array, Array, Array]:
+    def _networks(
+        self, noise: Noise, shared: Shared, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " observable"], Float[Array, "contrast observable"], Float[Array, " observable"]]:
         """m, d and Y of one draw."""
         whole, parts = jax.random.split(key)
         both = self._observables(self.wide, noise, shared, whole)
@@ -134,7 +137,7 @@ class Sampler(eqx.Module):
         mean = jnp.mean(each, axis=0)
         return mean, _contrasts(each, 0), both - mean
 
-    def _independent(self, equations: FieldEquations, noise: Noise, key: Array) -> list[ExplicitMatrix]:
+    def _independent(self, equations: FieldEquations, noise: Noise, key: Key[Array, ""]) -> list[ExplicitMatrix]:
         """Matrices of independent entries between the neurons."""
         shapes = {
             i: explicit_matrix.shape(matrix.law, (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]))
@@ -145,7 +148,7 @@ class Sampler(eqx.Module):
         return [explicit_matrix.of(numbers[i], m.law, momentum) for i, m in enumerate(equations.matrices)]
 
     def _observables(
-        self, equations: FieldEquations, noise: Noise, shared: Shared, key: Array
+        self, equations: FieldEquations, noise: Noise, shared: Shared, key: Key[Array, ""]
     ) -> Float[Array, " observable"]:
         matrices = []
         for i, drawn in enumerate(self._independent(equations, noise, key)):
@@ -158,7 +161,7 @@ class Sampler(eqx.Module):
         return jnp.concatenate([a.ravel() for _, a in sorted(self.observing.complete(seen).items())])
 
 
-def _normal(key: Array, shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Array]:
+def _normal(key: Key[Array, ""], shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Float[Array, "..."]]:
     """Independent N(0, 1) numbers, all drawn at once: a generator for every shape takes long to compile."""
     numbers = jax.random.normal(key, (sum(map(math.prod, shapes.values())),))
     found, start = {}, 0
@@ -191,7 +194,7 @@ def neurons_of(share: float, width: int) -> int:
 def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
 
-    def shapes(sampler: Sampler, key: Array) -> Observables:
+    def shapes(sampler: Sampler, key: Key[Array, ""]) -> Observables:
         noise, equations = sampler._noise(key), sampler.wide
         matrices = tuple(sampler._independent(equations, noise, key))
         seen = trajectory(equations, noise, matrices, sampler.drive, sampler.observing.__call__)
@@ -201,7 +204,7 @@ def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
 
 
 @quickly
-def draws(sampler: Sampler, keys: Array) -> Draws:
+def draws(sampler: Sampler, keys: Key[Array, " draw"]) -> Draws:
     """One draw for every key, as many at once as is fast."""
     whole = len(keys) // TOGETHER * TOGETHER
     parts = []

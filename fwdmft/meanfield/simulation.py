@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from fwdmft.compiling import quickly
 from fwdmft.meanfield import room
 from fwdmft.meanfield.dynamics import Drive, one_pass
-from fwdmft.meanfield.field_equations import Activity, FieldEquations, Observables
+from fwdmft.meanfield.field_equations import Activity, FieldEquations, Noise, Observables
 from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, untouched
 from fwdmft.meanfield.layers import Layers, strengths, two_time_kernels
 from fwdmft.meanfield.room import Bases
@@ -86,7 +85,7 @@ class Crowded(NamedTuple):
 
 
 def gaussian_matrices(
-    equations: FieldEquations, noise: dict[str, Array], momentum: bool, recorded: int = 0
+    equations: FieldEquations, noise: Noise, momentum: bool, recorded: int = 0
 ) -> tuple[GaussianMatrix, ...]:
     """The random matrices before training, between all the neurons. recorded: number of passes to keep a record of."""
     return tuple(
@@ -103,7 +102,7 @@ def gaussian_matrices(
 
 @partial(quickly, static=(3,))
 def _large_pass(
-    equations: FieldEquations, noise: dict[str, Array], drive: Drive, observing: Observing
+    equations: FieldEquations, noise: Noise, drive: Drive, observing: Observing
 ) -> tuple[Observables, Bases]:
     total: Any = None
     found = []

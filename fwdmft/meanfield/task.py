@@ -7,12 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from fwdmft.kernel_points import kernel_points
 from fwdmft.meanfield import explicit_matrix
 from fwdmft.meanfield.dynamics import Drive, make_drive
-from fwdmft.meanfield.field_equations import FieldEquations
+from fwdmft.meanfield.field_equations import FieldEquations, Noise
 from fwdmft.meanfield.lazy import LazyEquations
 from fwdmft.meanfield.simulation import Observing
 from fwdmft.observables import ObservableFunction
@@ -83,10 +82,8 @@ class TheoryTask:
     def site_numbers(self) -> int:
         """How many numbers the fields are of one neuron of every population at one time."""
         few, equations = 4, self.equations
-        sites = self._seen(few)[0]
         # Sites hold the same fields several times: of layers, of matrices that lead from them and to them.
-        shown = (equations.layer_sites(sites), equations.prediction_sites(sites)) if equations.layers else (sites, ())
-        each, f = (sum(a.size for a in jax.tree.leaves(part)) // few for part in shown)
+        each, f = (sum(a.size for a in jax.tree.leaves(part)) // few for part in self._seen(few)[0])
         between = sum(matrix.uses * sum(matrix.blocks) for matrix in equations.matrices)
         return max(each, between) + f + (self.rows - len(self.y)) * (1 + self.y.shape[1])
 
@@ -96,15 +93,16 @@ class TheoryTask:
         return self._seen(1)[1]
 
     def _seen(self, few: int) -> tuple[Any, dict[str, Any]]:
-        """Shapes of the fields of so many neurons at one time, and of the order parameters."""
+        """Shapes at one time: of the fields of so many neurons, in layers and predictions, and of the order parameters."""
         equations = self.equations.at_kernel_points(None)
         assert equations is not None
         counts = {population.name: population.gaussians for population in equations.populations}
         noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
 
-        def fields(noise: dict[str, Array]) -> tuple[Any, Any]:
+        def fields(noise: Noise) -> tuple[Any, Any]:
             state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
             sites = equations.sites(equations.forward(state, noise)[1])
-            return sites, equations.observe(sites)
+            layers = equations.layer_sites(sites) if equations.layers else sites
+            return (layers, equations.prediction_sites(sites) if equations.layers else ()), equations.observe(sites)
 
         return jax.eval_shape(fields, noise)

@@ -24,16 +24,16 @@ TIED = 1e-6
 class Trained(NamedTuple):
     """A trained quantity and its velocity (None where the optimizer has no momentum)."""
 
-    value: Array
-    velocity: Array | None
+    value: Float[Array, "*axis"]
+    velocity: Float[Array, "*axis"] | None
 
 
-def at_rest(value: Array, momentum: bool) -> Trained:
+def at_rest(value: Float[Array, "..."], momentum: bool) -> Trained:
     """A quantity before training."""
     return Trained(value, jnp.zeros_like(value) if momentum else None)
 
 
-def heavy_ball(trained: Trained, direction: Array, update: Update) -> Trained:
+def heavy_ball(trained: Trained, direction: Float[Array, "..."], update: Update) -> Trained:
     """v <- momentum v + direction - weight_decay theta, theta <- theta + learning_rate v."""
     velocity = direction
     if update.weight_decay:
@@ -80,7 +80,7 @@ class InputWeights(eqx.Module):
     def preactivations(self, value: Float[Array, "point neuron"]) -> Float[Array, "point neuron"]:
         return value
 
-    def direction(self, signal: Float[Array, "point neuron"], gamma0: Array) -> Float[Array, "point neuron"]:
+    def direction(self, signal: Float[Array, "point neuron"], gamma0: Float[Array, ""]) -> Float[Array, "point neuron"]:
         if self.gram is not None:
             return gamma0 * mix(self.gram, signal)
         return gamma0 * mix(self.root, mix(self.root.T, signal))
@@ -115,7 +115,7 @@ class CarriedWeights(eqx.Module):
     def preactivations(self, value: Float[Array, "rank neuron"]) -> Float[Array, "point neuron"]:
         return mix(self.rows, value)
 
-    def direction(self, signal: Float[Array, "point neuron"], gamma0: Array) -> Float[Array, "rank neuron"]:
+    def direction(self, signal: Float[Array, "point neuron"], gamma0: Float[Array, ""]) -> Float[Array, "rank neuron"]:
         return gamma0 * mix(self.rows.T, signal)
 
     def on(self, x: Float[Array, "point feature"]) -> "CarriedWeights":
@@ -131,13 +131,13 @@ def carried_weights(x: Float[np.ndarray, "point feature"], sigma_w: float, sigma
     return CarriedWeights(jnp.asarray(rows), jnp.asarray(scales))
 
 
-def _rows(x: np.ndarray, sigma_b: float) -> Float[np.ndarray, "point rank"]:
+def _rows(x: Float[np.ndarray, "point feature"], sigma_b: float) -> Float[np.ndarray, "point rank"]:
     """x / sqrt(D), and sigma_b as a last column if there are biases."""
     bias = np.full((len(x), int(sigma_b > 0)), sigma_b)
     return np.concatenate([x / x.shape[1] ** 0.5, bias], axis=1)
 
 
-def _scales(x: np.ndarray, sigma_w: float, sigma_b: float) -> Float[np.ndarray, " rank"]:
+def _scales(x: Float[np.ndarray, "point feature"], sigma_w: float, sigma_b: float) -> Float[np.ndarray, " rank"]:
     """Standard deviations of the initial weights behind these columns."""
     return np.concatenate([np.full(x.shape[1], sigma_w), np.ones(int(sigma_b > 0))])
 

@@ -7,6 +7,9 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+OfLayers = tuple[Float[Array, "... _neuron"], ...]
+"""Of one point, an array (*site, neuron) for each hidden layer."""
+
 
 class Network(eqx.Module):
     """One network of width N, an ordinary Equinox module.
@@ -15,7 +18,7 @@ class Network(eqx.Module):
     """
 
     @abstractmethod
-    def __call__(self, x: Array) -> Float[Array, " output"]:
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " output"]:
         """Raw prediction f (not centred) for one point."""
 
     def trained(self) -> "Network":
@@ -23,15 +26,15 @@ class Network(eqx.Module):
         return jax.tree.map(eqx.is_inexact_array, self)
 
     @abstractmethod
-    def shifts(self) -> tuple[Array, ...]:
+    def shifts(self) -> OfLayers:
         """Zeros in the shape of the preactivations h^l of each hidden layer, for `trace`; neurons come last. None where
         the layers are not known: only the tangent kernel is measured then."""
 
     @abstractmethod
-    def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Float[Array, " output"], tuple[Array, ...]]:
+    def trace(self, x: Float[Array, "..."], shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         """Prediction and features phi(h^l) when each h^l is shifted; derivatives in the shifts give d f / d h^l."""
 
-    def observables(self, x: Array) -> dict[str, Array]:
+    def observables(self, x: Float[Array, "..."]) -> dict[str, Float[Array, "..."]]:
         """What the architecture declares to observe of one point, by name: its dimensions without "point"."""
         return {}
 

@@ -11,7 +11,7 @@ Where only the last predictions are kept, the second and third lines are NaN at 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ def grouped(task: Task, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     return found
 
 
+@runtime_checkable
 class Observed(Protocol):
     """What statistics need to know of a task (`fwdmft.networks.training.Task`): loss, targets (point, output), mask of
     training points, saved times, and the points that kernels are measured on, as a number and by their positions."""
@@ -110,9 +111,9 @@ def _relative_variance(mean_square: Jackknifed, square_of_mean: Jackknifed, coun
     """Var f / (E f)^2 from E f^2 and the square of the mean of n members, which is too large by Var f / n."""
     counts = counted.counts[counted.counts > 0]
 
-    def ratio(above: np.ndarray, below: np.ndarray, n: float) -> np.ndarray:
+    def ratio(above: np.ndarray, below: np.ndarray, n: np.ndarray | np.integer) -> np.ndarray:
         variance = np.maximum(above - below, 0.0) * n / np.maximum(n - 1, 1)
         signal = below - variance / n
         return np.divide(variance, signal, out=np.full_like(variance, np.nan), where=signal > 0)
 
-    return combined(ratio, mean_square, square_of_mean, Jackknifed(counts.sum(), counts.sum() - counts))
+    return combined(ratio, mean_square, square_of_mean, Jackknifed(np.asarray(counts.sum()), counts.sum() - counts))

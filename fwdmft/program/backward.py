@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from fwdmft.program.reading import Additions, Fed, Linearised, vectors, zero_like
 from fwdmft.program.state import ProgramActivity, ProgramState
@@ -33,7 +33,7 @@ def backward(
     size = sizes[structure.populations[0]].neurons / width[structure.populations[0]]
     share = {name: each.neurons / each.width / size for name, each in sizes.items()}
 
-    def whole(population: str, cotangent: Array) -> Array:
+    def whole(population: str, cotangent: Float[Array, "*axis"]) -> Float[Array, "*axis"]:
         return cotangent if share[population] == 1.0 else share[population] * cotangent
 
     forwards = run.forwards

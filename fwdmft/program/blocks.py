@@ -29,5 +29,5 @@ def first_capacities(structure: Structure, points: int, outputs: int) -> Pairs:
     return room.at_first(steps, 1 if many else 7)
 
 
-def joined_rows(rows: Float[np.ndarray, "point row feature"]) -> Float[np.ndarray, "row feature"]:
+def joined_rows(rows: Float[np.ndarray, "point site feature"]) -> Float[np.ndarray, "row feature"]:
     return rows.reshape(-1, rows.shape[-1])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from fwdmft.meanfield.weights import InputWeights
 from fwdmft.program.blocks import first_capacities, joined_rows
@@ -19,8 +19,8 @@ TOLERANCE = 1e-6
 
 
 def forward_program(
-    forward: Callable[..., Array],
-    x: np.ndarray,
+    forward: Callable[..., Float[Array, "point output"]],
+    x: Float[np.ndarray, "point ..."],
     outputs: int,
     gamma0: float,
     *arguments: Hashable,

@@ -8,12 +8,13 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from fwdmft.meanfield.averages import Averages, plain
 from fwdmft.meanfield.field_equations import (
     Contribution,
     FieldEquations,
+    Noise,
     Observables,
     Pairs,
     RandomMatrix,
@@ -56,11 +57,11 @@ class ForwardProgram(FieldEquations):
     differentiated twice. kernel_points: see `at_kernel_points`. together: most points that are shown at once.
     """
 
-    x: Array
+    x: Float[Array, "point ..."]
     inputs: tuple[InputWeights | CarriedWeights, ...]
-    gamma0: Array
-    tolerance: Array
-    moved: Array
+    gamma0: Float[Array, ""]
+    tolerance: Float[Array, ""]
+    moved: Float[Array, ""]
     program: Forward = eqx.field(static=True)
     structure: Structure = eqx.field(static=True)
     outputs: int = eqx.field(static=True)
@@ -127,7 +128,7 @@ class ForwardProgram(FieldEquations):
         } | dict(self.structure.observed)
 
     def initial(
-        self, noise: dict[str, Array], matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
+        self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
     ) -> ProgramState:
         left = {name: list(self._split(name, noise[name])) for name in self.structure.populations}
         readouts = [each.sigma * left[each.population].pop(0) for each in self.structure.readouts]
@@ -149,7 +150,7 @@ class ForwardProgram(FieldEquations):
             jnp.zeros((), bool),
         )
 
-    def _split(self, population: str, rows: Float[Array, "number neuron"]) -> list[Array]:
+    def _split(self, population: str, rows: Float[Array, "number neuron"]) -> list[Float[Array, "... neuron"]]:
         found, start = [], 0
         for shape in self._numbers(population):
             end = start + math.prod(shape)
@@ -157,7 +158,7 @@ class ForwardProgram(FieldEquations):
             start = end
         return found
 
-    def forward(self, state: ProgramState, noise: dict[str, Array]) -> tuple[Array, ProgramActivity]:
+    def forward(self, state: ProgramState, noise: Noise) -> tuple[Float[Array, "point output"], ProgramActivity]:
         width = self.width
         sizes = {name: Size(noise[name].shape[-1], width[name]) for name in self.structure.populations}
         supplies = [f"_{matrix.name}" for matrix in self.structure.matrices]
@@ -181,7 +182,9 @@ class ForwardProgram(FieldEquations):
         f = [jnp.mean(each, axis=-1) for each in predictions(self.structure, activity, self.gamma0)]
         return sum(f[1:], f[0]), activity
 
-    def _action(self, number: int, value: Array, x: Array, call: int) -> Float[Array, "point *site neuron"]:
+    def _action(
+        self, number: int, value: Float[Array, "row neuron"], x: Float[Array, "..."], call: int
+    ) -> Float[Array, "point *site neuron"]:
         """Of input weights, on the x of a call."""
         weights, each = self.inputs[number], self.structure.inputs[number]
         if isinstance(weights, CarriedWeights):
@@ -201,7 +204,9 @@ class ForwardProgram(FieldEquations):
     def recorded_averages(self, state: ProgramState) -> Averages:
         return state.averages
 
-    def step(self, state: ProgramState, activity: ProgramActivity, residual: Array, update: Update) -> ProgramState:
+    def step(
+        self, state: ProgramState, activity: ProgramActivity, residual: Float[Array, "point output"], update: Update
+    ) -> ProgramState:
         state, structure, gamma0 = activity.state, self.structure, self.gamma0
 
         def signal(gradient: Float[Array, "point output *site neuron"]) -> Float[Array, "point *site neuron"]:
@@ -243,11 +248,20 @@ class ForwardProgram(FieldEquations):
         rows = jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in activity.forwards.read[number]], axis=1)
         return weights.on(rows.reshape(-1, rows.shape[-1]))
 
-    def _learn(self, number: int, activity: ProgramActivity, residual: Array, signal: Any, update: Update) -> Any:
+    def _learn(
+        self,
+        number: int,
+        activity: ProgramActivity,
+        residual: Float[Array, "point output"],
+        signal: Any,
+        update: Update,
+    ) -> Any:
         matrix = self.structure.matrices[number]
         signals = [vectors(self.gamma0 * signal(a), matrix.taps) for a in activity.added.products[number]]
 
-        def mixed(coordinates: Array, signal: Array) -> Float[Array, "capacity vector place"]:
+        def mixed(
+            coordinates: Float[Array, "capacity each_output place"], signal: Float[Array, "point vector place neuron"]
+        ) -> Float[Array, "capacity row place"]:
             (points, outputs), (each, places) = residual.shape, signal.shape[1:3]
             split = coordinates.reshape(len(coordinates), points, outputs, each, places)
             split = jnp.sum(split * residual[..., None, None], axis=2)
@@ -275,7 +289,7 @@ class ForwardProgram(FieldEquations):
         """Factors of the inputs' overlaps."""
         return self._at_kernel_points(weights.root.reshape(len(self.x), -1, weights.root.shape[1]))
 
-    def prediction_sites(self, sites: dict[str, Any]) -> dict[str, Array]:
+    def prediction_sites(self, sites: dict[str, Any]) -> dict[str, Float[Array, "point output _neuron"]]:
         return {readout.population: sites[readout.population].f for readout in self.structure.readouts}
 
     def contributions(self, activity: ProgramActivity) -> dict[str, tuple[Contribution, ...]]:
@@ -331,7 +345,7 @@ class ForwardProgram(FieldEquations):
     def learning(self, learned: float) -> "ForwardProgram":
         return replace(self, moved=jnp.asarray(learned))
 
-    def carrying(self, x: np.ndarray, together: int) -> "ForwardProgram | None":
+    def carrying(self, x: Float[np.ndarray, "point ..."], together: int) -> "ForwardProgram | None":
         # Programs can be shown what was read off the points; those are not to be confused with the points.
         if self.center or x.shape != self.x.shape or not np.array_equal(x, np.asarray(self.x)):
             return None
@@ -343,7 +357,7 @@ class ForwardProgram(FieldEquations):
         capacities = first_capacities(self.structure, together, self.outputs)
         return replace(self, inputs=inputs, together=together, capacities=capacities)
 
-    def network(self, width: int, gamma0: float, key: Array) -> ProgramNetwork:
+    def network(self, width: int, gamma0: float, key: Key[Array, ""]) -> ProgramNetwork:
         """The same program with numbers for weights: a network of width N and of this richness."""
         neurons = {name: round(factor * width) for name, factor in self.width.items()}
         return program_network(self.program, self.structure, self.outputs, gamma0, neurons, key)

@@ -11,10 +11,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Key
 
 from fwdmft.meanfield.positions import POINT, Taps
-from fwdmft.networks.model import Network
+from fwdmft.networks.model import Network, OfLayers
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import Counter, Structure
 
@@ -26,25 +27,25 @@ class ProgramNetwork(Network):
     (*shape, neuron). readouts: (output, site, neuron). Each by its name.
     """
 
-    inputs: dict[str, tuple[Array, Array | None]]
-    matrices: dict[str, Array]
-    vectors: dict[str, Array]
-    readouts: dict[str, Array]
+    inputs: dict[str, tuple[Float[Array, "_neuron _feature"], Float[Array, " _neuron"] | None]]
+    matrices: dict[str, Float[Array, "_offset _target _source"]]
+    vectors: dict[str, Float[Array, "... _neuron"]]
+    readouts: dict[str, Float[Array, "output _site _neuron"]]
     program: Forward = eqx.field(static=True)
     structure: Structure = eqx.field(static=True)
     gamma0: float = eqx.field(static=True)
 
-    def __call__(self, x: Array) -> Float[Array, " output"]:
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " output"]:
         return self._run(x, self.shifts())[0]
 
-    def shifts(self) -> tuple[Array, ...]:
+    def shifts(self) -> OfLayers:
         return tuple(jnp.zeros((*layer.sites, self._neurons(layer.population))) for layer in self.structure.layers)
 
-    def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def trace(self, x: Float[Array, "..."], shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         f, net = self._run(x, shifts)
         return f, tuple(net.features[number][0] for number in range(len(net.features)))
 
-    def observables(self, x: Array) -> dict[str, Array]:
+    def observables(self, x: Float[Array, "..."]) -> dict[str, Float[Array, "..."]]:
         """What the program observes, without the axis of points."""
         _, net = self._run(x, self.shifts())
         dims = dict(self.structure.observed)
@@ -68,7 +69,7 @@ class ProgramNetwork(Network):
                 return len(self.inputs[each.name][0])
         return next(self.matrices[m.name].shape[1] for m in self.structure.matrices if m.target == population)
 
-    def _run(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Float[Array, " output"], "_Finite"]:
+    def _run(self, x: Float[Array, "..."], shifts: OfLayers) -> tuple[Float[Array, " output"], "_Finite"]:
         net = _Finite(self, shifts)
         return self.program(net, x[None])[0], net
 
@@ -76,18 +77,35 @@ class ProgramNetwork(Network):
 class _Finite(Net):
     """Explicit weights; one point at a time."""
 
-    def __init__(self, network: ProgramNetwork, shifts: tuple[Array, ...]):
+    def __init__(self, network: ProgramNetwork, shifts: OfLayers):
         self.network, self.shifts, self.counter = network, shifts, Counter()
         self.outputs = len(next(iter(network.readouts.values())))
         self.features: dict[int, Array] = {}
         self.observed: dict[str, Array] = {}
 
-    def input(self, name: str, population: str, x: Array, *, bias: float = 0.0, **_: Any) -> Array:
+    def input(
+        self,
+        name: str,
+        population: str,
+        x: Float[Array | np.ndarray, "point *site feature"],
+        *,
+        bias: float = 0.0,
+        **_: Any,
+    ) -> Float[Array, "point *site neuron"]:
         weights, biases = self.network.inputs[name]
         h = x @ weights.T / x.shape[-1] ** 0.5
         return h if biases is None else h + bias * biases
 
-    def dense(self, name: str, source: str, target: str, v: Array, *, taps: Taps = POINT, **_: Any) -> Array:
+    def dense(
+        self,
+        name: str,
+        source: str,
+        target: str,
+        v: Float[Array, "point *site source_neuron"],
+        *,
+        taps: Taps = POINT,
+        **_: Any,
+    ) -> Float[Array, "point *place target_neuron"]:
         bank = self.network.matrices[name]
         scale = (taps.offsets * bank.shape[2]) ** -0.5
         if taps == POINT:
@@ -95,25 +113,31 @@ class _Finite(Net):
         read = taps.read(jnp.swapaxes(v, -1, -2))
         return scale * jnp.einsum("koi,...ika->...ao", bank, read)
 
-    def vector(self, name: str, population: str, shape: tuple[int, ...] = (), *, scale: float = 1.0, **_: Any) -> Array:
+    def vector(
+        self, name: str, population: str, shape: tuple[int, ...] = (), *, scale: float = 1.0, **_: Any
+    ) -> Float[Array, "point *shape neuron"]:
         return scale * self.network.vectors[name][None]
 
-    def average(self, population: str, o: Array) -> Array:
+    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
         return jnp.mean(o, axis=-1)
 
-    def layer(self, population: str, h: Array, features: Features) -> tuple[Array, Array]:
+    def layer(
+        self, population: str, h: Float[Array, "point *site neuron"], features: Features
+    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
         number = self.counter.next("layer")
         h = h + self.shifts[number]
         v = features(h)
         self.features[number] = v
         return h, v
 
-    def readout(self, name: str, population: str, v: Array, **_: Any) -> Array:
+    def readout(
+        self, name: str, population: str, v: Float[Array, "point *site neuron"], **_: Any
+    ) -> Float[Array, "point output"]:
         w = self.network.readouts[name]
         read = v.reshape(len(v), -1) @ w.reshape(len(w), -1).T
         return read / (self.network.gamma0 * w.shape[2] * w.shape[1] ** 0.5)
 
-    def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
+    def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
         self.observed[name] = value
 
 
@@ -123,16 +147,16 @@ def program_network(
     outputs: int,
     gamma0: float,
     neurons: dict[str, int],
-    key: Array,
+    key: Key[Array, ""],
 ) -> ProgramNetwork:
     """A network with independent normal weights. gamma0: richness at this width. neurons: of each population."""
     every: list[Any] = [*structure.inputs, *structure.matrices, *structure.vectors, *structure.readouts]
     keys = {each.name: k for each, k in zip(every, jax.random.split(key, len(every)), strict=True)}
 
-    def normal(name: str, *shape: int) -> Array:
+    def normal(name: str, *shape: int) -> Float[Array, "..."]:
         return jax.random.normal(keys[name], shape)
 
-    def of_input(each: Any) -> tuple[Array, Array | None]:
+    def of_input(each: Any) -> tuple[Float[Array, "neuron feature"], Float[Array, " neuron"] | None]:
         count = neurons[each.population]
         rows = normal(each.name, count, each.features + 1)
         return each.sigma * rows[:, :-1], rows[:, -1] if each.bias else None

@@ -40,12 +40,12 @@ class PopulationSites(NamedTuple):
     """
 
     layers: tuple[LayerSites, ...]
-    ahead: tuple[Array, ...]
-    back: tuple[Array, ...]
-    inputs: tuple[Array, ...]
-    vectors: tuple[Array, ...]
-    readouts: tuple[Array, ...]
-    f: Array
+    ahead: tuple[Float[Array, "point vector position neuron"], ...]
+    back: tuple[Float[Array, "point output vector place neuron"], ...]
+    inputs: tuple[Float[Array, "point output k neuron"], ...]
+    vectors: tuple[Float[Array, "point output component neuron"], ...]
+    readouts: tuple[Float[Array, "point site neuron"], ...]
+    f: Float[Array, "point output neuron"]
 
 
 class LayerKernels(NamedTuple):
@@ -95,7 +95,7 @@ def tangent_kernel(
     kinds = "ahead", "back", "inputs", "vectors", "readouts"
     left = {name: {kind: iter(getattr(each, kind)) for kind in kinds} for name, each in found.items()}
 
-    def take(population: str, kind: str) -> Array:
+    def take(population: str, kind: str) -> Float[Array, "..."]:
         return next(left[population][kind])
 
     terms = []

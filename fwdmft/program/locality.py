@@ -107,7 +107,7 @@ class _Random(Net):
         if not self.distinct:
             self.into.append((where, np.stack([np.asarray(a)] * FEW, axis=-1)))
 
-    def input(self, name: str, population: str, x: Array, **_: Any) -> Array:
+    def input(self, name: str, population: str, x: Array | np.ndarray, **_: Any) -> Array:
         self._of_points(f"net.input({name!r})", x)
         return self._numbers(population, *x.shape[1:-1])
 

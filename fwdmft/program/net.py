@@ -24,11 +24,12 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.meanfield.positions import POINT, Taps
 
-Features = Callable[[Float[Array, "point *site neuron"]], Float[Array, "point *site neuron"]]
+Features = Callable[[Float[Array, "point *site neuron"]], Float[Array, "point *feature_site neuron"]]
 Forward = Callable[["Net", Any], Float[Array, "point output"]]
 """forward(net, x): x (point, ...) are the points, the value is what `readout` gave, or a sum of such."""
 
@@ -61,7 +62,7 @@ class Net(ABC):
         self,
         name: str,
         population: str,
-        x: Float[Array, "point *site feature"],
+        x: Float[Array | np.ndarray, "point *site feature"],
         *,
         sigma: float = 1.0,
         bias: float = 0.0,
@@ -78,12 +79,12 @@ class Net(ABC):
         name: str,
         source: str,
         target: str,
-        v: Float[Array, "point *site neuron"],
+        v: Float[Array, "point *site source_neuron"],
         *,
         sigma: float = 1.0,
         taps: Taps = POINT,
         trained: bool = True,
-    ) -> Float[Array, "point *site neuron"]:
+    ) -> Float[Array, "point *place target_neuron"]:
         """W v / sqrt(N_source) with a Gaussian matrix from one population to another, or to itself.
 
         Sites do not mix, unless `taps` say what a bank of matrices reads: then the last site axis runs over positions,
@@ -119,7 +120,7 @@ class Net(ABC):
     @abstractmethod
     def layer(
         self, population: str, h: Float[Array, "point *site neuron"], features: Features
-    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *site neuron"]]:
+    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
         """h and v = features(h), a hidden layer of the results.
 
         Phi of this layer is made of v, averaged over sites, and G of g = gamma0 N d f / d h, summed over sites. What

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -23,8 +24,6 @@ from fwdmft.meanfield.gaussian_matrix import Law
 from fwdmft.meanfield.positions import POINT, Taps
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import Counter, Structure
-
-Rows = Float[Array, "point row neuron"]
 
 
 class Additions(NamedTuple):
@@ -60,29 +59,32 @@ class Forwards(NamedTuple):
     into: tuple[Array, ...]
     read: tuple[tuple[Array, ...], ...]
     coordinates: tuple[tuple[Array, ...], ...]
-    h: tuple[Array, ...]
-    v: tuple[Array, ...]
+    h: tuple[Float[Array, "point ... _neuron"], ...]
+    v: tuple[Float[Array, "point ... _neuron"], ...]
     products: tuple[tuple[Array, ...], ...]
     averages: tuple[Array, ...]
-    observed: dict[str, Array]
+    observed: dict[str, Float[Array, "..."]]
     matrices: tuple[Any, ...]
 
 
 @jax.custom_jvp
-def added(y: Array, addition: Array) -> Array:
+def added(y: Float[Array, "*axis"], addition: Float[Array, "*axis"]) -> Float[Array, "*axis"]:
     """y + addition, for an addition that is zero."""
     return y
 
 
+Both = tuple[Float[Array, "*axis"], Float[Array, "*axis"]]
+
+
 @added.defjvp
-def _added(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+def _added(primals: Both, tangents: Both) -> Both:
     return primals[0], tangents[0] + tangents[1]
 
 
 def additions(structure: Structure, points: int, neurons: dict[str, int], dtype: DTypeLike) -> Additions:
     """Zeros. neurons: how many each population has."""
 
-    def of(population: str, sites: tuple[int, ...]) -> Array:
+    def of(population: str, sites: tuple[int, ...]) -> Float[Array, "point *site neuron"]:
         return jnp.zeros((points, *sites, neurons[population]), dtype)
 
     return Additions(
@@ -158,13 +160,25 @@ class _Reading(Net):
             tuple(self.matrices),
         )
 
-    def input(self, name: str, population: str, x: Array, **_: Any) -> Array:
+    def input(
+        self, name: str, population: str, x: Float[Array | np.ndarray, "point *site feature"], **_: Any
+    ) -> Float[Array, "point *site neuron"]:
         number = self.names[name]
         call = self.counter.next(name)
-        self.read[number].append(jnp.asarray(x))
-        return added(self.fed.inputs[number](x, call), self.zero.inputs[number][call])
+        read = jnp.asarray(x)
+        self.read[number].append(read)
+        return added(self.fed.inputs[number](read, call), self.zero.inputs[number][call])
 
-    def dense(self, name: str, source: str, target: str, v: Array, *, taps: Taps = POINT, **_: Any) -> Array:
+    def dense(
+        self,
+        name: str,
+        source: str,
+        target: str,
+        v: Float[Array, "point *site source_neuron"],
+        *,
+        taps: Taps = POINT,
+        **_: Any,
+    ) -> Float[Array, "point *place target_neuron"]:
         number, use = self.names[name], self.counter.next(name)
         self.into.append(v)
         block = vectors(jax.lax.stop_gradient(v), taps)
@@ -178,19 +192,23 @@ class _Reading(Net):
         self.coordinates[number].append(product.coordinates)
         return added(value, zero)
 
-    def vector(self, name: str, population: str, shape: tuple[int, ...] = (), **_: Any) -> Array:
+    def vector(
+        self, name: str, population: str, shape: tuple[int, ...] = (), **_: Any
+    ) -> Float[Array, "point *shape neuron"]:
         number = self.names[name]
         zero = self.zero.vectors[number]
         return added(jnp.broadcast_to(self.fed.vectors[number], zero.shape), zero)
 
-    def average(self, population: str, o: Array) -> Array:
+    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
         number = self.counter.next("average")
         self.into.append(o)
         value = self.fed.averages.value(number, jax.lax.stop_gradient(o))
         self.averages.append(value)
         return added(value, self.zero.averages[number])
 
-    def layer(self, population: str, h: Array, features: Features) -> tuple[Array, Array]:
+    def layer(
+        self, population: str, h: Float[Array, "point *site neuron"], features: Features
+    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
         number = self.counter.next("layer")
         h = added(h, self.zero.layers[number])
         self.h.append(h)
@@ -198,16 +216,20 @@ class _Reading(Net):
         self.v[number] = v
         return h, v
 
-    def readout(self, name: str, population: str, v: Array, **_: Any) -> Array:
+    def readout(
+        self, name: str, population: str, v: Float[Array, "point *site neuron"], **_: Any
+    ) -> Float[Array, "point output"]:
         """What goes in is all that is asked of it here."""
         self.into.append(v)
         return jnp.zeros((len(v), self.outputs), v.dtype)
 
-    def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
+    def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
         self.observed[name] = value
 
 
-def vectors(a: Float[Array, "point *site neuron"], taps: Taps, axes: int = 1) -> Array:
+def vectors(
+    a: Float[Array, "*rest neuron"], taps: Taps, axes: int = 1
+) -> Float[Array, "*leading vector position neuron"]:
     """(point, vector, position, neuron): vectors of a block, and their positions. axes: in front of the sites."""
     positions = 1 if taps == POINT else a.shape[-2]
     return a.reshape(*a.shape[:axes], -1, positions, a.shape[-1])

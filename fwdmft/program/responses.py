@@ -44,12 +44,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fwdmft.compiling import quickly
 from fwdmft.meanfield.averages import plain
 from fwdmft.meanfield.dynamics import Drive
-from fwdmft.meanfield.field_equations import FieldEquations, State, Update
+from fwdmft.meanfield.field_equations import FieldEquations, Noise, State, Update
 from fwdmft.meanfield.gaussian_matrix import Product
 from fwdmft.meanfield.positions import POINT
 from fwdmft.meanfield.products import gram
@@ -67,8 +67,8 @@ class ResponseFunctions(NamedTuple):
     """A and B of every matrix, (matrix, time, point, time', point'), with an axis of uses behind each of points if
     matrices are used more than once."""
 
-    feature: Array
-    gradient: Array
+    feature: Float[Array, "matrix time ..."]
+    gradient: Float[Array, "matrix time ..."]
 
 
 def is_supported(equations: FieldEquations) -> bool:
@@ -124,9 +124,7 @@ class Course(NamedTuple):
 
 
 @partial(quickly, static=(3,))
-def response_functions(
-    equations: FieldEquations, noise: dict[str, Array], drive: Drive, neurons: int
-) -> ResponseFunctions:
+def response_functions(equations: FieldEquations, noise: Noise, drive: Drive, neurons: int) -> ResponseFunctions:
     """At all pairs of steps, averaged over the first `neurons` of each population.
 
     equations: supported ones. drive: with every step saved, without substeps.
@@ -140,12 +138,12 @@ def response_functions(
     count, uses = len(equations.structure.matrices), len(equations.structure.matrices[0].uses)
     nothing = jnp.zeros((count, steps, uses * points, steps, uses * points))
 
-    def one_step(t: Array, found: ResponseFunctions) -> ResponseFunctions:
+    def one_step(t: Int[Array, ""], found: ResponseFunctions) -> ResponseFunctions:
         return _extended(equations, course, learned, kept, t, found)
 
     found = jax.lax.fori_loop(0, steps, one_step, ResponseFunctions(nothing, nothing))
 
-    def by_use(a: Array) -> Array:
+    def by_use(a: Float[Array, "matrix time place time place"]) -> Float[Array, "matrix time ..."]:
         split = a.reshape(count, steps, uses, points, steps, uses, points)
         return a if uses == 1 else jnp.moveaxis(split, (2, 5), (3, 6))
 
@@ -184,12 +182,14 @@ def _blocks(kinds: Owned, population: str, points: int) -> list[Block]:
     return found
 
 
-def _of_fed(block: Block, arrays: Additions) -> tuple[Array, ...]:
+def _of_fed(block: Block, arrays: Additions) -> tuple[Float[Array, "point ... neuron"], ...]:
     found = getattr(arrays, block.kind)[block.number]
     return (found,) if block.kind == "vectors" else found
 
 
-def _of_given(structure: Structure, block: Block, into: Sequence[Array]) -> list[Array]:
+def _of_given(
+    structure: Structure, block: Block, into: Sequence[Float[Array, "point ..."]]
+) -> list[Float[Array, "point ..."]]:
     pairs = zip(structure.cuts, into, strict=True)
     return [a for cut, a in pairs if (cut.kind, cut.number) == (block.kind, block.number)]
 
@@ -200,7 +200,9 @@ def _joined(arrays: Iterable[Float[Array, "point *site neuron"]]) -> Float[Array
     return jnp.concatenate(found)
 
 
-def _split(places: Float[Array, "place neuron"], like: Sequence[Array]) -> list[Array]:
+def _split(
+    places: Float[Array, "place neuron"], like: Sequence[Float[Array, "point ... neuron"]]
+) -> list[Float[Array, "point ... neuron"]]:
     """What was joined, in the shapes of those."""
     found, start = [], 0
     for each in like:
@@ -211,13 +213,13 @@ def _split(places: Float[Array, "place neuron"], like: Sequence[Array]) -> list[
     return found
 
 
-def _course(equations: ForwardProgram, noise: dict[str, Array], drive: Drive, neurons: int) -> Course:
+def _course(equations: ForwardProgram, noise: Noise, drive: Drive, neurons: int) -> Course:
     structure, points = equations.structure, len(equations.x)
 
-    def given(kind: str, number: int, into: Sequence[Array]) -> Array:
+    def given(kind: str, number: int, into: Sequence[Float[Array, "point ..."]]) -> Float[Array, "place neuron"]:
         return _joined(_of_given(structure, Block(kind, number, 0, points, ()), into))
 
-    def fields(population: str, y: Additions, dv: tuple[Array, ...]) -> Fields:
+    def fields(population: str, y: Additions, dv: tuple[Float[Array, "point ..."], ...]) -> Fields:
         fed, back = _fed(structure, population, points), _given(structure, population, points)
         return Fields(
             _joined(a for block in fed for a in _of_fed(block, y)),
@@ -270,7 +272,7 @@ def _shares(drive: Drive) -> tuple[Float[Array, "time time"], Float[Array, " tim
     return jax.lax.scan(one_step, start, (drive.rates[:, 0], jnp.eye(steps)))[1]
 
 
-def _learned(equations: ForwardProgram, population: str, course: Course, kappa: Array) -> Memory:
+def _learned(equations: ForwardProgram, population: str, course: Course, kappa: Float[Array, "time time"]) -> Memory:
     """The memory that training adds to the weights that lead to a population and from it."""
     structure, width = equations.structure, equations.width
     steps, points = course.residual.shape
@@ -315,8 +317,8 @@ def _extended(
     equations: ForwardProgram,
     course: Course,
     learned: dict[str, Memory],
-    kept: Array,
-    t: Array,
+    kept: Float[Array, " time"],
+    t: Int[Array, ""],
     found: ResponseFunctions,
 ) -> ResponseFunctions:
     """With the rows of time t, from those of earlier times."""
@@ -351,7 +353,7 @@ def _extended(
 
 
 def _memory(
-    equations: ForwardProgram, population: str, learned: Memory, kept: Array, found: ResponseFunctions
+    equations: ForwardProgram, population: str, learned: Memory, kept: Float[Array, " time"], found: ResponseFunctions
 ) -> Memory:
     """All memory of a population, as far as the responses are known."""
     structure, points = equations.structure, len(equations.x)
@@ -376,13 +378,15 @@ def _memory(
 class _Told(NamedTuple):
     """Stands for a matrix whose products are known, use by use."""
 
-    products: tuple[Array, ...]
+    products: tuple[Float[Array, "point ... neuron"], ...]
 
-    def apply(self, v: Array, noise: None, law: None) -> tuple["_Told", Product]:
+    def apply(self, v: Float[Array, "vector position neuron"], noise: None, law: None) -> tuple["_Told", Product]:
         return _Told(self.products[1:]), Product(self.products[0], jnp.zeros(0))
 
 
-def _neuron(equations: ForwardProgram, population: str, own: Fields) -> tuple[Array, Array]:
+def _neuron(
+    equations: ForwardProgram, population: str, own: Fields
+) -> tuple[Float[Array, "given neuron"], Float[Array, "fed neuron"]]:
     """v and D y from y and D v (place, neuron), neuron by neuron."""
     structure, points, neurons = equations.structure, len(equations.x), own.y.shape[-1]
     zero = additions(structure, points, dict.fromkeys(structure.populations, neurons), own.y.dtype)
@@ -410,11 +414,11 @@ def _neuron(equations: ForwardProgram, population: str, own: Fields) -> tuple[Ar
 
 
 def adjoint(
-    neuron: Callable[[Fields], tuple[Array, Array]],
+    neuron: Callable[[Fields], tuple[Float[Array, "given neuron"], Float[Array, "fed neuron"]]],
     fields: Fields,
     memory: Memory,
     places: tuple[list[Block], list[Block]],
-    t: Array,
+    t: Int[Array, ""],
     own: slice,
     of_given: bool,
 ) -> Fields:
@@ -426,14 +430,19 @@ def adjoint(
     (steps, fed, neurons), given = fields.y.shape, fields.dv.shape[1]
     at_target = jnp.eye(given if of_given else fed)[:, own, None] * jnp.ones(neurons)
 
-    def kept(kernels: tuple[Kernel, ...], blocks: list[Block], s: Array, later: Array) -> Array:
+    def kept(
+        kernels: tuple[Kernel, ...],
+        blocks: list[Block],
+        s: Int[Array, ""],
+        later: Float[Array, "time every target neuron"],
+    ) -> Float[Array, "earlier target neuron"]:
         """What later times keep of time s."""
         pairs = zip(kernels, blocks, strict=True)
         return jnp.concatenate(
             [jnp.tensordot(kernel[:, :, s], later[:, block.every], axes=((0, 1), (0, 1))) for kernel, block in pairs]
         )
 
-    def one_step(back: Array, found: Fields) -> Fields:
+    def one_step(back: Int[Array, ""], found: Fields) -> Fields:
         s = t - back
         owned = jnp.where(back == 0, at_target, 0.0)
         _, pull_back = jax.vjp(neuron, Fields(fields.y[s], fields.dv[s]))

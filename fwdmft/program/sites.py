@@ -15,7 +15,7 @@ from fwdmft.program.structure import Structure, flat
 Choose = Callable[[Float[Array, "point *rest"]], Float[Array, "chosen *rest"]]
 
 
-def joined(blocks: Sequence[Array], axis: int) -> Array:
+def joined(blocks: Sequence[Float[Array, "..."]], axis: int) -> Float[Array, "..."]:
     """Concatenated, without a copy of a single one."""
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=axis)
 
@@ -43,7 +43,7 @@ def contributions_to_f(structure: Structure, activity: ProgramActivity) -> list[
 
 
 def predictions(
-    structure: Structure, activity: ProgramActivity, gamma0: Array
+    structure: Structure, activity: ProgramActivity, gamma0: Float[Array, ""]
 ) -> list[Float[Array, "point output neuron"]]:
     """The same over gamma0, less what it was at first if predictions are centred: averages over neurons add up to f."""
     now, origin = contributions_to_f(structure, activity), activity.state.origin
@@ -121,10 +121,10 @@ def contributions(structure: Structure, activity: ProgramActivity) -> dict[str, 
     forwards = activity.forwards
     found: dict[str, list[Contribution]] = {name: [] for name in structure.populations}
 
-    def rows(a: Array) -> Float[Array, "row neuron"]:
+    def rows(a: Float[Array, "... neuron"]) -> Float[Array, "row neuron"]:
         return a.reshape(-1, a.shape[-1])
 
-    def add(population: str, first: Array, second: Array) -> None:
+    def add(population: str, first: Float[Array, "... neuron"], second: Float[Array, "... neuron"]) -> None:
         """first first' and first second'."""
         a, b = rows(first), rows(second)
         found[population] += [Contribution(a, a), Contribution(a, b)]

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float
 
 from fwdmft.meanfield.averages import Averages
 from fwdmft.meanfield.weights import Trained
@@ -22,8 +22,8 @@ class ProgramState(NamedTuple):
     vectors: tuple[Trained, ...]
     readouts: tuple[Trained, ...]
     averages: Averages
-    origin: tuple[Array, ...] | None
-    begun: Array
+    origin: tuple[Float[Array, "point output _neuron"], ...] | None
+    begun: Bool[Array, ""]
 
 
 class ProgramActivity(NamedTuple):
@@ -34,7 +34,7 @@ class ProgramActivity(NamedTuple):
     """
 
     forwards: Forwards
-    into: tuple[Array, ...]
+    into: tuple[Float[Array, "point output ..."], ...]
     added: Additions
-    coordinates: tuple[tuple[Array, ...], ...]
+    coordinates: tuple[tuple[Float[Array, "_capacity _vector _position"], ...], ...]
     state: ProgramState

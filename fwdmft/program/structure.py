@@ -171,7 +171,7 @@ class Found:
     """A structure, and rows (point, row, feature) that all calls of each input weights read."""
 
     structure: Structure
-    rows: dict[str, np.ndarray]
+    rows: dict[str, Float[np.ndarray, "point _row _feature"]]
 
 
 @dataclass
@@ -186,7 +186,7 @@ class Counter:
         return number
 
 
-def structure(forward: Forward, x: np.ndarray, outputs: int) -> Found:
+def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> Found:
     """Of a program on these points (point, ...). Raises ProgramError naming the operation that breaks a rule."""
     seer = _Seer(len(x), outputs)
     value = called(forward, seer, x)
@@ -236,12 +236,12 @@ class _Seer(Net):
         self,
         name: str,
         population: str,
-        x: Array | np.ndarray,
+        x: Float[Array | np.ndarray, "*axis"],
         *,
         sigma: float = 1.0,
         bias: float = 0.0,
         trained: bool = True,
-    ) -> Array:
+    ) -> Float[Array, "point *site neuron"]:
         where = f"net.input({name!r})"
         if jnp.ndim(x) < 2 or len(x) != self.points:
             raise ProgramError(f"{where}: x has axes (point, site, feature), not the shape {jnp.shape(x)}")
@@ -258,12 +258,12 @@ class _Seer(Net):
         name: str,
         source: str,
         target: str,
-        v: Array,
+        v: Float[Array, "*axis"],
         *,
         sigma: float = 1.0,
         taps: Taps = POINT,
         trained: bool = True,
-    ) -> Array:
+    ) -> Float[Array, "point *place neuron"]:
         where = f"net.dense({name!r})"
         sites = self._sites(v, source, where)
         if taps != POINT and (not sites or sites[-1] != taps.sources):
@@ -285,19 +285,21 @@ class _Seer(Net):
         sigma: float = 1.0,
         scale: float = 1.0,
         trained: bool = True,
-    ) -> Array:
+    ) -> Float[Array, "point *shape neuron"]:
         self._meet(population)
         new = Vector(name, population, tuple(shape), mean, sigma, scale, trained)
         self.vectors[name] = self._again(self.vectors, name, new, f"net.vector({name!r})")
         return jnp.full((self.points, *shape, FEW), scale * mean)
 
-    def average(self, population: str, o: Array) -> Array:
+    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, point * site]:
         sites = self._sites(o, population, f"net.average({population!r})")
         self.cuts.append(Cut("average", len(self.averages)))
         self.averages.append(Average(population, sites))
         return jnp.mean(o, axis=-1)
 
-    def layer(self, population: str, h: Array, features: Features) -> tuple[Array, Array]:
+    def layer(
+        self, population: str, h: Float[Array, "point *site neuron"], features: Features
+    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
         where = f"net.layer({population!r})"
         sites = self._sites(h, population, where)
         number = len(self.layers)
@@ -306,7 +308,9 @@ class _Seer(Net):
         self.layers[number] = Layer(population, sites, self._sites(v, population, f"{where}, features"))
         return h, v
 
-    def readout(self, name: str, population: str, v: Array, *, sigma: float = 1.0, trained: bool = True) -> Array:
+    def readout(
+        self, name: str, population: str, v: Float[Array, "*axis"], *, sigma: float = 1.0, trained: bool = True
+    ) -> Float[Array, "point output"]:
         where = f"net.readout({name!r})"
         if name in self.readouts:
             raise ProgramError(f"{where}: a readout is read once; give the second one another name")
@@ -316,7 +320,7 @@ class _Seer(Net):
         self.predictions.append(jnp.full((self.points, self.outputs), 3.0 ** len(self.readouts)))
         return self.predictions[-1]
 
-    def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
+    def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
         where = f"net.observe({name!r})"
         if name in USUAL or name in self.observed:
             raise ProgramError(f"{where}: a name that is not in use; in use are {[*USUAL, *self.observed]}")
@@ -335,7 +339,7 @@ class _Seer(Net):
         if population not in self.populations:
             self.populations.append(population)
 
-    def _sites(self, a: Array, population: str, where: str) -> Sites:
+    def _sites(self, a: Float[Array, "*axis"], population: str, where: str) -> Sites:
         """Of an array (point, *site, neuron)."""
         if population not in self.populations:
             expected = (
@@ -361,6 +365,6 @@ class _Seer(Net):
         return found
 
 
-def flat(a: Float[Array, "point *site neuron"], axes: int = 1) -> Float[Array, "point site neuron"]:
+def flat(a: Float[Array, "*rest neuron"], axes: int = 1) -> Float[Array, "*leading site neuron"]:
     """With all sites on one axis, behind `axes` others."""
     return a.reshape(*a.shape[:axes], math.prod(a.shape[axes:-1]), a.shape[-1])

@@ -66,7 +66,7 @@ def rates(times: np.ndarray, widths: Sequence[int], losses: Sequence[Jackknifed]
     return Rates(found, ratio[:, None] * times, value, error, _law(widths, found))
 
 
-def rate(times: np.ndarray, curve: np.ndarray, level: float) -> np.ndarray:
+def rate(times: np.ndarray, curve: np.ndarray, level: float) -> float:
     """Least-squares slope of -log curve until it has fallen to `level` of where it began (or to its end).
 
     The curve is interpolated, so that the rate does not jump with the saved time that happens to come next.

@@ -14,7 +14,9 @@ def population(spec: Cnn, layer: int) -> str:
     return f"hidden_{layer}" if spec.branch_scale is None else "stream"
 
 
-def forward(net: Net, x: Array, spec: Cnn, sigma_w: tuple[float, ...]) -> Float[Array, "point output"]:
+def forward(
+    net: Net, x: Float[Array | np.ndarray, "point height width channel"], spec: Cnn, sigma_w: tuple[float, ...]
+) -> Float[Array, "point output"]:
     """x: (point, height, width, channel)."""
     phi, shapes = activation(spec.activation, spec.scale, spec.gain), geometry(spec, (x.shape[1], x.shape[2]))
     patches = _patches(x, shapes.convolutions[0])
@@ -37,7 +39,9 @@ def field_equations(spec: Cnn, parameterization: ParameterizationSpec, x: np.nda
     return forward_program(forward, x, outputs, gamma0, spec, sigma_w, center=parameterization.center)
 
 
-def _patches(x: Array, convolution: Taps) -> Float[Array, "point place feature"]:
+def _patches(
+    x: Float[Array | np.ndarray, "point height width channel"], convolution: Taps
+) -> Float[Array, "point place feature"]:
     """What the input weights read at each position; features are offsets and channels."""
     pixels = jnp.moveaxis(x.reshape(len(x), -1, x.shape[3]), 1, 2)
     patches = jnp.moveaxis(convolution.read(pixels), 3, 1)

@@ -4,9 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from fwdmft.plugin import Activation, Network, ParameterizationSpec, activation
+from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation
 from fwdmft_cnn.geometry import sizes
 from fwdmft_cnn.schema import Cnn
 
@@ -31,12 +31,12 @@ class ConvolutionalNetwork(Network):
     def __call__(self, x: Image) -> Float[Array, " output"]:
         return self.trace(x, self.shifts())[0]
 
-    def shifts(self) -> tuple[Array, ...]:
+    def shifts(self) -> OfLayers:
         layers = sizes(self.spec, self.shape[:2])
         pairs = zip(layers, self.kernels, strict=True)
         return tuple(jnp.zeros((*before, kernel.shape[3]), kernel.dtype) for (before, _), kernel in pairs)
 
-    def trace(self, x: Image, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def trace(self, x: Image, shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         features: list[Array] = []
         below, h = x, shifts[0]
         for layer, shift in enumerate(shifts):
@@ -75,7 +75,7 @@ def _pool(v: Image) -> Image:
 
 
 def model(
-    spec: Cnn, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Array
+    spec: Cnn, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Key[Array, ""]
 ) -> ConvolutionalNetwork:
     """A network of `width` channels with independent N(0, sigma_w^2) weights and N(0, 1) biases."""
     sigmas = parameterization.weight_scales(spec.depth)

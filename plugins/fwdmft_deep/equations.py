@@ -20,7 +20,9 @@ def population(spec: Deep, layer: int) -> str:
     return f"hidden_{layer}" if spec.branch_scale is None else "stream"
 
 
-def forward(net: Net, x: Array, spec: Deep, sigma_w: tuple[float, ...]) -> Float[Array, "point output"]:
+def forward(
+    net: Net, x: Float[Array | np.ndarray, "point feature"], spec: Deep, sigma_w: tuple[float, ...]
+) -> Float[Array, "point output"]:
     """x: (point, feature)."""
     trained = spec.trained()
     first = population(spec, 1)

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from fwdmft.plugin import Activation, Network, ParameterizationSpec, activation
+from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation
 from fwdmft_deep.schema import Deep
 
 SMALL = 1e-6
@@ -36,7 +36,7 @@ class DeepNetwork(Network):
     def __call__(self, x: Float[Array, " feature"]) -> Float[Array, " output"]:
         return self.trace(x, self.shifts())[0]
 
-    def shifts(self) -> tuple[Array, ...]:
+    def shifts(self) -> OfLayers:
         return tuple(jnp.zeros_like(W[:, 0]) for W in self.weights[:-1])
 
     def trained(self) -> "DeepNetwork":
@@ -45,7 +45,7 @@ class DeepNetwork(Network):
         parts = self.is_trained, gates, biases
         return eqx.tree_at(lambda network: (network.weights, network.gates, network.biases), mask, parts)
 
-    def trace(self, x: Float[Array, " feature"], shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def trace(self, x: Float[Array, " feature"], shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         features: list[Array] = []
         below, h = x, shifts[0]
         for layer, shift in enumerate(shifts):
@@ -69,7 +69,7 @@ def normalized(h: Float[Array, " neuron"], normalization: str) -> Float[Array, "
 
 
 def model(
-    spec: Deep, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Array
+    spec: Deep, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Key[Array, ""]
 ) -> DeepNetwork:
     """A network with independent N(0, sigma_w^2) weights and N(0, 1) biases (scaled by sigma_b where they act).
 

@@ -7,7 +7,9 @@ from fwdmft.plugin import ForwardProgram, Net, ParameterizationSpec, activation,
 from fwdmft_mlp.schema import MLP
 
 
-def forward(net: Net, x: Array, spec: MLP, sigma_w: tuple[float, ...]) -> Float[Array, "point output"]:
+def forward(
+    net: Net, x: Float[Array | np.ndarray, "point feature"], spec: MLP, sigma_w: tuple[float, ...]
+) -> Float[Array, "point output"]:
     """x: (point, feature)."""
     h = net.input("W", "hidden_1", x, sigma=sigma_w[0], bias=spec.bias)
     _, v = net.layer("hidden_1", h, activation(spec.activation, spec.scale, spec.gain))

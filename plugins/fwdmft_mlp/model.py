@@ -4,9 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from fwdmft.plugin import Activation, Network, ParameterizationSpec, activation
+from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation
 from fwdmft_mlp.schema import MLP
 
 
@@ -23,10 +23,10 @@ class TwoLayer(Network):
     def __call__(self, x: Float[Array, " feature"]) -> Float[Array, " output"]:
         return self.trace(x, self.shifts())[0]
 
-    def shifts(self) -> tuple[Array, ...]:
+    def shifts(self) -> OfLayers:
         return (jnp.zeros_like(self.w[0]),)
 
-    def trace(self, x: Float[Array, " feature"], shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def trace(self, x: Float[Array, " feature"], shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         h = self.W @ x / len(x) ** 0.5 + shifts[0]
         if self.b is not None:
             h = h + self.sigma_b * self.b
@@ -35,7 +35,7 @@ class TwoLayer(Network):
 
 
 def model(
-    spec: MLP, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Array
+    spec: MLP, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Key[Array, ""]
 ) -> TwoLayer:
     """A network with independent N(0, sigma_w^2) weights and N(0, 1) biases (scaled by sigma_b where they act)."""
     sigma_input, sigma_readout = parameterization.weight_scales(depth=1)

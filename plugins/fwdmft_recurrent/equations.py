@@ -7,7 +7,9 @@ from fwdmft.plugin import ForwardProgram, Net, ParameterizationSpec, activation,
 from fwdmft_recurrent.schema import DEPTH, Recurrent, steps
 
 
-def forward(net: Net, x: Array, spec: Recurrent, sigma_w: tuple[float, ...]) -> Float[Array, "point output"]:
+def forward(
+    net: Net, x: Float[Array | np.ndarray, "point step feature"], spec: Recurrent, sigma_w: tuple[float, ...]
+) -> Float[Array, "point output"]:
     """x: (point, step, feature)."""
     phi = activation(spec.activation, spec.scale, spec.gain)
     arriving = net.input("U", "hidden", x, sigma=sigma_w[0], bias=spec.bias)

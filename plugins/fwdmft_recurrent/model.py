@@ -4,9 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from fwdmft.plugin import Activation, Network, ParameterizationSpec, activation
+from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation
 from fwdmft_recurrent.schema import DEPTH, Recurrent, steps
 
 Sequence = Float[Array, "step feature"]
@@ -32,10 +32,10 @@ class RecurrentNetwork(Network):
     def __call__(self, x: Sequence) -> Float[Array, " output"]:
         return self.trace(x, self.shifts())[0]
 
-    def shifts(self) -> tuple[Array, ...]:
+    def shifts(self) -> OfLayers:
         return (jnp.zeros_like(self.w[0]),) * self.steps
 
-    def trace(self, x: Sequence, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def trace(self, x: Sequence, shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         features: list[Array] = []
         for arriving, shift in zip(x @ self.U.T / x.shape[1] ** 0.5, shifts, strict=True):
             h = arriving + shift
@@ -49,7 +49,12 @@ class RecurrentNetwork(Network):
 
 
 def model(
-    spec: Recurrent, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Array
+    spec: Recurrent,
+    parameterization: ParameterizationSpec,
+    x: np.ndarray,
+    outputs: int,
+    width: int,
+    key: Key[Array, ""],
 ) -> RecurrentNetwork:
     """A network with independent N(0, sigma_w^2) weights and N(0, 1) biases (scaled by sigma_b where they act).
 

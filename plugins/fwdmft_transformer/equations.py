@@ -11,7 +11,9 @@ from fwdmft_transformer.schema import Transformer
 ATTENTION = ("block", "point", "token", "token_prime")
 
 
-def forward(net: Net, x: Array, spec: Transformer, sigma_w: tuple[float, ...]) -> Float[Array, "point output"]:
+def forward(
+    net: Net, x: Float[Array | np.ndarray, "point token feature"], spec: Transformer, sigma_w: tuple[float, ...]
+) -> Float[Array, "point output"]:
     """x: (point, token, feature)."""
     phi = activation(spec.activation, spec.scale, spec.gain)
     sigma = iter(sigma_w)

@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from fwdmft.plugin import Activation, Network, ParameterizationSpec, activation
+from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation
 from fwdmft_transformer.schema import Transformer
 
 Tokens = Float[Array, "token feature"]
@@ -49,18 +49,18 @@ class TransformerNetwork(Network):
     def __call__(self, x: Tokens) -> Float[Array, " output"]:
         return self._pass(x, self.shifts()).f
 
-    def shifts(self) -> tuple[Array, ...]:
+    def shifts(self) -> OfLayers:
         stream = jnp.zeros((self.tokens, self.w.shape[1]), self.w.dtype)
         return (stream,) * (1 + len(self.blocks))
 
-    def trace(self, x: Tokens, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def trace(self, x: Tokens, shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         passed = self._pass(x, shifts)
         return passed.f, passed.features
 
     def observables(self, x: Tokens) -> dict[str, Array]:
         return {"attention": jnp.stack(self._pass(x, self.shifts()).attention)}
 
-    def _pass(self, x: Tokens, shifts: tuple[Array, ...]) -> Passed:
+    def _pass(self, x: Tokens, shifts: OfLayers) -> Passed:
         beta = self.spec.branch_scale
         h = x @ self.U.T / x.shape[1] ** 0.5 + shifts[0]
         features, attention = [self.phi(h)], []
@@ -91,7 +91,12 @@ def _times(matrix: Matrix, v: Float[Array, "token in"]) -> Float[Array, "token o
 
 
 def model(
-    spec: Transformer, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int, width: int, key: Array
+    spec: Transformer,
+    parameterization: ParameterizationSpec,
+    x: np.ndarray,
+    outputs: int,
+    width: int,
+    key: Key[Array, ""],
 ) -> TransformerNetwork:
     """A network with independent N(0, sigma_w^2) weights. x: (point, token, feature)."""
     sigmas = parameterization.weight_scales(spec.weights_depth)
