@@ -66,8 +66,8 @@ def local_flops(p: Problem) -> float:
 
 def network_flops(p: Problem, width: int) -> float:
     """Of one network: forward for all points, backward and weights' gradient for those trained on."""
-    places, taps = sizes(p)
-    matrix = 2 * width**2 * places * taps * (len(p.x) + 2 * p.train)
+    places, stencil = sizes(p)
+    matrix = 2 * width**2 * places * stencil * (len(p.x) + 2 * p.train)
     return p.times[-1] * (p.depth * width * local_flops(p) + (p.depth - 1) * matrix)
 
 

@@ -41,8 +41,8 @@ from brute_force import Ensemble, Moments, Problem, check, local_flops, network_
 from scaling import COMPILING
 
 import fwdmft
+from fwdmft.corrections.samples import PARTS
 from fwdmft.errors import FwdmftWarning
-from fwdmft.meanfield.samples import PARTS
 
 TARGETS = ("q", "Sigma", "b")
 OBSERVABLES = ("f", "K")
@@ -306,9 +306,9 @@ def pass_flops(p: Problem, diagnostics: xr.Dataset) -> float:
     if "neurons" not in diagnostics:
         # q is from draws, too.
         return 0.0
-    neurons, (places, taps) = float(diagnostics["neurons"]), sizes(p)
+    neurons, (places, stencil) = float(diagnostics["neurons"]), sizes(p)
     k = float(diagnostics["basis_rank"].mean()) if p.depth > 1 else 0.0
-    matrix = 2 * neurons * k * places * (1 + taps) * (len(p.x) + 2 * p.train)
+    matrix = 2 * neurons * k * places * (1 + stencil) * (len(p.x) + 2 * p.train)
     return p.times[-1] * (p.depth * neurons * local_flops(p) + (p.depth - 1) * matrix)
 
 

@@ -21,13 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fwdmft.experiment.loss import SquaredError
+from fwdmft.experiment.optimizer import GradientDescent
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks.ensemble import train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
 from fwdmft.registry import registry
-from fwdmft.spec.loss import SquaredError
-from fwdmft.spec.optimizer import GradientDescent
-from fwdmft.spec.parameterization import MeanField
 
 Weights = list[jax.Array]
 

@@ -59,45 +59,45 @@ def measure(case: str) -> dict[str, Any]:
 def _posed(depth: int, x: Any, y: Any, train: Any, steps: int) -> tuple[Any, Any]:
     import numpy as np
 
-    from fwdmft.meanfield.dynamics import make_drive
+    from fwdmft.engine.dynamics import training_signal
+    from fwdmft.experiment.loss import SquaredError
+    from fwdmft.experiment.parameterization import MeanField
     from fwdmft.optimization import Plan
     from fwdmft.registry import registry
-    from fwdmft.spec.loss import SquaredError
-    from fwdmft.spec.parameterization import MeanField
 
     kind = {"kind": "mlp"} if depth == 1 else {"kind": "deep", "depth": depth}
     architecture = registry().get("architecture", kind["kind"])
     spec = architecture.spec.model_validate(kind | {"activation": "tanh"})
     equations = architecture.field_equations(spec, MeanField(gamma0=0.5), x, 1)
-    return equations, make_drive(Plan(np.full(steps, 0.1 / len(x))), SquaredError(), y, train, 10)
+    return equations, training_signal(Plan(np.full(steps, 0.1 / len(x))), SquaredError(), y, train, 10)
 
 
 def _pass(depth: int, x: Any, y: Any, train: Any, neurons: int, steps: int) -> Any:
     import jax.numpy as jnp
 
-    from fwdmft.meanfield import neurons as populations
-    from fwdmft.meanfield import simulation
+    from fwdmft.engine import neurons as populations
+    from fwdmft.engine import simulation
 
-    equations, drive = _posed(depth, x, y, train, steps)
+    equations, training = _posed(depth, x, y, train, steps)
 
     def draw(equations: Any) -> Any:
         noise = populations.sample(equations.populations, equations.supplies, neurons, 0, 0)
         return {name: jnp.asarray(a) for name, a in noise.items()}
 
-    found = simulation.infinite_width(equations, draw, drive, simulation.Observing())
+    found = simulation.infinite_width(equations, draw, training, simulation.Observing())
     assert found is not None
     noise = draw(found.equations)
-    return lambda: simulation._large_pass(found.equations, noise, drive, simulation.Observing())[0]["prediction"]
+    return lambda: simulation._large_pass(found.equations, noise, training, simulation.Observing())[0]["prediction"]
 
 
 def _draws(depth: int, x: Any, y: Any, train: Any, width: int, steps: int) -> Any:
     import jax
 
-    from fwdmft.meanfield.samples import Sampler, draws
-    from fwdmft.meanfield.simulation import Observing
+    from fwdmft.corrections.samples import Sampler, draws
+    from fwdmft.engine.simulation import Observing
 
-    equations, drive = _posed(depth, x, y, train, steps)
-    sampler = Sampler(equations, equations, drive, None, width, Observing()).single()
+    equations, training = _posed(depth, x, y, train, steps)
+    sampler = Sampler(equations, equations, training, None, width, Observing()).single()
     return lambda: draws(sampler, jax.random.split(jax.random.key(0), 4096)).mean
 
 
@@ -106,9 +106,9 @@ def _ensemble(depth: int, x: Any, y: Any, train: Any, width: int, steps: int) ->
     import jax
     import jax.numpy as jnp
 
+    from fwdmft.experiment.parameterization import MeanField
     from fwdmft.networks.building import builder
     from fwdmft.registry import registry
-    from fwdmft.spec.parameterization import MeanField
 
     architecture = registry().get("architecture", "deep")
     spec = architecture.spec.model_validate({"kind": "deep", "depth": depth, "activation": "tanh"})

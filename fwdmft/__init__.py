@@ -18,13 +18,13 @@ from fwdmft.errors import ComputationError, InputError
 from fwdmft.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from fwdmft.experiment.model import load_experiment
     from fwdmft.plotting import plot
     from fwdmft.registry import ActivationFunction, Architecture, LossFunction
     from fwdmft.reporting import report
     from fwdmft.results.scores import agreement
     from fwdmft.results.write import open_result
     from fwdmft.running import run
-    from fwdmft.spec.experiment import load_experiment
     from fwdmft.sweeping.combined import open_sweep
     from fwdmft.sweeping.run import run_sweep
     from fwdmft.sweeping.spec import load_sweep
@@ -36,7 +36,7 @@ _HOMES = {
     "Architecture": "fwdmft.registry",
     "LossFunction": "fwdmft.registry",
     "agreement": "fwdmft.results.scores",
-    "load_experiment": "fwdmft.spec.experiment",
+    "load_experiment": "fwdmft.experiment.model",
     "load_sweep": "fwdmft.sweeping.spec",
     "open_result": "fwdmft.results.write",
     "open_sweep": "fwdmft.sweeping.combined",

@@ -190,8 +190,8 @@ def validate(
 ) -> None:
     """Check an experiment, or every point of a sweep, and its data: build all that is computed, compute nothing.
     Check a result file against the published format."""
+    from fwdmft.experiment.reading import read_mapping
     from fwdmft.results.validation import is_netcdf
-    from fwdmft.spec.reading import read_mapping
 
     if is_netcdf(experiment):
         _validate_result(experiment)
@@ -389,7 +389,7 @@ def schema(
     check: Annotated[Path | None, typer.Option(help="Compare with the schemas in this directory.")] = None,
 ) -> None:
     """Print the JSON Schema of an experiment, or write or compare the schema files."""
-    from fwdmft.spec import json_schema
+    from fwdmft.experiment import json_schema
 
     if output is not None:
         for path in json_schema.write_schemas(output):

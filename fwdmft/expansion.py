@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from fwdmft.errors import InputError
-from fwdmft.spec.parameterization import ParameterizationSpec
+from fwdmft.experiment.parameterization import ParameterizationSpec
 
 _WIDTHS = 10**5, 10**7
 _CONVERGED = 0.02

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from fwdmft.experiment.data import DatasetSpec
+    from fwdmft.experiment.optimizer import OptimizerSpec
+    from fwdmft.experiment.parameterization import ParameterizationSpec
     from fwdmft.observables import ObservableFunction
     from fwdmft.registry import ActivationFunction, Architecture, LossFunction
-    from fwdmft.spec.data import DatasetSpec
-    from fwdmft.spec.optimizer import OptimizerSpec
-    from fwdmft.spec.parameterization import ParameterizationSpec
 
 PROJECT = "fwdmft"
 hookspec = pluggy.HookspecMarker(PROJECT)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fwdmft.errors import PluginError
+from fwdmft.experiment.loss import LossSpec
 from fwdmft.registry import LossFunction, registry
-from fwdmft.spec.loss import LossSpec
 
 PointLoss = Callable[[Array, Array], Array]
 

@@ -14,6 +14,7 @@ import xarray as xr
 
 from fwdmft.datasets import Dataset
 from fwdmft.errors import NOTHING, InputError, shortened
+from fwdmft.experiment.loss import LossSpec
 from fwdmft.networks.ensemble import WidthStatistics, statistics_of
 from fwdmft.networks.statistics import GroupSums, Moments
 from fwdmft.networks.tally import Tally
@@ -23,7 +24,6 @@ from fwdmft.results.build import ensemble_group
 from fwdmft.results.comparison import SUBSET
 from fwdmft.results.experiments import SOURCES, WORDS, differences, experiment_of, sources
 from fwdmft.results.split_index import with_split_index
-from fwdmft.spec.loss import LossSpec
 
 _OWN = ("widths", "members", "seed", "save_every")
 """Fields of the section ensemble in which results may differ; what is saved is compared by its times."""

@@ -1,6 +1,6 @@
 """Training schedules: what happens at each step, as plain data shared by theory and networks.
 
-One step of a parameter theta, with the scaled gradient G = gamma0^2 N d loss / d theta (see `fwdmft.meanfield`):
+One step of a parameter theta, with the scaled gradient G = gamma0^2 N d loss / d theta (see `fwdmft.engine`):
 
     v <- momentum v - (G + weight_decay theta)          theta <- theta + learning_rate v
 
@@ -17,7 +17,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Rung:
+class RichardsonLevel:
     """One member of a step-halving ladder: `substeps` per step, entering the extrapolation with `coefficient`."""
 
     substeps: int
@@ -47,7 +47,7 @@ class Plan:
     momentum: float = 0.0
     weight_decay: float = 0.0
     tolerance: float | None = None
-    ladder: tuple[Rung, ...] = (Rung(1, 1.0),)
+    ladder: tuple[RichardsonLevel, ...] = (RichardsonLevel(1, 1.0),)
     stream: Stream | None = None
 
     @property
@@ -81,18 +81,18 @@ class Plan:
 
         return grouped(self.learning_rates), None if self.batches is None else grouped(self.batches)
 
-    def on_ladder(self, ladder: tuple[Rung, ...]) -> "Plan":
+    def on_ladder(self, ladder: tuple[RichardsonLevel, ...]) -> "Plan":
         return replace(self, ladder=ladder)
 
     def on_stream(self, stream: Stream) -> "Plan":
         return replace(self, stream=stream)
 
 
-def ladders(longest: int = 9, rungs: int = 5) -> Iterator[tuple[Rung, ...]]:
+def ladders(longest: int = 9, rungs: int = 5) -> Iterator[tuple[RichardsonLevel, ...]]:
     """Ever finer step-halving ladders 1; 1, 2; 1, 2, 4; ... of at most `rungs` rungs, to 2^(longest - 1) substeps."""
     for count in range(1, longest + 1):
         substeps = [2**j for j in range(max(0, count - rungs), count)]
-        yield tuple(Rung(m, c) for m, c in zip(substeps, _extrapolation(substeps), strict=True))
+        yield tuple(RichardsonLevel(m, c) for m, c in zip(substeps, _extrapolation(substeps), strict=True))
 
 
 def _extrapolation(substeps: list[int]) -> list[float]:

@@ -23,7 +23,7 @@ spec is the section `architecture` of the experiment. x has the axes (point, *ax
 Names
 -----
 architecture        `Architecture`, `ArchitectureSpec`, `ActivatedArchitecture`, `MOST_LAYERS`, `Observable`, `deferred`
-forward programs    `Net` (start there), `forward_program`, `ForwardProgram`, `ProgramError`, `Taps`, `activation`,
+forward programs    `Net` (start there), `forward_program`, `ForwardProgram`, `ProgramError`, `Stencil`, `activation`,
                     `Activation`, `kinked`
 networks            `Network` (with `OfLayers`): for architectures that bring an Equinox module of their own
 other schemas       `ParameterizationSpec`; `OptimizerSpec` with `Plan`; `DatasetSpec` with `Dataset`
@@ -44,21 +44,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fwdmft.errors import ComputationError, InputError
+from fwdmft.experiment.architecture import MOST_LAYERS, ActivatedArchitecture, ArchitectureSpec
+from fwdmft.experiment.base import Count, NonNegativeReal, PositiveReal, Real, Seed, Steps, Whole
+from fwdmft.experiment.data import DatasetSpec
+from fwdmft.experiment.loss import LossSpec
+from fwdmft.experiment.optimizer import OptimizerSpec
+from fwdmft.experiment.parameterization import ParameterizationSpec
 from fwdmft.hookspecs import hookimpl
 from fwdmft.observables import Observable, ObservableFunction
 from fwdmft.plugin_code import by_the_user, told_if_slow
 from fwdmft.registry import ActivationFunction, Architecture, LossFunction, deferred
-from fwdmft.spec.architecture import MOST_LAYERS, ActivatedArchitecture, ArchitectureSpec
-from fwdmft.spec.base import Count, NonNegativeReal, PositiveReal, Real, Seed, Steps, Whole
-from fwdmft.spec.data import DatasetSpec
-from fwdmft.spec.loss import LossSpec
-from fwdmft.spec.optimizer import OptimizerSpec
-from fwdmft.spec.parameterization import ParameterizationSpec
 
 if TYPE_CHECKING:
     from fwdmft.activations import Activation, activation, kinked
     from fwdmft.datasets import Dataset
-    from fwdmft.meanfield.positions import Taps
+    from fwdmft.engine.stencil import Stencil
     from fwdmft.networks.model import Network, OfLayers
     from fwdmft.optimization import Plan
     from fwdmft.program.building import forward_program
@@ -75,7 +75,7 @@ _HOMES = {
     "OfLayers": "fwdmft.networks.model",
     "Plan": "fwdmft.optimization",
     "ProgramError": "fwdmft.program.structure",
-    "Taps": "fwdmft.meanfield.positions",
+    "Stencil": "fwdmft.engine.stencil",
     "activation": "fwdmft.activations",
     "forward_program": "fwdmft.program.building",
     "kinked": "fwdmft.activations",
@@ -110,7 +110,7 @@ __all__ = [
     "Real",
     "Seed",
     "Steps",
-    "Taps",
+    "Stencil",
     "Whole",
     "activation",
     "by_the_user",

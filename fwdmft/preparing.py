@@ -13,12 +13,13 @@ from fwdmft import registry
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
+from fwdmft.engine.field_equations import FieldEquations
+from fwdmft.engine.problem import TheoryTask
 from fwdmft.errors import InputError, PluginError
 from fwdmft.expansion import check_richness
+from fwdmft.experiment.halves import EnsembleSpec, TheorySpec
+from fwdmft.experiment.model import Experiment
 from fwdmft.losses import check_loss
-from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.task import TheoryTask
-from fwdmft.meanfield.theory import check_responses
 from fwdmft.networks.building import builder
 from fwdmft.networks.ensemble import statistics_bytes
 from fwdmft.networks.kernels import empirical_kernels
@@ -26,8 +27,7 @@ from fwdmft.networks.training import Task, evaluate
 from fwdmft.observables import OBSERVABLES, ObservableFunction
 from fwdmft.optimization import Plan
 from fwdmft.resources import check_memory, device_kind, ensemble_bytes, theory_bytes
-from fwdmft.spec.experiment import Experiment
-from fwdmft.spec.halves import EnsembleSpec, TheorySpec
+from fwdmft.theory import check_responses
 
 LARGE_PREDICTIONS = 1 << 29
 """Bytes of statistics of the predictions from which, unless asked for, they are kept at the last time alone."""

@@ -21,17 +21,17 @@ from pydantic import PydanticUndefinedAnnotation
 
 from fwdmft import hookspecs
 from fwdmft.errors import NOTHING, InputError
+from fwdmft.experiment.architecture import ArchitectureSpec
+from fwdmft.experiment.base import Spec
+from fwdmft.experiment.data import DatasetSpec
+from fwdmft.experiment.loss import LossSpec
+from fwdmft.experiment.optimizer import OptimizerSpec
+from fwdmft.experiment.parameterization import ParameterizationSpec
 from fwdmft.observables import Observable, ObservableFunction, are_dims, problem_with, problem_with_function
 from fwdmft.plugin_code import GROUP, by_the_user, told_if_slow
-from fwdmft.spec.architecture import ArchitectureSpec
-from fwdmft.spec.base import Spec
-from fwdmft.spec.data import DatasetSpec
-from fwdmft.spec.loss import LossSpec
-from fwdmft.spec.optimizer import OptimizerSpec
-from fwdmft.spec.parameterization import ParameterizationSpec
 
 if TYPE_CHECKING:
-    from fwdmft.meanfield.field_equations import FieldEquations
+    from fwdmft.engine.field_equations import FieldEquations
     from fwdmft.networks.model import Network
 
 
@@ -197,7 +197,7 @@ class Registry:
 
     def _add_builtin(self) -> None:
         from fwdmft import __version__
-        from fwdmft.spec import builtin
+        from fwdmft.experiment import builtin
 
         report = PluginReport("fwdmft", __version__, "fwdmft")
         self.reports.append(report)

@@ -5,14 +5,14 @@ from collections import Counter
 
 import jax
 
+from fwdmft.corrections.controls import COMPONENTS
+from fwdmft.corrections.finite_width import draw_numbers
+from fwdmft.corrections.sample_estimates import GROUPS
+from fwdmft.engine import capacity as room
+from fwdmft.engine.infinite_width import FEWEST, too_large_at_first
+from fwdmft.engine.problem import TheoryTask
 from fwdmft.errors import InputError
 from fwdmft.machine import address_space, available_memory
-from fwdmft.meanfield import room
-from fwdmft.meanfield.controls import COMPONENTS
-from fwdmft.meanfield.finite_width import draw_numbers
-from fwdmft.meanfield.infinite_width import FEWEST, too_large_at_first
-from fwdmft.meanfield.sample_estimates import GROUPS
-from fwdmft.meanfield.task import TheoryTask
 from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
 from fwdmft.networks.training import Task
 

@@ -15,17 +15,17 @@ import xarray as xr
 from fwdmft import registry
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.datasets import Dataset
-from fwdmft.meanfield.infinite_width import gradient_flow_ladders
-from fwdmft.meanfield.task import TheoryTask
-from fwdmft.meanfield.theory import solve
+from fwdmft.engine.infinite_width import gradient_flow_ladders
+from fwdmft.engine.problem import TheoryTask
+from fwdmft.experiment.model import Experiment
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task
-from fwdmft.optimization import Plan, Rung
+from fwdmft.optimization import Plan, RichardsonLevel
 from fwdmft.preparing import observable_functions, prepare
 from fwdmft.registry import Architecture
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
-from fwdmft.spec.experiment import Experiment
+from fwdmft.theory import solve
 
 Progress = Callable[[str, int, int], None]
 """(stage, done, total), called as work proceeds."""
@@ -112,7 +112,7 @@ def _described(architecture: Architecture, experiment: Experiment) -> Architectu
     return replace(architecture, conventions=architecture.conventions + code, observables=observables)
 
 
-def _ladder(task: TheoryTask | None, plan: Plan) -> tuple[Rung, ...]:
+def _ladder(task: TheoryTask | None, plan: Plan) -> tuple[RichardsonLevel, ...]:
     """The step-halving ladder of networks whose theory is not asked for."""
     return plan.ladder if task is None else gradient_flow_ladders(task)[1]
 

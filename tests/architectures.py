@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from fwdmft.experiment.loss import SoftmaxCrossEntropy
+from fwdmft.experiment.optimizer import GradientDescent
+from fwdmft.experiment.parameterization import MeanField, NeuralTangent
+from fwdmft.experiment.schedule import Minibatches
 from fwdmft.registry import registry
-from fwdmft.spec.loss import SoftmaxCrossEntropy
-from fwdmft.spec.optimizer import GradientDescent
-from fwdmft.spec.parameterization import MeanField, NeuralTangent
-from fwdmft.spec.schedule import Minibatches
 from fwdmft.testing import Case, points
 
 Data = tuple[np.ndarray, np.ndarray, np.ndarray]

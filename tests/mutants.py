@@ -33,7 +33,7 @@ from fwdmft.machine import thread_limits
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("fwdmft", "plugins", "tests", "examples", "schemas", "pyproject.toml", "README.md", "CONTRIBUTING.md")
 
-SOURCES = ("fwdmft/meanfield", "fwdmft/program")
+SOURCES = ("fwdmft/engine", "fwdmft/program", "fwdmft/corrections")
 
 CHEAP_LAWS = (
     "copying_neurons_changes_nothing",
@@ -89,12 +89,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     "linear_response.py": RESPONSE,
     "neurons.py": (*CLOSED_FORMS, *ONLINE),
     "next_order.py": ("tests/test_next_order.py", *DRAWS),
-    "positions.py": (*MATRICES, *PROGRAMS, *IMAGES),
+    "stencil.py": (*MATRICES, *PROGRAMS, *IMAGES),
     "products.py": (*EQUATIONS, *ONLINE),
     "reading.py": (*PROGRAMS, *EQUATIONS),
     "replayed_matrix.py": (*MATRICES, *NETWORKS),
-    "responses.py": ("tests/physics/test_responses.py",),
-    "room.py": (*WHOLE, *DEEP),
+    "response_functions.py": ("tests/physics/test_responses.py",),
+    "capacity.py": (*WHOLE, *DEEP),
     "sample_estimates.py": DRAWS,
     "samples.py": (*NETWORKS, *DRAWS),
     "simulation.py": (*DEEP, *WHOLE),
@@ -102,7 +102,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sobol_errors.py": ("tests/test_sobol_errors.py",),
     "state.py": (*PROGRAMS, *EQUATIONS),
     "structure.py": PROGRAMS,
-    "task.py": (*KERNEL_POINTS, *WHOLE),
+    "problem.py": (*KERNEL_POINTS, *WHOLE),
     "theory.py": WHOLE,
     "weights.py": (*ONLINE, *EQUATIONS, "tests/test_finite_width.py"),
 }

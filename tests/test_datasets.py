@@ -8,7 +8,7 @@ import xarray as xr
 
 from fwdmft.datasets import Dataset, check_targets, read_dataset
 from fwdmft.errors import InputError
-from fwdmft.spec.loss import Logistic, SoftmaxCrossEntropy, SquaredError
+from fwdmft.experiment.loss import Logistic, SoftmaxCrossEntropy, SquaredError
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
 Y = np.array([[1.0], [-1.0], [0.5]])

@@ -13,7 +13,7 @@ import pytest
 from fwdmft.datasets import Dataset, cifar_archive
 from fwdmft.datasets.pickled_arrays import load_pickled_arrays
 from fwdmft.errors import InputError
-from fwdmft.spec.images import CIFAR10_CLASSES, Cifar10Data
+from fwdmft.experiment.images import CIFAR10_CLASSES, Cifar10Data
 
 NAMES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 ROWS = 20

@@ -19,9 +19,9 @@ from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.standardize import PROCEDURE
 from fwdmft.errors import InputError
+from fwdmft.experiment.images import DigitsData, PhotoPatchesData
 from fwdmft.registry import registry
 from fwdmft.results.build import result_tree
-from fwdmft.spec.images import DigitsData, PhotoPatchesData
 from fwdmft.testing.agreement import ROUNDING
 
 

@@ -9,7 +9,7 @@ import pytest
 from experiments import message
 
 from fwdmft.datasets import Dataset
-from fwdmft.spec.random_inputs import GaussianData, SphereData
+from fwdmft.experiment.random_inputs import GaussianData, SphereData
 from fwdmft.testing.agreement import ROUNDING
 
 Z = np.array([-1.7, -0.3, 0.0, 0.4, 2.1])

@@ -9,7 +9,7 @@ import pytest
 from experiments import message
 
 from fwdmft.datasets import Dataset
-from fwdmft.spec.random_inputs import InContextRegressionData, SequencesData
+from fwdmft.experiment.random_inputs import InContextRegressionData, SequencesData
 from fwdmft.testing.agreement import ROUNDING
 
 MANY = 20000

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import fwdmft
 from fwdmft.cli import app
-from fwdmft.meanfield import infinite_width
+from fwdmft.engine import infinite_width
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

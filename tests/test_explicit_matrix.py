@@ -9,16 +9,15 @@ import pytest
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from fwdmft.meanfield import explicit_matrix
-from fwdmft.meanfield.explicit_matrix import Directions, ExplicitMatrix
-from fwdmft.meanfield.field_equations import Update
-from fwdmft.meanfield.gaussian_matrix import Law
-from fwdmft.meanfield.positions import Taps
-from fwdmft.meanfield.weights import at_rest
+from fwdmft.engine import explicit_matrix
+from fwdmft.engine.explicit_matrix import Directions, ExplicitMatrix
+from fwdmft.engine.gaussian_matrix import MatrixPrior
+from fwdmft.engine.stencil import Stencil
+from fwdmft.engine.update import Update, at_rest
 from fwdmft.testing.agreement import ROUNDING
 
-LAW = Law(sigma=1.3, ratio=0.75, tolerance=0.0)
-BANK = LAW._replace(taps=Taps(((0, 1), (1, -1)), 2))
+LAW = MatrixPrior(sigma=1.3, ratio=0.75, tolerance=0.0)
+BANK = LAW._replace(stencil=Stencil(((0, 1), (1, -1)), 2))
 """Two offsets and two positions; beyond the second there is nothing."""
 IN, OUT = 3, 4
 RUNS = 40_000
@@ -26,14 +25,14 @@ EARLIER = np.array([[False, True], [False, False]])
 """Backward direction (row) 0 is met between the forward directions (column) 0 and 1, backward direction 1 last."""
 
 
-def independent(neurons: tuple[int, int], law: Law, key: Array, dtype: DTypeLike) -> ExplicitMatrix:
+def independent(neurons: tuple[int, int], prior: MatrixPrior, key: Array, dtype: DTypeLike) -> ExplicitMatrix:
     """A bank of independent entries. neurons: in, out."""
-    return explicit_matrix.of(jax.random.normal(key, explicit_matrix.shape(law, neurons), dtype), law, False)
+    return explicit_matrix.of(jax.random.normal(key, explicit_matrix.shape(prior, neurons), dtype), prior, False)
 
 
-def adaptive(key: Array, law: Law) -> tuple[Directions, Directions]:
+def adaptive(key: Array, prior: MatrixPrior) -> tuple[Directions, Directions]:
     """Two directions a side, each of which depends on all numbers of those before it, in the order of `EARLIER`."""
-    offsets = law.taps.offsets
+    offsets = prior.stencil.offsets
     ahead = jax.random.normal(jax.random.fold_in(key, 1), (2, offsets, OUT))
     back = jax.random.normal(jax.random.fold_in(key, 2), (2, offsets, IN))
     v0 = jnp.ones(IN)
@@ -43,23 +42,23 @@ def adaptive(key: Array, law: Law) -> tuple[Directions, Directions]:
     return Directions(jnp.stack([v0, v1]), ahead), Directions(jnp.stack([u0, u1]), back)
 
 
-def entries(law: Law, order: Callable[[Array], Array] = lambda e: e, project: bool = True) -> np.ndarray:
+def entries(prior: MatrixPrior, order: Callable[[Array], Array] = lambda e: e, project: bool = True) -> np.ndarray:
     """Entries / sigma of many matrices (run, entry). order: of the directions. project: or not, which is wrong."""
 
     def one(key: Array) -> Array:
-        drawn = independent((IN, OUT), law, key, jnp.float32)
-        forward, backward = adaptive(key, law)
+        drawn = independent((IN, OUT), prior, key, jnp.float32)
+        forward, backward = adaptive(key, prior)
         if project:
-            drawn = explicit_matrix.shared_with(drawn, forward, backward, order(jnp.asarray(EARLIER)), law)
-            return drawn.weights.value.ravel() / law.sigma
+            drawn = explicit_matrix.shared_with(drawn, forward, backward, order(jnp.asarray(EARLIER)), prior)
+            return drawn.weights.value.ravel() / prior.sigma
         w = drawn.weights.value
         for vector, numbers in zip(forward.vectors, forward.numbers, strict=True):
             unit = vector / jnp.linalg.norm(vector)
-            w = w + (law.sigma * numbers - w @ unit)[..., None] * unit
+            w = w + (prior.sigma * numbers - w @ unit)[..., None] * unit
         for vector, numbers in zip(backward.vectors, backward.numbers, strict=True):
             unit = vector / jnp.linalg.norm(vector)
-            w = w + unit[:, None] * (law.sigma * numbers - unit @ w)[:, None]
-        return w.ravel() / law.sigma
+            w = w + unit[:, None] * (prior.sigma * numbers - unit @ w)[:, None]
+        return w.ravel() / prior.sigma
 
     return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), RUNS)), np.float64)
 
@@ -83,9 +82,9 @@ def deviations(x: np.ndarray) -> float:
     return float(np.max(np.abs(np.concatenate(found))) * np.sqrt(len(x)))
 
 
-@pytest.mark.parametrize("law", [LAW, BANK])
-def test_entries_are_independent(law: Law) -> None:
-    assert deviations(entries(law)) < 4.5
+@pytest.mark.parametrize("prior", [LAW, BANK])
+def test_entries_are_independent(prior: MatrixPrior) -> None:
+    assert deviations(entries(prior)) < 4.5
 
 
 def test_another_order_of_the_directions_breaks_the_law() -> None:
@@ -98,7 +97,7 @@ def test_without_projection_the_law_breaks() -> None:
 
 def test_closed_form_is_one_update_after_the_other() -> None:
     """Per event: W <- W + (1 - F F^T) (xi - W u) u^T, and the same for the other side."""
-    neurons, counts, law = (7, 6), (4, 9), BANK
+    neurons, counts, prior = (7, 6), (4, 9), BANK
     rng = np.random.default_rng(0)
     v, u = rng.standard_normal((counts[0], neurons[0])), rng.standard_normal((counts[1], neurons[1]))
     v[2] = 2 * v[0] - v[1]
@@ -108,9 +107,9 @@ def test_closed_form_is_one_update_after_the_other() -> None:
     when = {event: place for place, event in enumerate(events)}
     earlier = np.array([[when[1, b] < when[0, f] for f in range(counts[0])] for b in range(counts[1])])
     with jax.enable_x64(True):
-        drawn = independent(neurons, law, jax.random.key(0), float)
+        drawn = independent(neurons, prior, jax.random.key(0), float)
         sides = Directions(jnp.asarray(v), jnp.asarray(xi)), Directions(jnp.asarray(u), jnp.asarray(zeta))
-        found = explicit_matrix.shared_with(drawn, *sides, jnp.asarray(earlier), law).weights.value
+        found = explicit_matrix.shared_with(drawn, *sides, jnp.asarray(earlier), prior).weights.value
     w = np.asarray(drawn.weights.value)
     spans: tuple[list, list] = ([], [])
 
@@ -125,10 +124,10 @@ def test_closed_form_is_one_update_after_the_other() -> None:
             continue
         unit = unit / np.linalg.norm(unit)
         if side == 0:
-            change = project(1, law.sigma * xi[number] - w @ unit)
+            change = project(1, prior.sigma * xi[number] - w @ unit)
             w = w + change[..., None] * unit
         else:
-            change = project(0, law.sigma * zeta[number] - unit @ w)
+            change = project(0, prior.sigma * zeta[number] - unit @ w)
             w = w + unit[:, None] * change[:, None]
         spans[side].append(unit)
     np.testing.assert_allclose(found, w, atol=ROUNDING)

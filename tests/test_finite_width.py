@@ -11,17 +11,17 @@ import pytest
 from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
+from fwdmft.corrections import next_order
+from fwdmft.corrections.sample_estimates import GROUPS, Sums, estimates
+from fwdmft.corrections.samples import PARTS
+from fwdmft.engine.infinite_width import gradient_flow_ladders, relative
 from fwdmft.errors import FwdmftWarning
-from fwdmft.meanfield import next_order
-from fwdmft.meanfield.infinite_width import gradient_flow_ladders, relative
-from fwdmft.meanfield.sample_estimates import GROUPS, Sums, estimates
-from fwdmft.meanfield.samples import PARTS
-from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
-from fwdmft.meanfield.weights import InputWeights
+from fwdmft.experiment.halves import TheorySpec
+from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
-from fwdmft.spec.halves import TheorySpec
-from fwdmft.spec.loss import SquaredError
+from fwdmft.program.weights import InputWeights
 from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero, rarely_exceeded
+from fwdmft.theory import TheoryResult, TheoryTask, solve
 
 X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])
 Y = np.array([[1.0, -0.5], [0.4, 0.8], [0.0, 0.0]])
@@ -252,7 +252,7 @@ def test_errors_of_estimates_are_honest() -> None:
 
 def test_what_sums_of_groups_are_written_as(whole: TheoryResult) -> None:
     """Nothing is lost when sums are put down."""
-    from fwdmft.meanfield.finite_width import Drawn
+    from fwdmft.corrections.finite_width import Drawn
 
     drawn = Drawn(4)
     for number in range(3):

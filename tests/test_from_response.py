@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from networks_of import dense_network
 
-from fwdmft.meanfield.from_response import SAMPLINGS
-from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
+from fwdmft.corrections.from_response import SAMPLINGS
+from fwdmft.experiment.halves import TheorySpec
+from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
-from fwdmft.spec.halves import TheorySpec
-from fwdmft.spec.loss import SquaredError
 from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero
+from fwdmft.theory import TheoryResult, TheoryTask, solve
 
 GAMMA0, RATE, TARGET = 1.5, 0.4, 1.3
 A = RATE * GAMMA0 * TARGET
 
 
 def solved(**settings: Any) -> TheoryResult:
-    """One step of a linear network on one point with |x|^2 = D, the worked case of `fwdmft.meanfield`."""
+    """One step of a linear network on one point with |x|^2 = D, the worked case of `fwdmft.engine`."""
     equations = dense_network(np.ones((1, 1)), GAMMA0, activation="linear", smooth=True)
     task = TheoryTask(
         equations=equations,

@@ -18,9 +18,9 @@ import fwdmft
 from fwdmft import losses
 from fwdmft.activations import activation, kinked
 from fwdmft.errors import PluginError
+from fwdmft.experiment.json_schema import experiment_schema
 from fwdmft.preparing import prepare
 from fwdmft.registry import plugins, registry
-from fwdmft.spec.json_schema import experiment_schema
 
 POINTS, STEPS = 2, 5
 
@@ -101,7 +101,7 @@ def test_targets_and_kinks_are_checked() -> None:
 KINKED = """
 from typing import Literal
 from fwdmft import ActivationFunction, LossFunction, hookimpl
-from fwdmft.spec.loss import LossSpec
+from fwdmft.experiment.loss import LossSpec
 
 class Absolute(LossSpec):
     kind: Literal["absolute"] = "absolute"

@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fwdmft.meanfield import gaussian_matrix
-from fwdmft.meanfield.field_equations import Update
-from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law, orthonormalising
-from fwdmft.meanfield.positions import Taps
+from fwdmft.engine import gaussian_matrix
+from fwdmft.engine.gaussian_matrix import GaussianMatrix, MatrixPrior, orthonormalising
+from fwdmft.engine.stencil import Stencil
+from fwdmft.engine.update import Update
 from fwdmft.testing.agreement import ROUNDING
 
 apply = eqx.filter_jit(GaussianMatrix.apply)
 apply_transposed = eqx.filter_jit(GaussianMatrix.apply_transposed)
 learn = eqx.filter_jit(GaussianMatrix.learn)
 
-LAW = Law(sigma=1.3, ratio=0.75, tolerance=1e-12)
-BANK = LAW._replace(taps=Taps(((0, 1), (1, -1)), 2))
+LAW = MatrixPrior(sigma=1.3, ratio=0.75, tolerance=1e-12)
+BANK = LAW._replace(stencil=Stencil(((0, 1), (1, -1)), 2))
 """Two offsets and two positions; beyond the second there is nothing."""
 IN, OUT = 24, 32
 RUNS = 4000
@@ -38,14 +38,14 @@ class Implicit(NamedTuple):
 
     matrix: GaussianMatrix
     noise: tuple[jax.Array, jax.Array]
-    law: Law
+    prior: MatrixPrior
 
     def times(self, v: jax.Array) -> tuple["Implicit", jax.Array]:
-        matrix, product = self.matrix.apply(v, self.noise[0], self.law)
+        matrix, product = self.matrix.apply(v, self.noise[0], self.prior)
         return self._replace(matrix=matrix), product.value
 
     def transposed_times(self, v: jax.Array) -> tuple["Implicit", jax.Array]:
-        matrix, product = self.matrix.apply_transposed(v, self.noise[1], self.law)
+        matrix, product = self.matrix.apply_transposed(v, self.noise[1], self.prior)
         return self._replace(matrix=matrix), product.value
 
 
@@ -53,13 +53,13 @@ class Explicit(NamedTuple):
     """Ordinary matrices, one per offset, with entries N(0, sigma^2)."""
 
     entries: jax.Array
-    taps: Taps
+    stencil: Stencil
 
     def times(self, v: jax.Array) -> tuple["Explicit", jax.Array]:
-        return self, self._sum(v, self.taps.reads, jnp.swapaxes(self.entries, 1, 2) / IN**0.5)
+        return self, self._sum(v, self.stencil.reads, jnp.swapaxes(self.entries, 1, 2) / IN**0.5)
 
     def transposed_times(self, v: jax.Array) -> tuple["Explicit", jax.Array]:
-        return self, self._sum(v, self.taps.transposed.reads, self.entries / OUT**0.5)
+        return self, self._sum(v, self.stencil.transposed.reads, self.entries / OUT**0.5)
 
     def _sum(self, v: jax.Array, reads: tuple[tuple[int, ...], ...], matrices: jax.Array) -> jax.Array:
         """Offset by offset and place by place."""
@@ -70,15 +70,15 @@ class Explicit(NamedTuple):
         return jnp.stack(places, axis=1)
 
 
-def implicit(key: jax.Array, capacity: int = 20, law: Law = LAW) -> Implicit:
-    keys, offsets = jax.random.split(key), law.taps.offsets
+def implicit(key: jax.Array, capacity: int = 20, prior: MatrixPrior = LAW) -> Implicit:
+    keys, offsets = jax.random.split(key), prior.stencil.offsets
     noise = [jax.random.normal(k, (capacity * offsets, n)) for k, n in zip(keys, (OUT, IN), strict=True)]
     matrix = gaussian_matrix.untouched((capacity, capacity), (IN, OUT), False, offsets)
-    return Implicit(matrix, (noise[0], noise[1]), law)
+    return Implicit(matrix, (noise[0], noise[1]), prior)
 
 
-def explicit(key: jax.Array, law: Law = LAW) -> Explicit:
-    return Explicit(law.sigma * jax.random.normal(key, (law.taps.offsets, OUT, IN)), law.taps)
+def explicit(key: jax.Array, prior: MatrixPrior = LAW) -> Explicit:
+    return Explicit(prior.sigma * jax.random.normal(key, (prior.stencil.offsets, OUT, IN)), prior.stencil)
 
 
 def sequence(W: Implicit | Explicit, positions: int, blocks: bool = True) -> jax.Array:
@@ -107,10 +107,10 @@ def sequence(W: Implicit | Explicit, positions: int, blocks: bool = True) -> jax
 
 
 @cache
-def drawn(kind: str, law: Law = LAW, blocks: bool = True) -> np.ndarray:
+def drawn(kind: str, prior: MatrixPrior = LAW, blocks: bool = True) -> np.ndarray:
     build = implicit if kind == "implicit" else explicit
     keys = jax.random.split(jax.random.key({"implicit": 0, "explicit": 1}[kind] + 2 * blocks), RUNS)
-    run = jax.jit(jax.vmap(lambda key: sequence(build(key, law=law), law.taps.sources, blocks)))
+    run = jax.jit(jax.vmap(lambda key: sequence(build(key, prior=prior), prior.stencil.sources, blocks)))
     return np.asarray(run(keys))
 
 
@@ -124,20 +124,20 @@ def disagreement(a: np.ndarray, b: np.ndarray) -> float:
     return worst
 
 
-@pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
-def test_products_have_the_law_of_an_explicit_matrix(law: Law) -> None:
+@pytest.mark.parametrize("prior", [LAW, BANK], ids=["matrix", "bank"])
+def test_products_have_the_law_of_an_explicit_matrix(prior: MatrixPrior) -> None:
     """Gram matrices and cross products, first and second moments; at 24 and 32 neurons, hence to all orders in 1/N."""
-    assert disagreement(drawn("implicit", law), drawn("explicit", law)) < 4.5
+    assert disagreement(drawn("implicit", prior), drawn("explicit", prior)) < 4.5
 
 
 @pytest.mark.parametrize(
-    "law",
-    [LAW._replace(ratio=1.0), LAW._replace(sigma=1.0), BANK._replace(taps=Taps(((0, 1), (-1, 0)), 2))],
+    "prior",
+    [LAW._replace(ratio=1.0), LAW._replace(sigma=1.0), BANK._replace(stencil=Stencil(((0, 1), (-1, 0)), 2))],
     ids=["ratio", "sigma", "taps"],
 )
-def test_the_comparison_sees_another_law(law: Law) -> None:
+def test_the_comparison_sees_another_law(prior: MatrixPrior) -> None:
     """An unscaled ratio, another variance, a bank that reads the other neighbour."""
-    assert disagreement(drawn("implicit", law), drawn("explicit", BANK if law.taps.offsets == 2 else LAW)) > 10
+    assert disagreement(drawn("implicit", prior), drawn("explicit", BANK if prior.stencil.offsets == 2 else LAW)) > 10
 
 
 def test_block_order_does_not_matter() -> None:
@@ -168,21 +168,21 @@ def test_coordinates_reproduce_vectors() -> None:
     np.testing.assert_allclose(product.value[0], parts.value[0] + parts.value[2], atol=ROUNDING)
 
 
-@pytest.mark.parametrize("law", [LAW, BANK], ids=["matrix", "bank"])
-def test_forward_and_transposed_products_are_consistent(law: Law) -> None:
+@pytest.mark.parametrize("prior", [LAW, BANK], ids=["matrix", "bank"])
+def test_forward_and_transposed_products_are_consistent(prior: MatrixPrior) -> None:
     """<s W v>_out = <W^T s v>_in (up to the ratio of widths), also after training with momentum and weight decay."""
-    start, shape = implicit(jax.random.key(3), law=law), (2, law.taps.sources)
-    matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True, law.taps.offsets)
+    start, shape = implicit(jax.random.key(3), prior=prior), (2, prior.stencil.sources)
+    matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True, prior.stencil.offsets)
     v, s = jax.random.normal(jax.random.key(4), (*shape, IN)), jax.random.normal(jax.random.key(5), (*shape, OUT))
     update = Update(jnp.asarray(0.3), 0.6, 0.2)
     for t in range(4):
-        matrix, forward = apply(matrix, jnp.tanh(v + t), start.noise[0], law)
-        matrix, backward = apply_transposed(matrix, s + forward.value, start.noise[1], law)
+        matrix, forward = apply(matrix, jnp.tanh(v + t), start.noise[0], prior)
+        matrix, backward = apply_transposed(matrix, s + forward.value, start.noise[1], prior)
         left = jnp.einsum("vai,wai->vw", s + forward.value, forward.value) / OUT
         right = jnp.einsum("vai,wai->vw", backward.value, jnp.tanh(v + t)) / IN
-        np.testing.assert_allclose(left, law.ratio**0.5 * right, atol=ROUNDING)
+        np.testing.assert_allclose(left, prior.ratio**0.5 * right, atol=ROUNDING)
         matrix = learn(
-            matrix, s + forward.value, backward.coordinates, jnp.tanh(v + t), forward.coordinates, law, update
+            matrix, s + forward.value, backward.coordinates, jnp.tanh(v + t), forward.coordinates, prior, update
         )
 
 
@@ -209,18 +209,18 @@ def test_training_acts_as_on_an_explicit_matrix() -> None:
 
 def test_small_residuals_are_dropped_and_reported() -> None:
     """Shares below the tolerance take no basis vector; too many vectors for the room are reported, and harm nothing."""
-    law = LAW._replace(tolerance=1e-4)
+    prior = LAW._replace(tolerance=1e-4)
     state, v = implicit(jax.random.key(0), capacity=6), random_rows(9, 2, IN)
-    matrix, first = apply(state.matrix, v, state.noise[0], law)
+    matrix, first = apply(state.matrix, v, state.noise[0], prior)
     near = v[:1] + 3e-3 * random_rows(10, 1, IN)
-    matrix, _ = apply(matrix, near, state.noise[0], law)
+    matrix, _ = apply(matrix, near, state.noise[0], prior)
     assert int(matrix.forward.rank) == 2 and not bool(matrix.forward.full)
     assert 1e-7 < float(matrix.forward.dropped) < 1e-4
-    matrix, _ = apply(matrix, random_rows(11, 4, IN), state.noise[0], law)
+    matrix, _ = apply(matrix, random_rows(11, 4, IN), state.noise[0], prior)
     assert int(matrix.forward.rank) == 6
-    matrix, _ = apply(matrix, random_rows(12, 2, IN), state.noise[0], law)
+    matrix, _ = apply(matrix, random_rows(12, 2, IN), state.noise[0], prior)
     assert bool(matrix.forward.full) and int(matrix.forward.rank) == 6
-    _, again = apply(matrix, v, state.noise[0], law)
+    _, again = apply(matrix, v, state.noise[0], prior)
     np.testing.assert_allclose(again.value, first.value, atol=ROUNDING)
 
 
@@ -256,15 +256,15 @@ def test_copied_neurons_carry_the_same_matrix() -> None:
 
 def test_what_is_left_out_is_told() -> None:
     """`dropped` is the share of a vector's squared norm outside of the basis; what is seen again brings nothing new."""
-    law = LAW._replace(tolerance=0.3)
+    prior = LAW._replace(tolerance=0.3)
     rng = np.random.default_rng(5)
     first = np.linalg.qr(rng.standard_normal((IN, 2)))[0].T
     share = 0.2
     v = np.stack([first[0], (1 - share) ** 0.5 * first[0] + share**0.5 * first[1]])[:, None]
     matrix = gaussian_matrix.untouched((8, 8), (IN, OUT), False)
     noise = jnp.asarray(rng.standard_normal((8, OUT)))
-    once, _ = apply(matrix, jnp.asarray(v), noise, law)
+    once, _ = apply(matrix, jnp.asarray(v), noise, prior)
     assert int(once.forward.rank) == 1
     assert float(once.forward.dropped) == pytest.approx(share, abs=ROUNDING)
-    twice, _ = apply(once, jnp.asarray(v), noise, law)
+    twice, _ = apply(once, jnp.asarray(v), noise, prior)
     assert int(twice.forward.rank) == 1

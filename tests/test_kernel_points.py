@@ -10,14 +10,15 @@ import xarray as xr
 from experiments import experiment
 
 import fwdmft
+from fwdmft.corrections import from_draws
+from fwdmft.engine import infinite_width
+from fwdmft.engine.dynamics import trajectory
+from fwdmft.engine.simulation import Observing, gaussian_matrices
 from fwdmft.errors import InputError
 from fwdmft.kernel_points import kernel_points
-from fwdmft.meanfield import from_draws, infinite_width
-from fwdmft.meanfield.dynamics import trajectory
-from fwdmft.meanfield.simulation import Observing, gaussian_matrices
-from fwdmft.meanfield.weights import InputWeights
 from fwdmft.preparing import prepare
 from fwdmft.program.equations import ForwardProgram
+from fwdmft.program.weights import InputWeights
 from fwdmft.resources import check_memory
 from fwdmft.results import comparison
 from fwdmft.results.scores import agreement
@@ -96,7 +97,7 @@ def test_no_array_of_all_pairs_of_points_is_made() -> None:
 
         def one_pass(equations: ForwardProgram) -> Any:
             matrices = gaussian_matrices(equations, noise, momentum=False)
-            return trajectory(equations, noise, matrices, task.drive(task.plan.ladder), Observing().__call__)
+            return trajectory(equations, noise, matrices, task.training(task.plan.ladder), Observing().__call__)
 
         sizes = {
             "some": largest(eqx.filter_make_jaxpr(one_pass)(task.equations)[0].jaxpr),

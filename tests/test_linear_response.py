@@ -12,17 +12,17 @@ import pytest
 from jax import Array
 from networks_of import dense_network
 
+from fwdmft.corrections import linear_response as module
+from fwdmft.corrections.linear_response import Response, affordable, linear_response, principal_directions
+from fwdmft.engine import neurons
+from fwdmft.engine.dynamics import TrainingSignal, training_signal
+from fwdmft.engine.field_equations import FieldEquations, Observables
+from fwdmft.engine.layers import strengths
+from fwdmft.engine.neurons import Population
 from fwdmft.errors import ComputationError
-from fwdmft.meanfield import linear_response as module
-from fwdmft.meanfield import neurons
-from fwdmft.meanfield.dynamics import Drive, make_drive
-from fwdmft.meanfield.field_equations import FieldEquations, Observables
-from fwdmft.meanfield.layers import strengths
-from fwdmft.meanfield.linear_response import Response, affordable, linear_response, principal_directions
-from fwdmft.meanfield.neurons import Population
-from fwdmft.optimization import Plan, Rung, Stream
+from fwdmft.experiment.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
+from fwdmft.optimization import Plan, RichardsonLevel, Stream
 from fwdmft.program.equations import ForwardProgram
-from fwdmft.spec.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero
 from tests.oracles.dense_influence import Dense, Network, Neurons, dense, observables
 
@@ -71,7 +71,7 @@ CASES = {
         plan={"batches": np.array([[0], [1], [1], [0], [1], [0]])},
     ),
     "logistic": Case(y=SIGNS, loss=Logistic(), delta=_logistic, network={"widths": (1.5,)}),
-    "ladder": Case(plan={"ladder": (Rung(1, -1.0), Rung(2, 2.0))}),
+    "ladder": Case(plan={"ladder": (RichardsonLevel(1, -1.0), RichardsonLevel(2, 2.0))}),
     "online": Case(
         network={"sigma_w": (1.2, 1.0), "bias": 0.3, "center": False},
         plan={"stream": STREAM, "batches": np.array([[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [0, 5]])},
@@ -83,14 +83,14 @@ def _equations(network: dict[str, Any]) -> ForwardProgram:
     return dense_network(X, 1.5, outputs=2, smooth=True, **network)
 
 
-def _posed(case: Case) -> tuple[ForwardProgram, dict[str, np.ndarray], Drive]:
+def _posed(case: Case) -> tuple[ForwardProgram, dict[str, np.ndarray], TrainingSignal]:
     train = np.array([True, True, False])
     equations: FieldEquations | None = _equations(case.network)
     if "stream" in case.plan:
         equations, train = equations.carrying(X, 2), np.zeros(3, bool)
     assert isinstance(equations, ForwardProgram)
-    drive = make_drive(Plan(np.full(STEPS, RATE), **case.plan), case.loss, case.y, train, case.save_every)
-    return equations, neurons.sample(equations.populations, equations.supplies, NEURONS, seed=3), drive
+    training = training_signal(Plan(np.full(STEPS, RATE), **case.plan), case.loss, case.y, train, case.save_every)
+    return equations, neurons.sample(equations.populations, equations.supplies, NEURONS, seed=3), training
 
 
 def _neurons(equations: ForwardProgram, noise: np.ndarray) -> Neurons:
@@ -133,7 +133,7 @@ def _exact(name: str) -> Dense:
     case = CASES[name]
     equations, noise, _ = _posed(case)
     start = _neurons(equations, noise["hidden_1"])
-    ladder = case.plan.get("ladder", (Rung(1, 1.0),))
+    ladder = case.plan.get("ladder", (RichardsonLevel(1, 1.0),))
     saved = [*range(0, STEPS - 1, case.save_every), STEPS - 1]
 
     def q(p: Array) -> Observables:
@@ -172,10 +172,10 @@ def test_dense_derivatives(name: str) -> None:
 
 def test_random_directions_give_the_exact_sum_on_average() -> None:
     """In all entries that are not exact by themselves, by the errors of 100 draws."""
-    equations, noise, drive = _posed(CASES["momentum"])
+    equations, noise, training = _posed(CASES["momentum"])
     exact = _exact("momentum").bias
     draws = [
-        linear_response(equations, noise, drive, bias=True, covariance=False, key=key, tolerance=1e-14).bias
+        linear_response(equations, noise, training, bias=True, covariance=False, key=key, tolerance=1e-14).bias
         for key in jax.random.split(jax.random.key(0), 100)
     ]
     for name in exact:
@@ -189,12 +189,12 @@ def test_random_directions_give_the_exact_sum_on_average() -> None:
 
 def test_some_neurons_respond_for_all() -> None:
     """Neurons that are there twice change nothing, and it is enough if each responds once."""
-    equations, noise, drive = _posed(CASES["interval"])
+    equations, noise, training = _posed(CASES["interval"])
     twice = {name: np.concatenate([rows, rows], axis=1) for name, rows in noise.items()}
     expected = _found("interval")
     for responding in (None, NEURONS):
         found = linear_response(
-            equations, twice, drive, bias=True, covariance=True, key=None, tolerance=1e-14, responding=responding
+            equations, twice, training, bias=True, covariance=True, key=None, tolerance=1e-14, responding=responding
         )
         for name in expected.variance:
             _close(found.variance[name], expected.variance[name], name)
@@ -214,7 +214,7 @@ def test_many_directions() -> None:
 
 
 def test_worked_case() -> None:
-    """The closed form of `fwdmft.meanfield`: one point, phi(h) = h, q is a function of A = <w h> and K at t = 0.
+    """The closed form of `fwdmft.engine`: one point, phi(h) = h, q is a function of A = <w h> and K at t = 0.
 
     36 neurons have the moments of Gaussians up to the fourth, which is all that enters.
     """
@@ -239,8 +239,8 @@ def test_worked_case() -> None:
     node = np.array([3**0.5, -(3**0.5), 0, 0, 0, 0])
     noise = {"hidden_1": np.stack([a.ravel() for a in np.meshgrid(node, node)])}
     equations = dense_network(np.array([[1.0, -1.0, 1.0]]), gamma0, activation="linear")
-    drive = make_drive(Plan(np.full(steps, eta)), SquaredError(), np.array([[y]]), np.array([True]), 1)
-    found = linear_response(equations, noise, drive, bias=True, covariance=False, key=None, tolerance=1e-14)
+    training = training_signal(Plan(np.full(steps, eta)), SquaredError(), np.array([[y]]), np.array([True]), 1)
+    found = linear_response(equations, noise, training, bias=True, covariance=False, key=None, tolerance=1e-14)
     start = jnp.array([0.0, 2.0])
     q, slope, bend = trained(start), jax.jacfwd(trained)(start), jax.hessian(trained)(start)
     for name in q:
@@ -253,8 +253,8 @@ def test_worked_case() -> None:
 def test_nothing_is_trained() -> None:
     """At initialisation neurons have no influence on each other: Sigma is the variance over neurons, b vanishes."""
     equations, noise, _ = _posed(CASES["momentum"])
-    drive = make_drive(Plan(np.full(1, RATE)), SquaredError(), Y, np.array([True, True, False]), 1)
-    found = linear_response(equations, noise, drive, bias=True, covariance=True, key=None)
+    training = training_signal(Plan(np.full(1, RATE)), SquaredError(), Y, np.array([True, True, False]), 1)
+    found = linear_response(equations, noise, training, bias=True, covariance=True, key=None)
     theta = _neurons(equations, noise["hidden_1"])
     phi = np.tanh(np.asarray(theta.W @ X.T / 3**0.5 + 0.3 * theta.b[:, None]))
     _close(found.variance["feature_kernel"][0, 0], (phi[:, :, None] * phi[:, None]).var(axis=0), "feature_kernel")
@@ -310,8 +310,8 @@ def test_two_populations() -> None:
     parts = _equations({}), _equations({"widths": (1.5,)})
     equations = Sum(parts, jnp.asarray(1.5))
     noise = neurons.sample(equations.populations, (), NEURONS, seed=4)
-    _, _, drive = _posed(case)
-    found = linear_response(equations, noise, drive, bias=True, covariance=True, key=None, tolerance=1e-14)
+    _, _, training = _posed(case)
+    found = linear_response(equations, noise, training, bias=True, covariance=True, key=None, tolerance=1e-14)
     pair = [_neurons(part, noise[name]) for name, part in zip("ab", parts, strict=True)]
     start = jax.tree.map(lambda *a: jnp.concatenate(a), *pair)
     network = replace(_network(case, 1), widths=np.repeat([1.0, 1.5], NEURONS))
@@ -333,19 +333,19 @@ class Squared(ForwardProgram):
 
 
 def test_affordable() -> None:
-    equations, _, drive = _posed(CASES["momentum"])
-    assert affordable(equations, drive, 1 << 14)
-    assert not affordable(equations, drive, 1 << 24)
+    equations, _, training = _posed(CASES["momentum"])
+    assert affordable(equations, training, 1 << 14)
+    assert not affordable(equations, training, 1 << 24)
     deep = _equations({"sigma_w": (1.0, 1.0, 1.0)})
-    assert not affordable(deep, drive, 1 << 10)
-    assert not affordable(replace(equations, twice=False), drive, 1 << 10)
+    assert not affordable(deep, training, 1 << 10)
+    assert not affordable(replace(equations, twice=False), training, 1 << 10)
     squared = Squared(**{name: getattr(equations, name) for name in equations.__dataclass_fields__})
-    assert not affordable(squared, drive, 1 << 10)
+    assert not affordable(squared, training, 1 << 10)
 
 
 def test_overflow_is_reported() -> None:
     """Influences that overflow before predictions do are no NaN in a file."""
-    equations, noise, drive = _posed(CASES["momentum"])
+    equations, noise, training = _posed(CASES["momentum"])
     noise["hidden_1"][0, 0] = np.inf
     with pytest.raises(ComputationError, match="influence of single neurons overflows"):
-        linear_response(equations, noise, drive, bias=False, covariance=False, key=None)
+        linear_response(equations, noise, training, bias=False, covariance=False, key=None)

@@ -10,10 +10,10 @@ import pytest
 from scipy.special import expit, log_softmax, softmax
 
 from fwdmft import losses
-from fwdmft.meanfield.theory import TheoryResult
+from fwdmft.experiment.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
 from fwdmft.results.theory_loss import theory_loss
-from fwdmft.spec.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
 from fwdmft.testing.agreement import ROUNDING
+from fwdmft.theory import TheoryResult
 
 POINTS, OUTPUTS = 3, 2
 KINDS = (SquaredError, Logistic, SoftmaxCrossEntropy)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fwdmft.meanfield.next_order import Bias, bias
+from fwdmft.corrections.next_order import Bias, bias
 
 N, GROUPS, COUNT = 8, 400, 2000
 """Width, groups (so many that their covariance is known), and observables of one size."""

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.registry import registry
-from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import assert_equal
 from fwdmft.testing.networks import LAWS

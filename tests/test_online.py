@@ -14,17 +14,17 @@ from networks_of import dense_network
 import fwdmft
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
-from fwdmft.meanfield import neurons
-from fwdmft.meanfield.dynamics import Drive, make_drive
-from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.simulation import Observing, infinite_width
-from fwdmft.meanfield.weights import InputWeights
+from fwdmft.engine import neurons
+from fwdmft.engine.dynamics import TrainingSignal, training_signal
+from fwdmft.engine.field_equations import FieldEquations
+from fwdmft.engine.simulation import Observing, infinite_width
+from fwdmft.experiment.loss import SquaredError
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks.training import trainer
 from fwdmft.optimization import Plan, Stream
 from fwdmft.program.equations import ForwardProgram
+from fwdmft.program.weights import InputWeights
 from fwdmft.registry import registry
-from fwdmft.spec.loss import SquaredError
-from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import ROUNDING, assert_equal
 
@@ -63,8 +63,8 @@ def carried(offline: ForwardProgram, shown: np.ndarray) -> ForwardProgram:
     return carrying
 
 
-def seen(equations: FieldEquations, noise: dict[str, np.ndarray], drive: Drive) -> dict[str, np.ndarray]:
-    found = infinite_width(equations, lambda _: jax.tree.map(jnp.asarray, noise), drive, Observing())
+def seen(equations: FieldEquations, noise: dict[str, np.ndarray], training: TrainingSignal) -> dict[str, np.ndarray]:
+    found = infinite_width(equations, lambda _: jax.tree.map(jnp.asarray, noise), training, Observing())
     assert found is not None and found.equations is equations
     return found.seen
 
@@ -91,10 +91,10 @@ def test_repeated_points_are_offline_training_at_infinite_width(depth: int, save
     weights = np.linalg.lstsq(ROWS, inputs.factor @ of_inputs, rcond=None)[0]
     first = np.concatenate([own, weights])
     none = np.zeros(int(shown.sum()), bool)
-    expected = seen(offline, noise, make_drive(PLAN, MEAN, Y, TRAIN, save_every))
-    drive = make_drive(fed(PLAN), MEAN, Y[shown], none, save_every)
+    expected = seen(offline, noise, training_signal(PLAN, MEAN, Y, TRAIN, save_every))
+    training = training_signal(fed(PLAN), MEAN, Y[shown], none, save_every)
     online = replace(online, capacities=offline.capacities)
-    found = seen(online, noise | {"hidden_1": first}, drive)
+    found = seen(online, noise | {"hidden_1": first}, training)
     assert set(found) == set(offline.dims)
     for name, dims in offline.dims.items():
         assert_equal(name, found[name], among(shown, expected[name], dims))
@@ -128,8 +128,8 @@ def test_linear_networks_on_a_stream() -> None:
     online = carried(on_points(~TRAIN, 1, "linear"), ~TRAIN)
     noise = neurons.sample(online.populations, online.supplies, 16, seed=3)
     w, W = SIGMA_W * noise["hidden_1"][0], noise["hidden_1"][1:] * np.array([SIGMA_W] * 4 + [1.0])[:, None]
-    drive = make_drive(fed(replace(PLAN, momentum=0.0)), MEAN, Y[~TRAIN], np.zeros(2, bool), save_every=2)
-    found = seen(online, noise, drive)
+    training = training_signal(fed(replace(PLAN, momentum=0.0)), MEAN, Y[~TRAIN], np.zeros(2, bool), save_every=2)
+    found = seen(online, noise, training)
     exact = recursion(*(jnp.asarray(a) for a in (W @ w / 16, W @ W.T / 16, w @ w / 16)))
     for name, expected in exact.items():
         assert_equal(name, found[name], expected)

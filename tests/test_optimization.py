@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fwdmft.optimization import Plan, Rung, ladders
+from fwdmft.optimization import Plan, RichardsonLevel, ladders
 from fwdmft.testing.agreement import ROUNDING
 
 ALL = list(ladders())
 
 
 @pytest.mark.parametrize("ladder", ALL, ids=len)
-def test_ladders_are_exact_on_polynomials(ladder: tuple[Rung, ...]) -> None:
+def test_ladders_are_exact_on_polynomials(ladder: tuple[RichardsonLevel, ...]) -> None:
     """q(h) = sum_k a_k h^k with h = 1 / substeps extrapolates to a_0 for as many terms as there are rungs."""
     h = np.array([1 / rung.substeps for rung in ladder])
     coefficients = np.array([rung.coefficient for rung in ladder])
@@ -26,13 +26,13 @@ def test_ladders_grow_by_halving() -> None:
     substeps = [[rung.substeps for rung in ladder] for ladder in ALL]
     assert substeps[:3] == [[1], [1, 2], [1, 2, 4]]
     assert substeps[-1] == [16, 32, 64, 128, 256]
-    assert ALL[0] == (Rung(1, 1.0),) == Plan(np.ones(3)).ladder
+    assert ALL[0] == (RichardsonLevel(1, 1.0),) == Plan(np.ones(3)).ladder
 
 
 def test_ladders_speed_up_convergence() -> None:
     """Euler's method for f' = 1 - f: every further rung gains an order in the step."""
 
-    def error(ladder: tuple[Rung, ...], step: float) -> float:
+    def error(ladder: tuple[RichardsonLevel, ...], step: float) -> float:
         combined = sum(r.coefficient * (1 - (1 - step / r.substeps) ** r.substeps) for r in ladder)
         return abs(combined - (1 - np.exp(-step)))
 

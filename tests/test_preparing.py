@@ -13,17 +13,17 @@ from typer.testing import CliRunner
 
 import fwdmft
 from fwdmft.cli import app
+from fwdmft.corrections.from_response import has_response
+from fwdmft.engine import simulation
+from fwdmft.engine.infinite_width import infinite_width
+from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.simulation import gaussian_matrices
 from fwdmft.errors import InputError, PluginError
 from fwdmft.expansion import check_richness
-from fwdmft.meanfield import simulation
-from fwdmft.meanfield.from_response import has_response
-from fwdmft.meanfield.infinite_width import infinite_width
-from fwdmft.meanfield.simulation import gaussian_matrices
-from fwdmft.meanfield.task import TheoryTask
-from fwdmft.meanfield.theory import solve
+from fwdmft.experiment.parameterization import MeanField, NeuralTangent
 from fwdmft.preparing import Prepared, prepare
 from fwdmft.registry import registry
-from fwdmft.spec.parameterization import MeanField, NeuralTangent
+from fwdmft.theory import solve
 
 POINTS = {"kind": "gaussian", "features": 3, "train": 2, "test": 0}
 LAZY = {"kind": "neural_tangent"}

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 from jax import Array
 
-from fwdmft.meanfield import controls, explicit_matrix, neurons
-from fwdmft.meanfield.averages import recording
-from fwdmft.meanfield.dynamics import Trajectory, make_drive, one_pass
-from fwdmft.meanfield.field_equations import Update
-from fwdmft.meanfield.positions import Taps
-from fwdmft.meanfield.replayed_matrix import recorded
-from fwdmft.meanfield.simulation import gaussian_matrices
-from fwdmft.meanfield.weights import at_rest
+from fwdmft.corrections import controls
+from fwdmft.engine import explicit_matrix, neurons
+from fwdmft.engine.averages import recording
+from fwdmft.engine.dynamics import Trajectory, one_pass, training_signal
+from fwdmft.engine.replayed_matrix import recorded
+from fwdmft.engine.simulation import gaussian_matrices
+from fwdmft.engine.stencil import Stencil
+from fwdmft.engine.update import Update, at_rest
+from fwdmft.experiment.loss import SquaredError
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks.model import Network
 from fwdmft.optimization import Plan
 from fwdmft.program.building import forward_program
@@ -29,8 +31,6 @@ from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.net import Net
 from fwdmft.program.state import ProgramState
 from fwdmft.program.structure import ProgramError, structure
-from fwdmft.spec.loss import SquaredError
-from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing.agreement import assert_equal
 from fwdmft_cnn import equations as of_cnn
 from fwdmft_cnn import model as cnn
@@ -100,7 +100,7 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
         r"net.vector\('V'\): 'V' already names other weights",
     ),
     "taps of other positions": (
-        lambda net: net.dense("W", "a", "b", net.input("V", "a", X), taps=Taps(((0, 1),), 2)),
+        lambda net: net.dense("W", "a", "b", net.input("V", "a", X), stencil=Stencil(((0, 1),), 2)),
         r"net.dense\('W'\): taps read 2 positions on the last axis of sites, not \(\)",
     ),
     "a population that nothing leads to": (
@@ -424,8 +424,8 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
     equations = forward_program(gated, X, 1, GAMMA0)
     noise = neurons.sample(equations.populations, equations.supplies, count, seed=3)
     noise = jax.tree.map(jnp.asarray, noise)
-    drive = make_drive(Plan(np.full(4, 0.3), momentum=0.3), SquaredError(), Y[:, :1], TRAIN[:, 0] > 0, 1)
-    steps = len(drive.rates)
+    training = training_signal(Plan(np.full(4, 0.3), momentum=0.3), SquaredError(), Y[:, :1], TRAIN[:, 0] > 0, 1)
+    steps = len(training.rates)
     matrices, taken = (
         gaussian_matrices(equations, noise, True, steps),
         recording(equations.averages_taken, (3, 1), steps),
@@ -433,7 +433,7 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
     @jax.jit
     def large() -> Trajectory:
-        return one_pass(equations, noise, matrices, drive, controls._collect, 1, record=True, averages=taken)
+        return one_pass(equations, noise, matrices, training, controls._collect, 1, record=True, averages=taken)
 
     found = large()
     ranks = [(int(m.forward.rank), int(m.backward.rank)) for m in found.matrices]
@@ -441,7 +441,7 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
     pairs = zip(found.matrices, ranks, equations.matrices, strict=True)
     records = tuple(recorded(m.forward.record, m.backward.record, rank, of.uses) for m, rank, of in pairs)
     equations = equations.with_room(tuple(record.capacities for record in records))
-    bare = controls.Controls(equations, drive, records, found.averages.records, found.residuals, {}, ())
+    bare = controls.Controls(equations, training, records, found.averages.records, found.residuals, {}, ())
     few = jax.tree.map(lambda a: a[:, :FEW], noise)
     seen = jax.tree.map(lambda a: a.reshape(-1, count)[:, :FEW], found.seen)
     return seen, controls._fields(bare, few)

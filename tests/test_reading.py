@@ -10,7 +10,7 @@ from experiments import experiment, message, sweep
 
 import fwdmft
 from fwdmft.errors import InputError
-from fwdmft.spec.reading import DEEPEST, LARGEST, read_mapping
+from fwdmft.experiment.reading import DEEPEST, LARGEST, read_mapping
 
 BRACKETS = "[" * 1000 + "]" * 1000
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))

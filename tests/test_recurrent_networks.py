@@ -12,10 +12,10 @@ from experiments import experiment
 
 import fwdmft
 from fwdmft.datasets.loading import load_points
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.preparing import prepare
 from fwdmft.registry import registry
-from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import assert_equal
 from fwdmft.testing.networks import LAWS

@@ -17,7 +17,7 @@ from typing import Literal
 from fwdmft import hookimpl
 from fwdmft.observables import Observable as O
 from fwdmft.registry import Architecture
-from fwdmft.spec.architecture import ArchitectureSpec
+from fwdmft.experiment.architecture import ArchitectureSpec
 
 class Schema(ArchitectureSpec):
     kind: Literal["{kind}"] = "{kind}"
@@ -221,7 +221,7 @@ def test_abstract_schema_is_refused(site: Path) -> None:
     source = """
 from typing import Literal
 from fwdmft import hookimpl
-from fwdmft.spec.optimizer import OptimizerSpec
+from fwdmft.experiment.optimizer import OptimizerSpec
 
 class Idle(OptimizerSpec):
     kind: Literal["idle"] = "idle"
@@ -247,7 +247,7 @@ def test_nothing_installed_says_so(site: Path) -> None:
 def test_import_is_light() -> None:
     """Neither the package, nor its plugins' schemas, nor a validated experiment need JAX or matplotlib."""
     code = (
-        "import sys, fwdmft; from fwdmft.registry import plugins; from fwdmft.spec.experiment import "
+        "import sys, fwdmft; from fwdmft.registry import plugins; from fwdmft.experiment.model import "
         "experiment_model; plugins(); experiment_model(); "
         "print([name for name in ('jax', 'equinox', 'matplotlib', 'sklearn') if name in sys.modules])"
     )

@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fwdmft.meanfield import gaussian_matrix
-from fwdmft.meanfield.field_equations import Update
-from fwdmft.meanfield.gaussian_matrix import GaussianMatrix, Law
-from fwdmft.meanfield.positions import POINT, Taps
-from fwdmft.meanfield.replayed_matrix import MatrixRecord, recorded, replayed
+from fwdmft.engine import gaussian_matrix
+from fwdmft.engine.gaussian_matrix import GaussianMatrix, MatrixPrior
+from fwdmft.engine.replayed_matrix import MatrixRecord, recorded, replayed
+from fwdmft.engine.stencil import POINT, Stencil
+from fwdmft.engine.update import Update
 from fwdmft.testing.agreement import ROUNDING
 
 STEPS, VECTORS = 6, 2
 ROOM = 30
-TAPS = [POINT, Taps(((0, 1), (1, -1)), 2)]
+TAPS = [POINT, Stencil(((0, 1), (1, -1)), 2)]
 
 
 class Neurons(NamedTuple):
@@ -30,47 +30,47 @@ class Neurons(NamedTuple):
     back: np.ndarray
 
 
-def neurons(taps: Taps, count: int) -> Neurons:
+def neurons(stencil: Stencil, count: int) -> Neurons:
     rng = np.random.default_rng(5)
-    start, readout = rng.standard_normal((2, VECTORS, taps.sources, count))
-    return Neurons(start, readout, *rng.standard_normal((2, ROOM * taps.offsets, count)))
+    start, readout = rng.standard_normal((2, VECTORS, stencil.sources, count))
+    return Neurons(start, readout, *rng.standard_normal((2, ROOM * stencil.offsets, count)))
 
 
-def law_of(taps: Taps) -> Law:
-    return Law(1.3, 1.0, 1e-6, taps)
+def law_of(stencil: Stencil) -> MatrixPrior:
+    return MatrixPrior(1.3, 1.0, 1e-6, stencil)
 
 
-@partial(jax.jit, static_argnames="taps")
-def train(matrix: Any, own: Neurons, taps: Taps) -> tuple[Any, jax.Array]:
+@partial(jax.jit, static_argnames="stencil")
+def train(matrix: Any, own: Neurons, stencil: Stencil) -> tuple[Any, jax.Array]:
     """A toy training with momentum and weight decay, of vectors that depend on what came back; all its fields."""
-    law = law_of(taps)
+    prior = law_of(stencil)
 
     def step(carry: tuple[Any, jax.Array], _: None) -> tuple[tuple[Any, jax.Array], jax.Array]:
         matrix, v = carry
-        matrix, h = matrix.apply(v, own.ahead, law)
+        matrix, h = matrix.apply(v, own.ahead, prior)
         s = jnp.tanh(h.value) * own.readout
-        matrix, z = matrix.apply_transposed(s, own.back, law)
+        matrix, z = matrix.apply_transposed(s, own.back, prior)
         update = Update(jnp.asarray(0.3), 0.5, 0.1)
-        matrix = matrix.learn(s, z.coordinates, v, h.coordinates, law, update)
+        matrix = matrix.learn(s, z.coordinates, v, h.coordinates, prior, update)
         return (matrix, jnp.tanh(own.start + 0.3 * z.value)), jnp.stack([h.value, z.value])
 
     (matrix, _), fields = jax.lax.scan(step, (matrix, jnp.asarray(own.start)), None, STEPS)
     return matrix, fields
 
 
-def recording(own: Neurons, taps: Taps) -> tuple[GaussianMatrix, jax.Array, MatrixRecord]:
-    size, vectors = own.start.shape[-1], VECTORS * taps.sources
-    matrix = gaussian_matrix.untouched((ROOM, ROOM), (size, size), True, taps.offsets, (STEPS, vectors, vectors))
-    matrix, fields = train(matrix, own, taps)
+def recording(own: Neurons, stencil: Stencil) -> tuple[GaussianMatrix, jax.Array, MatrixRecord]:
+    size, vectors = own.start.shape[-1], VECTORS * stencil.sources
+    matrix = gaussian_matrix.untouched((ROOM, ROOM), (size, size), True, stencil.offsets, (STEPS, vectors, vectors))
+    matrix, fields = train(matrix, own, stencil)
     ahead, back = matrix.forward, matrix.backward
     assert not ahead.full and not back.full
     assert ahead.record is not None and back.record is not None
     return matrix, fields, recorded(ahead.record, back.record, (int(ahead.rank), int(back.rank)), 1)
 
 
-def replaying(record: MatrixRecord, own: Neurons, taps: Taps) -> jax.Array:
+def replaying(record: MatrixRecord, own: Neurons, stencil: Stencil) -> jax.Array:
     size = own.start.shape[-1]
-    return train(replayed(record, (size, size), True, taps.offsets, float), own, taps)[1]
+    return train(replayed(record, (size, size), True, stencil.offsets, float), own, stencil)[1]
 
 
 @pytest.fixture(autouse=True)
@@ -79,29 +79,31 @@ def double_precision() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("taps", TAPS)
-def test_neurons_are_those_of_the_recording(taps: Taps) -> None:
+@pytest.mark.parametrize("stencil", TAPS)
+def test_neurons_are_those_of_the_recording(stencil: Stencil) -> None:
     """Up to the projection of their numbers, which keeps a finite simulation consistent."""
     errors = []
     for count in (1 << 9, 1 << 13):
-        own = neurons(taps, count)
-        _, fields, record = recording(own, taps)
-        errors.append(float(jnp.sqrt(jnp.mean((fields - replaying(record, own, taps)) ** 2) / jnp.mean(fields**2))))
+        own = neurons(stencil, count)
+        _, fields, record = recording(own, stencil)
+        errors.append(float(jnp.sqrt(jnp.mean((fields - replaying(record, own, stencil)) ** 2) / jnp.mean(fields**2))))
     assert errors[1] < 0.1
     assert 2.5 < errors[0] / errors[1] < 6.5  # S^-1/2 would be 4
 
 
-@pytest.mark.parametrize("taps", TAPS)
-def test_with_numbers_that_need_no_projection_they_are_the_same(taps: Taps) -> None:
-    own = neurons(taps, 1 << 11)
+@pytest.mark.parametrize("stencil", TAPS)
+def test_with_numbers_that_need_no_projection_they_are_the_same(stencil: Stencil) -> None:
+    own = neurons(stencil, 1 << 11)
     for _ in range(2 * STEPS):
         # Numbers become orthogonal to earlier directions of the other side, which depend on earlier numbers in turn.
-        matrix, fields, record = recording(own, taps)
+        matrix, fields, record = recording(own, stencil)
         first = np.asarray(record.earlier)
-        ahead = _without(own.ahead, np.asarray(matrix.backward.basis), first.T, taps.offsets)
-        own = own._replace(ahead=ahead, back=_without(own.back, np.asarray(matrix.forward.basis), ~first, taps.offsets))
-    _, fields, record = recording(own, taps)
-    np.testing.assert_allclose(replaying(record, own, taps), fields, atol=ROUNDING)
+        ahead = _without(own.ahead, np.asarray(matrix.backward.basis), first.T, stencil.offsets)
+        own = own._replace(
+            ahead=ahead, back=_without(own.back, np.asarray(matrix.forward.basis), ~first, stencil.offsets)
+        )
+    _, fields, record = recording(own, stencil)
+    np.testing.assert_allclose(replaying(record, own, stencil), fields, atol=ROUNDING)
 
 
 def _without(numbers: np.ndarray, basis: np.ndarray, earlier: np.ndarray, offsets: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fwdmft.meanfield.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
-from fwdmft.meanfield.samples import PARTS
+from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
+from fwdmft.corrections.samples import PARTS
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
 
 N, DRAWS, REPEATS = 16, 2000, 60

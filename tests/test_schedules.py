@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fwdmft.errors import InputError
+from fwdmft.experiment.optimizer import GradientDescent, GradientFlow
 from fwdmft.optimization import Plan
-from fwdmft.spec.optimizer import GradientDescent, GradientFlow
 
 
 def plan(n_train: int = 5, **changes: Any) -> Plan:

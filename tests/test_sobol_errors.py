@@ -6,12 +6,12 @@ import pytest
 from networks_of import dense_network
 from scipy import stats
 
-from fwdmft.meanfield.dynamics import make_drive
-from fwdmft.meanfield.infinite_width import noise_of
-from fwdmft.meanfield.simulation import Observing, infinite_width
-from fwdmft.meanfield.sobol_errors import sobol_error, spread_error, widening
+from fwdmft.engine.dynamics import training_signal
+from fwdmft.engine.infinite_width import noise_of
+from fwdmft.engine.simulation import Observing, infinite_width
+from fwdmft.engine.sobol_errors import sobol_error, spread_error, widening
+from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
-from fwdmft.spec.loss import SquaredError
 
 HELD = float(stats.norm.sf(2.0) * 2)
 """Share that is beyond two standard errors."""
@@ -29,10 +29,10 @@ def predictions() -> np.ndarray:
     """f (simulation, entry) of a two-layer network on one training point, in simulations of 64 neurons."""
     with jax.enable_x64(True):
         equations = dense_network(np.array([[1.0, 0.5], [0.3, -1.0]]), 1.0)
-        drive = make_drive(Plan(np.full(9, 0.1)), SquaredError(), np.ones((2, 1)), np.array([True, False]), 4)
+        training = training_signal(Plan(np.full(9, 0.1)), SquaredError(), np.ones((2, 1)), np.array([True, False]), 4)
         found = []
         for number in range(600):
-            one = infinite_width(equations, lambda e, n=number: noise_of(e, 64, 0, n), drive, Observing())
+            one = infinite_width(equations, lambda e, n=number: noise_of(e, 64, 0, n), training, Observing())
             assert one is not None
             found.append(one.seen["prediction"][1:].ravel())
     return np.stack(found)

@@ -12,11 +12,11 @@ from experiments import experiment, message
 
 import fwdmft
 from fwdmft.errors import InputError
+from fwdmft.experiment.halves import EnsembleSpec, TheorySpec
+from fwdmft.experiment.images import DigitsData
+from fwdmft.experiment.model import Experiment
+from fwdmft.experiment.parameterization import MeanField, NeuralTangent
 from fwdmft.registry import registry
-from fwdmft.spec.experiment import Experiment
-from fwdmft.spec.halves import EnsembleSpec, TheorySpec
-from fwdmft.spec.images import DigitsData
-from fwdmft.spec.parameterization import MeanField, NeuralTangent
 
 YAML = """\
 # yaml-language-server: $schema=../schemas/experiment.schema.json

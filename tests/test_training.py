@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import fwdmft
+from fwdmft.experiment.loss import LossSpec, SoftmaxCrossEntropy, SquaredError
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks import ensemble
 from fwdmft.networks.ensemble import WidthStatistics, member_bytes, train_ensemble
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.networks.training import Task, measure, split_losses, trainer
 from fwdmft.optimization import Plan
 from fwdmft.registry import registry
-from fwdmft.spec.loss import LossSpec, SoftmaxCrossEntropy, SquaredError
-from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero
 from fwdmft.testing.case import observed

@@ -13,10 +13,10 @@ import pytest
 from experiments import experiment
 
 import fwdmft
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.registry import registry
 from fwdmft.results import write_result
-from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import ROUNDING, assert_equal
 from fwdmft.testing.networks import LAWS

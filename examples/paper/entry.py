@@ -9,8 +9,8 @@ from typing import Any
 import xarray as xr
 
 import fwdmft
-from fwdmft.spec.experiment import Experiment
-from fwdmft.spec.reading import read_mapping
+from fwdmft.experiment.model import Experiment
+from fwdmft.experiment.reading import read_mapping
 from fwdmft.sweeping.spec import Sweep
 
 HERE = Path(__file__).resolve().parent

@@ -19,8 +19,8 @@ from entry import HERE, Results
 import fwdmft
 from fwdmft.console import live_progress
 from fwdmft.errors import ComputationError, FwdmftError
+from fwdmft.experiment.model import Experiment
 from fwdmft.results.write import write_result
-from fwdmft.spec.experiment import Experiment
 from fwdmft.sweeping.spec import Sweep
 
 ENTRIES = {int(path.stem.removeprefix("entry_")): path.stem for path in sorted(HERE.glob("entry_[0-9][0-9].py"))}

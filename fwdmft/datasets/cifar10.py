@@ -7,7 +7,7 @@ from pathlib import Path
 from fwdmft.datasets.cifar_archive import read_archive
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.datasets.labelled import Pool, labelled_images
-from fwdmft.spec.images import Cifar10Data
+from fwdmft.experiment.images import Cifar10Data
 
 _LARGEST = 255
 

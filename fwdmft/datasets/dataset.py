@@ -8,8 +8,8 @@ import numpy as np
 
 from fwdmft.datasets.standardize import Standardization
 from fwdmft.errors import InputError, Plain
-from fwdmft.spec.base import LARGEST, SMALLEST
-from fwdmft.spec.loss import LossSpec
+from fwdmft.experiment.base import LARGEST, SMALLEST
+from fwdmft.experiment.loss import LossSpec
 
 _FEWEST_CLASSES = 3
 """Fewer labels, 0 and 1, are as well targets of a regression."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.datasets.labelled import Pool, labelled_images
-from fwdmft.spec.images import DigitsData
+from fwdmft.experiment.images import DigitsData
 
 
 def digits(spec: DigitsData) -> Dataset:

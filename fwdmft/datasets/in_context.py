@@ -6,7 +6,7 @@ import numpy as np
 
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.datasets.random_inputs import streams
-from fwdmft.spec.random_inputs import InContextRegressionData
+from fwdmft.experiment.random_inputs import InContextRegressionData
 
 
 def in_context_regression(spec: InContextRegressionData) -> Dataset:

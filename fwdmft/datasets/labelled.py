@@ -9,7 +9,7 @@ import numpy as np
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.datasets.standardize import standardized
 from fwdmft.errors import InputError
-from fwdmft.spec.images import LabelledImages
+from fwdmft.experiment.images import LabelledImages
 
 Attributes = dict[str, str | int | float]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fwdmft.datasets.dataset import Dataset, check_targets
 from fwdmft.datasets.streams import check_online
 from fwdmft.errors import InputError, PluginError
+from fwdmft.experiment.model import Experiment
 from fwdmft.registry import registry
-from fwdmft.spec.experiment import Experiment
 
 
 def load_points(experiment: Experiment) -> Dataset:

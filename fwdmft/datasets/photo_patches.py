@@ -6,7 +6,7 @@ import numpy as np
 
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.datasets.labelled import Pool, labelled_images
-from fwdmft.spec.images import PHOTOGRAPHS, PhotoPatchesData
+from fwdmft.experiment.images import PHOTOGRAPHS, PhotoPatchesData
 
 _LARGEST = 255
 

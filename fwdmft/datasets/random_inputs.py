@@ -13,7 +13,7 @@ import numpy as np
 
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.datasets.teachers import formula, link
-from fwdmft.spec.random_inputs import GaussianData, RandomInputs, RandomPoints, SphereData
+from fwdmft.experiment.random_inputs import GaussianData, RandomInputs, RandomPoints, SphereData
 
 _RECORDED = 256
 """Teachers of at most this many weights are written to the result; longer ones follow from the seed."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.datasets.random_inputs import streams, taught
-from fwdmft.spec.random_inputs import SequencesData
+from fwdmft.experiment.random_inputs import SequencesData
 
 
 def sequences(spec: SequencesData) -> Dataset:

@@ -9,8 +9,8 @@ import numpy as np
 
 from fwdmft.datasets.dataset import Dataset
 from fwdmft.errors import InputError
+from fwdmft.experiment.model import Experiment
 from fwdmft.registry import registry
-from fwdmft.spec.experiment import Experiment
 
 if TYPE_CHECKING:
     from fwdmft.optimization import Plan

@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from fwdmft.spec.teachers import LinearTeacher, PolynomialTeacher, SingleIndexTeacher
+from fwdmft.experiment.teachers import LinearTeacher, PolynomialTeacher, SingleIndexTeacher
 
 Link = Callable[[np.ndarray], np.ndarray]
 

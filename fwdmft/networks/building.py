@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Array
 
-from fwdmft.spec.architecture import ArchitectureSpec
-from fwdmft.spec.parameterization import ParameterizationSpec
+from fwdmft.experiment.architecture import ArchitectureSpec
+from fwdmft.experiment.parameterization import ParameterizationSpec
 
 if TYPE_CHECKING:
     from fwdmft.networks.model import Network

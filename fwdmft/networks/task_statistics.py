@@ -19,11 +19,11 @@ import numpy as np
 
 from fwdmft import losses
 from fwdmft.classes import accuracy, are_classes
+from fwdmft.experiment.loss import LossSpec
 from fwdmft.jackknife import Jackknifed, combined, of_means
 from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.training import Task
 from fwdmft.results.derived import alignment
-from fwdmft.spec.loss import LossSpec
 
 _METRICS = ("loss", "accuracy", "mean_square", "prediction", "final_prediction")
 

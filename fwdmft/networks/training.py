@@ -19,12 +19,12 @@ from jaxtyping import Array, Float
 from fwdmft import losses
 from fwdmft.classes import accuracy, are_classes
 from fwdmft.compiling import jitted
+from fwdmft.experiment.loss import LossSpec
 from fwdmft.kernel_points import kernel_points
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.networks.model import Network, activations
 from fwdmft.observables import ObservableFunction, evaluated
 from fwdmft.optimization import Plan
-from fwdmft.spec.loss import LossSpec
 
 EVALUATED = 256
 """Points at which a network is evaluated at once, which bounds the memory that measuring takes."""

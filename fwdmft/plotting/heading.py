@@ -45,7 +45,7 @@ def headed(
 
 
 def heading(tree: xr.DataTree, widths: str, line: Line | None = None, room: int = 80) -> str:
-    """In lines of about `room` characters. Fields swept along `line` have all their values, others their first."""
+    """In lines of about `capacity` characters. Fields swept along `line` have all their values, others their first."""
     experiment = tree.attrs.get("experiment") or tree.attrs.get("first_experiment", "{}")
     known = facts(json.loads(experiment), _swept(tree, line))
     parts = [str(tree.attrs.get("title", "")), *known, widths]

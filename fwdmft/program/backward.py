@@ -50,11 +50,11 @@ def backward(
             w = state.readouts[cut.number].value / (width[readout.population] * readout.places**0.5)
             population, back = readout.population, jnp.broadcast_to(w, (points, *w.shape)).reshape(shape)
         elif cut.kind == "matrix":
-            matrix, law = structure.matrices[cut.number], fed.laws[cut.number]
+            matrix, prior = structure.matrices[cut.number], fed.priors[cut.number]
             population = matrix.source
-            signal = vectors(whole(matrix.target, total.products[cut.number][cut.use]), matrix.taps, axes=2)
+            signal = vectors(whole(matrix.target, total.products[cut.number][cut.use]), matrix.stencil, axes=2)
             matrices[cut.number], product = matrices[cut.number].apply_transposed(
-                signal.reshape(-1, *signal.shape[3:]), fed.noise[cut.number][1], law
+                signal.reshape(-1, *signal.shape[3:]), fed.noise[cut.number][1], prior
             )
             coordinates[cut.number].insert(0, product.coordinates)
             # A derivative in single neurons of unequally wide layers is W^T D / sqrt(N_source).

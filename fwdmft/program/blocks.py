@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-from fwdmft.meanfield import room
-from fwdmft.meanfield.field_equations import Pairs
+from fwdmft.engine import capacity as room
+from fwdmft.engine.field_equations import Pairs
 from fwdmft.program.structure import Structure
 
 
@@ -13,7 +13,7 @@ def block_sizes(structure: Structure, points: int, outputs: int) -> list[list[tu
     found = []
     for matrix in structure.matrices:
         each = [points * matrix.vectors(use) for use in range(len(matrix.uses))]
-        found.append([(n * matrix.taps.sources, n * matrix.taps.places * outputs) for n in each])
+        found.append([(n * matrix.stencil.sources, n * matrix.stencil.places * outputs) for n in each])
     return found
 
 
@@ -25,7 +25,7 @@ def totals(blocks: list[tuple[int, int]]) -> tuple[int, int]:
 def first_capacities(structure: Structure, points: int, outputs: int) -> Pairs:
     """Bases start with room for several times the vectors of a step, as is usual, or once over for many positions."""
     steps = [totals(blocks) for blocks in block_sizes(structure, points, outputs)]
-    many = any(matrix.taps.sources > 1 for matrix in structure.matrices)
+    many = any(matrix.stencil.sources > 1 for matrix in structure.matrices)
     return room.at_first(steps, 1 if many else 7)
 
 

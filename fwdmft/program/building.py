@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.weights import InputWeights
 from fwdmft.program.blocks import first_capacities, joined_rows
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.locality import check_locality
 from fwdmft.program.net import Program
 from fwdmft.program.structure import ProgramError, structure
+from fwdmft.program.weights import InputWeights
 
 TOLERANCE = 1e-6
 """What bases leave out of what is learned, squared, unless told otherwise."""

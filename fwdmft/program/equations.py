@@ -10,21 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from fwdmft.meanfield.averages import Averages, plain
-from fwdmft.meanfield.field_equations import (
-    Contribution,
-    FieldEquations,
-    Noise,
-    Observables,
-    Pairs,
-    RandomMatrix,
-    Update,
-)
-from fwdmft.meanfield.gaussian_matrix import Law
-from fwdmft.meanfield.kernels import LayerSites
-from fwdmft.meanfield.neurons import Population, Supply
-from fwdmft.meanfield.products import mix
-from fwdmft.meanfield.weights import CarriedWeights, InputWeights, at_rest, carried_weights, heavy_ball
+from fwdmft.engine.averages import Averages, plain
+from fwdmft.engine.field_equations import Contribution, FieldEquations, Noise, Observables, Pairs, RandomMatrix
+from fwdmft.engine.gaussian_matrix import MatrixPrior
+from fwdmft.engine.layer_sites import LayerSites
+from fwdmft.engine.neurons import Population, Supply
+from fwdmft.engine.products import mix
+from fwdmft.engine.update import Update, at_rest, heavy_ball
 from fwdmft.program import kernels
 from fwdmft.program.backward import Size, backward
 from fwdmft.program.blocks import block_sizes, first_capacities, joined_rows, totals
@@ -43,6 +35,7 @@ from fwdmft.program.sites import (
 )
 from fwdmft.program.state import ProgramActivity, ProgramState
 from fwdmft.program.structure import Structure, flat, structure
+from fwdmft.program.weights import CarriedWeights, InputWeights, carried_weights
 
 OBSERVED = "observed"
 """Key of the order parameters that a program observes, among the sites."""
@@ -100,19 +93,21 @@ class ForwardProgram(FieldEquations):
         found = []
         blocks = block_sizes(self.structure, self.together, self.outputs)
         for number, (matrix, capacities) in enumerate(zip(self.structure.matrices, self.capacities, strict=True)):
-            law, uses = self._law(number), len(matrix.uses)
-            n, steps = law.taps.offsets, totals(blocks[number])
+            prior, uses = self._prior(number), len(matrix.uses)
+            n, steps = prior.stencil.offsets, totals(blocks[number])
             forward = Supply(f"forward_{matrix.name}", matrix.target, n * capacities[0], n * steps[0])
             backward = Supply(f"backward_{matrix.name}", matrix.source, n * capacities[1], n * steps[1])
             largest = max(each[0] for each in blocks[number]), max(each[1] for each in blocks[number])
-            found.append(RandomMatrix(matrix.source, matrix.target, law, capacities, largest, forward, backward, uses))
+            found.append(
+                RandomMatrix(matrix.source, matrix.target, prior, capacities, largest, forward, backward, uses)
+            )
         return tuple(found)
 
-    def _law(self, number: int) -> Law:
+    def _prior(self, number: int) -> MatrixPrior:
         # What is learned moves vectors by a share gamma0^2 of their squared norm, and f is this movement over gamma0.
         matrix, width = self.structure.matrices[number], self.width
         tolerance = self.tolerance * jnp.minimum(1.0, self.gamma0**2) * self.moved
-        return Law(matrix.sigma, width[matrix.source] / width[matrix.target], tolerance, matrix.taps)
+        return MatrixPrior(matrix.sigma, width[matrix.source] / width[matrix.target], tolerance, matrix.stencil)
 
     @property
     def averages_taken(self) -> tuple[tuple[int, ...], ...]:
@@ -166,7 +161,7 @@ class ForwardProgram(FieldEquations):
             tuple(partial(self._action, number, weights.value) for number, weights in enumerate(state.inputs)),
             tuple(each.value for each in state.vectors),
             state.matrices,
-            tuple(map(self._law, range(len(state.matrices)))),
+            tuple(map(self._prior, range(len(state.matrices)))),
             tuple((noise.get("forward" + name), noise.get("backward" + name)) for name in supplies),
             state.averages,
         )
@@ -257,7 +252,7 @@ class ForwardProgram(FieldEquations):
         update: Update,
     ) -> Any:
         matrix = self.structure.matrices[number]
-        signals = [vectors(self.gamma0 * signal(a), matrix.taps) for a in activity.added.products[number]]
+        signals = [vectors(self.gamma0 * signal(a), matrix.stencil) for a in activity.added.products[number]]
 
         def mixed(
             coordinates: Float[Array, "capacity each_output place"], signal: Float[Array, "point vector place neuron"]
@@ -272,7 +267,7 @@ class ForwardProgram(FieldEquations):
             joined([mixed(a, s) for a, s in zip(activity.coordinates[number], signals, strict=True)], 1),
             joined([a.reshape(-1, *a.shape[2:]) for a in acted_on(self.structure, number, activity)], 0),
             joined(activity.forwards.coordinates[number], 1),
-            self._law(number),
+            self._prior(number),
             update,
         )
 

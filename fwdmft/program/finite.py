@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from fwdmft.meanfield.positions import POINT, Taps
+from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.networks.model import Network, OfLayers
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import Counter, Structure
@@ -103,14 +103,14 @@ class _Finite(Net):
         target: str,
         v: Float[Array, "point *site source_neuron"],
         *,
-        taps: Taps = POINT,
+        stencil: Stencil = POINT,
         **_: Any,
     ) -> Float[Array, "point *place target_neuron"]:
         bank = self.network.matrices[name]
-        scale = (taps.offsets * bank.shape[2]) ** -0.5
-        if taps == POINT:
+        scale = (stencil.offsets * bank.shape[2]) ** -0.5
+        if stencil == POINT:
             return scale * v @ bank[0].T
-        read = taps.read(jnp.swapaxes(v, -1, -2))
+        read = stencil.read(jnp.swapaxes(v, -1, -2))
         return scale * jnp.einsum("koi,...ika->...ao", bank, read)
 
     def vector(
@@ -164,7 +164,7 @@ def program_network(
     return ProgramNetwork(
         {each.name: of_input(each) for each in structure.inputs},
         {
-            m.name: m.sigma * normal(m.name, m.taps.offsets, neurons[m.target], neurons[m.source])
+            m.name: m.sigma * normal(m.name, m.stencil.offsets, neurons[m.target], neurons[m.source])
             for m in structure.matrices
         },
         {v.name: v.mean + v.sigma * normal(v.name, *v.shape, neurons[v.population]) for v in structure.vectors},

@@ -13,7 +13,7 @@ and with the products z of a matrix, of the vectors v, at all sites of all uses,
         readout              sum_a <v_a v'_a> / (A n) for each output
 
 where D is the derivative of gamma0 f (`reading`), n a population's width in units of N, <v v'>_ab what a bank reads at
-its places a and b (`Taps.overlap`).
+its places a and b (`Stencil.overlap`).
 
 The input weights do without <D h_a D h'_b>, large where there are many sites: with overlaps of inputs sum_k x_ak x'_bk
 their term is sum_k <y_k y'_k>, y_k = sum_a x_ak D h_a.
@@ -24,8 +24,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.kernels import LayerSites, summed_gram
-from fwdmft.meanfield.products import gram
+from fwdmft.engine.layer_sites import LayerSites, summed_gram
+from fwdmft.engine.products import gram
 from fwdmft.program.structure import Structure
 
 
@@ -106,7 +106,7 @@ def tangent_kernel(
             terms.append(widths[each.population] * factor * gradient)
     for matrix in structure.matrices:
         if matrix.trained:
-            forward = matrix.taps.overlap(take(matrix.source, "ahead"), 2)
+            forward = matrix.stencil.overlap(take(matrix.source, "ahead"), 2)
             backward = take(matrix.target, "back")
             terms.append(widths[matrix.target] * jnp.einsum("mvanwb,mcvandwb->mcnd", forward, backward))
     for vector in structure.vectors:

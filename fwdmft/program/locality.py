@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fwdmft.meanfield.positions import POINT, Taps
+from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import FEW, Counter, ProgramError, called
 
@@ -111,10 +111,10 @@ class _Random(Net):
         self._of_points(f"net.input({name!r})", x)
         return self._numbers(population, *x.shape[1:-1])
 
-    def dense(self, name: str, source: str, target: str, v: Array, *, taps: Taps = POINT, **_: Any) -> Array:
+    def dense(self, name: str, source: str, target: str, v: Array, *, stencil: Stencil = POINT, **_: Any) -> Array:
         self._goes_in(f"net.dense({name!r})", v, source)
         sites = v.shape[1:-1]
-        return self._numbers(target, *(sites if taps == POINT else (*sites[:-1], taps.places)))
+        return self._numbers(target, *(sites if stencil == POINT else (*sites[:-1], stencil.places)))
 
     def vector(
         self,

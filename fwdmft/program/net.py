@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.positions import POINT, Taps
+from fwdmft.engine.stencil import POINT, Stencil
 
 Features = Callable[[Float[Array, "point *site neuron"]], Float[Array, "point *feature_site neuron"]]
 Forward = Callable[["Net", Any], Float[Array, "point output"]]
@@ -82,13 +82,13 @@ class Net(ABC):
         v: Float[Array, "point *site source_neuron"],
         *,
         sigma: float = 1.0,
-        taps: Taps = POINT,
+        stencil: Stencil = POINT,
         trained: bool = True,
     ) -> Float[Array, "point *place target_neuron"]:
         """W v / sqrt(N_source) with a Gaussian matrix from one population to another, or to itself.
 
-        Sites do not mix, unless `taps` say what a bank of matrices reads: then the last site axis runs over positions,
-        and the value is sum_k W_k v_(a+k) / sqrt(n_k N_source) at places a (`positions`).
+        Sites do not mix, unless `stencil` says what a bank of matrices reads: then the last site axis runs over
+        positions, and the value is sum_k W_k v_(a+k) / sqrt(n_k N_source) at places a (`Stencil`).
         """
 
     @abstractmethod

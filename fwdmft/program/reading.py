@@ -19,9 +19,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.averages import Averages
-from fwdmft.meanfield.gaussian_matrix import Law
-from fwdmft.meanfield.positions import POINT, Taps
+from fwdmft.engine.averages import Averages
+from fwdmft.engine.gaussian_matrix import MatrixPrior
+from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import Counter, Structure
 
@@ -39,12 +39,12 @@ class Additions(NamedTuple):
 
 class Fed(NamedTuple):
     """What neurons are made of in a pass: what each input weights make of the x of a call, scale theta of each vector
-    (*shape, neuron), random matrices with their laws and noise (forward, backward), and how averages are taken."""
+    (*shape, neuron), random matrices with their priors and noise (forward, backward), and how averages are taken."""
 
     inputs: tuple[Callable[[Array, int], Array], ...]
     vectors: tuple[Array, ...]
     matrices: tuple[Any, ...]
-    laws: tuple[Law, ...]
+    priors: tuple[MatrixPrior, ...]
     noise: tuple[tuple[Array | None, Array | None], ...]
     averages: Averages
 
@@ -176,15 +176,15 @@ class _Reading(Net):
         target: str,
         v: Float[Array, "point *site source_neuron"],
         *,
-        taps: Taps = POINT,
+        stencil: Stencil = POINT,
         **_: Any,
     ) -> Float[Array, "point *place target_neuron"]:
         number, use = self.names[name], self.counter.next(name)
         self.into.append(v)
-        block = vectors(jax.lax.stop_gradient(v), taps)
+        block = vectors(jax.lax.stop_gradient(v), stencil)
         block = block.reshape(-1, *block.shape[2:])
         self.matrices[number], product = self.matrices[number].apply(
-            block, self.fed.noise[number][0], self.fed.laws[number]
+            block, self.fed.noise[number][0], self.fed.priors[number]
         )
         zero = self.zero.products[number][use]
         value = product.value.reshape(*zero.shape[:-1], -1)
@@ -228,10 +228,10 @@ class _Reading(Net):
 
 
 def vectors(
-    a: Float[Array, "*rest neuron"], taps: Taps, axes: int = 1
+    a: Float[Array, "*rest neuron"], stencil: Stencil, axes: int = 1
 ) -> Float[Array, "*leading vector position neuron"]:
     """(point, vector, position, neuron): vectors of a block, and their positions. axes: in front of the sites."""
-    positions = 1 if taps == POINT else a.shape[-2]
+    positions = 1 if stencil == POINT else a.shape[-2]
     return a.reshape(*a.shape[:axes], -1, positions, a.shape[-1])
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.meanfield.field_equations import Contribution
-from fwdmft.meanfield.kernels import LayerSites
+from fwdmft.engine.field_equations import Contribution
+from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.program.kernels import PopulationSites
 from fwdmft.program.reading import vectors
 from fwdmft.program.state import ProgramActivity
@@ -32,8 +32,8 @@ def acted_on(
 ) -> list[Float[Array, "point vector position neuron"]]:
     """The vectors that a matrix acted on, use by use."""
     pairs = zip(structure.cuts, activity.forwards.into, strict=True)
-    taps = structure.matrices[number].taps
-    return [vectors(a, taps) for cut, a in pairs if cut.kind == "matrix" and cut.number == number]
+    stencil = structure.matrices[number].stencil
+    return [vectors(a, stencil) for cut, a in pairs if cut.kind == "matrix" and cut.number == number]
 
 
 def contributions_to_f(structure: Structure, activity: ProgramActivity) -> list[Float[Array, "point output neuron"]]:
@@ -76,7 +76,7 @@ def population_sites(
         at(joined(acted_on(structure, number, activity), 1)) for number, each in matrices if each.source == population
     ]
     back = [
-        at(joined([vectors(a, each.taps, axes=2) for a in added.products[number]], 2))
+        at(joined([vectors(a, each.stencil, axes=2) for a in added.products[number]], 2))
         for number, each in matrices
         if each.target == population
     ]

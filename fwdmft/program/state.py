@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float
 
-from fwdmft.meanfield.averages import Averages
-from fwdmft.meanfield.weights import Trained
+from fwdmft.engine.averages import Averages
+from fwdmft.engine.update import Trained
 from fwdmft.program.reading import Additions, Forwards
 
 

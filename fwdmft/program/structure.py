@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.errors import FwdmftError, PluginError
-from fwdmft.meanfield.positions import POINT, Taps
 from fwdmft.program.net import Features, Forward, Net
 
 Sites = tuple[int, ...]
@@ -81,17 +81,17 @@ class Matrix:
     source: str
     target: str
     sigma: float
-    taps: Taps
+    stencil: Stencil
     trained: bool
     uses: tuple[Sites, ...]
 
     def vectors(self, use: int) -> int:
         """Vectors at each point that a use acts on at once; those at the positions of a bank count as one."""
-        return math.prod(self.uses[use]) // self.taps.sources
+        return math.prod(self.uses[use]) // self.stencil.sources
 
     def places(self, use: int) -> Sites:
         """Sites of the product."""
-        return self.uses[use] if self.taps == POINT else (*self.uses[use][:-1], self.taps.places)
+        return self.uses[use] if self.stencil == POINT else (*self.uses[use][:-1], self.stencil.places)
 
 
 @dataclass(frozen=True)
@@ -261,15 +261,15 @@ class _Seer(Net):
         v: Float[Array, "*axis"],
         *,
         sigma: float = 1.0,
-        taps: Taps = POINT,
+        stencil: Stencil = POINT,
         trained: bool = True,
     ) -> Float[Array, "point *place neuron"]:
         where = f"net.dense({name!r})"
         sites = self._sites(v, source, where)
-        if taps != POINT and (not sites or sites[-1] != taps.sources):
-            raise ProgramError(f"{where}: taps read {taps.sources} positions on the last axis of sites, not {sites}")
+        if stencil != POINT and (not sites or sites[-1] != stencil.sources):
+            raise ProgramError(f"{where}: taps read {stencil.sources} positions on the last axis of sites, not {sites}")
         self._meet(target)
-        known = self._again(self.matrices, name, Matrix(name, source, target, sigma, taps, trained, ()), where)
+        known = self._again(self.matrices, name, Matrix(name, source, target, sigma, stencil, trained, ()), where)
         matrix = self.matrices[name] = replace(known, uses=(*known.uses, sites))
         use = len(known.uses)
         self.cuts.append(Cut("matrix", list(self.matrices).index(name), use))

@@ -27,11 +27,11 @@ from fwdmft.results.variables import COORDINATES, DATA, ENSEMBLE, GROUP_SUMS, TH
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
     from fwdmft.datasets.standardize import Standardization
-    from fwdmft.meanfield.theory import TheoryResult
+    from fwdmft.experiment.model import Experiment
     from fwdmft.networks.ensemble import WidthStatistics
     from fwdmft.registry import Architecture
     from fwdmft.results.theory_loss import TheoryLoss
-    from fwdmft.spec.experiment import Experiment
+    from fwdmft.theory import TheoryResult
 
 Observables = Mapping[str, Observable]
 Labels = Mapping[str, xr.Variable]

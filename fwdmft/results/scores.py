@@ -9,7 +9,7 @@ is, and the relative standard error how large a difference the comparison could 
 Standard errors of Sigma and b come from 16 groups of draws, or from 8 samplings of linear response. Where they outweigh
 those of the networks, scores follow Student's t with 15 or 7 degrees of freedom: root mean square 1.1 or 1.2. Those
 of q, from few simulations, are widened until one score in 22 is beyond 2, as of a normal variable
-(`meanfield.sobol_errors`); beyond 4 there are more.
+(`engine.sobol_errors`); beyond 4 there are more.
 """
 
 from __future__ import annotations

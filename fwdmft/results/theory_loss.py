@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft import losses
+from fwdmft.experiment.loss import LossSpec
 from fwdmft.networks.training import split_losses
-from fwdmft.spec.loss import LossSpec
 
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
-    from fwdmft.meanfield.theory import TheoryResult
+    from fwdmft.theory import TheoryResult
 
 
 class TheoryLoss(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from fwdmft.errors import InputError
+from fwdmft.experiment.model import Experiment
 from fwdmft.files import replacing
-from fwdmft.spec.experiment import Experiment
 from fwdmft.sweeping.names import label
 from fwdmft.sweeping.points import Point
 from fwdmft.sweeping.spec import Sweep

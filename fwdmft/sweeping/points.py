@@ -10,7 +10,7 @@ from typing import Any
 
 from fwdmft.datasets.loading import load_points
 from fwdmft.errors import InputError
-from fwdmft.spec.experiment import Experiment, load_experiment
+from fwdmft.experiment.model import Experiment, load_experiment
 from fwdmft.sweeping.names import point_name
 from fwdmft.sweeping.spec import Sweep
 

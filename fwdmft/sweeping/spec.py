@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from fwdmft.errors import NOTHING, InputError
-from fwdmft.spec.base import Spec
-from fwdmft.spec.messages import input_error
-from fwdmft.spec.reading import read_mapping
+from fwdmft.experiment.base import Spec
+from fwdmft.experiment.messages import input_error
+from fwdmft.experiment.reading import read_mapping
 from fwdmft.sweeping.names import label
 
 

@@ -11,26 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fwdmft.meanfield import neurons
-from fwdmft.meanfield.controls import make_controls
-from fwdmft.meanfield.dynamics import Drive, make_drive, trajectory
-from fwdmft.meanfield.field_equations import FieldEquations, Observables
-from fwdmft.meanfield.lazy import LazyEquations
-from fwdmft.meanfield.samples import PARTS, Sampler
-from fwdmft.meanfield.simulation import Observing, gaussian_matrices, infinite_width
-from fwdmft.meanfield.theory import TheoryResult, TheoryTask, solve
+from fwdmft.corrections.controls import make_controls
+from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.engine import neurons
+from fwdmft.engine.dynamics import TrainingSignal, training_signal, trajectory
+from fwdmft.engine.field_equations import FieldEquations, Observables
+from fwdmft.engine.lazy import LazyEquations
+from fwdmft.engine.simulation import Observing, gaussian_matrices, infinite_width
+from fwdmft.experiment.architecture import ArchitectureSpec
+from fwdmft.experiment.halves import TheorySpec
+from fwdmft.experiment.loss import LossSpec, SquaredError
+from fwdmft.experiment.optimizer import GradientDescent, OptimizerSpec
+from fwdmft.experiment.parameterization import MeanField, ParameterizationSpec
 from fwdmft.networks.building import builder
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.model import Network
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan
 from fwdmft.registry import Architecture
-from fwdmft.spec.architecture import ArchitectureSpec
-from fwdmft.spec.halves import TheorySpec
-from fwdmft.spec.loss import LossSpec, SquaredError
-from fwdmft.spec.optimizer import GradientDescent, OptimizerSpec
-from fwdmft.spec.parameterization import MeanField, ParameterizationSpec
 from fwdmft.testing.agreement import Estimate
+from fwdmft.theory import TheoryResult, TheoryTask, solve
 
 SEED = 1
 REPLICATES = 8
@@ -48,7 +48,7 @@ class Simulation(NamedTuple):
 
     equations: FieldEquations
     noise: dict[str, Array]
-    drive: Drive
+    training: TrainingSignal
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +117,14 @@ class Case:
 
     def with_room(self, equations: FieldEquations, count: int, plan: Plan | None = None) -> FieldEquations:
         """The equations with bases that are large enough for so many neurons."""
-        drive = self.drive(plan)
-        large = infinite_width(equations, lambda e: noise(e, count), drive, Observing())
+        training = self.training(plan)
+        large = infinite_width(equations, lambda e: noise(e, count), training, Observing())
         assert large is not None, f"{count} neurons are too few for the bases of the random matrices"
         return large.equations
 
-    def drive(self, plan: Plan | None = None) -> Drive:
+    def training(self, plan: Plan | None = None) -> TrainingSignal:
         """What training imposes."""
-        return make_drive(plan or self.plan, self.loss, self.y, self.train, self.save_every)
+        return training_signal(plan or self.plan, self.loss, self.y, self.train, self.save_every)
 
     def simulation(self, count: int, replicate: int = 0, plan: Plan | None = None, limit: bool = False) -> Simulation:
         """A pass with `count` neurons. Replicates are independent samplings.
@@ -136,7 +136,7 @@ class Case:
 
     def posed(self, equations: FieldEquations, count: int, replicate: int = 0, plan: Plan | None = None) -> Simulation:
         """A pass of other equations of these populations."""
-        return Simulation(equations, noise(equations, count, replicate), self.drive(plan))
+        return Simulation(equations, noise(equations, count, replicate), self.training(plan))
 
     def samplings(self, count: int, number: int) -> dict[str, np.ndarray]:
         """Infinite width from `number` independent samplings of `count` equal neurons, (sampling, time, ...)."""
@@ -184,10 +184,10 @@ class Case:
     @cached_property
     def sampler(self) -> Sampler:
         """Draws of networks of width `DRAWN`, which share their random numbers with mean-field neurons."""
-        known = make_controls(self.equations, noise(self.equations, self.neurons), self.drive())
+        known = make_controls(self.equations, noise(self.equations, self.neurons), self.training())
         widths = DRAWN, PARTS * DRAWN
         narrow, wide = (self.as_built.with_richness(self.parameterization.richness(n)) for n in widths)
-        return Sampler(narrow, wide, self.drive(), known, DRAWN, Observing())
+        return Sampler(narrow, wide, self.training(), known, DRAWN, Observing())
 
     @cached_property
     def ensembles(self) -> tuple[WidthStatistics, ...]:
@@ -234,9 +234,9 @@ def noise(equations: FieldEquations, count: int, replicate: int = 0) -> dict[str
 @eqx.filter_jit
 def observe(simulation: Simulation) -> Observables:
     """Order parameters (time, ...) at infinite width."""
-    equations, noise, drive = simulation
-    matrices = gaussian_matrices(equations, noise, drive.momentum != 0)
-    return trajectory(equations, noise, matrices, drive, lambda e, activity: e.observe(e.sites(activity)))
+    equations, noise, training = simulation
+    matrices = gaussian_matrices(equations, noise, training.momentum != 0)
+    return trajectory(equations, noise, matrices, training, lambda e, activity: e.observe(e.sites(activity)))
 
 
 def observed(simulation: Simulation) -> dict[str, np.ndarray]:

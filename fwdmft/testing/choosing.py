@@ -8,10 +8,10 @@ import jax
 from pydantic import ValidationError
 
 from fwdmft.errors import InputError
+from fwdmft.experiment.messages import input_error
+from fwdmft.experiment.reading import read_mapping
 from fwdmft.preparing import check_dims, check_network
 from fwdmft.registry import Architecture, registry
-from fwdmft.spec.messages import input_error
-from fwdmft.spec.reading import read_mapping
 from fwdmft.testing import LAWS
 from fwdmft.testing.case import Case
 from fwdmft.testing.law import Law

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fwdmft.meanfield.lazy import LazyEquations
-from fwdmft.meanfield.sobol_errors import POOLED, widening
+from fwdmft.engine.lazy import LazyEquations
+from fwdmft.engine.sobol_errors import POOLED, widening
 from fwdmft.optimization import Plan
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero, note, rarely_exceeded
 from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, Simulation, observe, observed
@@ -50,8 +50,10 @@ def relabelling_outputs_relabels_results(case: Case) -> None:
     """Within standard errors, since neurons then carry other noise."""
     order = np.roll(np.arange(case.y.shape[1]), 1)
     simulation = case.simulation(case.neurons, limit=True)
-    targets = simulation.drive.targets[:, order]
-    _assert_relabelled(case, simulation._replace(drive=replace(simulation.drive, targets=targets)), "output", order)
+    targets = simulation.training.targets[:, order]
+    _assert_relabelled(
+        case, simulation._replace(training=replace(simulation.training, targets=targets)), "output", order
+    )
 
 
 def small_richness_is_the_lazy_limit(case: Case) -> None:

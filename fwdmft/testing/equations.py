@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fwdmft.meanfield.field_equations import Observables, Update
-from fwdmft.meanfield.simulation import gaussian_matrices
-from fwdmft.spec.loss import SquaredError
+from fwdmft.engine.field_equations import Observables
+from fwdmft.engine.simulation import gaussian_matrices
+from fwdmft.engine.update import Update
+from fwdmft.experiment.loss import SquaredError
 from fwdmft.testing.agreement import assert_equal, note
 from fwdmft.testing.case import Case, Simulation, observe
 from fwdmft.testing.law import Law
@@ -67,11 +68,11 @@ def small_targets_are_large_richness(case: Case) -> None:
     From gamma0 = 1, since bases resolve features more finely below it.
     """
     rich = case.simulation(case.few)
-    drive = replace(rich.drive, loss=SquaredError())
-    rich = rich._replace(equations=case.equations.with_richness(1.0), drive=drive)
+    training = replace(rich.training, loss=SquaredError())
+    rich = rich._replace(equations=case.equations.with_richness(1.0), training=training)
     small = rich._replace(
         equations=case.equations.with_richness(1 / SMALL_TARGETS),
-        drive=replace(drive, targets=SMALL_TARGETS * drive.targets),
+        training=replace(training, targets=SMALL_TARGETS * training.targets),
     )
     expected, seen = observe(rich), observe(small)
     assert_same(seen | {"prediction": seen["prediction"] / SMALL_TARGETS}, expected)
@@ -180,13 +181,13 @@ class _Walk(NamedTuple):
 
 @eqx.filter_jit
 def _walk(simulation: Simulation) -> _Walk:
-    equations, noise, drive = simulation
-    rate, state = drive.rates[0, 0], _initial(simulation)
+    equations, noise, training = simulation
+    rate, state = training.rates[0, 0], _initial(simulation)
     for _ in range(2):
         f, activity = equations.forward(state, noise)
-        state = equations.step(state, activity, drive.residual(f, None), Update(rate, 0.0, 0.0))
+        state = equations.step(state, activity, training.residual(f, None), Update(rate, 0.0, 0.0))
     f, activity = equations.forward(state, noise)
-    residual = drive.residual(f, None)
+    residual = training.residual(f, None)
 
     def observed_after(rate: Array, residual: Array) -> Observables:
         later = equations.step(state, activity, residual, Update(rate, 0.0, 0.0))
@@ -204,9 +205,9 @@ def _walk(simulation: Simulation) -> _Walk:
 @eqx.filter_jit
 def _first_step(simulation: Simulation, rate: Array) -> tuple[Array, Array]:
     """f(1) - f(0), and eta K Delta (point, output)."""
-    equations, noise, drive = simulation
+    equations, noise, training = simulation
     f, activity = equations.forward(_initial(simulation), noise)
-    residual = drive.residual(f, None)
+    residual = training.residual(f, None)
     kernel = equations.observe(equations.sites(activity))["tangent_kernel"]
     later = equations.step(_initial(simulation), activity, residual, Update(rate, 0.0, 0.0))
     return equations.forward(later, noise)[0] - f, rate * jnp.tensordot(kernel, residual, axes=2)

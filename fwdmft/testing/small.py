@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft.activations import kinked as has_kinks
+from fwdmft.experiment.optimizer import GradientDescent
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.registry import Architecture
-from fwdmft.spec.optimizer import GradientDescent
 from fwdmft.testing.case import SEED, Case, points
 
 SHAPES = {1: (5,), 2: (2, 3), 3: (4, 4, 1)}

@@ -8,8 +8,8 @@ are measured against standard errors alone.
 import jax
 import numpy as np
 
-from fwdmft.meanfield import samples
-from fwdmft.meanfield.sample_estimates import GROUPS
+from fwdmft.corrections import samples
+from fwdmft.corrections.sample_estimates import GROUPS
 from fwdmft.networks.ensemble import WidthStatistics
 from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
 from fwdmft.testing.case import DRAWN, SEED, Case

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.plugin import ForwardProgram, Net, ParameterizationSpec, Taps, activation, forward_program
+from fwdmft.plugin import ForwardProgram, Net, ParameterizationSpec, Stencil, activation, forward_program
 from fwdmft_cnn.geometry import geometry
 from fwdmft_cnn.schema import Cnn
 
@@ -24,8 +24,8 @@ def forward(
     h, v = net.layer(population(spec, 1), h, phi)
     for layer in range(1, spec.depth):
         source, target = population(spec, layer), population(spec, layer + 1)
-        u, taps = shapes.pools[layer - 1].mean(v), shapes.convolutions[layer]
-        z = net.dense(f"{layer}", source, target, u, sigma=sigma_w[layer], taps=taps)
+        u, stencil = shapes.pools[layer - 1].mean(v), shapes.convolutions[layer]
+        z = net.dense(f"{layer}", source, target, u, sigma=sigma_w[layer], stencil=stencil)
         if spec.bias:
             z = z + net.vector(f"bias_{layer}", target, scale=spec.bias)[:, None]
         h = z if spec.branch_scale is None else h + spec.branch_scale * z
@@ -40,7 +40,7 @@ def field_equations(spec: Cnn, parameterization: ParameterizationSpec, x: np.nda
 
 
 def _patches(
-    x: Float[Array | np.ndarray, "point height width channel"], convolution: Taps
+    x: Float[Array | np.ndarray, "point height width channel"], convolution: Stencil
 ) -> Float[Array, "point place feature"]:
     """What the input weights read at each position; features are offsets and channels."""
     pixels = jnp.moveaxis(x.reshape(len(x), -1, x.shape[3]), 1, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fwdmft.plugin import InputError, Taps
+from fwdmft.plugin import InputError, Stencil
 from fwdmft_cnn.schema import Cnn
 
 Size = tuple[int, int]
@@ -16,8 +16,8 @@ class Geometry:
     """convolutions: what each layer's weights read of the layer below (of the image, at first). pools: what is averaged
     after each layer."""
 
-    convolutions: tuple[Taps, ...]
-    pools: tuple[Taps, ...]
+    convolutions: tuple[Stencil, ...]
+    pools: tuple[Stencil, ...]
 
 
 def sizes(spec: Cnn, size: Size) -> list[tuple[Size, Size]]:
@@ -57,7 +57,7 @@ def _strided(size: Size, stride: int) -> Size:
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
-def _convolution(spec: Cnn, size: Size) -> Taps:
+def _convolution(spec: Cnn, size: Size) -> Stencil:
     """Offsets run over the kernel row by row; its middle is on the place where it is applied."""
     rows, columns = _strided(size, spec.stride)
     offsets = [k - (spec.kernel_size - 1) // 2 for k in range(spec.kernel_size)]
@@ -72,19 +72,19 @@ def _convolution(spec: Cnn, size: Size) -> Taps:
         for di in offsets
         for dj in offsets
     ]
-    return Taps(tuple(reads), size[0] * size[1])
+    return Stencil(tuple(reads), size[0] * size[1])
 
 
-def _blocks(size: Size) -> Taps:
+def _blocks(size: Size) -> Stencil:
     places = [(i, j) for i in range(0, size[0] - 1, 2) for j in range(0, size[1] - 1, 2)]
     reads = [tuple((i + di) * size[1] + j + dj for i, j in places) for di in (0, 1) for dj in (0, 1)]
-    return Taps(tuple(reads), size[0] * size[1])
+    return Stencil(tuple(reads), size[0] * size[1])
 
 
-def _all(size: Size) -> Taps:
-    return Taps((tuple(range(size[0] * size[1])),), size[0] * size[1])
+def _all(size: Size) -> Stencil:
+    return Stencil((tuple(range(size[0] * size[1])),), size[0] * size[1])
 
 
-def _averaged(pool: Taps) -> Taps:
+def _averaged(pool: Stencil) -> Stencil:
     """The mean over what a pool leaves: over all that it reads."""
-    return Taps(tuple((position,) for offset in pool.reads for position in offset), pool.sources)
+    return Stencil(tuple((position,) for offset in pool.reads for position in offset), pool.sources)

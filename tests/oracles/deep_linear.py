@@ -78,15 +78,15 @@ def solve(
     for t in range(steps):
         past, now, known = slice(0, t * points), slice(t * points, (t + 1) * points), slice(0, (t + 1) * points)
         for layer in range(1, depth + 1):
-            drive = feature_response[layer - 1, now, past] + rate * feature[layer - 1, now, past] * delta[past]
-            h[layer, now] = drive @ g[layer, past]
+            training = feature_response[layer - 1, now, past] + rate * feature[layer - 1, now, past] * delta[past]
+            h[layer, now] = training @ g[layer, past]
             h[layer, now, now] += np.eye(points)
             feature_response[layer, now] = h[layer, now, size:]
             feature[layer, now, known] = covariance(layer, h[layer, now], h[layer, known])
             feature[layer, known, now] = feature[layer, now, known].T
         for layer in range(depth, 0, -1):
-            drive = gradient_response[layer, now, past] + rate * gradient[layer + 1, now, past] * delta[past]
-            g[layer, now] = drive @ h[layer, past]
+            training = gradient_response[layer, now, past] + rate * gradient[layer + 1, now, past] * delta[past]
+            g[layer, now] = training @ h[layer, past]
             g[layer, now, size:][:, now] += np.eye(points)
             gradient_response[layer - 1, now] = g[layer, now, :size]
             gradient[layer, now, known] = covariance(layer, g[layer, now], g[layer, known])

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fwdmft.meanfield.from_response import SAMPLINGS
-from fwdmft.meanfield.sample_estimates import GROUPS
+from fwdmft.corrections.from_response import SAMPLINGS
+from fwdmft.corrections.sample_estimates import GROUPS
 from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
 
 OBSERVABLES = ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel")

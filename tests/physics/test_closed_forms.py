@@ -9,10 +9,10 @@ import xarray as xr
 from networks_of import dense_network
 from scipy.integrate import solve_ivp
 
-from fwdmft.meanfield.dynamics import make_drive
-from fwdmft.meanfield.linear_response import Response, linear_response
+from fwdmft.corrections.linear_response import Response, linear_response
+from fwdmft.engine.dynamics import training_signal
+from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
-from fwdmft.spec.loss import SquaredError
 from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
 from tests.physics.comparison import known, of_theory
 from tests.physics.conftest import Runner
@@ -135,8 +135,10 @@ def _response() -> Response:
     noise = {"hidden_1": np.stack([a.ravel() for a in np.meshgrid(node, node)])}
     with jax.enable_x64(True):
         equations = dense_network(np.ones((1, 1)), GAMMA0, activation="linear")
-        drive = make_drive(Plan(np.full(STEPS, RATE)), SquaredError(), np.full((1, 1), TARGET), np.array([True]), 1)
-        return linear_response(equations, noise, drive, bias=True, covariance=False, key=None, tolerance=1e-14)
+        training = training_signal(
+            Plan(np.full(STEPS, RATE)), SquaredError(), np.full((1, 1), TARGET), np.array([True]), 1
+        )
+        return linear_response(equations, noise, training, bias=True, covariance=False, key=None, tolerance=1e-14)
 
 
 def test_orders_in_width() -> None:

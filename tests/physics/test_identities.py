@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from fwdmft.meanfield import neurons, simulation
-from fwdmft.meanfield.dynamics import make_drive
-from fwdmft.meanfield.field_equations import FieldEquations
-from fwdmft.meanfield.simulation import Observing
+from fwdmft.engine import neurons, simulation
+from fwdmft.engine.dynamics import training_signal
+from fwdmft.engine.field_equations import FieldEquations
+from fwdmft.engine.simulation import Observing
+from fwdmft.experiment.loss import SquaredError
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.optimization import Plan
 from fwdmft.program.building import forward_program
 from fwdmft.program.net import Net
 from fwdmft.registry import registry
-from fwdmft.spec.loss import SquaredError
-from fwdmft.spec.parameterization import MeanField
 from fwdmft.testing.agreement import assert_equal
 
 NEURONS, REPLICATES, STEPS = 1024, 6, 7
@@ -43,8 +43,8 @@ def simulated(equations: FieldEquations, replicate: int = 0) -> Found:
         noise = neurons.sample(equations.populations, equations.supplies, NEURONS, 0, replicate)
         return {name: jnp.asarray(a) for name, a in noise.items()}
 
-    drive = make_drive(Plan(np.full(STEPS, 0.2)), SquaredError(), Y, np.array([True, False]), 2)
-    found = simulation.infinite_width(equations, draw, drive, Observing())
+    training = training_signal(Plan(np.full(STEPS, 0.2)), SquaredError(), Y, np.array([True, False]), 2)
+    found = simulation.infinite_width(equations, draw, training, Observing())
     assert not isinstance(found, simulation.Crowded)
     return found.seen
 

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import fwdmft
-from fwdmft.meanfield.sobol_errors import widening
+from fwdmft.engine.sobol_errors import widening
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
 from tests.physics.comparison import assert_networks_agree, of_theory
 from tests.physics.conftest import Runner

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from networks_of import dense_network
 
+from fwdmft.engine import neurons
+from fwdmft.engine.dynamics import training_signal
 from fwdmft.errors import InputError
-from fwdmft.meanfield import neurons
-from fwdmft.meanfield.dynamics import make_drive
+from fwdmft.experiment.loss import SquaredError
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.optimization import Plan
 from fwdmft.program.equations import ForwardProgram
-from fwdmft.program.responses import response_functions
-from fwdmft.spec.loss import SquaredError
-from fwdmft.spec.parameterization import MeanField
+from fwdmft.program.response_functions import response_functions
 from fwdmft.testing.agreement import Estimate, assert_zero
 from fwdmft_recurrent.equations import field_equations
 from fwdmft_recurrent.schema import Recurrent
@@ -48,11 +48,11 @@ def responses(
     """A and B of each of eight samplings of so many neurons, without the passes that an experiment takes besides."""
     with jax.enable_x64(True):
         equations = make()
-        drive = make_drive(plan, SquaredError(), y[:, None], np.full(len(y), True), save_every=1)
+        training = training_signal(plan, SquaredError(), y[:, None], np.full(len(y), True), save_every=1)
         found = []
         for replicate in range(8):
             noise = neurons.sample(equations.populations, equations.supplies, count, 0, replicate)
-            found.append(response_functions(equations, jax.tree.map(jnp.asarray, noise), drive, count))
+            found.append(response_functions(equations, jax.tree.map(jnp.asarray, noise), training, count))
         return np.stack([each.feature for each in found]), np.stack([each.gradient for each in found])
 
 

@@ -1,0 +1,284 @@
+"""Control variates: what mean-field neurons contribute to order parameters.
+
+In the limit of infinite width a neuron acts on all others only through its contributions to averages, so the linear
+influence of a neuron is a combination of the contributions that it makes along its mean-field trajectory. A large
+simulation records the averages of training. Under this record any neuron is simulated by itself (`replayed_matrix`),
+from the random numbers that it also has in a finite network. The mean of its contributions is known from the neurons
+of the large simulation, and so is their covariance.
+
+Contributions are products of two fields (`FieldEquations.contributions`) at a few times. Fields are reduced to their
+principal components first, the products then to theirs. x stands for the latter, less their mean, scaled to variance 1.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from fwdmft.compiling import quickly
+from fwdmft.engine import averages, explicit_matrix
+from fwdmft.engine.averages import AverageRecord
+from fwdmft.engine.dynamics import TrainingSignal, one_pass, updates
+from fwdmft.engine.field_equations import Activity, FieldEquations, Noise
+from fwdmft.engine.gaussian_matrix import Record
+from fwdmft.engine.replayed_matrix import MatrixRecord, ReplayedMatrix, recorded, replayed
+from fwdmft.engine.simulation import gaussian_matrices
+
+FIELDS = 12
+"""Principal components of a field."""
+
+COMPONENTS = 100
+"""Principal components of the contributions of a population."""
+
+BLOCKS = 8
+"""Blocks of neurons from which the error of the covariance is estimated."""
+
+_FITTED = 4096
+"""Neurons from which principal components are computed."""
+
+Pairs = tuple[tuple[Float[Array, "_row _neuron"], Float[Array, "_row _neuron"]], ...]
+"""Pairs of fields (row, neuron)."""
+
+
+class Product(NamedTuple):
+    """One kind of contribution. left, right: (component, row) principal components of its fields.
+
+    symmetric: whether both fields are the same, so that each pair of components counts once.
+    """
+
+    left: Float[Array, "component row"]
+    right: Float[Array, "component row"]
+
+
+class Combination(NamedTuple):
+    """x of a population from its products: weights (component, product), offset (component,)."""
+
+    products: tuple[Product, ...]
+    weights: Float[Array, "component product"]
+    offset: Float[Array, " component"]
+
+
+class Controls(eqx.Module):
+    """Everything that gives x for a neuron's random numbers. symmetric: of every population's products."""
+
+    equations: FieldEquations
+    training: TrainingSignal
+    records: tuple[MatrixRecord, ...]
+    averages: tuple[AverageRecord, ...]
+    residuals: Float[Array, "step point output"]
+    combinations: dict[str, Combination]
+    symmetric: tuple[tuple[str, tuple[bool, ...]], ...] = eqx.field(static=True)
+
+    @property
+    def count(self) -> int:
+        return sum(len(c.offset) for c in self.combinations.values())
+
+
+class Replay(NamedTuple):
+    """x: (component, neuron) of every population. matrices: the replayed ones, with all directions met."""
+
+    x: dict[str, Float[Array, "component neuron"]]
+    matrices: tuple[ReplayedMatrix, ...]
+
+
+def _collect(equations: FieldEquations, activity: Activity) -> dict[str, Pairs]:
+    found = equations.contributions(activity)
+    return {name: tuple((pair.left, pair.right) for pair in pairs) for name, pairs in found.items()}
+
+
+@quickly
+def _recording_pass(
+    equations: FieldEquations, noise: Noise, training: TrainingSignal
+) -> tuple[
+    list[tuple[Record, Record, tuple[Int[Array, ""], Int[Array, ""]]]],
+    tuple[AverageRecord, ...],
+    Float[Array, "step point output"],
+]:
+    """For every matrix its records and ranks; records of averages; the residuals (step, point, output)."""
+    substeps = training.ladder[-1].substeps
+    passes = updates(training, substeps)
+    matrices = gaussian_matrices(equations, noise, training.momentum != 0, passes)
+    shape = jax.eval_shape(_prediction, equations, noise, gaussian_matrices(equations, noise, False)).shape
+    taken = averages.recording(equations.averages_taken, shape, passes)
+    seen = one_pass(equations, noise, matrices, training, lambda *_: None, substeps, record=True, averages=taken)
+    found = [(m.forward.record, m.backward.record, (m.forward.rank, m.backward.rank)) for m in seen.matrices]
+    return found, seen.averages.records, seen.residuals
+
+
+def _prediction(equations: FieldEquations, noise: Noise, matrices: Any) -> Float[Array, "point output"]:
+    return equations.forward(equations.initial(noise, matrices, momentum=False), noise)[0]
+
+
+def make_controls(
+    equations: FieldEquations, noise: Noise, training: TrainingSignal, most: int = COMPONENTS
+) -> Controls:
+    """Controls from a large simulation with this noise.
+
+    training: with few saved times, and without a stream. most: components of a population, at most.
+    """
+    found, taken, residuals = _recording_pass(equations, noise, training)
+    records = tuple(
+        recorded(ahead, back, (int(ranks[0]), int(ranks[1])), matrix.uses)
+        for matrix, (ahead, back, ranks) in zip(equations.matrices, found, strict=True)
+    )
+    equations = equations.with_room(tuple(record.capacities for record in records))
+    symmetric = _symmetric(equations, noise)
+    bare = Controls(equations, training, records, taken, residuals, {}, tuple(symmetric.items()))
+    made = {name: _combination(pairs, symmetric[name], most) for name, pairs in _fields(bare, noise).items()}
+    return eqx.tree_at(lambda c: c.combinations, bare, made)
+
+
+class Known(NamedTuple):
+    """Controls with x less its mean over many mean-field neurons.
+
+    covariances: of x over further neurons, divided by the number of neurons of their population in units of N, each
+    from a block of them (block, component, component), populations joined.
+    """
+
+    controls: Controls
+    covariances: np.ndarray
+
+
+def known(controls: Controls, noises: Iterable[Noise], further: Iterable[Noise]) -> Known:
+    """Mean of x from the first neurons, covariance of x from further ones."""
+    found, more = (
+        [jax.tree.map(np.asarray, _moments(controls, noise)) for noise in each] for each in (noises, further)
+    )
+    widths = {population.name: population.width for population in controls.equations.populations}
+    combinations, blocks = {}, []
+    for name, each in controls.combinations.items():
+        mean = np.mean([moments[name][0] for moments in found], axis=0)
+        combinations[name] = each._replace(offset=each.offset + jnp.asarray(mean))
+        own = np.mean([moments[name][0] for moments in more], axis=0)
+        squares = np.concatenate([moments[name][1] for moments in more])
+        blocks.append((squares - np.outer(own, own)) / widths[name])
+    return Known(eqx.tree_at(lambda c: c.combinations, controls, combinations), _joined(blocks))
+
+
+Moments = tuple[Float[Array, " _component"], Float[Array, "_block _component _component"]]
+
+
+@quickly
+def _moments(controls: Controls, noise: Noise) -> dict[str, Moments]:
+    """Mean of x over neurons (component,), and second moments from blocks of them (block, component, component)."""
+
+    def of(x: Float[Array, "component neuron"]) -> Moments:
+        size = x.shape[1] // BLOCKS
+        blocks = x[:, : size * BLOCKS].reshape(len(x), BLOCKS, size)
+        return jnp.mean(x, axis=1), jnp.einsum("kbn,lbn->bkl", blocks, blocks) / size
+
+    return {name: of(x) for name, x in replay(controls, noise).x.items()}
+
+
+def _symmetric(equations: FieldEquations, noise: Noise) -> dict[str, tuple[bool, ...]]:
+    found: dict[str, tuple[bool, ...]] = {}
+
+    def look(equations: FieldEquations) -> None:
+        state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
+        for name, pairs in equations.contributions(equations.forward(state, noise)[1]).items():
+            found[name] = tuple(pair.left is pair.right for pair in pairs)
+
+    eqx.filter_eval_shape(look, equations)
+    return found
+
+
+def _joined(blocks: list[np.ndarray]) -> np.ndarray:
+    """Block-diagonal matrices, as populations are independent."""
+    size = sum(block.shape[-1] for block in blocks)
+    joined, start = np.zeros((len(blocks[0]), size, size)), 0
+    for block in blocks:
+        end = start + block.shape[-1]
+        joined[:, start:end, start:end] = block
+        start = end
+    return joined
+
+
+def _combination(pairs: Pairs, symmetric: tuple[bool, ...], most: int) -> Combination:
+    """The combination that suits these fields."""
+    products = tuple(Product(*(jnp.asarray(_principal(np.asarray(field))) for field in pair)) for pair in pairs)
+    values, mean, spread = _standard(products, symmetric, pairs)
+    scatter = np.asarray(values[:, :_FITTED] @ values[:, :_FITTED].T / min(_FITTED, values.shape[1]))
+    strengths, vectors = np.linalg.eigh(scatter)
+    kept = slice(-min(most, int(np.sum(strengths > 1e-8 * strengths[-1]))), None)
+    scaled = jnp.asarray((vectors[:, kept] / np.sqrt(strengths[kept])).T) / spread
+    return Combination(products, scaled, scaled @ mean)
+
+
+@partial(quickly, static=(1,))
+def _standard(
+    products: tuple[Product, ...], symmetric: tuple[bool, ...], pairs: Pairs
+) -> tuple[Float[Array, "product neuron"], Float[Array, " product"], Float[Array, " product"]]:
+    """Products of mean 0 and variance 1, their mean and their standard deviation."""
+    values = _products(products, symmetric, pairs)
+    mean, spread = jnp.mean(values, axis=1), jnp.std(values, axis=1)
+    spread = jnp.where(spread > 1e-10 * jnp.max(spread), spread, jnp.inf)
+    return (values - mean[:, None]) / spread[:, None], mean, spread
+
+
+def _principal(rows: Float[np.ndarray, "row neuron"]) -> Float[np.ndarray, "component row"]:
+    few = rows[:, :_FITTED]
+    if len(few) > few.shape[1]:
+        # The same from the smaller matrix, as points and times may be many.
+        strengths, combinations = np.linalg.eigh(few.T @ few / few.shape[1])
+        vectors = few @ (combinations / np.sqrt(few.shape[1] * np.maximum(strengths, np.finfo(float).tiny)))
+    else:
+        strengths, vectors = np.linalg.eigh(few @ few.T / few.shape[1])
+    kept = min(FIELDS, int(np.sum(strengths > 1e-10 * strengths[-1])))
+    return vectors[:, ::-1][:, :kept].T
+
+
+def _products(
+    products: tuple[Product, ...], symmetric: tuple[bool, ...], rows: Pairs
+) -> Float[Array, "product neuron"]:
+    found = []
+    for product, same, (left, right) in zip(products, symmetric, rows, strict=True):
+        a = product.left @ left
+        if same:
+            first, second = np.triu_indices(len(a))
+            found.append(a[first] * a[second])
+        else:
+            b = product.right @ right
+            found.append((a[:, None] * b).reshape(-1, a.shape[-1]))
+    return jnp.concatenate(found)
+
+
+@quickly
+def _fields(controls: Controls, noise: Noise) -> dict[str, Pairs]:
+    return _replayed(controls, noise)[0]
+
+
+def replay(controls: Controls, noise: Noise) -> Replay:
+    """x of mean-field neurons with these random numbers, in the numbers' precision."""
+    fields, matrices = _replayed(controls, noise)
+    x, symmetric = {}, dict(controls.symmetric)
+    for name, combination in controls.combinations.items():
+        values = _products(combination.products, symmetric[name], fields[name])
+        x[name] = combination.weights @ values - combination.offset[:, None]
+    return Replay(x, matrices)
+
+
+def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple[ReplayedMatrix, ...]]:
+    """Pairs of fields of mean-field neurons, (time row, neuron), and the matrices in the end."""
+    equations, training = controls.equations, controls.training
+    dtype = jnp.result_type(*noise.values())
+    matrices = tuple(
+        replayed(
+            record,
+            (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]),
+            training.momentum != 0,
+            matrix.offsets,
+            dtype,
+        )
+        for matrix, record in zip(equations.matrices, controls.records, strict=True)
+    )
+    substeps = training.ladder[-1].substeps
+    taken = averages.replayed(jax.tree.map(lambda a: jnp.asarray(a, dtype), controls.averages))
+    seen = one_pass(
+        equations, noise, matrices, training, _collect, substeps, residuals=controls.residuals, averages=taken
+    )
+    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.matrices

@@ -1,0 +1,125 @@
+"""The second order of training runs in which every neuron sees residuals of its own: b of `linear_response`.
+
+Expansions in a small number e are carried along: value, coefficient of e, coefficient of e^2.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fwdmft.corrections.driven import ByRung, Step, Task, combined, over_steps, schedules
+from fwdmft.engine.dynamics import TrainingSignal
+from fwdmft.engine.field_equations import Noise, Observables, Sites, State
+
+Expansion = tuple[Any, Any, Any]
+"""A pytree and its coefficients of e and e^2, None for entries that are not real numbers."""
+
+
+def expand(function: Callable[[Any], Any], value: Any, first: Any, second: Any) -> Expansion:
+    """function(value + e first + e^2 second)."""
+    moving, fixed = eqx.partition(value, eqx.is_inexact_array)
+
+    def along(e: Array) -> tuple[Any, Any]:
+        moved = jax.tree.map(lambda z, a, b: z + e * a + e**2 * b, moving, first, second)
+        return eqx.partition(function(eqx.combine(moved, fixed)), eqx.is_inexact_array)
+
+    def slope(e: Array) -> tuple[Any, Any]:
+        *found, rest = jax.jvp(along, (e,), (jnp.ones_like(e),), has_aux=True)
+        return found, rest
+
+    (found, once), (_, twice), rest = jax.jvp(slope, (jnp.zeros(()),), (jnp.ones(()),), has_aux=True)
+    return eqx.combine(found, rest), once, jax.tree.map(lambda a: a / 2, twice)
+
+
+def curvature(
+    task: Task,
+    f: ByRung,
+    responses: tuple[ByRung, ByRung],
+    factor: Float[Array, "direction direction"],
+    draws: Float[Array, "direction neuron"],
+    amplitudes: dict[str, Float[Array, "direction neuron"]],
+) -> Observables:
+    """Observables (saved, ...) at order e^2, when neuron i of a population sees
+
+        Delta + e xi_i + e^2 (delta_i / n + 1/2 r''[Sigma_f] + r' change of the mean predictions at order e^2).
+
+    f: predictions trained on. responses: of those and of the residuals to sources (direction, ...) whose joint
+    covariance is factor factor^T. draws: of independent numbers that make up xi_i. amplitudes: of the sources in neuron
+    i, which make up delta_i. Observables are linear in averages.
+    """
+    equations, training = task.equations, task.training
+    noise = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0)[..., None], task.noise)
+    drawn = factor @ draws
+
+    def by_neuron(function: Callable[[Any, Noise], Any], expansion: Expansion) -> Expansion:
+        """Of a function of one neuron's state and noise; the neuron axis comes first."""
+        return jax.vmap(lambda each, noise: expand(lambda value: function(value, noise), *each))(expansion, noise)
+
+    def train(states: dict[str, Expansion], now: tuple) -> tuple[dict[str, Expansion], None]:
+        step, f, (f_responses, responses) = now
+        trained, seen = training.trained(equations, step.batch), step.seen(training)
+
+        def x(state: State, noise: Noise) -> dict[str, Float[Array, "point output neuron"]]:
+            return trained.prediction_sites(trained.sites(trained.forward(state, noise)[1]))
+
+        def advance(at: tuple[State, Float[Array, "point output"]], noise: Noise) -> State:
+            state, residual = at
+            return trained.step(state, trained.forward(state, noise)[1], residual, step.update(training))
+
+        changes = [by_neuron(x, state)[2].get(name) for name, state in states.items()]
+        change = sum((jnp.mean(each[..., 0], axis=0) for each in changes if each is not None), jnp.zeros(()))
+        residual, shift = jax.jvp(partial(step.residual, training), (f,), (change[seen],))
+        shift = shift + bent(training, step, f, jnp.tensordot(factor, f_responses, axes=(0, 0)))
+        xi = jnp.tensordot(drawn, responses, axes=(0, 0))
+        placed = jax.vmap(partial(step.placed, training, like=change))
+
+        def after(name: str) -> Expansion:
+            caused = jnp.tensordot(amplitudes[name] / task.widths[name], responses, axes=(0, 0))
+            orders = [placed(a) for a in (jnp.broadcast_to(residual, xi.shape), xi, caused + shift)]
+            value, first, second = zip(states[name], orders, strict=True)
+            return by_neuron(advance, (value, first, second))
+
+        return {name: after(name) for name in states}, None
+
+    def observe(states: dict[str, Expansion]) -> tuple[dict[str, Expansion], Observables]:
+        def look(state: State, noise: Noise) -> tuple[State, Sites]:
+            activity = equations.forward(state, noise)[1]
+            return equations.remembered(state, activity), equations.sites(activity)
+
+        def own(name: str, order: int) -> Any:
+            return jax.tree.map(lambda a: jnp.moveaxis(a[..., 0], 0, -1), seen[name][order][1][name])
+
+        seen = {name: by_neuron(look, state) for name, state in states.items()}
+        sites = [{name: own(name, order) for name in states} for order in range(3)]
+        states = {name: tuple(state for state, _ in orders) for name, orders in seen.items()}
+        return states, expand(lambda sites: equations.observe(sites), *sites)[2]
+
+    def interval(rungs: list[dict[str, Expansion]], now: tuple) -> tuple[list[dict[str, Expansion]], Observables]:
+        looks = [observe(states) for states in rungs]
+        rungs = [over_steps(train, states, given)[0] for (states, _), *given in zip(looks, *now, strict=True)]
+        return rungs, combined(training, [seen for _, seen in looks])
+
+    start = jax.vmap(lambda noise: equations.initial(noise, (), momentum=training.momentum != 0))(noise)
+    still = jax.tree.map(jnp.zeros_like, eqx.filter(start, eqx.is_inexact_array))
+    rungs = [{name: (start, still, still) for name in task.widths} for _ in training.ladder]
+    steps_first = [tuple(jnp.moveaxis(a, 0, 2) for a in pair) for pair in zip(*responses, strict=True)]
+    return jax.lax.scan(interval, rungs, (schedules(training), f, steps_first))[1]
+
+
+def bent(
+    training: TrainingSignal, step: Step, f: Float[Array, "seen output"], changes: Float[Array, "direction seen output"]
+) -> Float[Array, "seen output"]:
+    """1/2 r''[Sigma_f], with Sigma_f = sum_k changes_k changes_k^T."""
+
+    def half(change: Float[Array, "seen output"]) -> Float[Array, "seen output"]:
+        def slope(f: Float[Array, "seen output"]) -> Float[Array, "seen output"]:
+            return jax.jvp(partial(step.residual, training), (f,), (change,))[1]
+
+        return jax.jvp(slope, (f,), (change,))[1] / 2
+
+    return jnp.sum(jax.vmap(half)(changes), axis=0)

@@ -1,0 +1,384 @@
+"""Sigma and b from draws of small networks: how wide they are, how many there are, and what they say.
+
+A pilot of draws shows whether the next order in 1/n is small at width n; if not, n is doubled. Then as many draws are
+taken as the stated error asks for. Which draws there are depends on the seed and on numbers alone, never on a clock.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from fwdmft.checkpoint import Checkpoint
+from fwdmft.corrections import samples
+from fwdmft.corrections.next_order import Bias, bias
+from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Pairs, Sums, estimates
+from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.engine.simulation import STRENGTH
+from fwdmft.engine.sobol_errors import sobol_error
+from fwdmft.errors import ComputationError
+from fwdmft.in_order import in_order
+
+SHARED = 4
+"""Groups that a chunk of draws is dealt to, so that the pilot fills all of them."""
+
+PILOT = 256
+"""Draws from which the width and the number of draws are chosen."""
+
+MOST_NEURONS = 1 << 18
+"""Draws times width at most, unless more draws are asked for: those of wide networks are costly."""
+
+NARROWEST, WIDEST = 8, 128
+"""Widths n that are tried."""
+
+NEXT_ORDER = 0.7
+"""Share of the stated error that the next order in 1/n may have in Sigma, see `_judged`."""
+
+LATER = 1.1
+"""Growth of variances, in units of what `NEXT_ORDER` allows, from which more draws after the pilot are better made
+wider: with the next order at 85 % of the stated error, the rest takes four times as many draws as with none."""
+
+LESS_PRECISE = 10.0
+"""b is a small difference: its error relative to its root mean square may be so many times larger."""
+
+JUDGED = ("prediction", "tangent_kernel")
+"""Observables whose error is stated."""
+
+_NUMBERS = 1 << 24
+"""Numbers that a chunk of draws may hold, about."""
+
+_PRODUCTS = 1 << 26
+"""Products of control variates and observables that may be summed, about."""
+
+Report = Callable[[str, int, int], None]
+
+
+class Wanted(NamedTuple):
+    """error: stated, relative. asked: which of q, sigma and bias shall have it, bias `LESS_PRECISE` times as much.
+    draws, width: None to choose. covariance: all pairs of times."""
+
+    error: float
+    asked: tuple[str, ...]
+    draws: int | None
+    width: int | None
+    covariance: bool
+    seed: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the observables are in flat arrays."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        found, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape))
+            found[name] = slice(start, start + size)
+            start += size
+        return found
+
+    @property
+    def size(self) -> int:
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """By name, of flat arrays (..., observable)."""
+        return {
+            name: flat[..., where].reshape(*flat.shape[:-1], *self.shapes[name]) for name, where in self.slices.items()
+        }
+
+    @property
+    def pairs(self) -> Pairs:
+        """Outputs of one point at one time, then strengths of layers at one time, see `split_pairs`."""
+        found = []
+        for name, group in (("prediction", 2), (STRENGTH, 1)):
+            if name in self.shapes:
+                shape = self.shapes[name]
+                rows = np.arange(int(np.prod(shape))).reshape(*shape[:group], -1) + self.slices[name].start
+                i, j = np.broadcast_arrays(rows[..., :, None], rows[..., None, :])
+                found.append((i.ravel(), j.ravel()))
+        first, second = zip(*found, strict=True)
+        return np.concatenate(first), np.concatenate(second)
+
+    def split_pairs(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (..., pair) as (..., time, point, output, output) and (..., time, kernel, layer, kernel, layer)."""
+        time, point, output = self.shapes["prediction"]
+        size = time * point * output**2
+        outputs = flat[..., :size].reshape(*flat.shape[:-1], time, point, output, output)
+        if STRENGTH not in self.shapes:
+            return outputs, None
+        kernels_layers = self.shapes[STRENGTH][1:]
+        return outputs, flat[..., size:].reshape(*flat.shape[:-1], time, *kernels_layers, *kernels_layers)
+
+    def join(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.ravel(arrays[name]) for name in self.shapes])
+
+
+@dataclass
+class Drawn:
+    """Sums over draws by groups, and how many chunks of so many draws are in them."""
+
+    chunk: int
+    done: int = 0
+    groups: list[Sums] = field(default_factory=lambda: [Sums() for _ in range(GROUPS)])
+
+    @property
+    def count(self) -> int:
+        return sum(group.count for group in self.groups)
+
+    def take(self, draws: dict[str, np.ndarray], full: slice | None, pairs: Pairs) -> None:
+        """Take in the next chunk: a part of it goes to each of the next `SHARED` groups."""
+        for part in range(SHARED):
+            some = {name: a[part::SHARED] for name, a in draws.items()}
+            self.groups[(SHARED * self.done + part) % GROUPS].add(some, full, pairs)
+        self.done += 1
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As arrays by name; `Drawn.of` undoes this to the last bit."""
+        found = {"chunk": np.asarray(self.chunk), "done": np.asarray(self.done)}
+        for i, group in enumerate(self.groups):
+            found[f"{i}/count"] = np.asarray(group.count)
+            found |= {f"{i}/{name}": a for name, a in group.parts.items()}
+        return found
+
+    @classmethod
+    def of(cls, arrays: dict[str, np.ndarray]) -> "Drawn":
+        """The sums that `arrays` was made from."""
+        groups = [Sums(int(arrays[f"{i}/count"])) for i in range(GROUPS)]
+        for key, a in arrays.items():
+            number, _, name = key.partition("/")
+            if name and name != "count":
+                groups[int(number)].parts[name] = a
+        return cls(int(arrays["chunk"]), int(arrays["done"]), groups)
+
+
+@dataclass(frozen=True)
+class FiniteWidth:
+    """Estimates, b, q from draws alone with its error, the layout of their flat arrays, and what they cost.
+
+    errors: reached, of q, sigma and bias.
+    """
+
+    estimates: Estimates
+    bias: Bias
+    q: tuple[np.ndarray, np.ndarray]
+    layout: Layout
+    width: int
+    draws: int
+    errors: dict[str, float]
+
+
+class Limit(NamedTuple):
+    """q at infinite width from a few simulations, and their neurons in all.
+
+    spread: standard error from their spread alone, not widened. truncation: error that all share.
+    """
+
+    mean: dict[str, np.ndarray]
+    spread: dict[str, np.ndarray]
+    truncation: dict[str, np.ndarray]
+    neurons: int
+    simulations: int
+
+
+class _Drawing:
+    """Draws at one width, and what they say so far."""
+
+    def __init__(
+        self, source: Sampler, covariances: np.ndarray, wanted: Wanted, report: Report, checkpoint: Checkpoint | None
+    ):
+        self.source, self.width = source.single(), source.width
+        self.layout = Layout(samples.observable_shapes(self.source))
+        self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
+        self._full = self.layout.slices["prediction"] if wanted.covariance else None
+        stored = None if checkpoint is None else checkpoint.load(self._part)
+        self._drawn = Drawn(_chunk(self.layout)) if stored is None else Drawn.of(stored)
+
+    @property
+    def _part(self) -> str:
+        return f"draws-{self.width}"
+
+    @property
+    def count(self) -> int:
+        return self._drawn.count
+
+    def extend(self, count: int) -> Estimates:
+        """Estimates from at least so many draws."""
+        stage = f"networks of width {self.width} and {PARTS * self.width}"
+        for found in self._draws(count):
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._drawn.take(found, self._full, self.layout.pairs)
+            if self._checkpoint is not None:
+                self._checkpoint.offer(self._part, self._drawn.arrays)
+            self._report(stage, min(self.count, count), count)
+        # Of networks that diverge, estimates are not finite, which is told from them.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return estimates(self._drawn.groups, self.width, self._covariances, self._full, self.layout.pairs)
+
+    def tell(self, judged: FiniteWidth) -> None:
+        """Report the errors reached."""
+        reached = ", ".join(f"{name} {100 * judged.errors[name]:.2g} %" for name in self._wanted.asked)
+        self._report(f"{judged.draws} draws: {reached}", judged.draws, judged.draws)
+
+    def _draws(self, count: int) -> Iterator[dict[str, np.ndarray]]:
+        """Chunk by chunk; as many for every group, if they suffice."""
+        chunk = self._drawn.chunk
+        chunks = -(-count // chunk)
+        if SHARED * chunks >= GROUPS:
+            chunks = -(-SHARED * chunks // GROUPS) * GROUPS // SHARED
+
+        def work(number: int) -> dict[str, np.ndarray]:
+            # JAX keeps its precision setting per thread.
+            with jax.enable_x64(False):
+                root = jax.random.fold_in(jax.random.fold_in(jax.random.key(self._wanted.seed), self.width), number)
+                found = samples.draws(self.source, jax.random.split(root, chunk))
+                return {name: np.asarray(a) for name, a in found._asdict().items()}
+
+        return in_order(work, range(self._drawn.done, chunks))
+
+
+def finite_width(
+    sampler: Callable[[int], Sampler],
+    covariances: np.ndarray,
+    q: Limit | None,
+    wanted: Wanted,
+    report: Report,
+    checkpoint: Checkpoint | None = None,
+) -> FiniteWidth:
+    """Sigma and b.
+
+    sampler: draws at a width. covariances: of the control variates (block, component, component). q: None if it is not
+    known. Raises ComputationError if networks of the largest width diverge.
+    """
+    width = wanted.width or NARROWEST
+    while True:
+        fixed = wanted.width is not None or width >= WIDEST
+        found = _at_width(_Drawing(sampler(width), covariances, wanted, report, checkpoint), q, wanted, fixed)
+        if isinstance(found, FiniteWidth):
+            return found
+        # The next order falls like 1/n.
+        width = min(width * 2 ** int(np.ceil(np.log2(found))), WIDEST)
+
+
+def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -> FiniteWidth | float:
+    """What draws of this width say, as many as the stated error asks for; by how much they are to be wider, unless the
+    width is fixed, if the next order is too large."""
+    width = drawing.width
+    most = wanted.draws or max(MOST_NEURONS // width, PILOT)
+    count = min(PILOT, most)
+    while True:
+        found = drawing.extend(count)
+        finite = bool(np.isfinite(found.sigma[0]).all())
+        excess = _next_order(found, drawing.layout, wanted) if finite else 2.0
+        if excess > (1.0 if count <= PILOT else LATER) and not fixed:
+            return excess
+        if not finite:
+            raise ComputationError(
+                f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
+                "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
+            )
+        judged = _judged(found, drawing, q)
+        drawing.tell(judged)
+        # The error is known roughly at first: no more than four times as many at once.
+        needed = wanted.draws or min(most, _needed(judged, wanted), 4 * drawing.count)
+        if needed <= drawing.count:
+            return judged
+        count = needed
+
+
+def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:
+    """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
+    layout = drawing.layout
+    relative, next_order = np.zeros(layout.size), np.zeros(layout.size)
+    q_value, q_error = _limit(found)
+    for where in layout.slices.values():
+        relative[where] = STEP * _excess(found, where)
+        q_error[where] = np.hypot(q_error[where], _next_order_of_q(found, where))
+        next_order[where] = relative[where] ** 2 / PARTS * _rms(found.variance[where])
+    sigma, error = found.sigma
+    found = found._replace(sigma=(sigma, np.hypot(error, np.where(found.variance > 0, next_order, 0.0))))
+    known, off = None, None
+    if q is not None:
+        variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
+        of_q = {name: sobol_error(q.spread[name], variance[name], q.simulations) for name in layout.shapes}
+        off = layout.join(of_q)
+        # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
+        # independent neurons.
+        rest = np.sqrt(np.clip(found.left, 0.0, 1.0) * layout.join(variance))
+        known, off = layout.join(q.mean), np.minimum(off, rest)
+        off = np.hypot(off, layout.join(q.truncation))
+    b = bias(found.mean, found.change, drawing.width, known, off, relative, layout.slices.values())
+    # Draws are in single precision, and b is n times a difference of theirs: what varies least is known no better.
+    rounding = STEP * drawing.width * np.finfo(np.float32).eps * np.abs(found.mean.mean(axis=0))
+    b = b._replace(error=np.hypot(b.error, rounding))
+    pairs = {"q": (q_value, q_error), "sigma": found.sigma, "bias": (b.value, b.error)}
+    errors = {name: _reached(pair, layout) for name, pair in pairs.items()}
+    return FiniteWidth(found, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
+
+
+def _limit(found: Estimates) -> tuple[np.ndarray, np.ndarray]:
+    """q from draws alone, up to 1/n^2, and its standard error."""
+    each = found.mean + STEP * found.change
+    return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
+
+
+def draw_numbers(observables: int, controls: int) -> int:
+    """Numbers that sums over draws take, and the draws under way, for so many observables and control variates."""
+    used = min(controls, components(observables))
+    return (GROUPS * (8 + 2 * used) + 2 * 3 * 64) * observables
+
+
+def components(observables: int) -> int:
+    """How many control variates the memory for their products with the observables allows."""
+    return _PRODUCTS // (2 * GROUPS * observables)
+
+
+def _chunk(layout: Layout) -> int:
+    return int(np.clip(_NUMBERS // (3 * layout.size), 8, 64))
+
+
+def _rms(a: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(a**2)))
+
+
+def _excess(found: Estimates, where: slice) -> float:
+    """Growth of a variance from n to r n, relative to it, as far as it is beyond its error."""
+    growth, error = (a[where] for a in found.growth)
+    size = _rms(found.variance[where])
+    return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
+
+
+def _next_order_of_q(found: Estimates, where: slice) -> float:
+    """Of q_n = q + (b + k) / n, extrapolation leaves k / (r n), where k is about b times the next order of Sigma."""
+    return STEP * _excess(found, where) * STEP * _rms(found.change.mean(axis=0)[where]) / PARTS
+
+
+def _next_order(found: Estimates, layout: Layout, wanted: Wanted) -> float:
+    """The next order of what is asked for over what it may be, to first order in 1/n."""
+    excess, q = 0.0, _limit(found)[0]
+    for where in (layout.slices[name] for name in JUDGED):
+        if wanted.asked == ("q",):
+            size = _rms(q[where])
+            share = _next_order_of_q(found, where) / size if size > 0 else 0.0
+        else:
+            # Error of Sigma / Sigma. What suits Sigma suits b.
+            share = (STEP * _excess(found, where)) ** 2 / PARTS
+        excess = max(excess, float(np.sqrt(share / (NEXT_ORDER * wanted.error))))
+    return excess
+
+
+def _reached(pair: tuple[np.ndarray, np.ndarray], layout: Layout) -> float:
+    """Error relative to the root mean square, the larger of those of f and K."""
+    value, error = (layout.split(a) for a in pair)
+    return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)
+
+
+def _needed(found: FiniteWidth, wanted: Wanted) -> int:
+    less = {"bias": LESS_PRECISE}
+    worst = max(found.errors[name] / (less.get(name, 1.0) * wanted.error) for name in wanted.asked)
+    return found.draws if worst <= 1 else int(1.1 * found.draws * worst**2)

@@ -1,0 +1,187 @@
+"""Sigma and b from draws of small networks, with control variates from one more large simulation."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fwdmft.checkpoint import Checkpoint
+from fwdmft.corrections.controls import COMPONENTS, Known, known, make_controls
+from fwdmft.corrections.corrections import Arrays, Corrections
+from fwdmft.corrections.finite_width import JUDGED, NARROWEST, FiniteWidth, Limit, Wanted, components, finite_width
+from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.engine import simulation
+from fwdmft.engine.dynamics import TrainingSignal, training_signal, updates
+from fwdmft.engine.field_equations import FieldEquations
+from fwdmft.engine.infinite_width import Infinite, Report, noise_of
+from fwdmft.engine.layers import strengths
+from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.simulation import STRENGTH, Crowded, Observing
+from fwdmft.optimization import RichardsonLevel
+
+CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
+"""The simulation behind the control variates: most neurons, times of contributions, and what bases may leave out."""
+
+FEWEST_COMPONENTS = 8
+"""Components of a population below which control variates tell too little to be worth their time."""
+
+DIRECTIONS = 8
+"""Directions of a matrix, in units of the width n, of which control variates still tell enough: networks can follow as
+many as they have neurons, n and r n."""
+
+KURTOSIS, SHARE_OF_COVARIANCE, MOST_PARTS = 4.0, 0.4, 32
+"""From S neurons the covariance of control variates has a relative error of root 2 k / S, with k about this: the share
+of the stated error that it may have, and the most samplings."""
+
+CONTROL_BYTES = 1 << 29
+"""Memory that its record may take."""
+
+
+def from_draws(
+    task: TheoryTask,
+    ladder: tuple[RichardsonLevel, ...],
+    infinite: Infinite | None,
+    report: Report,
+    checkpoint: Checkpoint | None,
+) -> Corrections:
+    """Sigma and b; q as well, where there is no infinite width."""
+    made = _controls(task, ladder, infinite)
+    found = _finite_width(task, ladder, infinite, made, report, checkpoint)
+    estimates, layout = found.estimates, found.layout
+    pairs = (*estimates.sigma, found.bias.value, found.bias.error, *found.q)
+    variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
+    for part in (variance, variance_error, bias, bias_error, *q):
+        part.pop(STRENGTH, None)
+    outputs, layers = layout.split_pairs(estimates.pairs)
+    shape = layout.shapes["prediction"]
+    return Corrections(
+        variance,
+        variance_error,
+        bias,
+        bias_error,
+        prediction_covariance=None if estimates.full is None else estimates.full.reshape(*shape, *shape),
+        equal_time_covariances=outputs,
+        prediction_biases=layout.split(found.bias.groups)["prediction"],
+        layer_covariance=None if layers is None else layers.mean(axis=0),
+        limit=(q[0], q[1]),
+        diagnostics=_diagnostics(found, made),
+    )
+
+
+def _controls(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None) -> Known | None:
+    """Control variates, whose means are those of all neurons behind q; None if they would cost too much.
+
+    Then the sampling errors of q and of these means cancel, as far as control variates tell q.
+    """
+    if infinite is None or task.plan.stream is not None:
+        return None
+    width = task.spec.draw_width or NARROWEST
+    if np.max(infinite.bases.rank, initial=0) > 2 * DIRECTIONS * width:
+        # Looser bases will hardly have half as many.
+        return None
+    count = min(CONTROL_NEURONS, infinite.neurons)
+    # In the lazy limit nothing moves, so the first forward pass tells all.
+    plan = replace(task.plan, learning_rates=np.zeros(1), batches=None) if task.lazy else task.plan
+    equations = task.equations.with_richness(1.0) if task.lazy else task.equations
+    loose = equations.resolving(max(CONTROL_TOLERANCE, task.spec.basis_tolerance))
+    if infinite.equations.learned is not None:
+        loose = loose.learning(float(infinite.equations.learned))
+    training = training_signal(
+        plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES)
+    )
+    seed = task.spec.seed
+    fitted = simulation.infinite_width(loose, lambda e: noise_of(e, count, seed, 0), training, Observing())
+    if isinstance(fitted, Crowded) or np.max(fitted.bases.rank, initial=0) > DIRECTIONS * width:
+        return None
+    if _record_bytes(fitted.equations, training, ladder) > CONTROL_BYTES:
+        return None
+    observables = sum(a.size for a in infinite.mean.values())
+    most = min(COMPONENTS, components(observables) // len(task.equations.populations))
+    if most < FEWEST_COMPONENTS:
+        return None
+    controls = make_controls(fitted.equations, noise_of(fitted.equations, count, seed, 0), training, most)
+    replicates = task.spec.replicates
+    every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(replicates))
+    # Numbered from the last of the simulations of infinite width.
+    parts = range(replicates, replicates + _covariance_parts(task.spec.relative_error))
+    return known(controls, every, (noise_of(fitted.equations, CONTROL_NEURONS, seed, i) for i in parts))
+
+
+def _covariance_parts(error: float) -> int:
+    """Samplings of `CONTROL_NEURONS` neurons that leave the covariance of control variates a share of the error."""
+    needed = 2 * KURTOSIS / (SHARE_OF_COVARIANCE * error) ** 2
+    return int(np.clip(needed / CONTROL_NEURONS, 4, MOST_PARTS))
+
+
+def _record_bytes(equations: FieldEquations, training: TrainingSignal, ladder: tuple[RichardsonLevel, ...]) -> int:
+    blocks = updates(training, ladder[-1].substeps)
+    numbers = sum(
+        vectors * (own + other * matrix.offsets + vectors)
+        for matrix in equations.matrices
+        for own, other, vectors in zip(matrix.capacities, matrix.capacities[::-1], matrix.blocks, strict=True)
+    )
+    return 8 * blocks * numbers
+
+
+def _finite_width(
+    task: TheoryTask,
+    ladder: tuple[RichardsonLevel, ...],
+    infinite: Infinite | None,
+    made: Known | None,
+    report: Report,
+    checkpoint: Checkpoint | None,
+) -> FiniteWidth:
+    spec = task.spec
+    training, observing = task.training(ladder), task.observing(strength=bool(task.equations.layers))
+
+    def sampler(width: int) -> Sampler:
+        narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, PARTS * width))
+        return Sampler(narrow, wide, training, made.controls if made else None, width, observing)
+
+    covariances = made.covariances if made else np.zeros((1, 0, 0))
+    q = None
+    if infinite is not None:
+        arrays = infinite.mean, infinite.spread, infinite.truncation
+        mean, spread, truncation = (each | _strength(each) for each in arrays)
+        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
+    asked = {"q": infinite is None, "sigma": spec.fluctuations, "bias": spec.bias}
+    wanted = Wanted(
+        spec.relative_error,
+        tuple(name for name, needed in asked.items() if needed),
+        spec.draws,
+        spec.draw_width,
+        spec.covariance and spec.fluctuations,
+        spec.seed,
+    )
+    return finite_width(sampler, covariances, q, wanted, report, checkpoint)
+
+
+def _strength(q: Arrays) -> Arrays:
+    if "feature_kernel" not in q:
+        return {}
+    return {
+        STRENGTH: np.asarray(strengths({name: jnp.asarray(q[name]) for name in ("feature_kernel", "gradient_kernel")}))
+    }
+
+
+def _diagnostics(found: FiniteWidth, made: Known | None) -> dict[str, Any]:
+    """draws, draw_width; relative errors reached; what control variates leave; and the self-check.
+
+    self_check: q from draws alone, E q_n less b/n, less q of the large simulation, in standard errors, root mean square
+    and largest, over f and K.
+    """
+    estimates, layout = found.estimates, found.layout
+    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, found.bias.check))
+    whole = float(np.sum(variance["prediction"]))
+    scores = np.concatenate([check[name][variance[name] > 0] for name in JUDGED])
+    return {
+        "draws": found.draws,
+        "draw_width": found.width,
+        "relative_error_variance": found.errors["sigma"],
+        "relative_error_bias": found.errors["bias"],
+        "control_variates": 0 if made is None else made.controls.count,
+        "variance_left": float(np.sum(variance["prediction"] * left["prediction"])) / whole if whole > 0 else 0.0,
+        "self_check": float(np.sqrt(np.mean(scores**2))) if scores.size else 0.0,
+        "self_check_largest": float(np.max(np.abs(scores), initial=0.0)),
+    }

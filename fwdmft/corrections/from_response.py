@@ -1,0 +1,128 @@
+"""Sigma and b of two-layer networks from the linear response of their neurons, to a stated error."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from fwdmft.corrections.corrections import Arrays, Corrections
+from fwdmft.corrections.driven import source_shapes
+from fwdmft.corrections.finite_width import JUDGED, LESS_PRECISE
+from fwdmft.corrections.linear_response import Response, affordable, linear_response
+from fwdmft.engine.dynamics import TrainingSignal
+from fwdmft.engine.infinite_width import Report, noise_of, relative
+from fwdmft.engine.problem import TheoryTask
+from fwdmft.optimization import RichardsonLevel
+
+FEWEST, MOST = 1 << 8, 1 << 15
+"""Neurons per sampling."""
+
+FIRST_TRY, _NUMBERS = 1 << 11, 1 << 20
+"""The first try: at most so many, and so many contributions to predictions. Compiling for a second try takes seconds,
+which as many neurons as these do not."""
+
+RESPONDING = 1 << 7, 1 << 8
+"""Neurons whose mean response is taken, fewest and most: it converges faster than mean squares of influences do."""
+
+SHARE_RESPONDING = 0.25
+"""Share of the neurons, between these."""
+
+SAMPLINGS = 8
+"""Independent samplings, whose spread gives standard errors."""
+
+RESOLVED = 0.1
+"""Contributions to predictions are resolved to this times the root of the stated error, as a share of their largest
+singular value: Sigma misses about its square, a hundredth of the stated error times a number of directions."""
+
+
+def has_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> bool:
+    """Whether the linear response is defined, complete enough for what is asked, and no draws are asked for.
+
+    It is that of infinite width and of averages: what richness at finite width adds to b, and functions of averages,
+    are seen by draws alone.
+    """
+    if task.richness_varies or task.two_time or task.functions or task.spec.draws or task.spec.draw_width:
+        return False
+    return affordable(task.equations, task.training(ladder), FEWEST)
+
+
+@dataclass(frozen=True)
+class _Samplings:
+    each: list[Response]
+
+    def mean(self, name: str) -> Arrays:
+        parts = [getattr(response, name) for response in self.each]
+        return {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
+
+    def error(self, name: str) -> Arrays:
+        parts = [getattr(response, name) for response in self.each]
+        root = len(parts) ** 0.5
+        return {key: np.std([part[key] for part in parts], axis=0, ddof=1) / root for key in parts[0]}
+
+    def reached(self, name: str) -> float:
+        mean, error = self.mean(name), self.error(name)
+        return max((relative(error[key], mean[key]) for key in JUDGED if key in mean), default=0.0)
+
+
+def from_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report) -> Corrections:
+    """Sigma and b."""
+    spec, training = task.spec, task.training(ladder)
+    count = spec.neurons or _first_try(training)
+    while True:
+        found = _samplings(task, training, count, report)
+        errors = {name: found.reached(name) for name in ("variance", "bias")}
+        excess = max(errors["variance"], errors["bias"] / LESS_PRECISE) / spec.relative_error
+        wider = min(MOST, count * 2 ** int(np.ceil(2 * np.log2(np.clip(excess, 1, 4)))))
+        if spec.neurons or wider == count or not affordable(task.equations, training, wider):
+            break
+        count = wider
+    covariance, layers = found.each[0].prediction_covariance, found.each[0].layer_covariance
+    return Corrections(
+        variance=found.mean("variance"),
+        variance_error=found.error("variance"),
+        bias=found.mean("bias"),
+        bias_error=found.error("bias"),
+        prediction_covariance=None
+        if covariance is None
+        else np.mean([np.asarray(each.prediction_covariance) for each in found.each], axis=0),
+        equal_time_covariances=np.stack([each.equal_time_covariance for each in found.each]),
+        prediction_biases=np.stack([each.bias["prediction"] for each in found.each]) if spec.bias else None,
+        layer_covariance=None
+        if layers is None
+        else np.mean([np.asarray(each.layer_covariance) for each in found.each], axis=0),
+        limit=(found.mean("mean"), found.error("mean")),
+        diagnostics={
+            "response_neurons": count,
+            "response_rank": max(each.rank for each in found.each),
+            "relative_error_variance": errors["variance"],
+            "relative_error_bias": errors["bias"],
+        },
+    )
+
+
+def _first_try(training: TrainingSignal) -> int:
+    fitting = _NUMBERS // sum(int(np.prod(shape)) for shape in source_shapes(training))
+    return int(np.clip(1 << max(fitting, 1).bit_length() - 1, FEWEST, FIRST_TRY))
+
+
+def _samplings(task: TheoryTask, training: TrainingSignal, count: int, report: Report) -> _Samplings:
+    spec, stage = task.spec, f"linear response, {count} neurons"
+    root, found = jax.random.key(spec.seed), []
+    for sampling in range(SAMPLINGS):
+        report(stage, sampling, SAMPLINGS)
+        # Numbered from the last of the simulations of infinite width.
+        noise = noise_of(task.equations, count, spec.seed, spec.replicates + sampling)
+        found.append(
+            linear_response(
+                task.equations,
+                noise,
+                training,
+                bias=spec.bias,
+                covariance=spec.covariance and spec.fluctuations,
+                key=jax.random.fold_in(root, sampling),
+                responding=int(np.clip(SHARE_RESPONDING * count, *np.minimum(RESPONDING, count))),
+                tolerance=RESOLVED * spec.relative_error**0.5,
+            )
+        )
+    report(stage, SAMPLINGS, SAMPLINGS)
+    return _Samplings(found)

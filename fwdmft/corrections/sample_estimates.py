@@ -1,0 +1,254 @@
+"""Sigma, b and their errors from draws (`samples`), with control variates.
+
+For a response a (m, d or Y) with control variates x of known mean 0 and known covariance S = C / r n,
+
+    E a       ~ mean(a) - beta . mean(x)
+    Var a     ~ var(a) + beta^T (S - var(x)) beta            Cov(Y, m) likewise
+
+beta is the regression of a on x over draws other than those it is used with, so both estimates are free of bias for
+any S that is right.
+
+    V_n = n Var q_n = n (Var m + sum Var d)       V_rn - V_n = 2 r n Cov(Y, m) + r n Var Y
+    Sigma = V_n + r / (r - 1) (V_rn - V_n)        up to 1/n^2
+
+b follows from E m and E Y, see `next_order`.
+
+Draws are dealt into groups. Every group gives an estimate, with beta from all the others; their spread gives errors.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from fwdmft.corrections.samples import PARTS
+
+GROUPS = 16
+"""Groups of draws."""
+
+KEPT = 64
+"""Directions of control variates that are used, at most."""
+
+LEFT, LEFT_OF_CHANGE = 0.2, 0.9
+"""Shares of the variances of m and Y that control variates leave, about."""
+
+STEP = PARTS / (PARTS - 1)
+"""A quantity a + c/n is its value at n and so many times the step from n to r n."""
+
+Pairs = tuple[np.ndarray, np.ndarray]
+"""Positions of the first and the second response of each pair."""
+
+
+@dataclass
+class Sums:
+    """Sums over the draws of one group.
+
+    parts: by what is summed: m, d, y and x are the responses and the control variates, "ym" their products, "xmd" of
+    x m and x_d d together. "full_" and "pair_": products of all pairs of some responses, and of single pairs.
+    """
+
+    count: int = 0
+    parts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, draws: dict[str, np.ndarray], full: slice | None, pairs: Pairs) -> None:
+        """Take in draws (draw, ...). full: entries of which all pairs are needed. pairs: further ones."""
+        m, d, y, x, xd = (np.asarray(draws[name], np.float64) for name in NAMES)
+        self.count += len(m)
+        new = {
+            "m": m.sum(0),
+            "y": y.sum(0),
+            "mm": np.einsum("ij,ij->j", m, m),
+            "dd": np.einsum("icj,icj->j", d, d),
+            "ym": np.einsum("ij,ij->j", y, m),
+            "yy": np.einsum("ij,ij->j", y, y),
+            "x": x.sum(0),
+            "xx": x.T @ x,
+            "dxx": np.einsum("ick,icl->kl", xd, xd),
+            "xmd": x.T @ m + np.einsum("ick,icj->kj", xd, d),
+            "xy": x.T @ y,
+        }
+        i, j = pairs
+        d = d.reshape(-1, d.shape[-1])
+        for name, a, b in (("mm", m, m), ("dd", d, d), ("ym", y, m), ("my", m, y), ("yy", y, y)):
+            new[f"pair_{name}"] = np.einsum("di,di->i", a[:, i], b[:, j])
+            if full is not None and name != "my":
+                new[f"full_{name}"] = a[:, full].T @ b[:, full]
+        for name, value in new.items():
+            self.parts[name] = self.parts[name] + value if name in self.parts else value
+
+
+NAMES = ("mean", "difference", "change", "x", "x_difference")
+
+
+class Estimates(NamedTuple):
+    """Flat arrays (observable,), in pairs with their standard errors.
+
+    sigma: up to 1/n^2. growth: V_rn - V_n. variance: V_n. full: Sigma of some responses among each other, or None.
+    left: share of the variance of m and d that the control variates leave. pairs, mean, change: Sigma of pairs, E m and
+    E Y as each group has them (group, ...).
+    """
+
+    sigma: tuple[np.ndarray, np.ndarray]
+    growth: tuple[np.ndarray, np.ndarray]
+    variance: np.ndarray
+    full: np.ndarray | None
+    left: np.ndarray
+    pairs: np.ndarray
+    mean: np.ndarray
+    change: np.ndarray
+
+
+def estimates(
+    groups: Iterable[Sums], width: int, covariances: np.ndarray, full: slice | None, pairs: Pairs
+) -> Estimates:
+    """From the sums of all groups.
+
+    width: n. covariances: (block, component, component) of x over single neurons, one for each block of them.
+    full, pairs: as they were summed.
+    """
+    filled = [group for group in groups if group.count > 1]
+    count = sum(group.count for group in filled)
+    n = width
+    leading = _leading(_total(filled), count, covariances.mean(axis=0) / (PARTS * n))
+    filled = [Sums(group.count, _turned(group.parts, leading)) for group in filled]
+    covariances = leading.T @ covariances @ leading
+    total, single = _total(filled), covariances.mean(axis=0)
+    known = single / (PARTS * n)
+    found = []
+    for group in filled:
+        rest = {name: total[name] - group.parts[name] for name in total}
+        slopes = _slopes(rest, count - group.count, known)
+        found.append(_of_group(group, slopes, known, n, full, pairs))
+    names = found[0].keys()
+    each = {name: np.stack([f[name] for f in found]) for name in names if name != "full"}
+    weights = np.array([group.count for group in filled], float)
+    mean = {name: np.average(a, axis=0, weights=weights) for name, a in each.items()}
+    spread = {name: a.std(axis=0, ddof=1) / np.sqrt(len(filled)) for name, a in each.items()}
+    slope = _slopes(total, count, known)[0]
+    # Of what is known from single neurons, whose number is finite as well.
+    blocks = np.stack([_form(slope, block, slope) for block in covariances])
+    sampling = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.zeros(blocks.shape[1])
+    variance = mean["variance"]
+    joint = None if full is None else np.average([f["full"] for f in found], axis=0, weights=weights)
+    explained = _form(slope, single, slope)
+    return Estimates(
+        (mean["sigma"], np.hypot(spread["sigma"], sampling)),
+        (mean["growth"], spread["growth"]),
+        variance,
+        joint,
+        1 - np.divide(explained, variance, out=np.zeros_like(variance), where=variance > 0),
+        each["pairs"],
+        each["mean"],
+        each["change"],
+    )
+
+
+def _form(a: np.ndarray, matrix: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a^T matrix b for every pair of columns."""
+    return np.einsum("ko,ko->o", a, matrix @ b)
+
+
+def _total(groups: list[Sums]) -> dict[str, np.ndarray]:
+    return {name: np.sum([group.parts[name] for group in groups], axis=0) for name in groups[0].parts}
+
+
+def _leading(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> np.ndarray:
+    """Directions (component, direction) of the control variates that matter to the responses, at most `KEPT`.
+
+    Fewer directions cost less, and less of the noise of slopes.
+    """
+    components = len(known)
+    if components <= KEPT:
+        return np.eye(components)
+    scale = np.sqrt(np.maximum(sums["mm"] + sums["dd"], 0.0))
+    of_m, _ = _slopes(sums, count, known)
+    weighted = np.divide(of_m, scale, out=np.zeros_like(of_m), where=scale > 0)
+    # Control variates have variance one, about.
+    return np.linalg.eigh(weighted @ weighted.T)[1][:, ::-1][:, :KEPT]
+
+
+def _turned(parts: dict[str, np.ndarray], leading: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums for other control variates, leading^T x."""
+    found = dict(parts)
+    for name in ("x", "xmd", "xy"):
+        found[name] = leading.T @ parts[name]
+    for name in ("xx", "dxx"):
+        found[name] = leading.T @ parts[name] @ leading
+    return found
+
+
+def _slopes(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Regression coefficients (component, observable) of m and d together, and of Y.
+
+    known: covariance of the control variates, which steadies that of few draws (ridge regression, with the weight that
+    suits a share of variance left over of `LEFT`).
+    """
+    if not len(known):
+        nothing = np.zeros_like(sums["xy"])
+        return nothing, nothing
+    scatter = sums["xx"] - np.outer(sums["x"], sums["x"]) / count
+    of_both = sums["xmd"] - np.outer(sums["x"], sums["m"]) / count
+    of_y = sums["xy"] - np.outer(sums["x"], sums["y"]) / count
+    weights = [share / (1 - share) * len(known) for share in (LEFT, LEFT_OF_CHANGE)]
+    both = np.linalg.solve(scatter + sums["dxx"] + weights[0] * known, of_both)
+    return both, np.linalg.solve(scatter + weights[1] * known, of_y)
+
+
+def _of_group(
+    group: Sums,
+    slopes: tuple[np.ndarray, np.ndarray],
+    known: np.ndarray,
+    n: int,
+    full: slice | None,
+    pairs: Pairs,
+) -> dict[str, np.ndarray]:
+    s, count = group.parts, group.count
+    beta, beta_y = slopes
+    mean_m, mean_y, mean_x = s["m"] / count, s["y"] / count, s["x"] / count
+    unbiased = count / (count - 1)
+    excess = known - unbiased * (s["xx"] / count - np.outer(mean_x, mean_x))
+    excess_d = (PARTS - 1) * known - s["dxx"] / count
+
+    def covariance(kind: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Of responses whose products were summed, elementwise; a, b: their slopes."""
+        product, correction = s[kind] / count, excess_d if kind.endswith("dd") else excess
+        if not kind.endswith("dd"):
+            # d has mean zero.
+            product = unbiased * (product - means[kind])
+        if kind.startswith("full"):
+            return product + a.T @ correction @ b
+        return product + _form(a, correction, b)
+
+    def limit(mm: np.ndarray, dd: np.ndarray, ym: np.ndarray, yy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """V_n and V_rn - V_n."""
+        return n * (mm + dd), PARTS * n * (2 * ym + yy)
+
+    i, j = pairs
+    means = {"mm": mean_m**2, "ym": mean_y * mean_m, "yy": mean_y**2}
+    means |= {"pair_mm": mean_m[i] * mean_m[j], "pair_ym": mean_y[i] * mean_m[j], "pair_my": mean_m[i] * mean_y[j]}
+    means |= {"pair_yy": mean_y[i] * mean_y[j]}
+    slopes_of = {"m": beta, "d": beta, "y": beta_y}
+    kinds = ("mm", "dd", "ym", "yy")
+    variance, growth = limit(*(covariance(kind, slopes_of[kind[0]], slopes_of[kind[1]]) for kind in kinds))
+    paired = {
+        kind: covariance(f"pair_{kind}", slopes_of[kind[0]][:, i], slopes_of[kind[1]][:, j]) for kind in (*kinds, "my")
+    }
+    at_n, more = limit(paired["mm"], paired["dd"], (paired["ym"] + paired["my"]) / 2, paired["yy"])
+    found = {
+        "sigma": variance + STEP * growth,
+        "variance": variance,
+        "growth": growth,
+        "mean": mean_m - beta.T @ mean_x,
+        "change": mean_y - beta_y.T @ mean_x,
+        "pairs": at_n + STEP * more,
+    }
+    if full is not None:
+        fm, fy = mean_m[full], mean_y[full]
+        means |= {"full_mm": np.outer(fm, fm), "full_ym": np.outer(fy, fm), "full_yy": np.outer(fy, fy)}
+        mm, dd, ym, yy = (
+            covariance(f"full_{kind}", slopes_of[kind[0]][:, full], slopes_of[kind[1]][:, full]) for kind in kinds
+        )
+        at_n, more = limit(mm, dd, (ym + ym.T) / 2, yy)
+        found["full"] = at_n + STEP * more
+    return found

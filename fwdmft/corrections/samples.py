@@ -1,0 +1,216 @@
+"""Simulations of few neurons: networks of width n, coupled with each other and with mean-field neurons.
+
+A simulation of n neurons per population with explicit random matrices is a network of width n, at any richness
+gamma0(n). Each draw simulates r n neurons, and each of r parts of them by itself with the same random numbers:
+
+    m = mean of q_n over parts        d = contrasts of q_n between parts        Y = q_rn - m
+
+There are r - 1 contrasts, each with the variance of m: sums over parts with orthogonal coefficients, (q_n - q_n') / 2
+for r = 2.
+
+To leading order q_N deviates from q by the mean influence of its neurons. In Y this cancels, so Y is small; it tells
+how means and variances change with the width. Control variates x (`controls`) tell most of m and d. The matrices share
+the neurons' random numbers, see `explicit_matrix.shared_with`.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from fwdmft.compiling import quickly
+from fwdmft.corrections.controls import Controls, replay
+from fwdmft.engine import explicit_matrix
+from fwdmft.engine.dynamics import TrainingSignal, trajectory
+from fwdmft.engine.explicit_matrix import Directions, ExplicitMatrix
+from fwdmft.engine.field_equations import FieldEquations, Noise, Observables
+from fwdmft.engine.neurons import Supply
+from fwdmft.engine.simulation import Observing
+
+
+class Draws(NamedTuple):
+    """Many draws, flattened observables last. mean, difference, change: m, d, Y. x, x_difference: of the controls."""
+
+    mean: Float[Array, "draw observable"]
+    difference: Float[Array, "draw contrast observable"]
+    change: Float[Array, "draw observable"]
+    x: Float[Array, "draw component"]
+    x_difference: Float[Array, "draw contrast component"]
+
+
+PARTS = 4
+"""r: how many times wider the whole is than its parts."""
+
+
+def _helmert(count: int) -> np.ndarray:
+    rows = np.tril(np.ones((count - 1, count)))
+    rows[np.arange(count - 1), np.arange(1, count)] = -np.arange(1, count)
+    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) * count**0.5)
+
+
+CONTRASTS = _helmert(PARTS)
+"""Coefficients (contrast, part) of Helmert's contrasts: orthogonal to each other and to the mean, and as long."""
+
+TOGETHER = 64
+"""Draws that are simulated at once, so that what they are made of stays in a processor's cache."""
+
+Shared = tuple[tuple[Directions, Directions], ...]
+"""Directions that the products with a matrix follow, forward and backward, for every matrix; none without controls."""
+
+
+class Sampler(eqx.Module):
+    """Draws at width n.
+
+    equations: at the richness of width n and of width r n. controls: None for none. width: n.
+    """
+
+    narrow: FieldEquations
+    wide: FieldEquations
+    training: TrainingSignal
+    controls: Controls | None
+    width: int = eqx.field(static=True)
+    observing: Observing = eqx.field(static=True)
+
+    def single(self) -> "Sampler":
+        """The same in single precision."""
+        kinds = {"f": np.float32, "i": np.int32}
+        return jax.tree.map(lambda a: np.asarray(a, kinds.get(a.dtype.kind, a.dtype)) if eqx.is_array(a) else a, self)
+
+    def draws(self, keys: Key[Array, " draw"]) -> Draws:
+        """One draw for every key."""
+        numbers, matrices = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        noise = jax.vmap(self._noise)(numbers)
+        x, shared = self._neurons(noise)
+        mean, difference, change = jax.vmap(self._networks)(noise, shared, matrices)
+        return Draws(mean, difference, change, jnp.mean(x, axis=1), _contrasts(x, 1))
+
+    def _noise(self, key: Key[Array, ""]) -> Noise:
+        equations = self.wide if self.controls is None else self.controls.equations
+        counts = {p.name: PARTS * neurons_of(p.width, self.width) for p in equations.populations}
+        rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
+        if self.controls is not None:
+            rows += [(s.name, s.population, s.count) for s in equations.supplies]
+        return _normal(key, {name: (count, counts[population]) for name, population, count in rows})
+
+    def _neurons(
+        self, noise: dict[str, Float[Array, "draw _number _neuron"]]
+    ) -> tuple[Float[Array, "draw part component"], Shared]:
+        """What mean-field neurons tell of each draw: x, and directions for its matrices to follow."""
+        draws = len(next(iter(noise.values())))
+        if self.controls is None:
+            return jnp.zeros((draws, PARTS, 0)), ()
+
+        # They need no company, so those of all draws are simulated at once.
+        joined = {name: jnp.swapaxes(a, 0, 1).reshape(a.shape[1], draws * a.shape[2]) for name, a in noise.items()}
+        found = replay(self.controls, joined)
+        means = [jnp.mean(_parts(x, PARTS * draws), axis=-1) for x in found.x.values()]
+        shared = []
+        matrices = zip(self.controls.equations.matrices, self.controls.records, found.matrices, strict=True)
+        for matrix, record, replayed in matrices:
+
+            def directions(
+                basis: Float[Array, "capacity source"], supply: Supply, count: int, offsets: int = matrix.offsets
+            ) -> Directions:
+                numbers = noise[supply.name][:, : count * offsets]
+                numbers = numbers.reshape(draws, count, offsets, numbers.shape[-1])
+                return Directions(_parts(basis, draws)[:, :count], numbers)
+
+            back, ahead = record.earlier.shape
+            forward = directions(replayed.forward.basis, matrix.forward, ahead)
+            shared.append((forward, directions(replayed.backward.basis, matrix.backward, back)))
+        return jnp.concatenate(means, axis=1).reshape(draws, PARTS, -1), tuple(shared)
+
+    def _networks(
+        self, noise: Noise, shared: Shared, key: Key[Array, ""]
+    ) -> tuple[Float[Array, " observable"], Float[Array, "contrast observable"], Float[Array, " observable"]]:
+        """m, d and Y of one draw."""
+        whole, parts = jax.random.split(key)
+        both = self._observables(self.wide, noise, shared, whole)
+        cut = jax.tree.map(lambda a: _parts(a, PARTS), (noise, shared))
+        each = jax.vmap(partial(self._observables, self.narrow))(cut[0], cut[1], jax.random.split(parts, PARTS))
+        mean = jnp.mean(each, axis=0)
+        return mean, _contrasts(each, 0), both - mean
+
+    def _independent(self, equations: FieldEquations, noise: Noise, key: Key[Array, ""]) -> list[ExplicitMatrix]:
+        """Matrices of independent entries between the neurons."""
+        shapes = {
+            i: explicit_matrix.shape(matrix.prior, (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]))
+            for i, matrix in enumerate(equations.matrices)
+        }
+        momentum = self.training.momentum != 0
+        numbers = _normal(key, shapes)
+        return [explicit_matrix.of(numbers[i], m.prior, momentum) for i, m in enumerate(equations.matrices)]
+
+    def _observables(
+        self, equations: FieldEquations, noise: Noise, shared: Shared, key: Key[Array, ""]
+    ) -> Float[Array, " observable"]:
+        matrices = []
+        for i, drawn in enumerate(self._independent(equations, noise, key)):
+            matrix = equations.matrices[i]
+            if self.controls is not None:
+                earlier = jnp.asarray(self.controls.records[i].earlier)
+                drawn = explicit_matrix.shared_with(drawn, *shared[i], earlier, matrix.prior)
+            matrices.append(drawn)
+        seen = trajectory(equations, noise, tuple(matrices), self.training, self.observing.__call__)
+        return jnp.concatenate([a.ravel() for _, a in sorted(self.observing.complete(seen).items())])
+
+
+def _normal(key: Key[Array, ""], shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Float[Array, "..."]]:
+    """Independent N(0, 1) numbers, all drawn at once: a generator for every shape takes long to compile."""
+    numbers = jax.random.normal(key, (sum(map(math.prod, shapes.values())),))
+    found, start = {}, 0
+    for name, shape in shapes.items():
+        end = start + math.prod(shape)
+        found[name] = numbers[start:end].reshape(shape)
+        start = end
+    return found
+
+
+def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *rest neuron"]:
+    """What concerns each of several equal parts of the neurons."""
+    return jnp.moveaxis(a.reshape(*a.shape[:-1], count, a.shape[-1] // count), -2, 0)
+
+
+def _contrasts(a: Array, axis: int) -> Array:
+    return jnp.moveaxis(jnp.tensordot(jnp.asarray(CONTRASTS, a.dtype), a, axes=(1, axis)), 0, axis)
+
+
+def parts(mean: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    """q_n of every part (draw, part, observable), from m and d of draws."""
+    return mean[:, None] + PARTS * CONTRASTS.T @ difference
+
+
+def neurons_of(share: float, width: int) -> int:
+    """Number of neurons of a population of this share in a network of some width."""
+    return round(share * width)
+
+
+def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
+    """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
+
+    def shapes(sampler: Sampler, key: Key[Array, ""]) -> Observables:
+        noise, equations = sampler._noise(key), sampler.wide
+        matrices = tuple(sampler._independent(equations, noise, key))
+        seen = trajectory(equations, noise, matrices, sampler.training, sampler.observing.__call__)
+        return sampler.observing.complete(seen)
+
+    return {name: a.shape for name, a in sorted(eqx.filter_eval_shape(shapes, sampler, jax.random.key(0)).items())}
+
+
+@quickly
+def draws(sampler: Sampler, keys: Key[Array, " draw"]) -> Draws:
+    """One draw for every key, as many at once as is fast."""
+    whole = len(keys) // TOGETHER * TOGETHER
+    parts = []
+    if whole:
+        found = jax.lax.map(sampler.draws, keys[:whole].reshape(-1, TOGETHER))
+        parts.append(jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), found))
+    if whole < len(keys):
+        parts.append(sampler.draws(keys[whole:]))
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)

@@ -1,0 +1,222 @@
+"""One causal pass of training, through the fields of all neurons.
+
+The same pass serves a large simulation at infinite width, networks of few neurons, and mean-field neurons: they differ
+in the random matrices (see `field_equations`), and mean-field neurons are shown the residuals that a large simulation
+has recorded, in place of their own.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from fwdmft import losses
+from fwdmft.engine.averages import Averages
+from fwdmft.engine.field_equations import Activity, FieldEquations, Noise, State
+from fwdmft.engine.update import Update
+from fwdmft.experiment.loss import LossSpec
+from fwdmft.optimization import Plan, RichardsonLevel
+
+
+class TrainingSignal(eqx.Module):
+    """What training imposes on the neurons: targets, loss, and the optimizer's plan.
+
+    targets: (training point, output). train: positions of the training points among all points.
+    rates: (saved, step) learning rates of the steps after each saved time. batches: (saved, step, batch size)
+    positions among the training points, or None for all. See `Plan.intervals`.
+    stream: (training point, feature) where none of the training points is observed; `train` is then empty.
+    """
+
+    targets: Float[Array, "train output"]
+    train: Int[Array, " train"]
+    rates: Float[Array, "saved step"]
+    batches: Int[Array, "saved step batch"] | None
+    momentum: float = eqx.field(static=True)
+    weight_decay: float = eqx.field(static=True)
+    loss: LossSpec = eqx.field(static=True)
+    ladder: tuple[RichardsonLevel, ...] = eqx.field(static=True)
+    stream: Float[Array, "train feature"] | None = None
+
+    def trained(self, equations: FieldEquations, batch: Int[Array, " batch"] | None) -> FieldEquations:
+        """The equations on the points that a step trains on, as far as those are not among the observed ones."""
+        if self.stream is None:
+            return equations
+        return equations.on(self.stream[slice(None) if batch is None else batch])
+
+    def residual(
+        self, f: Float[Array, "point output"], batch: Int[Array, " batch"] | None
+    ) -> Float[Array, "point output"]:
+        """Delta at every point that the step sees, zero where it does not train."""
+        chosen = slice(None) if batch is None else batch
+        if self.stream is not None:
+            return losses.residual(self.loss, f, self.targets[chosen])
+        points = self.train[chosen]
+        return jnp.zeros_like(f).at[points].set(losses.residual(self.loss, f[points], self.targets[chosen]))
+
+
+def training_signal(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, save_every: int) -> TrainingSignal:
+    """The drive of a plan for targets y (point, output) and a mask of training points, none with a stream."""
+    positions, stream = np.flatnonzero(train), plan.stream
+    rates, batches = plan.intervals(save_every)
+    return TrainingSignal(
+        targets=jnp.asarray(y[positions] if stream is None else stream.y),
+        train=jnp.asarray(positions),
+        rates=jnp.asarray(rates),
+        batches=None if batches is None else jnp.asarray(batches),
+        momentum=plan.momentum,
+        weight_decay=plan.weight_decay,
+        loss=loss,
+        ladder=plan.ladder,
+        stream=None if stream is None else jnp.asarray(stream.x),
+    )
+
+
+class Trajectory(NamedTuple):
+    """What was collected (time axis first), random matrices and averages after training, residuals of every step.
+
+    residuals: (step, point, output), with substeps as steps; no rows if they were not asked for.
+    """
+
+    seen: Any
+    matrices: tuple[Any, ...]
+    averages: Averages
+    residuals: Float[Array, "step point output"]
+
+
+class _Carry(NamedTuple):
+    """step: number of updates so far."""
+
+    state: State
+    step: Int[Array, ""]
+    residuals: Float[Array, "step point output"]
+
+
+Observe = Callable[[FieldEquations, Activity], Any]
+
+
+def trajectory(
+    equations: FieldEquations, noise: Noise, matrices: tuple[Any, ...], training: TrainingSignal, observe: Observe
+) -> Any:
+    """What `observe(equations, activity)` collects before the update of every saved step, a time axis first.
+
+    With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
+    """
+    passes = [one_pass(equations, noise, matrices, training, observe, rung.substeps).seen for rung in training.ladder]
+    if len(passes) == 1:
+        return passes[0]
+    coefficients = [rung.coefficient for rung in training.ladder]
+    return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *passes)
+
+
+def updates(training: TrainingSignal, substeps: int) -> int:
+    """Number of updates in a pass."""
+    return training.rates.size * substeps
+
+
+def one_pass(
+    equations: FieldEquations,
+    noise: Noise,
+    matrices: tuple[Any, ...],
+    training: TrainingSignal,
+    observe: Observe,
+    substeps: int,
+    *,
+    residuals: Float[Array, "step point output"] | None = None,
+    averages: Averages | None = None,
+    record: bool = False,
+    halt: Callable[[tuple[Any, ...]], Bool[Array, ""]] | None = None,
+) -> Trajectory:
+    """Train the neurons once.
+
+    residuals: what neurons are shown in place of the residuals that follow from their predictions. averages: how those
+    that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is
+    true of the random matrices, and collect zeros from then on.
+    """
+    Step = tuple[Float[Array, "*time"], Int[Array, "*time batch"] | None, Bool[Array, "*time"]]
+
+    def train(
+        carry: _Carry, equations: FieldEquations, found: tuple[Float[Array, "point output"], Any], step: Step
+    ) -> _Carry:
+        """found: of the forward pass on the points trained on."""
+        rate, batch, _ = step
+        f, activity = found
+        residual = training.residual(f, batch) if residuals is None else residuals[carry.step]
+        kept = carry.residuals
+        if record:
+            kept = jax.lax.dynamic_update_index_in_dim(kept, residual, carry.step, 0)
+        update = Update(rate, training.momentum, training.weight_decay)
+        return _Carry(equations.step(carry.state, activity, residual, update), carry.step + 1, kept)
+
+    def interval(carry: _Carry, steps: Step) -> tuple[_Carry, Any]:
+        """The first forward pass on the points trained on is also what is observed, so that it is compiled once."""
+
+        def one(inner: tuple[_Carry, Any], step: Step) -> tuple[tuple[_Carry, Any], None]:
+            carry, seen = inner
+            found = equations.forward(carry.state, noise)
+            seen = jax.lax.cond(step[2], lambda: observe(equations, found[1]), lambda: seen)
+            return (train(carry, equations, found, step), seen), None
+
+        def one_of_stream(carry: _Carry, step: Step) -> tuple[_Carry, None]:
+            trained = training.trained(equations, step[1])
+            return train(carry, trained, trained.forward(carry.state, noise), step), None
+
+        if training.stream is None:
+            return jax.lax.scan(one, (carry, nothing), steps)[0]
+        found = equations.forward(carry.state, noise)
+        carry = carry._replace(state=equations.remembered(carry.state, found[1]))
+        return jax.lax.scan(one_of_stream, carry, steps)[0], observe(equations, found[1])
+
+    state = equations.initial(noise, matrices, momentum=training.momentum != 0, averages=averages)
+    shape = jax.eval_shape(equations.forward, state, noise)[0]
+    collected = jax.eval_shape(lambda: observe(equations, equations.forward(state, noise)[1]))
+    nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), collected)
+    kept = jnp.zeros((updates(training, substeps) if record else 0, *shape.shape), shape.dtype)
+    carry, schedule = _Carry(state, jnp.zeros((), jnp.int32), kept), _schedule(training, substeps)
+    if halt is None:
+        carry, seen = jax.lax.scan(interval, carry, schedule)
+    else:
+        stop = halt
+        carry, seen = _scan_until(lambda c: stop(equations.current(c.state)), interval, carry, schedule)
+    last = carry.state
+    return Trajectory(seen, equations.current(last), equations.recorded_averages(last), carry.residuals)
+
+
+def _schedule(
+    training: TrainingSignal, substeps: int
+) -> tuple[Float[Array, "saved step"], Int[Array, "saved step batch"] | None, Bool[Array, "saved step"]]:
+    """Learning rate, batch, and whether it is the first one, of every substep (saved, substep, ...)."""
+
+    def repeated(a: Shaped[Array, "saved step *batch"]) -> Shaped[Array, "saved substep *batch"]:
+        return jnp.repeat(a, substeps, axis=1)
+
+    rates = repeated(training.rates) / substeps
+    batches = None if training.batches is None else repeated(training.batches)
+    return rates, batches, jnp.zeros(rates.shape, bool).at[:, 0].set(True)
+
+
+def _scan_until(
+    halt: Callable[[Any], Bool[Array, ""]], body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any
+) -> tuple[Any, Any]:
+    """`jax.lax.scan` that ends early, with zeros for what was not reached."""
+    length = len(jax.tree.leaves(xs)[0])
+    Reached = tuple[Int[Array, ""], Any, Any]
+
+    def at(i: Int[Array, ""]) -> Any:
+        return jax.tree.map(lambda a: a[i], xs)
+
+    def go_on(reached: Reached) -> Bool[Array, ""]:
+        return (reached[0] < length) & ~halt(reached[1])
+
+    def step(reached: Reached) -> Reached:
+        i, carry, ys = reached
+        carry, y = body(carry, at(i))
+        return i + 1, carry, jax.tree.map(lambda all_, one: all_.at[i].set(one), ys, y)
+
+    _, y = jax.eval_shape(body, carry, at(jnp.zeros((), int)))
+    nothing = jax.tree.map(lambda a: jnp.zeros((length, *a.shape), a.dtype), y)
+    _, carry, ys = jax.lax.while_loop(go_on, step, (jnp.zeros((), int), carry, nothing))
+    return carry, ys

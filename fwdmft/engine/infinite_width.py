@@ -1,0 +1,217 @@
+"""q: the mean over R large simulations with S neurons each, where S follows from a stated error.
+
+Their spread, steadied by what independent neurons would leave, gives the standard error (`sobol_errors`).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fwdmft.corrections.finite_width import JUDGED
+from fwdmft.engine import capacity as room
+from fwdmft.engine import neurons, simulation
+from fwdmft.engine.dynamics import TrainingSignal
+from fwdmft.engine.field_equations import FieldEquations, Noise
+from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.simulation import Crowded, Observing
+from fwdmft.errors import ComputationError
+from fwdmft.optimization import RichardsonLevel, ladders
+
+DERIVATIVE_TOLERANCE = 1e-4
+"""Relative accuracy of the gradient-flow limit asked of draws and networks, whose own errors are larger."""
+
+FEWEST, MOST = 1 << 10, 1 << 17
+"""Neurons per simulation: the first try, and the last."""
+
+ROOM = 1 << 27
+"""Numbers that fields of a simulation may be at most, and bases at first, unless a number of neurons is given: there
+may be many points."""
+
+TRIED = 1 << 12
+"""Neurons per simulation at which bases must have found room, unless a number is given: beyond, draws tell q sooner."""
+
+SHARE, SHARE_WITHOUT_MATRICES = 0.25, 0.03
+"""The error of q is to be so much smaller than the stated one: b / N of networks is a difference to q, which costs
+little without random matrices."""
+
+COMPILING = 10**11
+"""Flops that take as long as compiling for other bases, about."""
+
+Arrays = dict[str, np.ndarray]
+Report = Callable[[str, int, int], None]
+
+
+class Infinite(NamedTuple):
+    """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took.
+
+    truncation: error of q that is common to all, from what bases leave out; {} until it is measured.
+    """
+
+    each: dict[str, np.ndarray]
+    truncation: dict[str, np.ndarray]
+    neurons: int
+    bases: room.Bases
+    equations: FieldEquations
+
+    @property
+    def mean(self) -> Arrays:
+        return {name: a.mean(axis=0) for name, a in self.each.items()}
+
+    @property
+    def spread(self) -> Arrays:
+        """Standard error of the mean from the spread alone, not widened (`sobol_errors`)."""
+        return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
+
+
+def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report) -> Infinite | Crowded:
+    """As many neurons as the error asks for; `Crowded` if the vectors of training are too many for them."""
+    spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
+    share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
+    if spec.neurons is None and (vectors := too_large_at_first(task)):
+        return Crowded(vectors, equations)
+    most = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
+    while True:
+        found = _simulations(task, equations, count, ladder, report)
+        last = spec.neurons is not None or count >= most
+        if isinstance(found, Crowded):
+            if last or count >= TRIED:
+                return found
+            # What is known of the bases holds with more neurons as well.
+            equations, count = found.equations, 4 * count
+        elif last:
+            return _with_truncation(found, task, ladder)
+        else:
+            equations = fitting(found.equations, found.bases)
+            error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
+            if error <= share * spec.relative_error:
+                return _with_truncation(found, task, ladder)
+            excess = error / (share * spec.relative_error)
+            count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
+        count = min(count, most)
+
+
+def too_large_at_first(task: TheoryTask) -> int:
+    """Vectors that a random matrix acts on at once, if bases for these are too large with few neurons; else 0."""
+    matrices = task.at_infinite_width.matrices
+    if room.numbers(matrices, tuple(matrix.capacities for matrix in matrices), FEWEST) <= ROOM:
+        return 0
+    return max(max(matrix.blocks) for matrix in matrices)
+
+
+def relative(error: np.ndarray, value: np.ndarray) -> float:
+    """Root mean square of the error over that of the value; 0 for a value that vanishes."""
+    size = float(np.sqrt(np.mean(value**2)))
+    return float(np.sqrt(np.mean(error**2))) / size if size > 0 else 0.0
+
+
+def _simulations(
+    task: TheoryTask, equations: FieldEquations, count: int, ladder: tuple[RichardsonLevel, ...], report: Report
+) -> Infinite | Crowded:
+    found: list[simulation.Large] = []
+    stage = f"infinite width, {count} neurons"
+    updates = task.plan.steps * sum(rung.substeps for rung in ladder)
+    for replicate in range(task.spec.replicates):
+        report(stage, replicate, task.spec.replicates)
+        one = large(task, equations, count, replicate, ladder)
+        if isinstance(one, Crowded):
+            return one
+        check_finite(one.seen["prediction"], task.times)
+        equations = one.equations
+        if not found:
+            closer = fitting(equations, one.bases)
+            saved = (_flops(equations) - _flops(closer)) * count * updates * (task.spec.replicates - 1)
+            equations = closer if saved > COMPILING else equations
+        found.append(one)
+    report(stage, task.spec.replicates, task.spec.replicates)
+    each = {name: np.stack([each.seen[name] for each in found]) for name in found[0].seen}
+    bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in found), strict=True)))
+    return Infinite(each, {}, count, bases, equations)
+
+
+def _with_truncation(found: Infinite, task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> Infinite:
+    """Once there are neurons enough; from the first simulation."""
+    first = simulation.Large({name: a[0] for name, a in found.each.items()}, found.bases, found.equations)
+    truncation = simulation.truncation(first, *_posed(task, found.neurons, 0, ladder))
+    return found._replace(truncation=truncation)
+
+
+def fitting(equations: FieldEquations, bases: room.Bases) -> FieldEquations:
+    """The same equations with no more room than bases took, and a little."""
+    matrices = equations.matrices
+    return equations.with_room(room.fitted(tuple(m.capacities for m in matrices), [m.blocks for m in matrices], bases))
+
+
+def _flops(equations: FieldEquations) -> int:
+    """Of random matrices, per neuron and step, about: three products of vectors with every basis."""
+    return sum(6 * sum(matrix.blocks) * sum(matrix.capacities) for matrix in equations.matrices)
+
+
+def large(
+    task: TheoryTask, equations: FieldEquations, count: int, replicate: int, ladder: tuple[RichardsonLevel, ...]
+) -> simulation.Large | Crowded:
+    return simulation.infinite_width(equations, *_posed(task, count, replicate, ladder))
+
+
+def _posed(
+    task: TheoryTask, count: int, replicate: int, ladder: tuple[RichardsonLevel, ...]
+) -> tuple[Any, TrainingSignal, Observing]:
+    """What a simulation is made of besides the equations."""
+
+    def draw(equations: FieldEquations) -> Noise:
+        return noise_of(equations, count, task.spec.seed, replicate)
+
+    return draw, task.training(ladder), task.observing()
+
+
+def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -> Noise:
+    noise = neurons.sample(equations.populations, equations.supplies, count, seed, replicate)
+    return {name: jnp.asarray(a) for name, a in noise.items()}
+
+
+def too_many_vectors(task: TheoryTask, found: Crowded) -> str:
+    """What is wrong, and what helps."""
+    return (
+        f"random matrices act on too many independent vectors, {found.vectors} or more; expected at least "
+        f"{room.NEURONS_PER_VECTOR} times as many sample neurons: raise theory.neurons (tried: "
+        f"{task.spec.neurons or TRIED}) or theory.basis_tolerance ({task.spec.basis_tolerance:g})"
+    )
+
+
+def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[RichardsonLevel, ...], tuple[RichardsonLevel, ...]]:
+    """Step-halving ladders that reach the plan's tolerance, and a cruder one for draws and networks.
+
+    Plain gradient descent needs one rung. Raises ComputationError when the longest ladder does not suffice.
+    """
+    tolerance = task.plan.tolerance
+    if tolerance is None:
+        return task.plan.ladder, task.plan.ladder
+    equations, coarse, before, change = task.at_infinite_width, None, None, np.inf
+    count = min(task.spec.neurons or FEWEST, FEWEST)
+    for ladder in ladders():
+        while isinstance(one := large(task, equations, count, 0, ladder), Crowded):
+            if count >= max(task.spec.neurons or 0, TRIED):
+                raise ComputationError(f"gradient flow: {too_many_vectors(task, one)}")
+            equations, count, before = one.equations, 4 * count, None
+        equations, f = one.equations, one.seen["prediction"]
+        if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
+            change = float(np.max(np.abs(f - before)) / max(np.max(np.abs(f)), np.finfo(float).tiny))
+            coarse = ladder if coarse is None and change < DERIVATIVE_TOLERANCE else coarse
+            if change < tolerance:
+                return ladder, coarse or ladder
+        before = f
+    raise ComputationError(
+        f"gradient flow: halving the step {len(ladder)} times left a relative change of {change:.1e}; expected "
+        f"optimizer.tolerance {tolerance:g}: raise it, or take a smaller optimizer.learning_rate"
+    )
+
+
+def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
+    """Raise ComputationError naming the first saved step with predictions that are not finite."""
+    finite = np.isfinite(prediction).all(axis=(1, 2))
+    if not finite.all():
+        raise ComputationError(
+            f"training diverged at infinite width: predictions are not finite at step {times[np.argmin(finite)]}; "
+            "expected finite predictions: lower optimizer.learning_rate or parameterization.gamma0"
+        )

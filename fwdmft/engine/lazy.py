@@ -1,0 +1,99 @@
+"""The lazy limit gamma0 -> 0: kernels static in time, random over initialisations.
+
+With K = K(0) the predictions obey closed linear-in-K dynamics, f <- f + eta K Delta (heavy-ball momentum as in
+`fwdmft.optimization`). This module supplies the dynamics at infinite width. Networks of finite width have a finite
+richness, which the parameterization tells: they are simulated as they are, so what they learn is in Sigma and b.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fwdmft.engine.averages import Averages
+from fwdmft.engine.field_equations import Activity, FieldEquations, Noise, Observables, RandomMatrix, Sites, State
+from fwdmft.engine.layer_sites import LayerSites
+from fwdmft.engine.neurons import Population
+from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
+
+
+class LazyState(NamedTuple):
+    """What the frozen neurons show, their random matrices, the kernel of all points they imply, and the predictions."""
+
+    frozen: Sites
+    matrices: tuple[Any, ...]
+    kernel: Float[Array, "point output point output"]
+    f: Trained
+
+
+class LazyEquations(FieldEquations):
+    """The lazy limit of any field equations that observe a "tangent_kernel"."""
+
+    neurons: FieldEquations
+    gamma0: Float[Array, ""]
+
+    def __init__(self, equations: FieldEquations):
+        # Kernels at t = 0 do not depend on gamma0.
+        self.neurons = equations.with_richness(1.0)
+        self.gamma0 = jnp.zeros_like(self.neurons.gamma0)
+
+    @property
+    def populations(self) -> tuple[Population, ...]:
+        return self.neurons.populations
+
+    @property
+    def matrices(self) -> tuple[RandomMatrix, ...]:
+        return self.neurons.matrices
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        return self.neurons.dims
+
+    def initial(
+        self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
+    ) -> LazyState:
+        state = self.neurons.initial(noise, matrices, False, averages)
+        prediction, activity = self.neurons.forward(state, noise)
+        everywhere = self.neurons.at_kernel_points(None)
+        assert everywhere is not None
+        kernel = everywhere.observe(everywhere.sites(activity))["tangent_kernel"]
+        matrices = self.neurons.current(self.neurons.remembered(state, activity))
+        return LazyState(self.neurons.sites(activity), matrices, kernel, at_rest(jnp.zeros_like(prediction), momentum))
+
+    def forward(self, state: LazyState, noise: Noise) -> tuple[Float[Array, "point output"], Activity]:
+        return state.f.value, state
+
+    def step(
+        self, state: LazyState, activity: Activity, residual: Float[Array, "point output"], update: Update
+    ) -> State:
+        pull = jnp.tensordot(state.kernel, residual, axes=2)
+        return state._replace(f=heavy_ball(state.f, pull, update._replace(weight_decay=0.0)))
+
+    def current(self, state: LazyState) -> tuple[Any, ...]:
+        return state.matrices
+
+    def sites(self, activity: LazyState) -> Sites:
+        """Those of the frozen neurons, and the predictions, to which single neurons contribute only through K."""
+        return {"neurons": activity.frozen, "prediction": activity.f.value}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.neurons.layers
+
+    def layer_sites(self, sites: Sites) -> tuple[LayerSites, ...]:
+        return self.neurons.layer_sites(sites["neurons"])
+
+    def averages(self, population: str, sites: Any) -> Any:
+        return self.neurons.averages(population, sites)
+
+    def assemble(self, averages: dict[str, Any]) -> Observables:
+        return self.neurons.assemble(averages)
+
+    def observe(self, sites: Sites) -> Observables:
+        return self.neurons.observe(sites["neurons"]) | {"prediction": sites["prediction"]}
+
+    def with_room(self, capacities: Any) -> "LazyEquations":
+        return LazyEquations(self.neurons.with_room(capacities))
+
+    def resolving(self, tolerance: float) -> "LazyEquations":
+        return LazyEquations(self.neurons.resolving(tolerance))

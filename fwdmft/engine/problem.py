@@ -1,0 +1,108 @@
+"""What the theory is asked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from fwdmft.engine import explicit_matrix
+from fwdmft.engine.dynamics import TrainingSignal, training_signal
+from fwdmft.engine.field_equations import FieldEquations, Noise
+from fwdmft.engine.lazy import LazyEquations
+from fwdmft.engine.simulation import Observing
+from fwdmft.experiment.halves import TheorySpec
+from fwdmft.experiment.loss import LossSpec
+from fwdmft.kernel_points import kernel_points
+from fwdmft.observables import ObservableFunction
+from fwdmft.optimization import Plan, RichardsonLevel
+
+
+@dataclass(frozen=True)
+class TheoryTask:
+    """What the theory is asked.
+
+    equations: at infinite width, with kernels at `kernel_points`. richness: gamma0 at a width; `lazy` says that it
+    vanishes at infinite width. y: (point, output). train: (point,) mask. functions: observed besides, without
+    `kernel_points` and a stream.
+    """
+
+    equations: FieldEquations
+    richness: Callable[[int], float]
+    lazy: bool
+    y: np.ndarray
+    train: np.ndarray
+    loss: LossSpec
+    plan: Plan
+    spec: TheorySpec
+    functions: tuple[ObservableFunction, ...] = ()
+
+    @property
+    def times(self) -> np.ndarray:
+        """The saved steps."""
+        return self.plan.saved(self.spec.save_every)
+
+    @property
+    def rows(self) -> int:
+        """Observed points, or whatever else a neuron carries a number for: fresh points and input weights."""
+        return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
+
+    @property
+    def kernel_points(self) -> np.ndarray | None:
+        """Positions of the points between which kernels are kept, None for all."""
+        return kernel_points(self.spec.kernel_points, self.train)
+
+    @property
+    def richness_varies(self) -> bool:
+        """Whether networks of different widths have different richness, as they have where it vanishes with width."""
+        return self.richness(1 << 10) != self.richness(1 << 20)
+
+    @property
+    def two_time(self) -> bool:
+        """Whether two-time kernels are computed."""
+        return self.spec.two_time and bool(self.equations.layers)
+
+    @property
+    def at_infinite_width(self) -> FieldEquations:
+        """The equations, or their lazy limit."""
+        return LazyEquations(self.equations) if self.lazy else self.equations
+
+    def observing(self, strength: bool = False) -> Observing:
+        """What is observed in a pass. strength: those of the layers' kernels as well."""
+        return Observing(self.two_time, strength, self.functions, tuple(self.train.tolist()))
+
+    def training(self, ladder: tuple[RichardsonLevel, ...], save_every: int | None = None) -> TrainingSignal:
+        """The drive of a large simulation or a draw."""
+        every = self.spec.save_every if save_every is None else save_every
+        return training_signal(self.plan.on_ladder(ladder), self.loss, self.y, self.train, every)
+
+    @cached_property
+    def site_numbers(self) -> int:
+        """How many numbers the fields are of one neuron of every population at one time."""
+        few, equations = 4, self.equations
+        # Sites hold the same fields several times: of layers, of matrices that lead from them and to them.
+        each, f = (sum(a.size for a in jax.tree.leaves(part)) // few for part in self._seen(few)[0])
+        between = sum(matrix.uses * sum(matrix.blocks) for matrix in equations.matrices)
+        return max(each, between) + f + (self.rows - len(self.y)) * (1 + self.y.shape[1])
+
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """Shapes of the order parameters at one time, without kernel points."""
+        return self._seen(1)[1]
+
+    def _seen(self, few: int) -> tuple[Any, dict[str, Any]]:
+        """Shapes at one time: fields of so many neurons, in layers and predictions, and order parameters."""
+        equations = self.equations.at_kernel_points(None)
+        assert equations is not None
+        counts = {population.name: population.gaussians for population in equations.populations}
+        noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
+
+        def fields(noise: Noise) -> tuple[Any, Any]:
+            state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
+            sites = equations.sites(equations.forward(state, noise)[1])
+            layers = equations.layer_sites(sites) if equations.layers else sites
+            return (layers, equations.prediction_sites(sites) if equations.layers else ()), equations.observe(sites)
+
+        return jax.eval_shape(fields, noise)

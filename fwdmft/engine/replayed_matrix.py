@@ -1,0 +1,186 @@
+"""Random matrices as a single mean-field neuron sees them, under the averages that a large simulation has recorded.
+
+At infinite width a neuron meets the others only through averages. `gaussian_matrix` records those that it uses
+(`Record`). Under this record the trajectory of a neuron depends on its own random numbers alone, so that any number of
+mean-field neurons can be simulated, each without company. Nothing is averaged here:
+
+    new direction   e_n = sum_m mixing_nm (v_m - sum_r coordinates_rm e_r)
+    image of it     sum_k revealed_kn e'_k + xi_n
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from fwdmft.engine.gaussian_matrix import MatrixPrior, Product, Record, acted, append, learned, transposed
+from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
+
+
+class SideRecord(NamedTuple):
+    """What a `Record` says of the blocks of one side, with room for its directions and no more.
+
+    coordinates: of the vectors in directions met earlier (`old`), and in all of them. mixing: see `Record`. revealed:
+    rows for every new direction and offset. start: rank before the block.
+    """
+
+    old: Float[Array, "block vector capacity"]
+    coordinates: Float[Array, "block capacity vector"]
+    mixing: Float[Array, "block direction vector"]
+    revealed: Float[Array, "block direction_offset other_capacity"]
+    start: Int[Array, " block"]
+
+
+class MatrixRecord(NamedTuple):
+    """What is needed to replay a matrix.
+
+    earlier: (backward, forward direction) whether the backward one was met first. Its shape tells how many there are.
+    """
+
+    forward: SideRecord
+    backward: SideRecord
+    earlier: Bool[Array, "backward forward"]
+
+    @property
+    def capacities(self) -> tuple[int, int]:
+        """Room for directions, forward and backward: zero rows are written behind the last one."""
+        return self.forward.coordinates.shape[1], self.backward.coordinates.shape[1]
+
+
+class ReplayedSide(NamedTuple):
+    """One direction of a matrix. done: number of blocks replayed so far."""
+
+    basis: Float[Array, "capacity source"]
+    image: Float[Array, "capacity_offset target"]
+    record: SideRecord
+    done: Int[Array, ""]
+
+
+class ReplayedMatrix(NamedTuple):
+    """A matrix under a record. kept, learned: as in `GaussianMatrix`."""
+
+    forward: ReplayedSide
+    backward: ReplayedSide
+    kept: Trained
+    learned: Trained
+
+    def apply(
+        self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
+    ) -> tuple["ReplayedMatrix", Product]:
+        """W v / sqrt(N_in), as `GaussianMatrix.apply`."""
+        side, coordinates = _extended(self.forward, self.backward, v, noise, prior)
+        value = acted(side.image, self.backward.basis, self.kept.value, self.learned.value, coordinates, prior)
+        return self._replace(forward=side), Product(value, coordinates)
+
+    def apply_transposed(
+        self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
+    ) -> tuple["ReplayedMatrix", Product]:
+        """W^T v / sqrt(N_out), as `GaussianMatrix.apply_transposed`."""
+        prior = prior.transposed()
+        side, coordinates = _extended(self.backward, self.forward, v, noise, prior)
+        taught = transposed(self.learned.value, prior)
+        value = acted(side.image, self.forward.basis, self.kept.value, taught, coordinates, prior)
+        return self._replace(backward=side), Product(value, coordinates)
+
+    def learn(
+        self,
+        signal: Float[Array, "vector place out"],
+        signal_coordinates: Float[Array, "backward_capacity vector place"],
+        v: Float[Array, "vector position in"],
+        v_coordinates: Float[Array, "forward_capacity vector position"],
+        prior: MatrixPrior,
+        update: Update,
+    ) -> "ReplayedMatrix":
+        """One training step, as `GaussianMatrix.learn`."""
+        return self._replace(
+            kept=heavy_ball(self.kept, jnp.zeros((), v.dtype), update),
+            learned=heavy_ball(self.learned, learned(v_coordinates, signal_coordinates, prior), update),
+        )
+
+
+def recorded(forward: Record, backward: Record, ranks: tuple[int, int], uses: int) -> MatrixRecord:
+    """The record of a matrix after training that ended with these ranks. uses: blocks of a pass, of either side.
+
+    In a pass all forward blocks come before all backward ones.
+    """
+    records = [jax.tree.map(np.asarray, record) for record in (forward, backward)]
+    capacities = [_room(record, rank) for record, rank in zip(records, ranks, strict=True)]
+    sides = [_cut(records[i], capacities[i], capacities[1 - i]) for i in range(2)]
+    blocks = [np.searchsorted(r.start, np.arange(rank), side="right") for r, rank in zip(records, ranks, strict=True)]
+    passes = [(block - 1) // uses for block in blocks]
+    return MatrixRecord(sides[0], sides[1], jnp.asarray(passes[1][:, None] < passes[0]))
+
+
+def _room(record: Record, rank: int) -> int:
+    """Rows that are written to: those of a block all at once, of which some may be zero."""
+    found = np.any(record.mixing != 0, axis=(1, 2))
+    return max([rank, *(record.start[found] + record.mixing.shape[2]).tolist(), record.mixing.shape[2]])
+
+
+def _cut(record: Record, capacity: int, other: int) -> SideRecord:
+    coordinates = record.coordinates[:, :capacity]
+    old = jnp.where(jnp.arange(capacity)[:, None] < record.start[:, None, None], coordinates, 0.0)
+    revealed = jnp.moveaxis(record.revealed[:, :other], 1, -1)
+    revealed = revealed.reshape(len(revealed), -1, other)
+    return SideRecord(jnp.swapaxes(old, 1, 2), *map(jnp.asarray, (coordinates, record.mixing, revealed, record.start)))
+
+
+def replayed(
+    record: MatrixRecord, neurons: tuple[int, int], momentum: bool, offsets: int, dtype: DTypeLike
+) -> ReplayedMatrix:
+    """A matrix before training, between so many mean-field neurons (in, out)."""
+
+    def side(own: SideRecord, source: int, target: int) -> ReplayedSide:
+        capacity = own.coordinates.shape[1]
+        image = jnp.zeros((capacity * offsets, target), dtype)
+        own = jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, own)
+        return ReplayedSide(jnp.zeros((capacity, source), dtype), image, own, jnp.zeros((), jnp.int32))
+
+    ahead, back = record.capacities
+    return ReplayedMatrix(
+        side(record.forward, *neurons),
+        side(record.backward, *neurons[::-1]),
+        at_rest(jnp.ones((), dtype), momentum),
+        at_rest(jnp.zeros((ahead, offsets, back), dtype), momentum),
+    )
+
+
+def _of_block(record: SideRecord, vectors: int, offsets: int) -> SideRecord:
+    """What a record says of a block that has fewer vectors than others."""
+    return SideRecord(
+        record.old[:vectors],
+        record.coordinates[:, :vectors],
+        record.mixing[:vectors, :vectors],
+        record.revealed[: offsets * vectors],
+        record.start,
+    )
+
+
+def _extended(
+    side: ReplayedSide,
+    other: ReplayedSide,
+    v: Float[Array, "vector position source"],
+    noise: Float[Array, "row target"],
+    prior: MatrixPrior,
+) -> tuple[ReplayedSide, Float[Array, "capacity vector position"]]:
+    """With the directions that these vectors brought, and the coordinates of the vectors."""
+    shape, v = v.shape, v.reshape(-1, v.shape[-1])
+    offsets = prior.stencil.offsets
+    record = _of_block(SideRecord(*(a[side.done] for a in side.record)), len(v), offsets)
+
+    def new() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
+        fresh = record.mixing @ (v - record.old @ side.basis)
+        e = jax.lax.dynamic_slice_in_dim(noise, offsets * record.start, offsets * len(v))
+        keep = jnp.repeat(jnp.any(record.mixing != 0, axis=1), offsets)
+        return fresh, prior.sigma * keep[:, None] * e + record.revealed @ other.basis
+
+    def nothing() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
+        return jnp.zeros_like(v), jnp.zeros((offsets * len(v), noise.shape[-1]), v.dtype)
+
+    fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)
+    basis, images = append(side.basis, fresh, record.start), append(side.image, image, offsets * record.start)
+    extended = ReplayedSide(basis, images, side.record, side.done + 1)
+    return extended, record.coordinates.reshape(-1, *shape[:2])

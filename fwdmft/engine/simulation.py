@@ -1,0 +1,156 @@
+"""The large simulation: infinite width from many sample neurons, with room for the bases of its random matrices."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fwdmft.compiling import quickly
+from fwdmft.engine import capacity as room
+from fwdmft.engine.capacity import Bases
+from fwdmft.engine.dynamics import TrainingSignal, one_pass
+from fwdmft.engine.field_equations import Activity, FieldEquations, Noise, Observables
+from fwdmft.engine.gaussian_matrix import GaussianMatrix, untouched
+from fwdmft.engine.layers import Layers, strengths, two_time_kernels
+from fwdmft.observables import ObservableFunction, evaluated
+
+STRENGTH = "strength"
+"""Name of the strengths of the layers' kernels among the observables."""
+
+
+class Observing(NamedTuple):
+    """What is collected at every saved time, and made into observables after the pass.
+
+    two_time: kernels between all pairs of times as well. strength: `layers.strengths` as well. functions: of the order
+    parameters at each time as well. train: which points are training points, for these.
+    """
+
+    two_time: bool = False
+    strength: bool = False
+    functions: tuple[ObservableFunction, ...] = ()
+    train: tuple[bool, ...] = ()
+
+    def __call__(self, equations: FieldEquations, activity: Activity) -> tuple[Observables, Layers]:
+        sites = equations.sites(activity)
+        return equations.observe(sites), equations.layer_sites(sites) if self.two_time else ()
+
+    def complete(self, collected: tuple[Observables, Layers]) -> Observables:
+        """Observables (time, ...), and those named in `layers.TWO_TIME_DIMS`."""
+        seen, layers = collected
+        found = seen | jax.vmap(lambda q: evaluated(self.functions, q, np.array(self.train, bool)))(seen)
+        found |= {STRENGTH: strengths(seen)} if self.strength else {}
+        return found | two_time_kernels(layers) if layers else found
+
+
+RESOLVED = 4.0
+"""Bases are resolved anew if training moves vectors by less than they were resolved for, squared, over this."""
+
+LOOSER = 10.0
+"""By how much bases may leave out more in the pass that tells what they leave out."""
+
+LEAST = 1e-20
+"""Movement of vectors, squared, below which it is rounding."""
+
+
+def learned(seen: dict[str, np.ndarray], gamma0: float) -> float:
+    """How far training moved neurons, in squares of their norm, over min(1, gamma0^2); at most 1.
+
+    By the Cauchy-Schwarz inequality a change of f by d takes a movement of gamma0 d / (2 |w| |u|) of the readout w or
+    what it reads, u, and |w|^2 |u|^2 is about K.
+    """
+    if not {"prediction", "tangent_kernel"} <= seen.keys():
+        return 1.0
+    f, kernel = seen["prediction"], np.einsum("pcpc->pc", seen["tangent_kernel"][0])
+    change, scale = np.max(np.abs(f - f[:1])), np.mean(kernel)
+    if not (np.isfinite(change) and scale > 0):
+        return 1.0
+    return float(np.clip(4 * max(1.0, gamma0**2) * change**2 / scale, LEAST, 1.0))
+
+
+class Large(NamedTuple):
+    """Observables at infinite width, the bases that they took, and the equations with room for these."""
+
+    seen: dict[str, np.ndarray]
+    bases: Bases
+    equations: FieldEquations
+
+
+class Crowded(NamedTuple):
+    """Bases that are too large for the neurons: vectors met so far, and the equations with room for more of them."""
+
+    vectors: int
+    equations: FieldEquations
+
+
+def gaussian_matrices(
+    equations: FieldEquations, noise: Noise, momentum: bool, recorded: int = 0
+) -> tuple[GaussianMatrix, ...]:
+    """The random matrices before training, between all the neurons. recorded: number of passes to keep a record of."""
+    return tuple(
+        untouched(
+            matrix.capacities,
+            (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]),
+            momentum,
+            matrix.offsets,
+            (recorded * matrix.uses, *matrix.blocks) if recorded else None,
+        )
+        for matrix in equations.matrices
+    )
+
+
+@partial(quickly, static=(3,))
+def _large_pass(
+    equations: FieldEquations, noise: Noise, training: TrainingSignal, observing: Observing
+) -> tuple[Observables, Bases]:
+    total: Any = None
+    found = []
+    for rung in training.ladder:
+        matrices = gaussian_matrices(equations, noise, training.momentum != 0)
+        halt = (lambda m: jnp.any(room.bases(m).full)) if matrices else None
+        seen = one_pass(equations, noise, matrices, training, observing.__call__, rung.substeps, halt=halt)
+        observables = jax.tree.map(lambda a, c=rung.coefficient: c * a, observing.complete(seen.seen))
+        total = observables if total is None else jax.tree.map(jnp.add, total, observables)
+        found.append(room.bases(seen.matrices))
+    return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*found, strict=True)))
+
+
+def infinite_width(
+    equations: FieldEquations, draw: Any, training: TrainingSignal, observing: Observing
+) -> Large | Crowded:
+    """One pass, repeated until its bases are not full and resolve what is learned; `Crowded` for too many vectors.
+
+    draw: the noise for given equations. A pass that was broken off, or that left out what it should have learned, is
+    never returned.
+    """
+    while True:
+        noise = draw(equations)
+        count = min(noise[population.name].shape[-1] for population in equations.populations)
+        seen, bases = _large_pass(equations, noise, training, observing)
+        bases = jax.tree.map(np.asarray, bases)
+        if not np.any(bases.full):
+            found = {name: np.asarray(a) for name, a in seen.items()}
+            moved = learned(found, float(equations.gamma0)) if equations.learned is not None else 1.0
+            if equations.learned is None or moved > float(equations.learned) / RESOLVED:
+                return Large(found, bases, equations)
+            equations = equations.learning(moved)
+            continue
+        vectors, blocks = int(np.max(bases.rank)), [m.blocks for m in equations.matrices]
+        wider = room.fitted(tuple(m.capacities for m in equations.matrices), blocks, bases)
+        equations = equations.with_room(wider)
+        if room.NEURONS_PER_VECTOR * vectors > count or min(max(pair) for pair in wider) > count:
+            return Crowded(vectors, equations)
+
+
+def truncation(found: Large, draw: Any, training: TrainingSignal, observing: Observing) -> dict[str, np.ndarray]:
+    """How far observables are from those of bases that leave out nothing, about; zero without random matrices.
+
+    A pass whose bases may leave out `LOOSER` times as much differs by this times LOOSER^p - 1. p is a half if what is
+    left out matters at first order, and one if at second order: p = 1/2 is on the safe side.
+    """
+    if found.equations.learned is None:
+        return {name: np.zeros_like(a) for name, a in found.seen.items()}
+    looser = found.equations.learning(LOOSER * float(found.equations.learned))
+    seen, _ = _large_pass(looser, draw(looser), training, observing)
+    return {name: np.abs(np.asarray(a) - found.seen[name]) / (LOOSER**0.5 - 1) for name, a in seen.items()}

@@ -1,0 +1,87 @@
+"""Positions of a layer: where the weights of a convolution read, and what pooling averages over.
+
+A layer has one field per position and neuron (channel). Weights with several offsets k read, at every place a of the
+next layer, the positions a + k of this one; what lies outside is zero. A fully connected layer has one position, and
+its weights one offset.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """For every offset and place, the position that is read there, or -1 for none.
+
+    reads: (offset, place). sources: number of positions there are to read. At one offset no position is read twice.
+    """
+
+    reads: tuple[tuple[int, ...], ...]
+    sources: int
+
+    @property
+    def offsets(self) -> int:
+        return len(self.reads)
+
+    @property
+    def places(self) -> int:
+        return len(self.reads[0])
+
+    @property
+    def transposed(self) -> "Stencil":
+        """Who reads what: for every offset and position, the place that reads it."""
+        return _transposed(self)
+
+    @property
+    def simple(self) -> bool:
+        """Whether every place reads the position of the same number, and nothing else."""
+        return self.reads == (tuple(range(self.sources)),)
+
+    def read(self, a: Float[Array, "*rest source"]) -> Float[Array, "*rest offset place"]:
+        """What is read of quantities at positions."""
+        return a[..., None, :] if self.simple else jnp.tensordot(a, _operator(self), axes=([-1], [2]))
+
+    def overlap(self, kernel: Float[Array, "*between source"], rank: int) -> Float[Array, "..."]:
+        """Mean over offsets of a kernel between positions, at those that are read.
+
+        kernel: (*a, source, *b, source), which becomes (*a, place, *b, place). rank: number of axes `*a`, and of `*b`.
+        """
+        if self.simple:
+            return kernel
+        operator = _operator(self)
+        kernel = jnp.moveaxis(kernel, (rank, -1), (-2, -1))
+        both = jnp.einsum("kas,...st,kbt->...ab", operator, kernel, operator, optimize=True) / self.offsets
+        return jnp.moveaxis(both, -2, rank)
+
+    def mean(self, rows: Float[Array, "*rest source neuron"]) -> Float[Array, "*rest place neuron"]:
+        """Average over offsets, as pooling takes it."""
+        return rows if self.simple else jnp.einsum("as,...sn->...an", _operator(self).mean(axis=0), rows)
+
+
+POINT = Stencil(((0,),), 1)
+"""One position that reads one position: what a fully connected layer has."""
+
+
+@cache
+def _operator(stencil: Stencil) -> Float[np.ndarray, "offset place source"]:
+    """1 where a place reads a position at an offset."""
+    operator = np.zeros((stencil.offsets, stencil.places, stencil.sources + 1))
+    for offset, positions in enumerate(stencil.reads):
+        operator[offset, np.arange(stencil.places), np.array(positions)] = 1.0
+    return operator[..., :-1]
+
+
+@cache
+def _transposed(stencil: Stencil) -> Stencil:
+    found = -np.ones((stencil.offsets, stencil.sources), int)
+    for offset, positions in enumerate(stencil.reads):
+        for place, position in enumerate(positions):
+            if position >= 0:
+                if found[offset, position] >= 0:
+                    raise ValueError(f"position {position} is read twice at offset {offset}")
+                found[offset, position] = place
+    return Stencil(tuple(map(tuple, found.tolist())), stencil.places)
