@@ -60,7 +60,7 @@ CASES: tuple[Case, ...] = (
     ({"kind": "deep", "depth": 2, "normalization": "layer"}, (3,), 2, ONLINE),
     ({"kind": "cnn", "depth": 2, "pooling": "average", "kernel_size": 2}, (4, 4, 1), 2, {"theory": MEANS}),
     ({"kind": "recurrent", "readout": "mean"}, (2, 3), 1, {"theory": IN_TIME}),
-    ({"kind": "transformer"}, (2, 3), 2, {"theory": MEANS, "ensemble": {"widths": [8], "members": 2}}),
+    ({"kind": "transformer", "mlp": False}, (2, 3), 2, {"theory": MEANS, "ensemble": {"widths": [8], "members": 2}}),
 )
 
 
