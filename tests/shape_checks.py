@@ -33,41 +33,48 @@ def checking(packages: tuple[str, ...]) -> Any:
     return install_import_hook(packages, "shape_checks.check")
 
 
-DRAWS = {"replicates": 2, "draws": 32, "draw_width": 8}
-MEANS = {"replicates": 2, "fluctuations": False, "bias": False}
-ENSEMBLE = {"widths": [8], "members": 2}
+OPTIMIZER = {
+    "kind": "gradient_descent",
+    "learning_rate": 0.05,
+    "steps": 2,
+    "momentum": 0.5,
+    "batch": {"size": 1},
+}
 
-Case = tuple[dict[str, Any], tuple[int, ...], int, dict[str, Any], dict[str, Any] | None]
+RESPONSE = {"neurons": 128, "replicates": 2}
+DRAWS = RESPONSE | {"draws": 32, "draw_width": 8}
+MEANS = RESPONSE | {"fluctuations": False, "bias": False}
+IN_TIME = MEANS | {"two_time": True, "responses": True}
+ONLINE = {
+    "theory": MEANS,
+    "optimizer": OPTIMIZER | {"data": "online"},
+    "parameterization": {"kind": "mean_field", "center": False},
+}
+
+Case = tuple[dict[str, Any], tuple[int, ...], int, dict[str, Any]]
 
 CASES: tuple[Case, ...] = (
-    # architecture, shape of a point, outputs, theory, ensemble
-    ({"kind": "mlp", "activation": "tanh", "bias": 0.3}, (3,), 2, {"replicates": 2, "two_time": True}, None),
-    ({"kind": "deep", "depth": 2, "branch_scale": 0.5}, (3,), 1, DRAWS | {"responses": True}, None),
-    ({"kind": "deep", "depth": 2, "normalization": "layer", "gate": True}, (3,), 2, MEANS, None),
-    ({"kind": "cnn", "depth": 2, "pooling": "average", "kernel_size": 2}, (4, 4, 1), 2, MEANS, None),
-    ({"kind": "recurrent", "readout": "mean"}, (2, 3), 2, MEANS, None),
-    ({"kind": "transformer"}, (2, 3), 2, MEANS, ENSEMBLE),
+    # architecture, shape of a point, outputs, changes of the experiment
+    ({"kind": "mlp", "activation": "tanh", "bias": 0.3}, (3,), 2, {"theory": RESPONSE}),
+    ({"kind": "deep", "depth": 2, "branch_scale": 0.5}, (3,), 2, {"theory": DRAWS}),
+    ({"kind": "deep", "depth": 2, "normalization": "layer"}, (3,), 2, ONLINE),
+    ({"kind": "cnn", "depth": 2, "pooling": "average", "kernel_size": 2}, (4, 4, 1), 2, {"theory": MEANS}),
+    ({"kind": "recurrent", "readout": "mean"}, (2, 3), 1, {"theory": IN_TIME}),
+    ({"kind": "transformer", "mlp": False}, (2, 3), 2, {"theory": MEANS, "ensemble": {"widths": [8], "members": 2}}),
 )
 
 
 def experiment(case: Case, path: Path) -> dict[str, Any]:
     """Of a case, on random points that are written to this path."""
-    architecture, shape, outputs, theory, ensemble = case
+    architecture, shape, outputs, changes = case
     rng = np.random.default_rng(0)
     np.savez(path, x=rng.normal(size=(3, *shape)), y=rng.normal(size=(3, outputs)), train=2)
     return {
         "name": architecture["kind"],
         "architecture": architecture,
-        "optimizer": {
-            "kind": "gradient_descent",
-            "learning_rate": 0.05,
-            "steps": 2,
-            "momentum": 0.5,
-            "batch": {"size": 1},
-        },
+        "optimizer": OPTIMIZER,
         "data": {"kind": "file", "path": str(path)},
-        "theory": {"neurons": 128, **theory},
-        "ensemble": ensemble,
+        **changes,
     }
 
 

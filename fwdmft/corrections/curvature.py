@@ -60,7 +60,7 @@ def curvature(
         """Of a function of one neuron's state and noise; the neuron axis comes first."""
         return jax.vmap(lambda each, noise: expand(lambda value: function(value, noise), *each))(expansion, noise)
 
-    def train(states: dict[str, Expansion], now: tuple) -> tuple[dict[str, Expansion], None]:
+    def train(states: dict[str, Expansion], now: list[Any]) -> tuple[dict[str, Expansion], None]:
         step, f, (f_responses, responses) = now
         trained, seen = training.trained(equations, step.batch), step.seen(training)
 

@@ -294,7 +294,10 @@ def _bias(
 
 
 def _draws(
-    residual: tuple[Float[Array, "direction ..."], ...], factor: np.ndarray, neurons: int, key: Key[Array, ""] | None
+    residual: tuple[Float[np.ndarray | Array, "direction ..."], ...],
+    factor: np.ndarray,
+    neurons: int,
+    key: Key[Array, ""] | None,
 ) -> Iterable[Float[Array, "direction neuron"]]:
     """Numbers of unit covariance on average over neurons and runs, for each run."""
     if key is not None:

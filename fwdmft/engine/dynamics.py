@@ -25,14 +25,14 @@ from fwdmft.optimization import Plan, RichardsonLevel
 class TrainingSignal(eqx.Module):
     """What training imposes on the neurons: targets, loss, and the optimizer's plan.
 
-    targets: (training point, output). train: positions of the training points among all points.
+    targets: (training point, output). train: positions of the training points among the observed ones.
     rates: (saved, step) learning rates of the steps after each saved time. batches: (saved, step, batch size)
     positions among the training points, or None for all. See `Plan.intervals`.
     stream: (training point, feature) where none of the training points is observed; `train` is then empty.
     """
 
     targets: Float[Array, "train output"]
-    train: Int[Array, " train"]
+    train: Int[Array, " observed"]
     rates: Float[Array, "saved step"]
     batches: Int[Array, "saved step batch"] | None
     momentum: float = eqx.field(static=True)

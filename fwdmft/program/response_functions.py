@@ -433,7 +433,7 @@ def adjoint(
     at_target = jnp.eye(given if of_given else fed)[:, own, None] * jnp.ones(neurons)
 
     def kept(
-        kernels: tuple[Kernel, ...],
+        kernels: tuple[Float[Array, "time _place time _place"], ...],
         blocks: list[Block],
         s: Int[Array, ""],
         later: Float[Array, "time every target neuron"],
