@@ -61,7 +61,7 @@ def _plateau(tree: xr.DataTree) -> Figure:
     axes[0, 2].plot(ensemble.width, start + slope * np.log(ensemble.width), **SECOND)
     labelled(axes[0, 0], "", "loss", "training (lines), test (dots)")
     labelled(axes[0, 1], "", "size of attention $a_N$", yscale="log")
-    labelled(axes[0, 2], "width $N$", "step $t$ at which attention has grown", xscale="log")
+    labelled(axes[0, 2], "width $N$", "step $t$ when it has grown", xscale="log")
     axes[0, 2].set_xticks(ensemble.width.values, [str(width) for width in ensemble.width.values], minor=False)
     axes[0, 2].minorticks_off()
     for panel in axes[0, :2]:
