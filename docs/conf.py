@@ -1,7 +1,8 @@
 """Settings of Sphinx: `sphinx-build -W docs site` from the root of the repository.
 
 Pages are Markdown (MyST). Tables of the files are made from the published schemas while pages are read, so that they
-cannot fall behind them (`schema_tables`); the Python API comes from docstrings (`plain_docstrings`).
+cannot fall behind them (`schema_tables`); the Python API comes from docstrings (`plain_docstrings`). A finished page
+asks the network for nothing (`mathml`).
 """
 
 import sys
@@ -15,7 +16,7 @@ import schema_tables  # noqa: E402
 
 project = "fwdmft"
 author = "the fwdmft authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
@@ -24,7 +25,11 @@ autodoc_member_order = "bysource"
 html_theme = "pydata_sphinx_theme"
 html_title = "fwdmft"
 html_show_sourcelink = False
-html_theme_options = {"show_prev_next": True, "navigation_with_keys": False}
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_sidebars = {"**": ["globaltoc.html"]}
+html_theme_options = {"navbar_center": [], "navigation_with_keys": False}
 
 
 def setup(app):

@@ -4,6 +4,7 @@ A page says where they go by a comment of its own line, `% fields of experiment`
 """
 
 import json
+import re
 from pathlib import Path
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
@@ -21,11 +22,10 @@ def _read(name: str) -> dict:
 
 
 def _cell(text: object) -> str:
-    """Markdown that shows the text as it is, in one cell of a table."""
-    shown = str(text).replace("\\", "\\\\").replace("\n", " ")
-    for character in "|*_$<[`":
-        shown = shown.replace(character, "\\" + character)
-    return shown
+    """Markdown that shows the text as it is, in one cell of a table; `code` is code."""
+    pieces = str(text).replace("\n", " ").split("`")
+    shown = (piece if i % 2 else re.sub(r"([\\|*_$<\[])", r"\\\1", piece) for i, piece in enumerate(pieces))
+    return "`".join(shown)
 
 
 def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
