@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers show by themselves: pages need neither scripts nor a network connection for them."""
+"""Formulas as MathML, which browsers show by themselves: pages need neither scripts nor a network for them."""
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml

@@ -64,8 +64,9 @@ def _kind(definitions: dict, name: str, section: str) -> list[str]:
 def _references(field: object) -> list[str]:
     if isinstance(field, dict):
         own = [field["$ref"]] if "$ref" in field else []
-        return own + [ref for key, value in field.items() if key not in ("default", "discriminator")
-                      for ref in _references(value)]
+        return own + [
+            ref for key, value in field.items() if key not in ("default", "discriminator") for ref in _references(value)
+        ]
     return [ref for each in field for ref in _references(each)] if isinstance(field, list) else []
 
 
@@ -125,7 +126,11 @@ def _variable(name: str, field: dict, definitions: dict) -> tuple[str, ...]:
 
 def _form(form: dict) -> str:
     """Dimensions, unit and type of a variable."""
-    dims, unit, kind = form.get("dimensions", {}), form.get("attributes", {}).get("properties", {}), form.get("type", {})
+    dims, unit, kind = (
+        form.get("dimensions", {}),
+        form.get("attributes", {}).get("properties", {}),
+        form.get("type", {}),
+    )
     axes = f"`({', '.join(dims['const'])})`" if "const" in dims else "dimensions of its own"
     units = unit.get("units", {}).get("const")
     types = "/".join(kind.get("enum", [kind["const"]] if "const" in kind else []))
