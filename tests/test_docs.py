@@ -68,6 +68,18 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert sorted(listed) == sorted(of_page(page)[:-3] for page in PAGES if page.name != "index.md")
 
 
+def test_the_tutorial_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """But for the numbers of its random networks. After one step Sigma is 4 eta^2 y^2 + eta^4 gamma0^2 y^4, b is 0."""
+    code, printed = re.findall(
+        r"^```(?:python|text)\n(.*?)^```", (DOCS / "tutorial.md").read_text("utf-8"), re.S | re.M
+    )
+    made: dict = {}
+    exec(code, made)
+    random = re.compile(r"networks [-+.\d]+( \+- [.\d]+)?")
+    assert random.sub("", capsys.readouterr().out) == random.sub("", printed)
+    assert abs(made["sigma"][1] - (4 * 0.1**2 + 0.1**4)) < 1e-9 and abs(made["b"][1]) < 1e-8
+
+
 SMALL = {
     "name": "small",
     "architecture": {"kind": "mlp"},
