@@ -93,7 +93,7 @@ def _values(field: dict) -> str:
         return " or ".join(dict.fromkeys(map(_values, field["anyOf"])))
     words = [str(field.get("type", ""))]
     signs = {"minimum": "≥", "exclusiveMinimum": "\\>", "maximum": "≤", "exclusiveMaximum": "\\<"}
-    words += [f"{sign} {field[key]:.10g}" for key, sign in signs.items() if key in field]
+    words += [f"{sign}&nbsp;{field[key]:.10g}" for key, sign in signs.items() if key in field]
     if field.get("type") == "array":
         items = field.get("items", {})
         words = [f"list of ({_values(items)})" if items else "list"]
@@ -114,14 +114,14 @@ def result() -> str:
     for name, group in schema["properties"]["groups"]["properties"].items():
         variables = group["properties"]["variables"]
         rows = [_variable(each, field, schema["$defs"]) for each, field in variables["properties"].items()]
-        parts += [f"## Group {name}\n", _table(("variable", "what it is", "symbol", "dimensions, unit, type"), rows)]
+        parts += [f"## Group {name}\n", _table(("variable", "what it is", "dimensions, unit, type"), rows)]
     return "\n".join(parts)
 
 
 def _variable(name: str, field: dict, definitions: dict) -> tuple[str, ...]:
-    symbol = f"${field['symbol']}$".replace("|", "\\vert ") if field.get("symbol") else ""
+    symbol = f": ${field['symbol']}$".replace("|", "\\vert ") if field.get("symbol") else ""
     forms = [_form(definitions[ref.rsplit("/", 1)[1]]["properties"]) for ref in _references(field)]
-    return f"`{name}`", _cell(field.get("description", "")), symbol, "; or ".join(dict.fromkeys(forms))
+    return f"`{name}`", _cell(field.get("description", "")) + symbol, "; or ".join(dict.fromkeys(forms))
 
 
 def _form(form: dict) -> str:
