@@ -39,7 +39,7 @@ def test_what_is_imported_is_declared_and_nothing_else() -> None:
     used |= {"pillow"}  # scikit-learn reads its photographs with it
     used |= {"flax"}  # modules of users may be made of it
     extras = PROJECT["optional-dependencies"]
-    optional = [one for name in extras if name not in ("test", "dev") for one in extras[name]]
+    optional = [one for name in extras if name not in ("test", "dev", "docs") for one in extras[name]]
     assert set(optional) <= {*extras["test"], *extras["flax"]}  # what is optional is tested: `run.py` installs both
     declared = {_plain(re.split(r"[>=]", one)[0]) for one in [*PROJECT["dependencies"], *optional]}
     assert used == declared
