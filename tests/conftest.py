@@ -1,8 +1,10 @@
 """What tests share. Compiling takes most of their time, and at their sizes the costlier optimisations do not pay."""
 
+import gc
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,8 +32,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimized") is None)
 
 
+MAPPINGS = 20_000
+"""Memory mappings of a process beyond which compiled programs are forgotten: Linux allows 65 530, each takes some."""
+
+
+def _mappings() -> int:
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return MAPPINGS + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Between files and cases, programs of the last one are forgotten if there are many."""
+    if (nextitem is None or _group(nextitem.nodeid) != _group(item.nodeid)) and _mappings() > MAPPINGS:
+        import jax
+
+        gc.collect()
+        jax.clear_caches()
+        gc.collect()
+
+
 TABLES = {"test_architectures.py", "test_deep_networks.py", "test_gallery.py"}
 """Files whose tests share what they computed with those of the same first parameter only."""
+
+
+def _group(nodeid: str) -> str:
+    """Tests with the same one share what they computed."""
+    path, _, test = nodeid.partition("::")
+    case = test.partition("[")[2].rstrip("]").partition("-")[0]
+    return f"{path} {case}" if path.rpartition("/")[2] in TABLES else path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,9 +80,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            path, _, test = nodeid.partition("::")
-            case = test.partition("[")[2].rstrip("]").partition("-")[0]
-            return f"{path} {case}" if path.rpartition("/")[2] in TABLES else path
+            return _group(nodeid)
 
     return Scheduling(config, log)
 

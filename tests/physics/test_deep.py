@@ -85,7 +85,7 @@ def test_variances_of_kernels_accumulate_through_layers(
 ) -> None:
     """At t = 0 and |x|^2 = D: N Var Phi^l = 2 l and N Var G^l = 2 (L + 1 - l), or 5 in place of 2 for sqrt(2) ReLU."""
     data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
-    theory = {"neurons": 8192, "draws": 4096, "draw_width": 16, "bias": False, "covariance": False}
+    theory = {"neurons": 8192, "draws": 4096, "draw_width": 32, "bias": False, "covariance": False}
     settings = {"depth": 3, "activation": activation, "gamma0": 1.0, "rate": 0.01, "steps": 1}
     found = deep(run, data, **settings, architecture={"gain": gain}, theory=theory)
     layers = np.arange(1, 4)

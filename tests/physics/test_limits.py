@@ -29,7 +29,7 @@ def _setting(two_points: str, **sections: Any) -> dict[str, Any]:
 def test_lazy_limit(run: Runner, two_points: str) -> None:
     """gamma0 = 1e-3 through the engine, other samples, equals the closed lazy dynamics: q and N Var, which depend on
     gamma0^2. (The bias of neural tangent networks is extended by what they learn at order 1/N.)"""
-    theory = {"neurons": 8192, "replicates": 8, "draws": 4096, "draw_width": 8}
+    theory = {"neurons": 8192, "replicates": 8, "draws": 4096, "draw_width": 16}
     rich, lazy = (
         run(**_setting(two_points, parameterization=parameterization, theory=theory | {"seed": seed}))
         for seed, parameterization in enumerate(({"kind": "mean_field", "gamma0": 1e-3}, {"kind": "neural_tangent"}))
