@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fwdmft.corrections.next_order import Bias, bias
+from fwdmft.corrections.samples import PARTS
 
 N, GROUPS, COUNT = 8, 400, 2000
 """Width, groups (so many that their covariance is known), and observables of one size."""
@@ -22,11 +23,12 @@ def measured(noise: float, q_error: float, relative: float, known: bool) -> tupl
         return rng.standard_normal((*shape, 2 * COUNT)) * UNITS
 
     b, q = np.sign(normal()) * UNITS, normal()
-    # Its size is told from that of b + 3 k / 2.
-    k = relative / (1 - (1.5 * relative) ** 2) ** 0.5 * normal()
+    # Its size is told from that of b + (1 + 1 / r) k.
+    share = 1 - 1 / PARTS
+    k = relative / (1 - ((1 + 1 / PARTS) * relative) ** 2) ** 0.5 * normal()
     common, own = (noise * GROUPS**0.5 / N * normal(GROUPS) for _ in range(2))
     mean = q + (b + k) / N + common
-    change = -(b / 2 + 3 * k / 4) / N + (own - common) / 2
+    change = -(share * b + (1 - PARTS**-2) * k) / N + share * (own - common)
     seen = q + q_error / N * normal()
     errors = q_error / N * UNITS
     relatives = np.full(2 * COUNT, relative)
