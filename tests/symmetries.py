@@ -145,11 +145,14 @@ def shorter_intervals_of_gradient_flow(trial: Trial, rng: np.random.Generator) -
 
 
 def relu_has_no_scale(trial: Trial, rng: np.random.Generator) -> Twin | None:
-    """relu(a h) / a = relu(h), and a h / a = h."""
+    """relu(a h) / a = relu(h), and a h / a = h.
+
+    Rounding turns principal components of about equal strength, of which control variates of draws are made.
+    """
     if trial.sections["architecture"]["activation"] not in ("relu", "linear"):
         return None
     scale = trial.sections["architecture"].get("scale", 1.0) * 10 ** float(rng.uniform(-2, 2))
-    return Twin(trial.with_fields(architecture__scale=scale))
+    return Twin(trial.with_fields(architecture__scale=scale), corrections=False)
 
 
 def a_gain_is_a_richness(trial: Trial, rng: np.random.Generator) -> Twin | None:
