@@ -59,7 +59,7 @@ class TrainingSignal(eqx.Module):
 
 
 def training_signal(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, save_every: int) -> TrainingSignal:
-    """The drive of a plan for targets y (point, output) and a mask of training points, none with a stream."""
+    """The training signal of a plan for targets y (point, output) and a mask of training points, none with a stream."""
     positions, stream = np.flatnonzero(train), plan.stream
     rates, batches = plan.intervals(save_every)
     return TrainingSignal(

@@ -74,7 +74,7 @@ class TheoryTask:
         return Observing(self.two_time, strength, self.functions, tuple(self.train.tolist()))
 
     def training(self, ladder: tuple[RichardsonLevel, ...], save_every: int | None = None) -> TrainingSignal:
-        """The drive of a large simulation or a draw."""
+        """The training signal of a large simulation or a draw."""
         every = self.spec.save_every if save_every is None else save_every
         return training_signal(self.plan.on_ladder(ladder), self.loss, self.y, self.train, every)
 
