@@ -6,6 +6,8 @@ error; a traceback is shown only when the environment variable FWDMFT_DEBUG is s
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,9 +48,16 @@ CompilationCache = Annotated[
 ]
 
 
+COLLECTED = 100_000, 50, 50
+"""When Python looks for unreachable objects: tracing programs makes so many that live on that Python's own thresholds
+cost a tenth of a short run."""
+
+
 def main() -> None:
     """The `fwdmft` command, in a process of its own."""
     end_on_signals()
+    gc.set_threshold(*COLLECTED)
+    atexit.register(gc.freeze)  # so that nothing is looked for at the end, when all of it goes anyway
     for name, value in thread_limits(processors()).items():
         os.environ.setdefault(name, value)  # read by libraries when they are imported, which they are not yet
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU and its memory

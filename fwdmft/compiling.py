@@ -10,8 +10,9 @@ from typing import Any
 
 import jax
 
-SAFE: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": ""}
-"""Leaves out a library of kernels with which sums of products of seven axes end the process (jaxlib 0.10.2, 0.11.0)."""
+SAFE: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+"""Takes products of matrices alone from a library of kernels with which sums of products of seven axes end the process
+(jaxlib 0.10.2, 0.11.0). Its products are up to twice as fast as others."""
 
 QUICK: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 """Leaves out optimisations that take half of the time to compile and gain nothing where most of the work is products of

@@ -6,7 +6,6 @@ differentiate the loss itself.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +60,6 @@ def residual(
     return -jax.grad(lambda f: total(loss, f, y))(f)
 
 
-@partial(jax.jit, static_argnums=0)
 def shift(
     loss: LossSpec,
     f: Float[Array, "time point output"],

@@ -8,10 +8,11 @@ import numpy as np
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
 from fwdmft.corrections.finite_width import JUDGED, LESS_PRECISE
-from fwdmft.corrections.linear_response import Response, affordable, linear_response
+from fwdmft.corrections.linear_response import Response, affordable, linear_response, numbers
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import Report, noise_of, relative
 from fwdmft.engine.problem import TheoryTask
+from fwdmft.in_order import after_the_first, fitting_workers
 from fwdmft.optimization import RichardsonLevel
 
 FEWEST, MOST = 1 << 8, 1 << 15
@@ -108,21 +109,24 @@ def _first_try(training: TrainingSignal) -> int:
 def _samplings(task: TheoryTask, training: TrainingSignal, count: int, report: Report) -> _Samplings:
     spec, stage = task.spec, f"linear response, {count} neurons"
     root, found = jax.random.key(spec.seed), []
-    for sampling in range(SAMPLINGS):
-        report(stage, sampling, SAMPLINGS)
+
+    def one(sampling: int) -> Response:
         # Numbered from the last of the simulations of infinite width.
         noise = noise_of(task.equations, count, spec.seed, spec.replicates + sampling)
-        found.append(
-            linear_response(
-                task.equations,
-                noise,
-                training,
-                bias=spec.bias,
-                covariance=spec.covariance and spec.fluctuations,
-                key=jax.random.fold_in(root, sampling),
-                responding=int(np.clip(SHARE_RESPONDING * count, *np.minimum(RESPONDING, count))),
-                tolerance=RESOLVED * spec.relative_error**0.5,
-            )
+        return linear_response(
+            task.equations,
+            noise,
+            training,
+            bias=spec.bias,
+            covariance=spec.covariance and spec.fluctuations,
+            key=jax.random.fold_in(root, sampling),
+            responding=int(np.clip(SHARE_RESPONDING * count, *np.minimum(RESPONDING, count))),
+            tolerance=RESOLVED * spec.relative_error**0.5,
         )
-    report(stage, SAMPLINGS, SAMPLINGS)
+
+    workers = fitting_workers(numbers(task.equations, training, count))
+    report(stage, 0, SAMPLINGS)
+    for response in after_the_first(one, range(SAMPLINGS), workers):
+        found.append(response)
+        report(stage, len(found), SAMPLINGS)
     return _Samplings(found)

@@ -122,6 +122,22 @@ def affordable(equations: FieldEquations, training: TrainingSignal, neurons: int
     """
     if equations.matrices or not equations.smooth:
         return False
+    means, observables = _averages(equations, training)
+    return _numbers(observables, training, neurons) <= ROOM and _linear(equations, means)
+
+
+def numbers(equations: FieldEquations, training: TrainingSignal, neurons: int) -> int:
+    """About how many numbers `linear_response` holds."""
+    return _numbers(_averages(equations, training)[1], training, neurons)
+
+
+def _numbers(observables: Observables, training: TrainingSignal, neurons: int) -> int:
+    sources = sum(int(np.prod(shape)) for shape in source_shapes(training))
+    return max(sources * neurons, sum(a.size for a in observables.values()) * training.rates.shape[0] * FILLED)
+
+
+def _averages(equations: FieldEquations, training: TrainingSignal) -> tuple[Any, Observables]:
+    """Shapes of averages over neurons and of observables."""
     noise = {population.name: jnp.zeros((population.gaussians, 1)) for population in equations.populations}
     task = Task(equations, noise, training)
 
@@ -131,10 +147,7 @@ def affordable(equations: FieldEquations, training: TrainingSignal, neurons: int
         return {name: equations.averages(name, sites[name]) for name in sites}
 
     means = jax.eval_shape(averages)
-    observables = jax.eval_shape(equations.assemble, means)
-    numbers = sum(int(np.prod(shape)) for shape in source_shapes(training)) * neurons
-    observed = sum(a.size for a in observables.values()) * training.rates.shape[0]
-    return max(numbers, observed * FILLED) <= ROOM and _linear(equations, means)
+    return means, jax.eval_shape(equations.assemble, means)
 
 
 def _linear(equations: FieldEquations, means: Any) -> bool:

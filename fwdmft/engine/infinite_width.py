@@ -4,6 +4,7 @@ Their spread, steadied by what independent neurons would leave, gives the standa
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from fwdmft.engine.field_equations import FieldEquations, Noise
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import Crowded, Observing
 from fwdmft.errors import ComputationError
+from fwdmft.in_order import fitting_workers, in_order
 from fwdmft.optimization import RichardsonLevel, ladders
 
 DERIVATIVE_TOLERANCE = 1e-4
@@ -73,15 +75,15 @@ def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report
         return Crowded(vectors, equations)
     most = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
     while True:
-        found = _simulations(task, equations, count, ladder, report)
         last = spec.neurons is not None or count >= most
+        found = _simulations(task, equations, count, ladder, report, last)
         if isinstance(found, Crowded):
             if last or count >= TRIED:
                 return found
             # What is known of the bases holds with more neurons as well.
             equations, count = found.equations, 4 * count
         elif last:
-            return _with_truncation(found, task, ladder)
+            return found
         else:
             equations = fitting(found.equations, found.bases)
             error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
@@ -107,34 +109,69 @@ def relative(error: np.ndarray, value: np.ndarray) -> float:
 
 
 def _simulations(
-    task: TheoryTask, equations: FieldEquations, count: int, ladder: tuple[RichardsonLevel, ...], report: Report
+    task: TheoryTask,
+    equations: FieldEquations,
+    count: int,
+    ladder: tuple[RichardsonLevel, ...],
+    report: Report,
+    last: bool,
 ) -> Infinite | Crowded:
-    found: list[simulation.Large] = []
-    stage = f"infinite width, {count} neurons"
+    """last: whether what bases leave out is measured as well."""
+    stage, replicates = f"infinite width, {count} neurons", task.spec.replicates
+    report(stage, 0, replicates)
+    first = large(task, equations, count, 0, ladder)
+    if isinstance(first, Crowded):
+        return first
+    check_finite(first.seen["prediction"], task.times)
+    equations, closer = first.equations, fitting(first.equations, first.bases)
     updates = task.plan.steps * sum(rung.substeps for rung in ladder)
-    for replicate in range(task.spec.replicates):
-        report(stage, replicate, task.spec.replicates)
-        one = large(task, equations, count, replicate, ladder)
+    if (_flops(equations) - _flops(closer)) * count * updates * (replicates - 1) > COMPILING:
+        equations = closer
+    first = first._replace(equations=equations)
+    found, left_out = [first], {}
+    works: list[Callable[[], Any]] = [
+        partial(large, task, equations, count, each, ladder) for each in range(1, replicates)
+    ]
+    if last:
+        works.append(partial(_truncation, first, task, count, ladder))
+    for one in in_order(lambda work: work(), works, fitting_workers(_numbers(task, equations, count))):
         if isinstance(one, Crowded):
             return one
+        if isinstance(one, dict):
+            left_out = one
+            continue
         check_finite(one.seen["prediction"], task.times)
-        equations = one.equations
-        if not found:
-            closer = fitting(equations, one.bases)
-            saved = (_flops(equations) - _flops(closer)) * count * updates * (task.spec.replicates - 1)
-            equations = closer if saved > COMPILING else equations
+        report(stage, len(found), replicates)
         found.append(one)
-    report(stage, task.spec.replicates, task.spec.replicates)
+    report(stage, replicates, replicates)
     each = {name: np.stack([each.seen[name] for each in found]) for name in found[0].seen}
     bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in found), strict=True)))
-    return Infinite(each, {}, count, bases, equations)
+    return Infinite(each, left_out, count, bases, _roomiest([one.equations for one in found]))
+
+
+def _truncation(first: simulation.Large, task: TheoryTask, count: int, ladder: tuple[RichardsonLevel, ...]) -> Arrays:
+    return simulation.truncation(first, *_posed(task, count, 0, ladder))
 
 
 def _with_truncation(found: Infinite, task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> Infinite:
     """Once there are neurons enough; from the first simulation."""
     first = simulation.Large({name: a[0] for name, a in found.each.items()}, found.bases, found.equations)
-    truncation = simulation.truncation(first, *_posed(task, found.neurons, 0, ladder))
-    return found._replace(truncation=truncation)
+    return found._replace(truncation=_truncation(first, task, found.neurons, ladder))
+
+
+def _numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
+    """About how many numbers a simulation holds."""
+    matrices = equations.matrices
+    return count * task.site_numbers + 2 * room.numbers(matrices, tuple(m.capacities for m in matrices), count)
+
+
+def _roomiest(each: list[FieldEquations]) -> FieldEquations:
+    """Equations with room for the bases of all, which resolve as closely as any."""
+    sides = np.max([[m.capacities for m in equations.matrices] for equations in each], axis=0)
+    found = each[0].with_room(tuple((int(ahead), int(back)) for ahead, back in sides))
+    if found.learned is None:
+        return found
+    return found.learning(min(float(equations.learned) for equations in each if equations.learned is not None))
 
 
 def fitting(equations: FieldEquations, bases: room.Bases) -> FieldEquations:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fwdmft import losses
+from fwdmft.compiling import quickly
 from fwdmft.experiment.loss import LossSpec
-from fwdmft.networks.training import split_losses
 
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
@@ -36,42 +37,56 @@ class TheoryLoss(NamedTuple):
 
 def theory_loss(loss: LossSpec, dataset: Dataset, theory: TheoryResult, widths: Sequence[int]) -> TheoryLoss:
     """See `TheoryLoss`. Call it where JAX computes in float64."""
-    f = jnp.asarray(theory.mean["prediction"])
-    infinite = np.asarray(split_losses(loss, f, dataset.y, dataset.train))
-    bound = _error_bound(loss, dataset, f, theory.standard_error.get("prediction"))
     covariances, biases = theory.equal_time_covariances, theory.prediction_biases
-    if covariances is None or biases is None or not theory.variance or not theory.bias:
-        return TheoryLoss(infinite, bound)
-    shifts = np.stack([_shift(loss, dataset, f, *each) for each in zip(covariances, biases, strict=True)])
-    scale = 1 / np.asarray(widths, float)[:, None, None]
-    error = shifts.std(axis=0, ddof=1) / np.sqrt(len(shifts))
-    return TheoryLoss(infinite, bound, widths, infinite + scale * shifts.mean(axis=0), scale * error)
-
-
-def _error_bound(loss: LossSpec, dataset: Dataset, f: jax.Array, error: np.ndarray | None) -> np.ndarray | None:
-    """sum |d loss / d f| error over points and outputs, (time, split); error: (time, point, output) or unknown."""
-    if error is None:
-        return None
-
-    def of_points(f: jax.Array, y: np.ndarray, error: np.ndarray) -> jax.Array:
-        slopes = jax.vmap(lambda one: losses.residual(loss, one, jnp.asarray(y)))(f)
-        return jnp.sum(jnp.abs(slopes) * jnp.asarray(error), axis=(-2, -1))
-
-    splits = [np.flatnonzero(chosen) for chosen in (dataset.train, ~dataset.train)]
-    parts = [
-        of_points(f[:, at], dataset.y[at], error[:, at]) if len(at) else jnp.full(len(f), jnp.nan) for at in splits
-    ]
-    return np.asarray(jnp.stack(parts, axis=-1))
-
-
-def _shift(loss: LossSpec, dataset: Dataset, f: jax.Array, covariance: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """N (E L_N - L), (time, split)."""
+    known = covariances is not None and biases is not None and bool(theory.variance) and bool(theory.bias)
+    f, error = theory.mean["prediction"], theory.standard_error.get("prediction")
     splits = []
     for chosen in (dataset.train, ~dataset.train):
-        points = np.flatnonzero(chosen)
-        if len(points) == 0:
-            splits.append(np.full(len(f), np.nan))
-            continue
-        parts = f[:, points], dataset.y[points], covariance[:, points], bias[:, points]
-        splits.append(np.asarray(losses.shift(loss, *map(jnp.asarray, parts))))
-    return np.stack(splits, axis=-1)
+        at = np.flatnonzero(chosen)
+        part = _Part(
+            f[:, at],
+            dataset.y[at].astype(float),
+            None if error is None else error[:, at],
+            covariances[:, :, at] if known and covariances is not None else None,
+            biases[:, :, at] if known and biases is not None else None,
+        )
+        splits.append(jax.tree.map(np.asarray, quickly(_of_split, (0,))(loss, part)) if len(at) else _nowhere(part))
+    infinite, bound, shifts = jax.tree.map(lambda *parts: np.stack(parts, axis=-1), *splits)
+    if shifts is None:
+        return TheoryLoss(infinite, bound)
+    scale = 1 / np.asarray(widths, float)[:, None, None]
+    spread = shifts.std(axis=0, ddof=1) / np.sqrt(len(shifts))
+    return TheoryLoss(infinite, bound, widths, infinite + scale * shifts.mean(axis=0), scale * spread)
+
+
+class _Part(NamedTuple):
+    """What is known of the points of a split, arrays of numpy or of JAX: f (time, point, output), y, standard error of
+    f; N Cov of the outputs of a point and b of f, both of each group."""
+
+    f: Any
+    y: Any
+    error: Any | None
+    covariances: Any
+    biases: Any
+
+
+_Found = tuple[Any, Any, Any]
+"""Loss (time,), bound on its error (time,) and N (E L_N - L) of each group (group, time); None where unknown."""
+
+
+def _nowhere(part: _Part) -> _Found:
+    """Losses over no points."""
+    times = len(part.f)
+    bound = None if part.error is None else np.full(times, np.nan)
+    return np.full(times, np.nan), bound, None if part.biases is None else np.full((len(part.biases), times), np.nan)
+
+
+def _of_split(loss: LossSpec, part: _Part) -> _Found:
+    """The bound is sum |d loss / d f| error over points and outputs."""
+    bound = shifts = None
+    if part.error is not None:
+        slopes = jax.vmap(lambda one: losses.residual(loss, one, part.y))(part.f)
+        bound = jnp.sum(jnp.abs(slopes) * part.error, axis=(-2, -1))
+    if part.covariances is not None:
+        shifts = jax.vmap(partial(losses.shift, loss, part.f, part.y))(part.covariances, part.biases)
+    return losses.total(loss, part.f, part.y), bound, shifts
