@@ -27,6 +27,13 @@ SETTINGS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any], float, dic
     "two layers": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 512}),
     "two layers, draws": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 8}),
     "deep": (VECTORS, {"kind": "deep", "depth": 3}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 16}),
+    "deep, control variates": (
+        VECTORS,
+        {"kind": "deep", "depth": 3},
+        {},
+        0.05,
+        {"neurons": 1024, "draws": 1024, "draw_width": 16, "relative_error": 0.01},
+    ),
     "relu": (
         VECTORS,
         {"kind": "deep", "depth": 2, "activation": "relu"},

@@ -12,9 +12,11 @@ from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import next_order
+from fwdmft.corrections.from_draws import PAYING, _controls
 from fwdmft.corrections.sample_estimates import GROUPS, Sums, estimates
 from fwdmft.corrections.samples import PARTS
-from fwdmft.engine.infinite_width import gradient_flow_ladders, relative
+from fwdmft.engine.capacity import Bases
+from fwdmft.engine.infinite_width import Infinite, gradient_flow_ladders, relative
 from fwdmft.errors import FwdmftWarning
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
@@ -38,6 +40,7 @@ def task(**settings: Any) -> TheoryTask:
     """Two hidden layers of tanh, two outputs, momentum, and a last interval that is shorter than save_every."""
     equations = dense_network(X, 1.5, outputs=2, sigma_w=(1.0,) * 3, bias=0.3)
     sizes = {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8, "save_every": 4, "seed": 3}
+    sizes |= {"relative_error": PAYING}  # small enough for control variates
     return TheoryTask(
         equations=equations,
         richness=lambda width: 1.5,
@@ -121,6 +124,12 @@ def test_number_and_width_of_draws_are_those_asked_for(whole: TheoryResult) -> N
     assert (diagnostics["draws"], diagnostics["draw_width"], diagnostics["neurons"]) == (1024, 8, 512)
     assert diagnostics["control_variates"] > 0 and 0 < diagnostics["variance_left"] < 1
     assert diagnostics["self_check"] < 4, "q from draws alone is not that of the large simulation"
+
+
+def test_control_variates_are_left_out_where_they_cost_more_than_they_save() -> None:
+    asked = task(relative_error=2 * PAYING)
+    known = Infinite({}, {}, 512, Bases(np.zeros(4), np.zeros(4), np.zeros(4)), asked.equations)
+    assert _controls(asked, asked.plan.ladder, known) is None
 
 
 def test_covariances_of_draws(whole: TheoryResult) -> None:
