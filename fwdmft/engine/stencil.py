@@ -52,9 +52,14 @@ class Stencil:
         """
         if self.simple:
             return kernel
-        operator = _operator(self)
         kernel = jnp.moveaxis(kernel, (rank, -1), (-2, -1))
-        both = jnp.einsum("kas,...st,kbt->...ab", operator, kernel, operator, optimize=True) / self.offsets
+        if self.sources * self.places < self.offsets * (self.sources + self.places):
+            # Few positions: a single product is less work than one for each side.
+            flat = kernel.reshape(*kernel.shape[:-2], -1) @ _pairs(self)
+            both = flat.reshape(*kernel.shape[:-2], self.places, self.places)
+        else:
+            operator = _operator(self)
+            both = jnp.einsum("kas,...st,kbt->...ab", operator, kernel, operator, optimize=True) / self.offsets
         return jnp.moveaxis(both, -2, rank)
 
     def mean(self, rows: Float[Array, "*rest source neuron"]) -> Float[Array, "*rest place neuron"]:
@@ -73,6 +78,14 @@ def _operator(stencil: Stencil) -> Float[np.ndarray, "offset place source"]:
     for offset, positions in enumerate(stencil.reads):
         operator[offset, np.arange(stencil.places), np.array(positions)] = 1.0
     return operator[..., :-1]
+
+
+@cache
+def _pairs(stencil: Stencil) -> Float[np.ndarray, "source_source place_place"]:
+    """The share of offsets at which two places read two positions."""
+    operator = _operator(stencil)
+    pairs = np.einsum("kas,kbt->stab", operator, operator) / stencil.offsets
+    return pairs.reshape(stencil.sources**2, stencil.places**2)
 
 
 @cache
