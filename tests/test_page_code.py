@@ -100,6 +100,24 @@ def execute(page: Path, place: Path) -> tuple[dict[str, Any], list[str]]:
     return made, [file.parent.name for file in files if file.name == "__init__.py"]
 
 
+class Prepared(Exception):
+    """What a run is made of is there."""
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples" / "scripts").glob("*.py")), ids=of_page)
+def test_scripts_ask_for_what_can_be_run(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to their first run; the build of the site runs them whole."""
+
+    def prepared(experiment: Experiment) -> None:
+        prepare(experiment)
+        raise Prepared
+
+    monkeypatch.chdir(script.parent)
+    monkeypatch.setattr(fwdmft, "run", prepared, raising=False)
+    with pytest.raises(Prepared):
+        runpy.run_path(str(script))
+
+
 @pytest.mark.parametrize("page", WITH_CODE, ids=of_page)
 def test_blocks_run(page: Path, place: Path) -> None:
     _, packages = execute(page, place)
