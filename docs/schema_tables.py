@@ -88,7 +88,7 @@ def _values(field: dict) -> str:
     if "enum" in field:
         return ", ".join(map(_code, field["enum"]))
     if "discriminator" in field:
-        return "kinds " + ", ".join(map(_code, field["discriminator"]["mapping"])) + ", see below"
+        return "kinds " + ", ".join(f"`{kind}`" for kind in field["discriminator"]["mapping"]) + ", see below"
     if "$ref" in field or "oneOf" in field:
         return "see below"
     if "anyOf" in field:
