@@ -87,6 +87,8 @@ def _values(field: dict) -> str:
         return _code(field["const"])
     if "enum" in field:
         return ", ".join(map(_code, field["enum"]))
+    if "discriminator" in field:
+        return "kinds " + ", ".join(f"`{kind}`" for kind in field["discriminator"]["mapping"]) + ", see below"
     if "$ref" in field or "oneOf" in field:
         return "see below"
     if "anyOf" in field:

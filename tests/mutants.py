@@ -31,7 +31,7 @@ from mutations import Mutation, mutations
 from fwdmft.machine import thread_limits
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("fwdmft", "plugins", "tests", "examples", "schemas", "pyproject.toml", "README.md", "CONTRIBUTING.md")
+COPIED = ("fwdmft", "plugins", "tests", "examples", "schemas", "pyproject.toml", "README.md", "docs")
 
 SOURCES = ("fwdmft/engine", "fwdmft/program", "fwdmft/corrections")
 

@@ -1,7 +1,8 @@
 """Everything that must pass, in one command: `python3 tests/run.py`.
 
-Makes a virtual environment in .venv-test (kept for the next time), installs the package with its extras test and flax,
-then runs the linters, the type checker, the schema comparison and the tests. Stops at the first failure.
+Makes a virtual environment in .venv-test (kept for the next time), installs the package with its extras test, flax
+and docs, then runs the linters, the type checker, the schema comparison, the build of the pages and the tests. Stops at
+the first failure.
 """
 
 import os
@@ -20,6 +21,8 @@ CHECKS = (
     (BIN / "ruff", "format", "--check", "."),
     (BIN / "mypy",),
     (BIN / "fwdmft", "schema", "--check", "schemas"),
+    # Without running the scripts of the gallery, which takes longer than the rest.
+    (BIN / "sphinx-build", "-q", "-W", "-E", "-D", "plot_gallery=0", "docs", ENVIRONMENT / "site"),
     # Tests that share what they computed run in one process (`tests/conftest.py`).
     (PYTHON, "-m", "pytest", "-q", "-n", "2", "--no-loadscope-reorder", "--durations", "15"),
 )
@@ -39,7 +42,7 @@ def main() -> None:
         sys.exit(f"fwdmft needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})")
     if not PYTHON.exists():
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[test,flax]")
+    call(PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[test,flax,docs]")
     for command in CHECKS:
         call(*command)
 

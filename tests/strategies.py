@@ -309,7 +309,7 @@ def ensembles(draw: st.DrawFn, train: int) -> dict[str, Any]:
 
 @st.composite
 def valid(draw: st.DrawFn) -> Trial:
-    """An experiment that the README allows. Few of its combinations are refused, each with its reason."""
+    """An experiment that the schemas allow. Few of its combinations are refused, each with its reason."""
     architecture = draw(architectures())
     kind = architecture["kind"]
     images, flat = kind == "cnn", kind in ("mlp", "deep")

@@ -1,4 +1,4 @@
-"""The pages in docs/: what they name exists, and their code is code. Sphinx itself is run by hand (CONTRIBUTING)."""
+"""README and the pages in docs/: what they name exists. `test_page_code.py` runs their code, `run.py` builds them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pages import DOCS, PAGES, README, ROOT, blocks, of_page
 
 import fwdmft
+from fwdmft.cli import app
 
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
 sys.path.insert(0, str(DOCS))
 
 import plain_docstrings  # noqa: E402
 import schema_tables  # noqa: E402
 
-PARSERS = {"python": ast.parse, "yaml": yaml.safe_load, "toml": tomllib.loads}
 NAMED = re.compile(r"`((?:benchmarks|docs|examples|fwdmft|plugins|schemas|tests)/[\w./-]+)`")
-
-
-def of_page(page: Path) -> str:
-    return str(page.relative_to(DOCS))
 
 
 def text_of(page: Path) -> str:
@@ -35,7 +29,7 @@ def text_of(page: Path) -> str:
     return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=of_page)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=of_page)
 def test_links_lead_to_files_and_headings(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         if target.startswith(("http://", "https://")):
@@ -58,26 +52,51 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=of_page)
-def test_blocks_of_code_parse(page: Path) -> None:
-    for language, code in re.findall(r"^```(\w+)\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
-        PARSERS.get(language, str)(code)
+def test_toml_parses(page: Path) -> None:
+    for code in blocks(page, "toml"):
+        tomllib.loads(code)
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
-    listed = re.findall(r"^[a-z_/]+$", (DOCS / "index.md").read_text("utf-8"), flags=re.MULTILINE)
-    assert sorted(listed) == sorted(of_page(page)[:-3] for page in PAGES if page.name != "index.md")
+    listed = set(re.findall(r"^[a-z_/]+$", (DOCS / "index.md").read_text("utf-8"), flags=re.MULTILINE))
+    pages = [str(page.relative_to(DOCS))[:-3] for page in PAGES if page.is_relative_to(DOCS)]
+    assert listed == {*pages, "scripts/index"} - {"index"}  # the latter is made of examples/scripts
 
 
-def test_the_tutorial_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    """But for the numbers of its random networks. After one step Sigma is 4 eta^2 y^2 + eta^4 gamma0^2 y^4, b is 0."""
-    code, printed = re.findall(
-        r"^```(?:python|text)\n(.*?)^```", (DOCS / "tutorial.md").read_text("utf-8"), re.S | re.M
-    )
-    made: dict = {}
-    exec(code, made)
-    random = re.compile(r"networks [-+.\d]+( \+- [.\d]+)?")
-    assert random.sub("", capsys.readouterr().out) == random.sub("", printed)
-    assert abs(made["sigma"][1] - (4 * 0.1**2 + 0.1**4)) < 1e-9 and abs(made["b"][1]) < 1e-8
+def test_pages_include_parts_of_the_readme() -> None:
+    """Each mark that a page includes from or to is there, once."""
+    for page in PAGES:
+        for mark in re.findall(r"^:(?:start-after|end-before): (.*)$", page.read_text("utf-8"), re.MULTILINE):
+            assert README.read_text("utf-8").count(mark) == 1, mark
+
+
+def test_every_command_is_told_of() -> None:
+    commands = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
+    told = re.findall(r"^\| `fwdmft ([\w-]+)", (DOCS / "reference" / "commands.md").read_text("utf-8"), re.MULTILINE)
+    assert set(told) == commands
+    shown = [code for page in PAGES for code in blocks(page, "sh")]
+    assert {name for code in shown for name in re.findall(r"\bfwdmft ([a-z-]+)", code)} <= commands
+
+
+def test_messages_are_those_of_the_code() -> None:
+    """Headings in quotation marks, where … stands for any text."""
+    quoted = re.findall(r'^#+ "(.*)"$', (DOCS / "questions.md").read_text("utf-8"), flags=re.MULTILINE)
+    texts = "\n".join(text for home in ("fwdmft", "plugins") for text in texts_in(ROOT / home))
+    assert len(quoted) > 20
+    for message in quoted:
+        assert re.search(".*".join(map(re.escape, message.split("…"))), texts), message
+
+
+def texts_in(home: Path) -> list[str]:
+    """All text in the code, with … in place of what is put in."""
+    found = []
+    for path in home.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
 
 
 SMALL = {
@@ -92,7 +111,7 @@ SMALL = {
 @pytest.mark.parametrize("page", PAGES, ids=of_page)
 def test_experiments_are_valid(page: Path) -> None:
     """Whole ones, and sections in place of those of a small one; sweeps name their fields."""
-    for code in re.findall(r"^```yaml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+    for code in blocks(page, "yaml"):
         sections = yaml.safe_load(code) or {}
         if "over" not in sections:
             fwdmft.load_experiment(SMALL | sections)

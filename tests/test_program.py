@@ -319,10 +319,10 @@ def test_networks_of_programs_are_those_written_by_hand(name: str) -> None:
         assert_equal(each, np.asarray(found[each]), np.asarray(value))
 
 
-def test_the_example_of_contributing() -> None:
+def test_the_example_of_the_pages() -> None:
     """Its network is the one that its schema describes."""
-    text = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
-    (source,) = re.findall(r'```python\n("""A layer of sines.*?)```', text, re.DOTALL)
+    page = Path(__file__).parent.parent / "docs" / "howto" / "own_architecture.md"
+    (source,) = re.findall(r"```python\n(# fwdmft_sine/forward.py.*?)```", page.read_text("utf-8"), re.DOTALL)
     found: dict[str, Any] = {}
     exec(source, found)
     equations = found["field_equations"](SimpleNamespace(frequency=2.0), MEAN_FIELD, X, OUTPUTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,16 +11,9 @@ import numpy as np
 import pytest
 import result_stand_ins as stand_ins
 import xarray as xr
+from pages import DOCS, blocks
 
 from fwdmft.results.write import write_result
-
-READ_BY_R = """
-file <- ncdf4::nc_open(commandArgs(trailingOnly = TRUE))
-cat(dim(ncdf4::ncvar_get(file, "theory/prediction_variance")), "\\n")
-cat(ncdf4::ncvar_get(file, "ensemble/width"), "\\n")
-cat(ncdf4::ncvar_get(file, "data/split"), "\\n")
-cat(ncdf4::ncatt_get(file, 0, "schema_version")$value, "\\n")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +23,7 @@ def result() -> xr.DataTree:
 
 @pytest.fixture(scope="module")
 def path(result: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_result(result, tmp_path_factory.mktemp("readers") / "result.nc")
+    return write_result(result, tmp_path_factory.mktemp("readers") / "digits.nc")
 
 
 def output_of(*command: object) -> str:
@@ -52,11 +46,18 @@ def test_ncdump(path: Path) -> None:
     assert "group: theory {" in text and "double prediction_variance(time, point, output) ;" in text
 
 
-def test_r(path: Path) -> None:
-    """Its package ncdf4, r-cran-ncdf4 in Debian; dimensions come in the order of Fortran, without those of size 1."""
+def test_r(result: xr.DataTree, path: Path) -> None:
+    """What the page says, with the package ncdf4 (r-cran-ncdf4 in Debian); dimensions come in the opposite order."""
     if "TRUE" not in output_of("Rscript", "-e", "cat(requireNamespace('ncdf4', quietly = TRUE))"):
         pytest.skip("the package ncdf4 of R is not installed")
-    lines = output_of("Rscript", "-e", READ_BY_R, path).splitlines()
-    splits = " ".join(["train"] * stand_ins.TRAINED + ["test"] * (stand_ins.POINTS - stand_ins.TRAINED))
-    expected = [f"{stand_ins.POINTS} {stand_ins.STEPS}", " ".join(map(str, stand_ins.WIDTHS)), splits, "2.1"]
-    assert [line.strip() for line in lines] == expected
+    (code,) = blocks(DOCS / "howto" / "read_results.md", "r")
+    script = path.with_name("read.R")
+    script.write_text(f"setwd('{path.parent}')\noptions(digits = 15)\n{code}", "utf-8")
+    words = re.sub(r"^ *\[.*\]", "", output_of("Rscript", script), flags=re.MULTILINE).replace('"', "").split()
+    theory = result["theory/prediction_variance"].isel(time=-1, output=0)
+    networks = result["ensemble/prediction_n_variance"].isel(time=-1, output=0).transpose("point", "width")
+    splits = ["train"] * stand_ins.TRAINED + ["test"] * (stand_ins.POINTS - stand_ins.TRAINED)
+    before = [*map(str, (1, stand_ins.POINTS, stand_ins.STEPS, *stand_ins.WIDTHS)), *splits]
+    assert words[: len(before)] == before and words[-1] == "2.1"
+    numbers = np.concatenate([theory.values, networks.values.ravel()])
+    np.testing.assert_allclose([float(word) for word in words[len(before) : -1]], numbers, rtol=1e-14)
