@@ -13,7 +13,7 @@ from fwdmft import registry
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
-from fwdmft.engine.field_equations import FieldEquations
+from fwdmft.engine.field_equations import FieldEquations, Unsupported
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.errors import InputError, PluginError
 from fwdmft.expansion import check_richness
@@ -160,13 +160,13 @@ def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Theory
     )
     if task.functions:
         _check_functions(experiment, {name: a for name, a in task.shapes.items() if name in OBSERVABLES}, dataset.train)
-    equations = task.equations.at_kernel_points(task.kernel_points)
-    if equations is None and experiment.theory is None:
-        return task
-    if equations is None:
+    try:
+        return replace(task, equations=task.equations.at_kernel_points(task.kernel_points))
+    except Unsupported:
+        if experiment.theory is None:
+            return task
         expected = f"no number for architecture {experiment.architecture.kind}, whose kernels are those of all points"
-        raise InputError("theory.kernel_points", spec.kernel_points, expected)
-    return replace(task, equations=equations)
+        raise InputError("theory.kernel_points", spec.kernel_points, expected) from None
 
 
 def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> FieldEquations:
@@ -178,12 +178,12 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
     check_dims(equations, architecture, registry.registry().origin("architecture", kind))
     if plan.stream is None:
         return equations
-    carrying = equations.carrying(dataset.x, plan.fresh)
-    if carrying is None:
+    try:
+        return equations.carrying(dataset.x, plan.fresh)
+    except Unsupported:
         raise InputError(
             "optimizer.data", "online", f"offline for architecture {kind}, whose theory is on fixed points"
-        )
-    return carrying
+        ) from None
 
 
 def check_dims(equations: FieldEquations, architecture: registry.Architecture, origin: str) -> None:

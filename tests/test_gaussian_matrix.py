@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from fwdmft.engine import gaussian_matrix
-from fwdmft.engine.gaussian_matrix import GaussianMatrix, MatrixPrior, orthonormalising
+from fwdmft.engine.basis_matrix import MatrixPrior
+from fwdmft.engine.gaussian_matrix import GaussianMatrix
+from fwdmft.engine.orthonormalising import orthonormalising
 from fwdmft.engine.stencil import Stencil
 from fwdmft.engine.update import Update
 from fwdmft.testing.agreement import ROUNDING

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fwdmft.engine import gaussian_matrix
-from fwdmft.engine.gaussian_matrix import GaussianMatrix, MatrixPrior
+from fwdmft.engine.basis_matrix import MatrixPrior
+from fwdmft.engine.gaussian_matrix import GaussianMatrix
 from fwdmft.engine.replayed_matrix import MatrixRecord, recorded, replayed
 from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.engine.update import Update

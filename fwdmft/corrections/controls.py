@@ -24,7 +24,7 @@ from fwdmft.compiling import quickly
 from fwdmft.engine import averages, explicit_matrix
 from fwdmft.engine.averages import AverageRecord
 from fwdmft.engine.dynamics import TrainingSignal, one_pass, updates
-from fwdmft.engine.field_equations import Activity, FieldEquations, Noise
+from fwdmft.engine.field_equations import FieldEquations, Fields, Noise
 from fwdmft.engine.gaussian_matrix import Record
 from fwdmft.engine.replayed_matrix import MatrixRecord, ReplayedMatrix, recorded, replayed
 from fwdmft.engine.simulation import gaussian_matrices
@@ -86,8 +86,8 @@ class Replay(NamedTuple):
     matrices: tuple[ReplayedMatrix, ...]
 
 
-def _collect(equations: FieldEquations, activity: Activity) -> dict[str, Pairs]:
-    found = equations.contributions(activity)
+def _collect(equations: FieldEquations, fields: Fields) -> dict[str, Pairs]:
+    found = equations.contributions(fields)
     return {name: tuple((pair.left, pair.right) for pair in pairs) for name, pairs in found.items()}
 
 
@@ -106,12 +106,13 @@ def _recording_pass(
     shape = jax.eval_shape(_prediction, equations, noise, gaussian_matrices(equations, noise, False)).shape
     taken = averages.recording(equations.averages_taken, shape, passes)
     seen = one_pass(equations, noise, matrices, training, lambda *_: None, substeps, record=True, averages=taken)
-    found = [(m.forward.record, m.backward.record, (m.forward.rank, m.backward.rank)) for m in seen.matrices]
-    return found, seen.averages.records, seen.residuals
+    after = seen.state.matrices if matrices else ()
+    found = [(m.forward.record, m.backward.record, (m.forward.rank, m.backward.rank)) for m in after]
+    return found, seen.state.averages.records if taken.records else (), seen.residuals
 
 
 def _prediction(equations: FieldEquations, noise: Noise, matrices: Any) -> Float[Array, "point output"]:
-    return equations.forward(equations.initial(noise, matrices, momentum=False), noise)[0]
+    return equations.forward(equations.initial(noise, matrices, momentum=False), noise)[1].f
 
 
 def make_controls(
@@ -281,4 +282,4 @@ def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple
     seen = one_pass(
         equations, noise, matrices, training, _collect, substeps, residuals=controls.residuals, averages=taken
     )
-    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.matrices
+    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.state.matrices if matrices else ()

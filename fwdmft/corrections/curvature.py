@@ -69,7 +69,8 @@ def curvature(
 
         def advance(at: tuple[State, Float[Array, "point output"]], noise: Noise) -> State:
             state, residual = at
-            return trained.step(state, trained.forward(state, noise)[1], residual, step.update(training))
+            state, fields = trained.forward(state, noise)
+            return trained.step(state, fields, residual, step.update(training))
 
         changes = [by_neuron(x, state)[2].get(name) for name, state in states.items()]
         change = sum((jnp.mean(each[..., 0], axis=0) for each in changes if each is not None), jnp.zeros(()))
@@ -88,8 +89,8 @@ def curvature(
 
     def observe(states: dict[str, Expansion]) -> tuple[dict[str, Expansion], Observables]:
         def look(state: State, noise: Noise) -> tuple[State, Sites]:
-            activity = equations.forward(state, noise)[1]
-            return equations.remembered(state, activity), equations.sites(activity)
+            state, fields = equations.forward(state, noise)
+            return state, equations.sites(fields)
 
         def own(name: str, order: int) -> Any:
             return jax.tree.map(lambda a: jnp.moveaxis(a[..., 0], 0, -1), seen[name][order][1][name])

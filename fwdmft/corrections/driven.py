@@ -127,19 +127,19 @@ def _trained(
     def train(state: State, now: tuple[Step, Any]) -> tuple[State, Any]:
         step, given = now
         trained, seen = training.trained(equations, step.batch), step.seen(training)
-        f, activity = trained.forward(state, task.noise)
-        used = predictions(f[seen], given)
+        state, fields = trained.forward(state, task.noise)
+        used = predictions(fields.f[seen], given)
         residual = step.residual(training, used)
-        x = trained.prediction_sites(trained.sites(activity))
+        x = trained.prediction_sites(trained.sites(fields))
         kept = keep(used, residual, {name: each[seen] for name, each in x.items()})
-        return trained.step(state, activity, step.placed(training, residual, f), step.update(training)), kept
+        return trained.step(state, fields, step.placed(training, residual, fields.f), step.update(training)), kept
 
     def interval(states: list[State], now: tuple) -> tuple[list[State], tuple]:
         steps, given, extra = now
-        activities = [equations.forward(state, task.noise)[1] for state in states]
-        sites = [equations.sites(activity) for activity in activities]
-        states = [equations.remembered(*pair) for pair in zip(states, activities, strict=True)]
-        after = [over_steps(train, state, (step, each)) for state, step, each in zip(states, steps, given, strict=True)]
+        passes = [equations.forward(state, task.noise) for state in states]
+        sites = [equations.sites(fields) for _, fields in passes]
+        rungs = zip(passes, steps, given, strict=True)
+        after = [over_steps(train, state, (step, each)) for (state, _), step, each in rungs]
         return [state for state, _ in after], (observe(sites, extra), tuple(kept for _, kept in after))
 
     return jax.lax.scan(interval, task.starts, (schedules(training), given, extra))[1]

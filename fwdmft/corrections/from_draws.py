@@ -85,8 +85,7 @@ def _controls(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: I
     plan = replace(task.plan, learning_rates=np.zeros(1), batches=None) if task.lazy else task.plan
     equations = task.equations.with_richness(1.0) if task.lazy else task.equations
     loose = equations.resolving(max(CONTROL_TOLERANCE, task.spec.basis_tolerance))
-    if infinite.equations.learned is not None:
-        loose = loose.learning(float(infinite.equations.learned))
+    loose = loose.learning(float(infinite.equations.learned))
     training = training_signal(
         plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES)
     )

@@ -168,10 +168,8 @@ def _numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
 def _roomiest(each: list[FieldEquations]) -> FieldEquations:
     """Equations with room for the bases of all, which resolve as closely as any."""
     sides = np.max([[m.capacities for m in equations.matrices] for equations in each], axis=0)
-    found = each[0].with_room(tuple((int(ahead), int(back)) for ahead, back in sides))
-    if found.learned is None:
-        return found
-    return found.learning(min(float(equations.learned) for equations in each if equations.learned is not None))
+    roomy = each[0].with_room(tuple((int(ahead), int(back)) for ahead, back in sides))
+    return roomy.learning(min(float(equations.learned) for equations in each))
 
 
 def fitting(equations: FieldEquations, bases: room.Bases) -> FieldEquations:

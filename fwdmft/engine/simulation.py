@@ -11,7 +11,7 @@ from fwdmft.compiling import quickly
 from fwdmft.engine import capacity as room
 from fwdmft.engine.capacity import Bases
 from fwdmft.engine.dynamics import TrainingSignal, one_pass
-from fwdmft.engine.field_equations import Activity, FieldEquations, Noise, Observables
+from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, Observables
 from fwdmft.engine.gaussian_matrix import GaussianMatrix, untouched
 from fwdmft.engine.layers import Layers, strengths, two_time_kernels
 from fwdmft.observables import ObservableFunction, evaluated
@@ -32,8 +32,8 @@ class Observing(NamedTuple):
     functions: tuple[ObservableFunction, ...] = ()
     train: tuple[bool, ...] = ()
 
-    def __call__(self, equations: FieldEquations, activity: Activity) -> tuple[Observables, Layers]:
-        sites = equations.sites(activity)
+    def __call__(self, equations: FieldEquations, fields: Fields) -> tuple[Observables, Layers]:
+        sites = equations.sites(fields)
         return equations.observe(sites), equations.layer_sites(sites) if self.two_time else ()
 
     def complete(self, collected: tuple[Observables, Layers]) -> Observables:
@@ -67,6 +67,11 @@ def learned(seen: dict[str, np.ndarray], gamma0: float) -> float:
     if not (np.isfinite(change) and scale > 0):
         return 1.0
     return float(np.clip(4 * max(1.0, gamma0**2) * change**2 / scale, LEAST, 1.0))
+
+
+def _learns(equations: FieldEquations) -> bool:
+    """Whether bases have to resolve what is learned: there are random matrices, and the limit is not lazy."""
+    return bool(equations.matrices) and float(equations.gamma0) > 0
 
 
 class Large(NamedTuple):
@@ -108,11 +113,11 @@ def _large_pass(
     found = []
     for rung in training.ladder:
         matrices = gaussian_matrices(equations, noise, training.momentum != 0)
-        halt = (lambda m: jnp.any(room.bases(m).full)) if matrices else None
+        halt = (lambda state: jnp.any(room.bases(state.matrices).full)) if matrices else None
         seen = one_pass(equations, noise, matrices, training, observing.__call__, rung.substeps, halt=halt)
         observables = jax.tree.map(lambda a, c=rung.coefficient: c * a, observing.complete(seen.seen))
         total = observables if total is None else jax.tree.map(jnp.add, total, observables)
-        found.append(room.bases(seen.matrices))
+        found.append(room.bases(seen.state.matrices if matrices else ()))
     return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*found, strict=True)))
 
 
@@ -131,8 +136,8 @@ def infinite_width(
         bases = jax.tree.map(np.asarray, bases)
         if not np.any(bases.full):
             found = {name: np.asarray(a) for name, a in seen.items()}
-            moved = learned(found, float(equations.gamma0)) if equations.learned is not None else 1.0
-            if equations.learned is None or moved > float(equations.learned) / RESOLVED:
+            moved = learned(found, float(equations.gamma0)) if _learns(equations) else 1.0
+            if moved > float(equations.learned) / RESOLVED:
                 return Large(found, bases, equations)
             equations = equations.learning(moved)
             continue
@@ -144,12 +149,12 @@ def infinite_width(
 
 
 def truncation(found: Large, draw: Any, training: TrainingSignal, observing: Observing) -> dict[str, np.ndarray]:
-    """How far observables are from those of bases that leave out nothing, about; zero without random matrices.
+    """How far observables are from those of bases that leave out nothing, about; zero where nothing is learned.
 
     A pass whose bases may leave out `LOOSER` times as much differs by this times LOOSER^p - 1. p is a half if what is
     left out matters at first order, and one if at second order: p = 1/2 is on the safe side.
     """
-    if found.equations.learned is None:
+    if not _learns(found.equations):
         return {name: np.zeros_like(a) for name, a in found.seen.items()}
     looser = found.equations.learning(LOOSER * float(found.equations.learned))
     seen, _ = _large_pass(looser, draw(looser), training, observing)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fwdmft.program.reading import Additions, Fed, Linearised, vectors, zero_like
-from fwdmft.program.state import ProgramActivity, ProgramState
+from fwdmft.program.state import Backwards, ProgramState
 from fwdmft.program.structure import Structure
 
 
@@ -24,8 +24,11 @@ class Size(NamedTuple):
 
 def backward(
     run: Linearised, structure: Structure, state: ProgramState, fed: Fed, sizes: dict[str, Size]
-) -> ProgramActivity:
-    """D of everything. sizes: of every population."""
+) -> tuple[ProgramState, Backwards]:
+    """D of everything, and the state with what both passes drew of the random matrices.
+
+    run: the forward pass. state: before it. fed: what neurons were fed. sizes: of every population.
+    """
     points, outputs = len(run.forwards.into[0]), len(state.readouts[0].value)
     width = {name: each.width for name, each in sizes.items()}
     # All cotangents are scaled by one number, and again where populations have other numbers of neurons than their
@@ -79,4 +82,4 @@ def backward(
     )
     averages = state.averages.after(list(forwards.averages), slopes)
     state = state._replace(matrices=tuple(matrices), averages=averages)
-    return ProgramActivity(forwards, tuple(into), added, tuple(map(tuple, coordinates)), state)
+    return state, Backwards(tuple(into), added, tuple(map(tuple, coordinates)))

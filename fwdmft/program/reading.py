@@ -20,8 +20,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from fwdmft.engine.averages import Averages
-from fwdmft.engine.gaussian_matrix import MatrixPrior
+from fwdmft.engine.basis_matrix import MatrixPrior
 from fwdmft.engine.stencil import POINT, Stencil
+from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import Counter, Structure
 
@@ -89,10 +90,7 @@ def additions(structure: Structure, points: int, neurons: dict[str, int], dtype:
 
     return Additions(
         tuple(tuple(of(each.population, sites) for sites in each.calls) for each in structure.inputs),
-        tuple(
-            tuple(of(matrix.target, matrix.places(use)) for use in range(len(matrix.uses)))
-            for matrix in structure.matrices
-        ),
+        tuple(tuple(of(matrix.target, matrix.places(sites)) for sites in matrix.uses) for matrix in structure.matrices),
         tuple(of(each.population, each.shape) for each in structure.vectors),
         tuple(jnp.zeros((points, *each.sites), dtype) for each in structure.averages),
         tuple(of(each.population, each.sites) for each in structure.layers),
@@ -160,28 +158,20 @@ class _Reading(Net):
             tuple(self.matrices),
         )
 
-    def input(
-        self, name: str, population: str, x: Float[Array | np.ndarray, "point *site feature"], **_: Any
+    def _input(
+        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
     ) -> Float[Array, "point *site neuron"]:
-        number = self.names[name]
-        call = self.counter.next(name)
+        number, call = self.names[weights.name], self.counter.next(weights.name)
         read = jnp.asarray(x)
         self.read[number].append(read)
         return added(self.fed.inputs[number](read, call), self.zero.inputs[number][call])
 
-    def dense(
-        self,
-        name: str,
-        source: str,
-        target: str,
-        v: Float[Array, "point *site source_neuron"],
-        *,
-        stencil: Stencil = POINT,
-        **_: Any,
+    def _dense(
+        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
     ) -> Float[Array, "point *place target_neuron"]:
-        number, use = self.names[name], self.counter.next(name)
+        number, use = self.names[matrix.name], self.counter.next(matrix.name)
         self.into.append(v)
-        block = vectors(jax.lax.stop_gradient(v), stencil)
+        block = vectors(jax.lax.stop_gradient(v), matrix.stencil)
         block = block.reshape(-1, *block.shape[2:])
         self.matrices[number], product = self.matrices[number].apply(
             block, self.fed.noise[number][0], self.fed.priors[number]
@@ -192,10 +182,8 @@ class _Reading(Net):
         self.coordinates[number].append(product.coordinates)
         return added(value, zero)
 
-    def vector(
-        self, name: str, population: str, shape: tuple[int, ...] = (), **_: Any
-    ) -> Float[Array, "point *shape neuron"]:
-        number = self.names[name]
+    def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]:
+        number = self.names[vector.name]
         zero = self.zero.vectors[number]
         return added(jnp.broadcast_to(self.fed.vectors[number], zero.shape), zero)
 
@@ -216,9 +204,7 @@ class _Reading(Net):
         self.v[number] = v
         return h, v
 
-    def readout(
-        self, name: str, population: str, v: Float[Array, "point *site neuron"], **_: Any
-    ) -> Float[Array, "point output"]:
+    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
         """What goes in is all that is asked of it here."""
         self.into.append(v)
         return jnp.zeros((len(v), self.outputs), v.dtype)
