@@ -23,10 +23,11 @@ from jaxtyping import Array, Float, Int
 from fwdmft.compiling import quickly
 from fwdmft.engine import averages, explicit_matrix
 from fwdmft.engine.averages import AverageRecord
+from fwdmft.engine.basis_matrix import BasisMatrix
 from fwdmft.engine.dynamics import TrainingSignal, one_pass, updates
 from fwdmft.engine.field_equations import FieldEquations, Fields, Noise
 from fwdmft.engine.gaussian_matrix import Record
-from fwdmft.engine.replayed_matrix import MatrixRecord, ReplayedMatrix, recorded, replayed
+from fwdmft.engine.replayed_matrix import MatrixRecord, recorded, replayed
 from fwdmft.engine.simulation import gaussian_matrices
 
 FIELDS = 12
@@ -83,7 +84,7 @@ class Replay(NamedTuple):
     """x: (component, neuron) of every population. matrices: the replayed ones, with all directions met."""
 
     x: dict[str, Float[Array, "component neuron"]]
-    matrices: tuple[ReplayedMatrix, ...]
+    matrices: tuple[BasisMatrix, ...]
 
 
 def _collect(equations: FieldEquations, fields: Fields) -> dict[str, Pairs]:
@@ -263,7 +264,7 @@ def replay(controls: Controls, noise: Noise) -> Replay:
     return Replay(x, matrices)
 
 
-def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple[ReplayedMatrix, ...]]:
+def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple[BasisMatrix, ...]]:
     """Pairs of fields of mean-field neurons, (time row, neuron), and the matrices in the end."""
     equations, training = controls.equations, controls.training
     dtype = jnp.result_type(*noise.values())

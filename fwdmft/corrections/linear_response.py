@@ -131,12 +131,12 @@ def numbers(equations: FieldEquations, training: TrainingSignal, neurons: int) -
     return _numbers(_averages(equations, training)[1], training, neurons)
 
 
-def _numbers(observables: Observables, training: TrainingSignal, neurons: int) -> int:
+def _numbers(observables: dict[str, Any], training: TrainingSignal, neurons: int) -> int:
     sources = sum(int(np.prod(shape)) for shape in source_shapes(training))
     return max(sources * neurons, sum(a.size for a in observables.values()) * training.rates.shape[0] * FILLED)
 
 
-def _averages(equations: FieldEquations, training: TrainingSignal) -> tuple[Any, Observables]:
+def _averages(equations: FieldEquations, training: TrainingSignal) -> tuple[Any, dict[str, Any]]:
     """Shapes of averages over neurons and of observables."""
     noise = {population.name: jnp.zeros((population.gaussians, 1)) for population in equations.populations}
     task = Task(equations, noise, training)

@@ -24,7 +24,7 @@ The two kinds of such matrices differ in how a side extends its basis: by condit
 (`gaussian_matrix`), or as a record says (`replayed_matrix`).
 """
 
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -84,23 +84,20 @@ class Side(Protocol):
         ...
 
 
-S = TypeVar("S", bound=Side)
-
-
-class BasisMatrix(NamedTuple, Generic[S]):
+class BasisMatrix(NamedTuple):
     """A matrix, or a bank, seen from both sides: E with Y (forward), E' with X (backward). See the module docstring.
 
-    learned: L (forward capacity, offset, backward capacity).
+    forward, backward: a `Side` each, of the same type. learned: L (forward capacity, offset, backward capacity).
     """
 
-    forward: S
-    backward: S
+    forward: Any
+    backward: Any
     kept: Trained
     learned: Trained
 
     def apply(
         self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
-    ) -> tuple["BasisMatrix[S]", Product]:
+    ) -> tuple["BasisMatrix", Product]:
         """W v / sqrt(N_in) for vectors v. noise: see `Side.extended`."""
         side, coordinates = self.forward.extended(self.backward, v, noise, prior)
         value = _acted(side, self.backward, self.kept.value, self.learned.value, coordinates, prior)
@@ -108,7 +105,7 @@ class BasisMatrix(NamedTuple, Generic[S]):
 
     def apply_transposed(
         self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
-    ) -> tuple["BasisMatrix[S]", Product]:
+    ) -> tuple["BasisMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v. prior: that of the matrix, not of its transpose."""
         prior = prior.transposed()
         side, coordinates = self.backward.extended(self.forward, v, noise, prior)
@@ -124,7 +121,7 @@ class BasisMatrix(NamedTuple, Generic[S]):
         v_coordinates: Float[Array, "forward_capacity vector position"],
         prior: MatrixPrior,
         update: Update,
-    ) -> "BasisMatrix[S]":
+    ) -> "BasisMatrix":
         """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in).
 
         signal, v: s and v, which only their coordinates tell of here.

@@ -125,17 +125,13 @@ class OneSided(NamedTuple):
         return extended, coordinates.reshape(-1, *shape[:2])
 
 
-GaussianMatrix = BasisMatrix[OneSided]
-"""A matrix of which nothing is known but its products with orthonormal bases."""
-
-
 def untouched(
     capacities: tuple[int, int],
     neurons: tuple[int, int],
     momentum: bool,
     offsets: int = 1,
     recorded: tuple[int, int, int] | None = None,
-) -> GaussianMatrix:
+) -> BasisMatrix:
     """A bank of which nothing is known.
 
     capacities: of forward and backward side. neurons: in, out. recorded: number of blocks to keep a record of, and
@@ -147,7 +143,7 @@ def untouched(
         blocks, *vectors = recorded
         sizes = zip((ahead, back), (back, ahead), vectors, strict=True)
         records = [_empty_record(blocks, own, other, each, offsets) for own, other, each in sizes]
-    return GaussianMatrix(
+    return BasisMatrix(
         _unknown((ahead, neurons[0]), (ahead * offsets, neurons[1]), records[0]),
         _unknown((back, neurons[1]), (back * offsets, neurons[0]), records[1]),
         at_rest(jnp.ones(()), momentum),

@@ -87,10 +87,6 @@ class ReplayedSide(NamedTuple):
         return extended, record.coordinates.reshape(-1, *shape[:2])
 
 
-ReplayedMatrix = BasisMatrix[ReplayedSide]
-"""A matrix under a record."""
-
-
 def recorded(forward: Record, backward: Record, ranks: tuple[int, int], uses: int) -> MatrixRecord:
     """The record of a matrix after training that ended with these ranks. uses: blocks of a pass, of either side.
 
@@ -120,7 +116,7 @@ def _cut(record: Record, capacity: int, other: int) -> SideRecord:
 
 def replayed(
     record: MatrixRecord, neurons: tuple[int, int], momentum: bool, offsets: int, dtype: DTypeLike
-) -> ReplayedMatrix:
+) -> BasisMatrix:
     """A matrix before training, between so many mean-field neurons (in, out)."""
 
     def side(own: SideRecord, source: int, target: int) -> ReplayedSide:
@@ -130,7 +126,7 @@ def replayed(
         return ReplayedSide(jnp.zeros((capacity, source), dtype), image, own, jnp.zeros((), jnp.int32))
 
     ahead, back = record.capacities
-    return ReplayedMatrix(
+    return BasisMatrix(
         side(record.forward, *neurons),
         side(record.backward, *neurons[::-1]),
         at_rest(jnp.ones((), dtype), momentum),

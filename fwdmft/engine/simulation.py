@@ -9,10 +9,11 @@ import numpy as np
 
 from fwdmft.compiling import quickly
 from fwdmft.engine import capacity as room
+from fwdmft.engine.basis_matrix import BasisMatrix
 from fwdmft.engine.capacity import Bases
 from fwdmft.engine.dynamics import TrainingSignal, one_pass
 from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, Observables
-from fwdmft.engine.gaussian_matrix import GaussianMatrix, untouched
+from fwdmft.engine.gaussian_matrix import untouched
 from fwdmft.engine.layers import Layers, strengths, two_time_kernels
 from fwdmft.observables import ObservableFunction, evaluated
 
@@ -91,7 +92,7 @@ class Crowded(NamedTuple):
 
 def gaussian_matrices(
     equations: FieldEquations, noise: Noise, momentum: bool, recorded: int = 0
-) -> tuple[GaussianMatrix, ...]:
+) -> tuple[BasisMatrix, ...]:
     """The random matrices before training, between all the neurons. recorded: number of passes to keep a record of."""
     return tuple(
         untouched(

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft import losses
+from fwdmft.alignment import alignment
 from fwdmft.classes import accuracy, are_classes
 from fwdmft.experiment.loss import LossSpec
 from fwdmft.jackknife import Jackknifed, combined, of_means
 from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.training import Task
-from fwdmft.results.derived import alignment
 
 _METRICS = ("loss", "accuracy", "mean_square", "prediction", "final_prediction")
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft import losses
+from fwdmft.alignment import alignment
 from fwdmft.classes import accuracy, are_classes
 from fwdmft.compiling import jitted
 from fwdmft.experiment.loss import LossSpec
@@ -250,14 +251,8 @@ def metrics(task: Task, y: Float[Array, "point output"], seen: dict[str, Array])
     if "feature_kernel" in seen and np.any(task.train):
         chosen = np.flatnonzero(task.train[task.kernel_at])
         kernel = seen["feature_kernel"][..., chosen, :][..., chosen]
-        found["member_feature_alignment"] = _alignment(kernel, y[task.kernel_at][chosen])
+        found["member_feature_alignment"] = alignment(kernel, y[task.kernel_at][chosen], undefined=0.0)
     return found
-
-
-def _alignment(kernel: Array, y: Array) -> Array:
-    """As `fwdmft.results.derived.alignment`; 0 for a kernel or targets that vanish."""
-    size = jnp.sum(y**2) * jnp.sqrt(jnp.sum(kernel**2, axis=(-2, -1)))
-    return jnp.einsum("ic,...ij,jc->...", y, kernel, y) / (size + (size == 0))
 
 
 def by_split(

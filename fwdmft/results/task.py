@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.jackknife import Jackknifed, combined
+from fwdmft.results.derived import ratio
 from fwdmft.results.training_rates import Rates, rates
 from fwdmft.results.variables import ENSEMBLE, OF_WIDTHS, ONLY_LAST, Entry, Table, with_errors
 
@@ -91,13 +92,8 @@ def _statistics(ensemble: Sequence[WidthStatistics]) -> dict[str, list[Jackknife
             found["last_feature_kernel_alignment"] = found["mean_kernel_alignment"]
         for name in ("loss", "accuracy"):
             if name in found:
-                found[f"{name}_ratio"] = combined(_ratio, found[f"ensembled_{name}"], found[name])
+                found[f"{name}_ratio"] = combined(ratio, found[f"ensembled_{name}"], found[name])
     return {name: [found[name] for found in each] for name in STATISTICS if all(name in found for found in each)}
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """NaN where the denominator is 0."""
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
 
 
 def _estimate(name: str, entry: Entry, values: Sequence[Jackknifed]) -> Variables:
