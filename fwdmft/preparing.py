@@ -1,5 +1,6 @@
 """What a run of an experiment is made of, built and checked before anything is computed: `validate` stops here."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
 from fwdmft.engine.field_equations import FieldEquations, Unsupported
 from fwdmft.engine.problem import TheoryTask
-from fwdmft.errors import InputError, PluginError
+from fwdmft.errors import FwdmftWarning, InputError, PluginError
 from fwdmft.expansion import check_richness
 from fwdmft.experiment.halves import EnsembleSpec, TheorySpec
 from fwdmft.experiment.model import Experiment
@@ -69,6 +70,8 @@ def prepare(experiment: Experiment) -> Prepared:
         ensemble = _ensemble_task(experiment, dataset, plan) if experiment.ensemble else None
         if experiment.theory and theory:
             check_responses(theory)
+            for remark in experiment.architecture.remarks():
+                warnings.warn(f"architecture.{remark}", FwdmftWarning, stacklevel=2)
         return Prepared(dataset, plan, theory, ensemble, _peak_bytes(experiment, theory, ensemble), device)
 
 
