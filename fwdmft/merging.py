@@ -139,11 +139,11 @@ def _check_distinct(results: Mapping[str, xr.DataTree]) -> None:
 
 def _merged_tallies(results: Mapping[str, xr.DataTree]) -> dict[int, Tally]:
     """By width in the order in which they first appear."""
-    found: dict[int, Tally] = {}
+    tallies: dict[int, Tally] = {}
     for name, tree in results.items():
         for width, tally in _tallies(name, tree):
-            found[width] = found[width].merged(tally) if width in found else tally
-    return found
+            tallies[width] = tallies[width].merged(tally) if width in tallies else tally
+    return tallies
 
 
 def _tallies(name: str, tree: xr.DataTree) -> Iterator[tuple[int, Tally]]:

@@ -135,12 +135,12 @@ def _check_functions(experiment: Experiment, q: Mapping[str, Any], train: np.nda
     for each in observable_functions(experiment):
         origin, dims = registry.registry().origin("observable", each.name), each.observable.dims
         try:
-            found = jax.eval_shape(lambda q, each=each: each.function(q, train), dict(q))
+            value = jax.eval_shape(lambda q, each=each: each.function(q, train), dict(q))
         except KeyError as missing:
             kind = experiment.architecture.kind
             expected = f"order parameters that architecture {kind} has ({', '.join(q)}); it reads {missing}"
             raise InputError("observables", each.name, expected) from None
-        shape = getattr(found, "shape", None)
+        shape = getattr(value, "shape", None)
         fits = shape is not None and len(shape) == len(dims)
         if not fits or any(sizes.get(dim, size) != size for dim, size in zip(dims, shape or (), strict=True)):
             raise PluginError(f"{origin} has the shape {shape}; expected one number for each of {dims}")
@@ -241,9 +241,9 @@ def check_network(task: Task, width: int, origin: str) -> None:
 
     point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
     predictions, observed = eqx.filter_eval_shape(predicted, jax.random.key(0), point)
-    for found in predictions:
-        if found.shape != task.y.shape[1:]:
-            raise PluginError(f"{origin} predicts in the shape {found.shape}; expected {task.y.shape[1:]}")
+    for prediction in predictions:
+        if prediction.shape != task.y.shape[1:]:
+            raise PluginError(f"{origin} predicts in the shape {prediction.shape}; expected {task.y.shape[1:]}")
     axes = {name: len(dims) - 1 for name, dims in task.observables.items()}
     if {name: a.ndim for name, a in observed.items()} != axes:
         shapes = {name: a.shape for name, a in observed.items()}

@@ -29,11 +29,11 @@ def expand(function: Callable[[Any], Any], value: Any, first: Any, second: Any) 
         return eqx.partition(function(eqx.combine(moved, fixed)), eqx.is_inexact_array)
 
     def slope(e: Array) -> tuple[Any, Any]:
-        *found, rest = jax.jvp(along, (e,), (jnp.ones_like(e),), has_aux=True)
-        return found, rest
+        *orders, rest = jax.jvp(along, (e,), (jnp.ones_like(e),), has_aux=True)
+        return orders, rest
 
-    (found, once), (_, twice), rest = jax.jvp(slope, (jnp.zeros(()),), (jnp.ones(()),), has_aux=True)
-    return eqx.combine(found, rest), once, jax.tree.map(lambda a: a / 2, twice)
+    (unmoved, once), (_, twice), rest = jax.jvp(slope, (jnp.zeros(()),), (jnp.ones(()),), has_aux=True)
+    return eqx.combine(unmoved, rest), once, jax.tree.map(lambda a: a / 2, twice)
 
 
 def curvature(

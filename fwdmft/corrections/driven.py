@@ -222,10 +222,10 @@ def influences(
     """
 
     def observe(sites: list[Sites], responses: Observables) -> Influences:
-        found = {name: _of_population(task, name, sites, responses, rows.T) for name, rows in amplitudes.items()}
-        variance = jax.tree.map(lambda *a: sum(a), *[squares for squares, _ in found.values()])
-        strength = {name: kept[1] for name, (_, kept) in found.items()} if task.equations.layers else None
-        return Influences(_means(task, sites), variance, {name: kept[0] for name, (_, kept) in found.items()}, strength)
+        each = {name: _of_population(task, name, sites, responses, rows.T) for name, rows in amplitudes.items()}
+        variance = jax.tree.map(lambda *a: sum(a), *[squares for squares, _ in each.values()])
+        strength = {name: kept[1] for name, (_, kept) in each.items()} if task.equations.layers else None
+        return Influences(_means(task, sites), variance, {name: kept[0] for name, (_, kept) in each.items()}, strength)
 
     by_time = {name: jnp.moveaxis(a, 1, 0) for name, a in responses.items()}
     return _trained(task, lambda own, f: f, f, observe, by_time, lambda f, residual, x: ())[0]

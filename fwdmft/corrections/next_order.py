@@ -74,8 +74,8 @@ def _covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _typical(values: np.ndarray, alike: Iterable[slice]) -> np.ndarray:
     """Root mean square of the entries of every observable. Kernels have other units than predictions."""
-    found = np.zeros_like(values)
+    sizes = np.zeros_like(values)
     for where in alike:
         if values[where].size:
-            found[where] = np.sqrt(np.mean(values[where] ** 2))
-    return found
+            sizes[where] = np.sqrt(np.mean(values[where] ** 2))
+    return sizes

@@ -115,13 +115,13 @@ def estimates(
     covariances = leading.T @ covariances @ leading
     total, single = _total(filled), covariances.mean(axis=0)
     known = single / (PARTS * n)
-    found = []
+    by_group = []
     for group in filled:
         rest = {name: total[name] - group.parts[name] for name in total}
         slopes = _slopes(rest, count - group.count, known)
-        found.append(_of_group(group, slopes, known, n, full, pairs))
-    names = found[0].keys()
-    each = {name: np.stack([f[name] for f in found]) for name in names if name != "full"}
+        by_group.append(_of_group(group, slopes, known, n, full, pairs))
+    names = by_group[0].keys()
+    each = {name: np.stack([f[name] for f in by_group]) for name in names if name != "full"}
     weights = np.array([group.count for group in filled], float)
     mean = {name: np.average(a, axis=0, weights=weights) for name, a in each.items()}
     spread = {name: a.std(axis=0, ddof=1) / np.sqrt(len(filled)) for name, a in each.items()}
@@ -130,7 +130,7 @@ def estimates(
     blocks = np.stack([_form(slope, block, slope) for block in covariances])
     sampling = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.zeros(blocks.shape[1])
     variance = mean["variance"]
-    joint = None if full is None else np.average([f["full"] for f in found], axis=0, weights=weights)
+    joint = None if full is None else np.average([f["full"] for f in by_group], axis=0, weights=weights)
     explained = _form(slope, single, slope)
     return Estimates(
         (mean["sigma"], np.hypot(spread["sigma"], sampling)),
@@ -170,12 +170,12 @@ def _leading(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> np.n
 
 def _turned(parts: dict[str, np.ndarray], leading: np.ndarray) -> dict[str, np.ndarray]:
     """Sums for other control variates, leading^T x."""
-    found = dict(parts)
+    turned = dict(parts)
     for name in ("x", "xmd", "xy"):
-        found[name] = leading.T @ parts[name]
+        turned[name] = leading.T @ parts[name]
     for name in ("xx", "dxx"):
-        found[name] = leading.T @ parts[name] @ leading
-    return found
+        turned[name] = leading.T @ parts[name] @ leading
+    return turned
 
 
 def _slopes(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -235,7 +235,7 @@ def _of_group(
         kind: covariance(f"pair_{kind}", slopes_of[kind[0]][:, i], slopes_of[kind[1]][:, j]) for kind in (*kinds, "my")
     }
     at_n, more = limit(paired["mm"], paired["dd"], (paired["ym"] + paired["my"]) / 2, paired["yy"])
-    found = {
+    values = {
         "sigma": variance + STEP * growth,
         "variance": variance,
         "growth": growth,
@@ -250,5 +250,5 @@ def _of_group(
             covariance(f"full_{kind}", slopes_of[kind[0]][:, full], slopes_of[kind[1]][:, full]) for kind in kinds
         )
         at_n, more = limit(mm, dd, (ym + ym.T) / 2, yy)
-        found["full"] = at_n + STEP * more
-    return found
+        values["full"] = at_n + STEP * more
+    return values

@@ -36,9 +36,9 @@ class Averages(NamedTuple):
             return jnp.mean(o, axis=-1)
         return self.records[number].values[self.done]
 
-    def slope(self, number: int, found: Float[Array, "point output *site"]) -> Float[Array, "point output *site"]:
+    def slope(self, number: int, own: Float[Array, "point output *site"]) -> Float[Array, "point output *site"]:
         """gamma0 d f / d average, which the neurons at hand say is `found`."""
-        return found if self.given is None else self.records[number].slopes[self.done]
+        return own if self.given is None else self.records[number].slopes[self.done]
 
     def after(
         self, values: list[Float[Array, "point ..."]], slopes: list[Float[Array, "point output ..."]]
@@ -52,8 +52,8 @@ class Averages(NamedTuple):
             def put(buffer: Float[Array, "pass *axis"], value: Float[Array, "*axis"]) -> Float[Array, "pass *axis"]:
                 return jax.lax.dynamic_update_index_in_dim(buffer, value, self.done, 0)
 
-            found = zip(records, values, slopes, strict=True)
-            records = tuple(AverageRecord(put(r.values, v), put(r.slopes, s)) for r, v, s in found)
+            pairs = zip(records, values, slopes, strict=True)
+            records = tuple(AverageRecord(put(r.values, v), put(r.slopes, s)) for r, v, s in pairs)
         return self._replace(records=records, done=self.done + 1)
 
 

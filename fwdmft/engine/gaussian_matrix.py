@@ -233,8 +233,8 @@ def _resolved(
     mixing, number, dropped = orthonormalising(scatter, norms, prior.tolerance)
 
     def of(directions: int) -> _Fresh:
-        found = _directions(side, other, v, known, mixing[:directions], number, noise, prior)
-        return jax.tree.map(_filled, found._replace(dropped=dropped), full)
+        fresh = _directions(side, other, v, known, mixing[:directions], number, noise, prior)
+        return jax.tree.map(_filled, fresh._replace(dropped=dropped), full)
 
     full = jax.eval_shape(lambda: _directions(side, other, v, known, mixing, number, noise, prior))
     few = len(v) // FEW

@@ -102,8 +102,8 @@ def recorded(forward: Record, backward: Record, ranks: tuple[int, int], uses: in
 
 def _room(record: Record, rank: int) -> int:
     """Rows that are written to: those of a block all at once, of which some may be zero."""
-    found = np.any(record.mixing != 0, axis=(1, 2))
-    return max([rank, *(record.start[found] + record.mixing.shape[2]).tolist(), record.mixing.shape[2]])
+    written = np.any(record.mixing != 0, axis=(1, 2))
+    return max([rank, *(record.start[written] + record.mixing.shape[2]).tolist(), record.mixing.shape[2]])
 
 
 def _cut(record: Record, capacity: int, other: int) -> SideRecord:

@@ -40,9 +40,9 @@ class Observing(NamedTuple):
     def complete(self, collected: tuple[Observables, Layers]) -> Observables:
         """Observables (time, ...), and those named in `layers.TWO_TIME_DIMS`."""
         seen, layers = collected
-        found = seen | jax.vmap(lambda q: evaluated(self.functions, q, np.array(self.train, bool)))(seen)
-        found |= {STRENGTH: strengths(seen)} if self.strength else {}
-        return found | two_time_kernels(layers) if layers else found
+        observables = seen | jax.vmap(lambda q: evaluated(self.functions, q, np.array(self.train, bool)))(seen)
+        observables |= {STRENGTH: strengths(seen)} if self.strength else {}
+        return observables | two_time_kernels(layers) if layers else observables
 
 
 RESOLVED = 4.0
@@ -111,15 +111,15 @@ def _large_pass(
     equations: FieldEquations, noise: Noise, training: TrainingSignal, observing: Observing
 ) -> tuple[Observables, Bases]:
     total: Any = None
-    found = []
+    used = []
     for rung in training.ladder:
         matrices = gaussian_matrices(equations, noise, training.momentum != 0)
         halt = (lambda state: jnp.any(room.bases(state.matrices).full)) if matrices else None
         seen = one_pass(equations, noise, matrices, training, observing.__call__, rung.substeps, halt=halt)
         observables = jax.tree.map(lambda a, c=rung.coefficient: c * a, observing.complete(seen.seen))
         total = observables if total is None else jax.tree.map(jnp.add, total, observables)
-        found.append(room.bases(seen.state.matrices if matrices else ()))
-    return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*found, strict=True)))
+        used.append(room.bases(seen.state.matrices if matrices else ()))
+    return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*used, strict=True)))
 
 
 def infinite_width(
@@ -136,10 +136,10 @@ def infinite_width(
         seen, bases = _large_pass(equations, noise, training, observing)
         bases = jax.tree.map(np.asarray, bases)
         if not np.any(bases.full):
-            found = {name: np.asarray(a) for name, a in seen.items()}
-            moved = learned(found, float(equations.gamma0)) if _learns(equations) else 1.0
+            arrays = {name: np.asarray(a) for name, a in seen.items()}
+            moved = learned(arrays, float(equations.gamma0)) if _learns(equations) else 1.0
             if moved > float(equations.learned) / RESOLVED:
-                return Large(found, bases, equations)
+                return Large(arrays, bases, equations)
             equations = equations.learning(moved)
             continue
         vectors, blocks = int(np.max(bases.rank)), [m.blocks for m in equations.matrices]
@@ -149,14 +149,14 @@ def infinite_width(
             return Crowded(vectors, equations)
 
 
-def truncation(found: Large, draw: Any, training: TrainingSignal, observing: Observing) -> dict[str, np.ndarray]:
+def truncation(large: Large, draw: Any, training: TrainingSignal, observing: Observing) -> dict[str, np.ndarray]:
     """How far observables are from those of bases that leave out nothing, about; zero where nothing is learned.
 
     A pass whose bases may leave out `LOOSER` times as much differs by this times LOOSER^p - 1. p is a half if what is
     left out matters at first order, and one if at second order: p = 1/2 is on the safe side.
     """
-    if not _learns(found.equations):
-        return {name: np.zeros_like(a) for name, a in found.seen.items()}
-    looser = found.equations.learning(LOOSER * float(found.equations.learned))
+    if not _learns(large.equations):
+        return {name: np.zeros_like(a) for name, a in large.seen.items()}
+    looser = large.equations.learning(LOOSER * float(large.equations.learned))
     seen, _ = _large_pass(looser, draw(looser), training, observing)
-    return {name: np.abs(np.asarray(a) - found.seen[name]) / (LOOSER**0.5 - 1) for name, a in seen.items()}
+    return {name: np.abs(np.asarray(a) - large.seen[name]) / (LOOSER**0.5 - 1) for name, a in seen.items()}

@@ -71,11 +71,11 @@ def backward(
         cotangent = back if share[population] == 1.0 else back / share[population]
         total = jax.tree.map(jnp.add, total, run.pulled_back(number, cotangent))
     every = zip(structure.inputs, total.inputs, strict=True)
-    inputs = tuple(tuple(whole(each.population, a) for a in found) for each, found in every)
+    inputs = tuple(tuple(whole(each.population, a) for a in cotangents) for each, cotangents in every)
     targets = zip(structure.matrices, total.products, strict=True)
     added = Additions(
         inputs,
-        tuple(tuple(whole(matrix.target, a) for a in found) for matrix, found in targets),
+        tuple(tuple(whole(matrix.target, a) for a in cotangents) for matrix, cotangents in targets),
         tuple(whole(each.population, a) for each, a in zip(structure.vectors, total.vectors, strict=True)),
         total.averages,
         tuple(whole(each.population, a) for each, a in zip(structure.layers, total.layers, strict=True)),

@@ -82,11 +82,11 @@ class ForwardProgram(FieldEquations):
 
     @property
     def populations(self) -> tuple[Population, ...]:
-        found = []
+        populations = []
         for name in self.structure.populations:
             own = [math.prod(shape) for shape in self._numbers(name)]
-            found.append(Population(name, sum(own), self.width[name]))
-        return tuple(found)
+            populations.append(Population(name, sum(own), self.width[name]))
+        return tuple(populations)
 
     def _numbers(self, population: str) -> list[tuple[int, ...]]:
         """Shapes of the random numbers that a neuron carries: of readouts, input weights, vectors."""
@@ -97,7 +97,7 @@ class ForwardProgram(FieldEquations):
 
     @property
     def matrices(self) -> tuple[RandomMatrix, ...]:
-        found = []
+        matrices = []
         blocks = block_sizes(self.structure, self.together, self.outputs)
         for number, (matrix, capacities) in enumerate(zip(self.structure.matrices, self.capacities, strict=True)):
             prior, uses = self._prior(number), len(matrix.uses)
@@ -105,10 +105,10 @@ class ForwardProgram(FieldEquations):
             forward = Supply(f"forward_{matrix.name}", matrix.target, n * capacities[0], n * steps[0])
             backward = Supply(f"backward_{matrix.name}", matrix.source, n * capacities[1], n * steps[1])
             largest = max(each[0] for each in blocks[number]), max(each[1] for each in blocks[number])
-            found.append(
+            matrices.append(
                 RandomMatrix(matrix.source, matrix.target, prior, capacities, largest, forward, backward, uses)
             )
-        return tuple(found)
+        return tuple(matrices)
 
     def _prior(self, number: int) -> MatrixPrior:
         # What is learned moves vectors by a share gamma0^2 of their squared norm, and f is this movement over gamma0.
@@ -153,12 +153,12 @@ class ForwardProgram(FieldEquations):
         )
 
     def _split(self, population: str, rows: Float[Array, "number neuron"]) -> list[Float[Array, "... neuron"]]:
-        found, start = [], 0
+        arrays, start = [], 0
         for shape in self._numbers(population):
             end = start + math.prod(shape)
-            found.append(rows[start:end].reshape(*shape, rows.shape[-1]))
+            arrays.append(rows[start:end].reshape(*shape, rows.shape[-1]))
             start = end
-        return found
+        return arrays
 
     def forward(self, state: ProgramState, noise: Noise) -> tuple[ProgramState, ProgramFields]:
         width = self.width
@@ -302,19 +302,21 @@ class ForwardProgram(FieldEquations):
         return sites if population == OBSERVED else kernels.averages(sites)
 
     def assemble(self, averages: dict[str, Any]) -> Observables:
-        found: dict[str, PopulationAverages] = {name: averages[name] for name in self.structure.populations}
-        left = {name: list(each.layers) for name, each in found.items()}
+        of_populations: dict[str, PopulationAverages] = {name: averages[name] for name in self.structure.populations}
+        left = {name: list(each.layers) for name, each in of_populations.items()}
         layers = [left[name].pop(0) for name in self.layers]
         overlaps = tuple(
             self._overlap(number) if sum(each.rows) == 1 else None for number, each in enumerate(self.structure.inputs)
         )
         readout = dict.fromkeys(each.population for each in self.structure.readouts)
-        prediction = [found[name].prediction for name in readout]
+        prediction = [of_populations[name].prediction for name in readout]
         return {
             "prediction": sum(prediction[1:], prediction[0]),
             "feature_kernel": jnp.stack([layer.feature for layer in layers]),
             "gradient_kernel": jnp.stack([layer.gradient for layer in layers]),
-            "tangent_kernel": kernels.tangent_kernel(self.structure, self.width, overlaps, found, self.outputs),
+            "tangent_kernel": kernels.tangent_kernel(
+                self.structure, self.width, overlaps, of_populations, self.outputs
+            ),
         } | averages.get(OBSERVED, {})
 
     def _overlap(self, number: int) -> Float[Array, "point point"]:
@@ -346,9 +348,10 @@ class ForwardProgram(FieldEquations):
         # Programs can be shown what was read off the points; those are not to be confused with the points.
         if x.shape != self.x.shape or not np.array_equal(x, np.asarray(self.x)):
             raise Unsupported("the program is shown what was read off the points")
-        found = structure(self.program, x, self.outputs)
+        outline = structure(self.program, x, self.outputs)
         inputs = tuple(
-            carried_weights(joined_rows(found.rows[each.name]), each.sigma, each.bias) for each in self.structure.inputs
+            carried_weights(joined_rows(outline.rows[each.name]), each.sigma, each.bias)
+            for each in self.structure.inputs
         )
         together = max(len(x), together)
         capacities = first_capacities(self.structure, together, self.outputs)

@@ -57,12 +57,12 @@ class ProgramNetwork(Network):
             name: {each.name: each.trained for each in getattr(self.structure, name)}
             for name in ("inputs", "matrices", "vectors", "readouts")
         }
-        found = self
+        flagged = self
         for kind, each in flags.items():
             own = getattr(self, kind)
             marked = {name: jax.tree.map(lambda _, flag=flag: flag, own[name]) for name, flag in each.items()}
-            found = eqx.tree_at(attrgetter(kind), found, marked)
-        return found
+            flagged = eqx.tree_at(attrgetter(kind), flagged, marked)
+        return flagged
 
     def _neurons(self, population: str) -> int:
         for each in self.structure.inputs:

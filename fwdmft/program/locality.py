@@ -99,8 +99,10 @@ class _Random(Net):
         if not self.distinct:
             self.into.append((where, np.asarray(a)))
         elif jnp.shape(a)[-1] != self.sizes[population]:
-            found = [name for name, size in self.sizes.items() if size == jnp.shape(a)[-1]]
-            raise ProgramError(f"{where}: got neurons of {found or 'no population'}; expected those of {population!r}")
+            same_size = [name for name, size in self.sizes.items() if size == jnp.shape(a)[-1]]
+            raise ProgramError(
+                f"{where}: got neurons of {same_size or 'no population'}; expected those of {population!r}"
+            )
 
     def _of_points(self, where: str, a: Any) -> None:
         """What has no axis of neurons."""

@@ -106,10 +106,10 @@ class Linearised(NamedTuple):
 
     def pulled_back(self, cut: int, cotangent: Float[Array, "point output *site neuron"]) -> Additions:
         """(d into_cut / d addition)^T cotangent, with an axis of outputs behind that of points."""
-        (found,) = jax.vmap(
+        (cotangents,) = jax.vmap(
             jax.linear_transpose(lambda additions: self.change(additions)[cut], self.zero), in_axes=1, out_axes=1
         )(cotangent)
-        return found
+        return cotangents
 
 
 def linearised(forward: Forward, x: Any, structure: Structure, fed: Fed, zero: Additions, outputs: int) -> Linearised:
@@ -118,8 +118,8 @@ def linearised(forward: Forward, x: Any, structure: Structure, fed: Fed, zero: A
     def run(zero: Additions) -> tuple[tuple[Array, ...], Forwards]:
         reading = _Reading(structure, fed, zero, outputs)
         forward(reading, x)
-        found = reading.found()
-        return found.into, found
+        forwards = reading.forwards()
+        return forwards.into, forwards
 
     _, change, forwards = jax.linearize(run, zero, has_aux=True)
     return Linearised(forwards, change, zero)
@@ -145,7 +145,7 @@ class _Reading(Net):
         self.coordinates: list[list[Array]] = [[] for _ in structure.matrices]
         self.observed: dict[str, Array] = {}
 
-    def found(self) -> Forwards:
+    def forwards(self) -> Forwards:
         return Forwards(
             tuple(self.into),
             tuple(map(tuple, self.read)),

@@ -98,7 +98,7 @@ class Structure:
 
 
 @dataclass
-class SeenProgram:
+class Outline:
     """A structure, and rows (point, row, feature) that all calls of each input weights read."""
 
     structure: Structure
@@ -117,7 +117,7 @@ class Counter:
         return number
 
 
-def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> SeenProgram:
+def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> Outline:
     """Of a program on these points (point, ...). Raises ProgramError naming the operation that breaks a rule."""
     reading = _StructureReading(len(x), outputs)
     value = called(forward, reading, x)
@@ -143,7 +143,7 @@ def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int)
         tuple(reading.observed.items()),
     )
     rows = {name: np.concatenate(each, axis=1) for name, each in reading.rows.items()}
-    return SeenProgram(everything, rows)
+    return Outline(everything, rows)
 
 
 class _StructureReading(Net):

@@ -173,12 +173,12 @@ def _theory_observables(theory: TheoryResult, known: Observables) -> Iterator[tu
 
 def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
     outputs = theory.equal_time_covariances
-    found = {
+    covariances = {
         "prediction_covariance": theory.prediction_covariance,
         "prediction_output_covariance": None if outputs is None else outputs.mean(axis=0),
         "layer_covariance": getattr(theory, "layer_covariance", None),
     }
-    return {name: THEORY[name].of(values) for name, values in found.items() if values is not None}
+    return {name: THEORY[name].of(values) for name, values in covariances.items() if values is not None}
 
 
 def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str]) -> xr.Variable:
@@ -261,12 +261,12 @@ def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Varia
 def _group_sums(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Variable]:
     """What standard errors of the jackknife come from, which merging ensembles needs."""
     each = [one.groups for one in ensemble]
-    found = {
+    sums = {
         f"{name}_group_sum": GROUP_SUMS[name].of(np.stack([_summed(name, groups[name].sums) for groups in each]))
         for name in each[0]
     }
     counts = [groups["loss"].counts for groups in each if "loss" in groups]
-    return found | ({"group_members": ENSEMBLE["group_members"].of(counts)} if counts else {})
+    return sums | ({"group_members": ENSEMBLE["group_members"].of(counts)} if counts else {})
 
 
 def _summed(name: str, sums: np.ndarray | None) -> np.ndarray:
@@ -338,8 +338,8 @@ def _diagnostics(theory: TheoryResult | None, of_run: Mapping[str, Any]) -> xr.D
     responses = getattr(theory, "responses", {})
     if theory is None or not responses:
         return group
-    found = {name: (describe.response_dims(a.ndim), np.asarray(a, np.float64)) for name, a in responses.items()}
-    group = group.assign({name: _diagnostic(name, value) for name, value in found.items()})
+    arrays = {name: (describe.response_dims(a.ndim), np.asarray(a, np.float64)) for name, a in responses.items()}
+    group = group.assign({name: _diagnostic(name, value) for name, value in arrays.items()})
     numbers = {**_numbered(group, "matrix"), **_numbered(group, "use")}
     return _labelled(group, {**_labels("time", np.asarray(theory.times)), **numbers})
 

@@ -74,28 +74,28 @@ def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 def of_theory(variables: Variables, y: np.ndarray, train: np.ndarray) -> dict[str, xr.Variable]:
     """What can be derived from the variables of /theory; y: (point, output), train: mask of the points."""
-    found: dict[str, xr.Variable] = {}
+    derived: dict[str, xr.Variable] = {}
     for name in KERNELS:
         for role, values in _ratios(_theory_moments(variables, name)):
-            found[f"{name}_{role}"] = _named(values, describe.theory_attributes(OBSERVABLES[name], role))
+            derived[f"{name}_{role}"] = _named(values, describe.theory_attributes(OBSERVABLES[name], role))
         if name in variables and name != "gradient_kernel" and np.any(y[train]):
             values = _alignment(variables[name], y, train)
-            found[f"{name}_alignment"] = _named(values, describe.theory_attributes(OBSERVABLES[name], "alignment"))
-    return found
+            derived[f"{name}_alignment"] = _named(values, describe.theory_attributes(OBSERVABLES[name], "alignment"))
+    return derived
 
 
 def of_ensemble(
     variables: Variables, known: Mapping[str, Observable], widths: Sequence[int], y: np.ndarray, train: np.ndarray
 ) -> dict[str, xr.Variable]:
     """The same from the variables of /ensemble, whose dimension `width` has these `widths`; known: what they are of."""
-    found = dict(_times_width(variables, known, widths))
+    derived = dict(_times_width(variables, known, widths))
     for name in KERNELS:
         for role, values in _ratios(_ensemble_moments(variables, name, widths)):
-            found[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], role))
+            derived[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], role))
         if f"{name}_mean" in variables and name != "gradient_kernel" and np.any(y[train]):
             values = _alignment(variables[f"{name}_mean"], y, train)
-            found[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], "alignment"))
-    return found
+            derived[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], "alignment"))
+    return derived
 
 
 def _times_width(
