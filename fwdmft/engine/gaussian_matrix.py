@@ -96,7 +96,10 @@ class OneSided(NamedTuple):
         noise: Float[Array, "row target"],
         prior: MatrixPrior,
     ) -> tuple["OneSided", Float[Array, "capacity vector position"]]:
-        """See `Side`."""
+        """See `Side`.
+
+        known: coordinates of v in the basis so far. unseen: squared norm of the part of v outside of the basis.
+        """
         shape, v = v.shape, v.reshape(-1, v.shape[-1])
         known = self.basis @ v.T / v.shape[-1]
         squares = jnp.mean(v**2, axis=-1)
@@ -173,7 +176,13 @@ def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int)
 
 
 class _Fresh(NamedTuple):
-    """New basis vectors with their images, zero rows last, and the coordinates of a block of vectors."""
+    """What a block of vectors adds to a side. Rows of new basis vectors and images are zero from `number` on.
+
+    coordinates: of the vectors in the new directions.
+    mixing, revealed: see `Record`.
+    number: of new directions.
+    dropped: largest share of a vector's squared norm that is left out.
+    """
 
     basis: Float[Array, "vector source"]
     image: Float[Array, "vector_offset target"]
@@ -185,6 +194,8 @@ class _Fresh(NamedTuple):
 
 
 def _noted(record: Record, coordinates: Float[Array, "capacity vector"], fresh: _Fresh, rank: Int[Array, ""]) -> Record:
+    """The record with one more block. coordinates: of its vectors, in all directions. rank: before it."""
+
     def put(buffer: Shaped[Array, "block *axis"], value: Shaped[Array, "..."]) -> Shaped[Array, "block *axis"]:
         # Other uses of the matrix may have larger blocks.
         return jax.lax.dynamic_update_index_in_dim(buffer, _filled(value, buffer[0]), record.done, 0)
@@ -201,6 +212,7 @@ def _noted(record: Record, coordinates: Float[Array, "capacity vector"], fresh: 
 def _nothing_new(
     side: OneSided, other: OneSided, v: Float[Array, "vector source"], dropped: Float[Array, ""], offsets: int
 ) -> _Fresh:
+    """What a block adds whose vectors lie in the basis."""
     count = len(v)
     none = jnp.zeros((count, count))
     return _Fresh(
@@ -223,6 +235,11 @@ def _resolved(
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
 ) -> _Fresh:
+    """What a block adds that has new directions.
+
+    known: coordinates of v in the basis so far. norms: squared norms of v, 1 for a vector that vanishes.
+    The new directions are computed all at once, or the first few alone if there are no more.
+    """
     size = v.shape[-1]
 
     def of_residuals() -> Float[Array, "vector vector"]:
@@ -258,20 +275,23 @@ def _directions(
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
 ) -> _Fresh:
-    """The first `number` directions mixing (v - known^T basis), made orthonormal once more, and their images."""
+    """New directions and their images, by the formula of the module docstring.
+
+    mixing: rows of coefficients. The first `number` directions are mixing (v - known^T basis), made orthonormal once
+    more, because rounding leaves them not quite orthogonal.
+    """
     size, count = v.shape[-1], len(mixing)
     rows = mixing @ v - (mixing @ known.T) @ side.basis
-    # Once more, as rounding leaves the residual not quite orthogonal.
     rows = rows - (side.basis @ rows.T / size).T @ side.basis
     again, number, _ = orthonormalising(rows @ rows.T / size, jnp.ones(count), ROUNDED)
     basis = again @ rows
     offsets = prior.stencil.offsets
     keep = jnp.repeat(jnp.arange(count) < number, offsets)
-    e = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * count) * keep[:, None]
-    # Of every other basis vector, for every new direction and offset.
-    response = prior.ratio**0.5 * (other.image @ basis.T / size).reshape(-1, offsets, count)
-    response = jnp.swapaxes(response, 1, 2)
-    projected = other.basis @ e.T / e.shape[-1]
-    image = prior.sigma * e + (response.reshape(projected.shape) - prior.sigma * projected).T @ other.basis
+    xi = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * count) * keep[:, None]
+    # r <X e_n>, for every vector of the other basis, every new direction and every offset.
+    revealed = prior.ratio**0.5 * (other.image @ basis.T / size).reshape(-1, offsets, count)
+    revealed = jnp.swapaxes(revealed, 1, 2)
+    projected = other.basis @ xi.T / xi.shape[-1]
+    image = prior.sigma * xi + (revealed.reshape(projected.shape) - prior.sigma * projected).T @ other.basis
     number = number.astype(side.rank.dtype)
-    return _Fresh(basis, image, basis @ v.T / size, again @ mixing, response, number, jnp.zeros(()))
+    return _Fresh(basis, image, basis @ v.T / size, again @ mixing, revealed, number, jnp.zeros(()))

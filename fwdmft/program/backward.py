@@ -1,7 +1,16 @@
 """The backward pass of a forward program: from predictions to everything that neurons are fed.
 
-See `reading` for what D is. Cotangents of single neurons are derivatives of a mean over neurons, so they are small as
-one over their number; D is N times as large.
+See `reading` for y_k, v_m, cuts and D. The cuts are visited from the last to the first. Let v_m belong to a population
+of n N neurons. At a
+
+    readout    D v_m = w / (n sqrt(A))                   w: readout weights, A: number of sites
+    matrix     D v_m = sqrt(n' / n) W^T D z / sqrt(N')   z: the product with v_m, of a population of N' = n' N neurons
+    average    D v_m = (gamma0 d f / d a) / n            a: the average
+
+After each cut, what D v_m implies for the earlier y_k is added to their D.
+
+JAX's cotangents are derivatives of a mean over S neurons, so they are 1/S times as large as D. The code multiplies all
+of them by one number, S / n of the first population, and corrects where S / n of another population is not the same.
 """
 
 from typing import NamedTuple
@@ -31,8 +40,6 @@ def backward(
     """
     points, outputs = len(run.forwards.into[0]), len(state.readouts[0].value)
     width = {name: each.width for name, each in sizes.items()}
-    # All cotangents are scaled by one number, and again where populations have other numbers of neurons than their
-    # widths say.
     size = sizes[structure.populations[0]].neurons / width[structure.populations[0]]
     share = {name: each.neurons / each.width / size for name, each in sizes.items()}
 

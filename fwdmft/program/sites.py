@@ -1,4 +1,7 @@
-"""What neurons contribute to averages, read off a forward and a backward pass."""
+"""What neurons contribute to averages, read off a forward and a backward pass.
+
+See `reading` for cuts, v_m and D, `kernels` for the averages.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -22,7 +25,7 @@ def joined(blocks: Sequence[Float[Array, "..."]], axis: int) -> Float[Array, "..
 
 
 def what_is_read(structure: Structure, forwards: Forwards) -> list[Float[Array, "point site neuron"]]:
-    """By each readout."""
+    """What each readout reads."""
     pairs = zip(structure.cuts, forwards.into, strict=True)
     read = {cut.number: a for cut, a in pairs if cut.kind == "readout"}
     return [flat(read[number]) for number in range(len(read))]
@@ -31,7 +34,7 @@ def what_is_read(structure: Structure, forwards: Forwards) -> list[Float[Array, 
 def acted_on(
     structure: Structure, number: int, forwards: Forwards
 ) -> list[Float[Array, "point vector position neuron"]]:
-    """The vectors that a matrix acted on, use by use."""
+    """The vectors that matrix `number` acted on, use by use."""
     pairs = zip(structure.cuts, forwards.into, strict=True)
     stencil = structure.matrices[number].stencil
     return [vectors(a, stencil) for cut, a in pairs if cut.kind == "matrix" and cut.number == number]
@@ -52,9 +55,10 @@ def population_sites(
     at: Choose,
     rows: Sequence[Float[Array, "chosen row rank"]],
 ) -> PopulationSites:
-    """Of a population.
+    """The fields of one population that averages are made of.
 
-    at: chooses the points of kernels. rows: factors of the overlaps of inputs, of each input weights.
+    at: chooses the points that kernels are between.
+    rows: for every input weights, factors x_ak of the overlaps of inputs (`kernels`).
     """
     forwards, added, f = fields.forwards, fields.backwards.added, fields.contributions
     layers = [
@@ -99,15 +103,21 @@ def population_sites(
 def _arriving(
     gradients: Float[Array, "point output row neuron"], factors: Float[Array, "point row rank"]
 ) -> Float[Array, "point output k neuron"]:
-    """y_k of `kernels`, or D h itself at a single row of x."""
+    """y_k = sum_a x_ak D h_a (`kernels`), or D h itself at a single row of x."""
     return gradients if gradients.shape[2] == 1 else jnp.einsum("mak,mcan->mckn", factors, gradients)
 
 
 def contributions(structure: Structure, fields: ProgramFields) -> dict[str, tuple[Contribution, ...]]:
-    """Products of fields that neurons of each population contribute to averages.
+    """Products of fields that the neurons of each population contribute to averages.
 
-    Of what goes into cuts, v: v v' (kernels, overlaps with a basis) and v D v' (predictions, responses). Of layers, or
-    products z that no layer shows: g g' and g h'. Of averages, what they are taken of.
+    What goes into a matrix or a readout, v, contributes
+        v v'      to kernels, and to overlaps with a basis
+        v D v'    to predictions, and to response functions
+    A layer with preactivations h and g = D h contributes
+        g g'      to kernels
+        g h'      to response functions
+    and so does a product of a matrix, in place of h, if its population has no layer. An average contributes what it is
+    taken of.
     """
     forwards, backwards = fields.forwards, fields.backwards
     made: dict[str, list[Contribution]] = {name: [] for name in structure.populations}
