@@ -30,8 +30,8 @@ tanh, erf, relu, softplus = jnp.tanh, jax.scipy.special.erf, jax.nn.relu, jax.nn
 
 def kinked(name: str) -> bool:
     """Whether the activation of this name cannot be differentiated twice everywhere."""
-    found: ActivationFunction = registry().get("activation", name)
-    return found.kinked
+    registered: ActivationFunction = registry().get("activation", name)
+    return registered.kinked
 
 
 @cache
@@ -41,13 +41,13 @@ def activation(name: str, scale: float = 1.0, gain: float = 1.0) -> Activation:
     The same arguments give the same function object, so that programs compiled for it are found again. Raises
     PluginError where the base activation is not elementwise.
     """
-    found: ActivationFunction = registry().get("activation", name)
+    registered: ActivationFunction = registry().get("activation", name)
     probe = jax.ShapeDtypeStruct((2, 3), jnp.float32)
-    value = jax.eval_shape(found.function, probe)
+    value = jax.eval_shape(registered.function, probe)
     if getattr(value, "shape", None) != probe.shape or value.dtype != probe.dtype:
         origin = registry().origin("activation", name)
         raise PluginError(f"{origin} makes {value} of {probe}; expected the same shape and type")
-    return found.function if scale == 1.0 and gain == 1.0 else _scaled(found.function, scale, gain)
+    return registered.function if scale == 1.0 and gain == 1.0 else _scaled(registered.function, scale, gain)
 
 
 def _scaled(base: Activation, scale: float, gain: float) -> Activation:

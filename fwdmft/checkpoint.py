@@ -88,12 +88,12 @@ class Checkpoint:
         try:
             if not any(self.directory.iterdir()):
                 return
-            found = json.loads(self._identity_file.read_text())
-            if not isinstance(found, dict):
+            stored = json.loads(self._identity_file.read_text())
+            if not isinstance(stored, dict):
                 raise ValueError("not a mapping")
         except (OSError, ValueError) as problem:
             raise InputError("checkpoint", str(self.directory), f"a checkpoint of fwdmft; {_ADVICE}") from problem
-        other = [name for name in self.identity if found.get(name) != self.identity[name]]
+        other = [name for name in self.identity if stored.get(name) != self.identity[name]]
         if other:
             expected = f"a checkpoint of this experiment (its {' and '.join(other)} differ); {_ADVICE}"
             raise InputError("checkpoint", str(self.directory), expected)

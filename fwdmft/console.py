@@ -43,8 +43,8 @@ def _spelt_out(error: UnicodeError) -> tuple[str, int]:
 
 def console(stderr: bool = False) -> Console:
     """A console that wraps tables for people but never cuts them when the output goes to a file or pipe."""
-    found = Console(stderr=stderr)
-    return found if found.is_terminal else Console(stderr=stderr, width=160)
+    usual = Console(stderr=stderr)
+    return usual if usual.is_terminal else Console(stderr=stderr, width=160)
 
 
 @contextmanager

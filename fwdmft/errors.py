@@ -45,13 +45,13 @@ class InputError(FwdmftError, ValueError):
 
         left: number of further problems that are not told.
         """
-        found = tuple(problems)
-        if len(found) == 1 and not left:
-            return found[0]
-        error = cls(found[0].field, found[0].value, found[0].expected)
-        error.problems = found
+        every = tuple(problems)
+        if len(every) == 1 and not left:
+            return every[0]
+        error = cls(every[0].field, every[0].value, every[0].expected)
+        error.problems = every
         more = [f"and {left} more problems"] if left else []
-        error.args = ("\n".join([*map(str, found), *more]),)
+        error.args = ("\n".join([*map(str, every), *more]),)
         return error
 
 

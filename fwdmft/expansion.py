@@ -22,8 +22,8 @@ def check_richness(parameterization: ParameterizationSpec) -> None:
     limit = float(parameterization.richness(None))
     first, second = (float(parameterization.richness(width)) for width in _WIDTHS)
     if not (isfinite(limit) and limit >= 0 and min(first, second) > 0 and isfinite(first) and isfinite(second)):
-        found = [first, second, limit]
-        raise InputError("parameterization.kind", parameterization.kind, f"positive numbers gamma0(N), not {found}")
+        three = [first, second, limit]
+        raise InputError("parameterization.kind", parameterization.kind, f"positive numbers gamma0(N), not {three}")
     if limit == 0:
         quantity, scaled = "N gamma0(N)^2", [n * g**2 for n, g in zip(_WIDTHS, (first, second), strict=True)]
         change = abs(scaled[1] / scaled[0] - 1)

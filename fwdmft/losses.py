@@ -32,8 +32,8 @@ def softmax_cross_entropy(f: Array, y: Array) -> Array:
 
 def point_loss(loss: LossSpec) -> PointLoss:
     """ell(f, y), from (..., output) to (...)."""
-    found: LossFunction = registry().get("loss", loss.kind)
-    return found.function
+    registered: LossFunction = registry().get("loss", loss.kind)
+    return registered.function
 
 
 def check_loss(loss: LossSpec) -> None:

@@ -61,9 +61,8 @@ def merge(results: Mapping[str, xr.DataTree]) -> xr.DataTree:
     dataset = _dataset(first)
     observed = _observed(first, dataset)
     statistics = [statistics_of(observed, tally, width) for width, tally in tallies.items()]
-    averaged = np.stack([one.jackknifed["ensembled_loss"].value for one in statistics])
     groups = {name: origin[name].to_dataset() for name in ("data", "theory", "diagnostics") if name in origin.children}
-    groups["ensemble"] = ensemble_group(statistics, _known(first), dataset, averaged)
+    groups["ensemble"] = ensemble_group(statistics, _known(first), dataset)
     root = xr.Dataset(attrs=_attributes(results, origin, statistics))
     ordered = {name: groups[name] for name in ("data", "theory", "ensemble", "diagnostics") if name in groups}
     return with_split_index(xr.DataTree.from_dict({"/": root, **{f"/{name}": one for name, one in ordered.items()}}))
@@ -140,11 +139,11 @@ def _check_distinct(results: Mapping[str, xr.DataTree]) -> None:
 
 def _merged_tallies(results: Mapping[str, xr.DataTree]) -> dict[int, Tally]:
     """By width in the order in which they first appear."""
-    found: dict[int, Tally] = {}
+    tallies: dict[int, Tally] = {}
     for name, tree in results.items():
         for width, tally in _tallies(name, tree):
-            found[width] = found[width].merged(tally) if width in found else tally
-    return found
+            tallies[width] = tallies[width].merged(tally) if width in tallies else tally
+    return tallies
 
 
 def _tallies(name: str, tree: xr.DataTree) -> Iterator[tuple[int, Tally]]:

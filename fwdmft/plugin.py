@@ -31,7 +31,7 @@ numbers in schemas  `Real`, `NonNegativeReal`, `PositiveReal`, `Whole`, `Count`,
 observables of all  `ObservableFunction`, with an `Observable`
 losses              `LossFunction`, with a `LossSpec`
 activations         `ActivationFunction`
-code of users       `by_the_user`, `told_if_slow`: whose error it is, and what takes long
+code of users       `by_the_user`, `warned_if_slow`: whose error it is, and what takes long
 errors              `InputError` (bad input: field, value, expected), `ComputationError`
 hooks               `hookimpl`; their names are in `fwdmft.hookspecs`
 
@@ -52,7 +52,7 @@ from fwdmft.experiment.optimizer import OptimizerSpec
 from fwdmft.experiment.parameterization import ParameterizationSpec
 from fwdmft.hookspecs import hookimpl
 from fwdmft.observables import Observable, ObservableFunction
-from fwdmft.plugin_code import by_the_user, told_if_slow
+from fwdmft.plugin_code import by_the_user, warned_if_slow
 from fwdmft.registry import ActivationFunction, Architecture, LossFunction, deferred
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ __all__ = [
     "forward_program",
     "hookimpl",
     "kinked",
-    "told_if_slow",
+    "warned_if_slow",
 ]
 
 

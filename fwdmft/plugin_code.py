@@ -44,7 +44,7 @@ def by_the_user(error: BaseException) -> bool:
 
 
 @contextmanager
-def told_if_slow(what: str, advice: str) -> Iterator[None]:
+def warned_if_slow(what: str, advice: str) -> Iterator[None]:
     """Warn, naming what is loaded, when this block takes longer than `PATIENCE`."""
     words = f"{what} has been loading for {PATIENCE:g} seconds; {advice}"
     timer = threading.Timer(PATIENCE, warnings.warn, (words, FwdmftWarning))

@@ -1,5 +1,6 @@
 """What a run of an experiment is made of, built and checked before anything is computed: `validate` stops here."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +14,9 @@ from fwdmft import registry
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
-from fwdmft.engine.field_equations import FieldEquations
+from fwdmft.engine.field_equations import FieldEquations, Unsupported
 from fwdmft.engine.problem import TheoryTask
-from fwdmft.errors import InputError, PluginError
+from fwdmft.errors import FwdmftWarning, InputError, PluginError
 from fwdmft.expansion import check_richness
 from fwdmft.experiment.halves import EnsembleSpec, TheorySpec
 from fwdmft.experiment.model import Experiment
@@ -69,6 +70,8 @@ def prepare(experiment: Experiment) -> Prepared:
         ensemble = _ensemble_task(experiment, dataset, plan) if experiment.ensemble else None
         if experiment.theory and theory:
             check_responses(theory)
+            for remark in experiment.architecture.remarks():
+                warnings.warn(f"architecture.{remark}", FwdmftWarning, stacklevel=2)
         return Prepared(dataset, plan, theory, ensemble, _peak_bytes(experiment, theory, ensemble), device)
 
 
@@ -132,12 +135,12 @@ def _check_functions(experiment: Experiment, q: Mapping[str, Any], train: np.nda
     for each in observable_functions(experiment):
         origin, dims = registry.registry().origin("observable", each.name), each.observable.dims
         try:
-            found = jax.eval_shape(lambda q, each=each: each.function(q, train), dict(q))
+            value = jax.eval_shape(lambda q, each=each: each.function(q, train), dict(q))
         except KeyError as missing:
             kind = experiment.architecture.kind
             expected = f"order parameters that architecture {kind} has ({', '.join(q)}); it reads {missing}"
             raise InputError("observables", each.name, expected) from None
-        shape = getattr(found, "shape", None)
+        shape = getattr(value, "shape", None)
         fits = shape is not None and len(shape) == len(dims)
         if not fits or any(sizes.get(dim, size) != size for dim, size in zip(dims, shape or (), strict=True)):
             raise PluginError(f"{origin} has the shape {shape}; expected one number for each of {dims}")
@@ -160,13 +163,13 @@ def _theory_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Theory
     )
     if task.functions:
         _check_functions(experiment, {name: a for name, a in task.shapes.items() if name in OBSERVABLES}, dataset.train)
-    equations = task.equations.at_kernel_points(task.kernel_points)
-    if equations is None and experiment.theory is None:
-        return task
-    if equations is None:
+    try:
+        return replace(task, equations=task.equations.at_kernel_points(task.kernel_points))
+    except Unsupported:
+        if experiment.theory is None:
+            return task
         expected = f"no number for architecture {experiment.architecture.kind}, whose kernels are those of all points"
-        raise InputError("theory.kernel_points", spec.kernel_points, expected)
-    return replace(task, equations=equations)
+        raise InputError("theory.kernel_points", spec.kernel_points, expected) from None
 
 
 def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> FieldEquations:
@@ -178,12 +181,12 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
     check_dims(equations, architecture, registry.registry().origin("architecture", kind))
     if plan.stream is None:
         return equations
-    carrying = equations.carrying(dataset.x, plan.fresh)
-    if carrying is None:
+    try:
+        return equations.carrying(dataset.x, plan.fresh)
+    except Unsupported:
         raise InputError(
             "optimizer.data", "online", f"offline for architecture {kind}, whose theory is on fixed points"
-        )
-    return carrying
+        ) from None
 
 
 def check_dims(equations: FieldEquations, architecture: registry.Architecture, origin: str) -> None:
@@ -238,9 +241,9 @@ def check_network(task: Task, width: int, origin: str) -> None:
 
     point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
     predictions, observed = eqx.filter_eval_shape(predicted, jax.random.key(0), point)
-    for found in predictions:
-        if found.shape != task.y.shape[1:]:
-            raise PluginError(f"{origin} predicts in the shape {found.shape}; expected {task.y.shape[1:]}")
+    for prediction in predictions:
+        if prediction.shape != task.y.shape[1:]:
+            raise PluginError(f"{origin} predicts in the shape {prediction.shape}; expected {task.y.shape[1:]}")
     axes = {name: len(dims) - 1 for name, dims in task.observables.items()}
     if {name: a.ndim for name, a in observed.items()} != axes:
         shapes = {name: a.shape for name, a in observed.items()}

@@ -28,7 +28,7 @@ from fwdmft.experiment.loss import LossSpec
 from fwdmft.experiment.optimizer import OptimizerSpec
 from fwdmft.experiment.parameterization import ParameterizationSpec
 from fwdmft.observables import Observable, ObservableFunction, are_dims, problem_with, problem_with_function
-from fwdmft.plugin_code import GROUP, by_the_user, told_if_slow
+from fwdmft.plugin_code import GROUP, by_the_user, warned_if_slow
 
 if TYPE_CHECKING:
     from fwdmft.engine.field_equations import FieldEquations
@@ -212,7 +212,7 @@ class Registry:
             self._fail(report, f"entry point {name!r} is provided by {' and by '.join(origins)}; uninstall one")
             return
         try:
-            with told_if_slow(f"plugin {report.name!r} ({report.origin})", "uninstall it if it never ends"):
+            with warned_if_slow(f"plugin {report.name!r} ({report.origin})", "uninstall it if it never ends"):
                 self._register(points[0].load(), report)
         except BaseException as error:  # SystemExit too: a plugin does not decide when this program ends
             if by_the_user(error):

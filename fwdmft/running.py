@@ -5,10 +5,8 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 
 import jax
-import numpy as np
 import psutil
 import xarray as xr
 
@@ -26,6 +24,7 @@ from fwdmft.registry import Architecture
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
 from fwdmft.theory import solve
+from fwdmft.versions import installed_version
 
 Progress = Callable[[str, int, int], None]
 """(stage, done, total), called as work proceeds."""
@@ -75,7 +74,6 @@ def _run(
         ladder = theory.ladder if theory else _ladder(theory_task, plan)
     task = prepared.ensemble and replace(prepared.ensemble, plan=plan.on_ladder(ladder))
     ensemble = _ensembles(experiment, task, report, kept)
-    ensembled = np.stack([each.jackknifed["ensembled_loss"].value for each in ensemble]) if ensemble else None
     with jax.enable_x64(True):
         widths = experiment.ensemble.widths if experiment.ensemble else DEFAULT_WIDTHS
         loss = theory_loss(experiment.loss, dataset, theory, widths) if theory else None
@@ -94,10 +92,9 @@ def _run(
         theory,
         loss,
         ensemble,
-        ensembled,
         diagnostics,
         provider.name,
-        provider.version or _version(provider.distribution),
+        provider.version or installed_version(provider.distribution),
         _described(installed.get("architecture", kind), experiment),
     )
 
@@ -128,10 +125,10 @@ def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str,
     return ({"code of the network": fingerprint} if fingerprint else {}) | {
         "experiment": experiment.model_dump_json(exclude={"name", "title", "description"}),
         "data": data.hexdigest(),
-        "version of fwdmft": _version("fwdmft"),
-        "version of jax": _version("jax"),
+        "version of fwdmft": installed_version("fwdmft"),
+        "version of jax": installed_version("jax"),
         "observables": ", ".join(registry.registry().origin("observable", name) for name in experiment.observables),
-        "plugin": f"{provider.name} {provider.version or _version(provider.distribution)}",
+        "plugin": f"{provider.name} {provider.version or installed_version(provider.distribution)}",
     }
 
 
@@ -162,10 +159,3 @@ def _ensembles(
 
 def _peak_memory() -> int:
     return psutil.Process().memory_info().rss
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"

@@ -44,7 +44,7 @@ def _ending(file: IO[bytes]) -> bytes:
 
 def _digest(file: IO[bytes], size: int) -> bytes:
     """Hash of the next `size` bytes."""
-    found = sha256()
+    digest = sha256()
     for start in range(0, size, _BLOCK):
-        found.update(file.read(min(_BLOCK, size - start)))
-    return found.digest()
+        digest.update(file.read(min(_BLOCK, size - start)))
+    return digest.digest()

@@ -94,9 +94,7 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
         _without_infinite_width(task, tried)
     if infinite is not None:
         capacities = tuple(matrix.capacities for matrix in infinite.equations.matrices)
-        equations = task.equations.with_room(capacities)
-        if infinite.equations.learned is not None:
-            equations = equations.learning(float(infinite.equations.learned))
+        equations = task.equations.with_room(capacities).learning(float(infinite.equations.learned))
         task = replace(task, equations=equations)
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:
@@ -118,9 +116,9 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
     )
 
 
-def _without_infinite_width(task: TheoryTask, found: Crowded) -> None:
+def _without_infinite_width(task: TheoryTask, crowded: Crowded) -> None:
     """Say what q comes from instead, or that responses come from nothing else."""
-    words = too_many_vectors(task, found)
+    words = too_many_vectors(task, crowded)
     if task.spec.responses:
         raise ComputationError(f"response functions: {words}")
     instead = f"q comes from networks of small width instead, until its error is {task.spec.relative_error:g}"
@@ -141,29 +139,32 @@ class _Clock:
         return seconds
 
 
-def _summary(task: TheoryTask, infinite: Infinite | None, found: Corrections | None) -> dict[str, Any]:
+def _summary(task: TheoryTask, infinite: Infinite | None, corrections: Corrections | None) -> dict[str, Any]:
     """What the result holds of q, Sigma and b."""
-    if found is None:
+    if corrections is None:
         assert infinite is not None
         errors = {name: spread_error(a) for name, a in infinite.each.items()}
         return {"mean": infinite.mean, "standard_error": _with_truncation(infinite, errors)}
     spec = task.spec
-    mean, errors = found.limit
+    mean, errors = corrections.limit
     if infinite is not None:
         simulated = infinite.neurons * spec.replicates
         mean = infinite.mean
         errors = {
-            name: sobol_error(spread, np.maximum(found.variance[name], 0) / simulated, spec.replicates)
+            name: sobol_error(spread, np.maximum(corrections.variance[name], 0) / simulated, spec.replicates)
             for name, spread in infinite.spread.items()
         }
         errors = _with_truncation(infinite, errors)
-    summary = {"mean": mean, "standard_error": errors, "equal_time_covariances": found.equal_time_covariances}
+    summary = {"mean": mean, "standard_error": errors, "equal_time_covariances": corrections.equal_time_covariances}
     if spec.fluctuations:
-        summary |= {"variance": found.variance, "variance_standard_error": found.variance_error}
-        summary |= {"layer_covariance": found.layer_covariance, "prediction_covariance": found.prediction_covariance}
+        summary |= {"variance": corrections.variance, "variance_standard_error": corrections.variance_error}
+        summary |= {
+            "layer_covariance": corrections.layer_covariance,
+            "prediction_covariance": corrections.prediction_covariance,
+        }
     if spec.bias:
-        summary |= {"bias": found.bias, "bias_standard_error": found.bias_error}
-        summary["prediction_biases"] = found.prediction_biases
+        summary |= {"bias": corrections.bias, "bias_standard_error": corrections.bias_error}
+        summary["prediction_biases"] = corrections.prediction_biases
     return summary
 
 
@@ -191,9 +192,9 @@ def _responses(task: TheoryTask, count: int, report: Report) -> Arrays:
     for replicate in range(spec.replicates):
         report("responses", replicate, spec.replicates)
         noise = noise_of(task.equations, count, spec.seed, replicate)
-        found = response_functions(task.equations, noise, training, -(-count // spec.replicates))
-        pair = {"feature_response": found.feature, "gradient_response": found.gradient}
-        other = 1 + found.feature.ndim // 2
+        responses = response_functions(task.equations, noise, training, -(-count // spec.replicates))
+        pair = {"feature_response": responses.feature, "gradient_response": responses.gradient}
+        other = 1 + responses.feature.ndim // 2
         samples.append({name: np.asarray(a).take(kept, axis=1).take(kept, axis=other) for name, a in pair.items()})
     report("responses", spec.replicates, spec.replicates)
     stacked = {name: np.stack([s[name] for s in samples]) for name in samples[0]}
@@ -205,5 +206,5 @@ def _bases_diagnostics(infinite: Infinite) -> Arrays:
     """Ranks and dropped shares, forward and backward side of each matrix in turn; none without matrices."""
     if not infinite.bases.rank.size:
         return {}
-    found = {"basis_rank": infinite.bases.rank, "basis_dropped_residual": infinite.bases.dropped}
-    return {name: np.asarray(a) for name, a in found.items()}
+    diagnostics = {"basis_rank": infinite.bases.rank, "basis_dropped_residual": infinite.bases.dropped}
+    return {name: np.asarray(a) for name, a in diagnostics.items()}

@@ -67,6 +67,7 @@ RESPONSE = ("tests/test_linear_response.py", "tests/test_from_response.py")
 WHOLE = ("tests/test_finite_width.py", *SYMMETRIES, *CLOSED_FORMS, "tests/test_preparing.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
+    "basis_matrix.py": (*MATRICES, *DEEP),
     "backward.py": (*PROGRAMS, *EQUATIONS),
     "blocks.py": (*PROGRAMS, *EQUATIONS),
     "building.py": (*PROGRAMS, *EQUATIONS),
@@ -90,6 +91,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "neurons.py": (*CLOSED_FORMS, *ONLINE),
     "next_order.py": ("tests/test_next_order.py", *DRAWS),
     "stencil.py": (*MATRICES, *PROGRAMS, *IMAGES),
+    "orthonormalising.py": MATRICES,
     "products.py": (*EQUATIONS, *ONLINE),
     "reading.py": (*PROGRAMS, *EQUATIONS),
     "replayed_matrix.py": (*MATRICES, *NETWORKS),

@@ -256,14 +256,12 @@ def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
     """A whole result; of=Theory or None and networks=[Statistics] or [] replace or leave out a half."""
     of = parts.get("of", theory(outputs))
     networks = parts.get("networks", ensemble(outputs))
-    averaged = np.array([loss_curves() * (1 + 4 / one.width) for one in networks])
     return result_tree(
         experiment(),
         dataset(outputs, images),
         of,
         None if of is None else _theory_loss(of),
         networks,
-        averaged if networks else None,
         {"seconds": 12.0, "device": "cpu", "peak_memory_bytes": 10**9},
         "fwdmft_mlp",
         "0.1.0",

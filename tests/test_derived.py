@@ -10,6 +10,7 @@ import result_stand_ins as stand_ins
 import xarray as xr
 from result_stand_ins import TRAINED
 
+from fwdmft.alignment import alignment, tangent_alignment
 from fwdmft.observables import OBSERVABLES
 from fwdmft.results import derived
 from fwdmft.testing.agreement import ROUNDING
@@ -121,12 +122,12 @@ def test_alignment_of_known_kernels() -> None:
     y = np.random.default_rng(0).normal(size=(5, 2))
     flat = y.reshape(-1, 1)
     target = (flat @ flat.T).reshape(5, 2, 5, 2)
-    assert derived.tangent_alignment(target, y) == pytest.approx(1)
-    assert derived.tangent_alignment(-7 * target, y) == pytest.approx(-1)
-    assert derived.alignment(np.eye(5), y) == pytest.approx(1 / np.sqrt(5))
-    assert derived.alignment(y[:, :1] @ y[:, :1].T, y[:, :1]) == pytest.approx(1)
+    assert tangent_alignment(target, y) == pytest.approx(1)
+    assert tangent_alignment(-7 * target, y) == pytest.approx(-1)
+    assert alignment(np.eye(5), y) == pytest.approx(1 / np.sqrt(5))
+    assert alignment(y[:, :1] @ y[:, :1].T, y[:, :1]) == pytest.approx(1)
     orthogonal = np.linalg.svd(y, full_matrices=True)[0][:, 2:]
-    assert derived.alignment(orthogonal @ orthogonal.T, y) == pytest.approx(0, abs=1e-14)
+    assert alignment(orthogonal @ orthogonal.T, y) == pytest.approx(0, abs=1e-14)
 
 
 def test_alignment_leaves_test_points_out() -> None:
@@ -141,8 +142,8 @@ def test_alignment_leaves_test_points_out() -> None:
 
 def test_alignment_with_vanishing_targets_is_undefined() -> None:
     with np.errstate(all="raise"):
-        assert np.isnan(derived.alignment(np.eye(3), np.zeros((3, 1))))
-        assert np.isnan(derived.alignment(np.zeros((2, 3, 3)), np.ones((3, 1)))).all()
+        assert np.isnan(alignment(np.eye(3), np.zeros((3, 1))))
+        assert np.isnan(alignment(np.zeros((2, 3, 3)), np.ones((3, 1)))).all()
 
 
 def test_no_alignment_without_training_points(tree: xr.DataTree) -> None:

@@ -10,8 +10,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from fwdmft.engine import explicit_matrix
+from fwdmft.engine.basis_matrix import MatrixPrior
 from fwdmft.engine.explicit_matrix import Directions, ExplicitMatrix
-from fwdmft.engine.gaussian_matrix import MatrixPrior
 from fwdmft.engine.stencil import Stencil
 from fwdmft.engine.update import Update, at_rest
 from fwdmft.testing.agreement import ROUNDING

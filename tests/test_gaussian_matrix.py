@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from fwdmft.engine import gaussian_matrix
-from fwdmft.engine.gaussian_matrix import GaussianMatrix, MatrixPrior, orthonormalising
+from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior
+from fwdmft.engine.orthonormalising import orthonormalising
 from fwdmft.engine.stencil import Stencil
 from fwdmft.engine.update import Update
 from fwdmft.testing.agreement import ROUNDING
 
-apply = eqx.filter_jit(GaussianMatrix.apply)
-apply_transposed = eqx.filter_jit(GaussianMatrix.apply_transposed)
-learn = eqx.filter_jit(GaussianMatrix.learn)
+apply = eqx.filter_jit(BasisMatrix.apply)
+apply_transposed = eqx.filter_jit(BasisMatrix.apply_transposed)
+learn = eqx.filter_jit(BasisMatrix.learn)
 
 LAW = MatrixPrior(sigma=1.3, ratio=0.75, tolerance=1e-12)
 BANK = LAW._replace(stencil=Stencil(((0, 1), (1, -1)), 2))
@@ -36,7 +37,7 @@ def double_precision() -> Iterator[None]:
 class Implicit(NamedTuple):
     """The conditioned matrix (or bank) with its noise. Vectors are (vector, position, neuron)."""
 
-    matrix: GaussianMatrix
+    matrix: BasisMatrix
     noise: tuple[jax.Array, jax.Array]
     prior: MatrixPrior
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from fwdmft.errors import ComputationError
 from fwdmft.experiment.loss import Logistic, LossSpec, SoftmaxCrossEntropy, SquaredError
 from fwdmft.optimization import Plan, RichardsonLevel, Stream
 from fwdmft.program.equations import ForwardProgram
+from fwdmft.program.state import ProgramFields
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero
 from tests.oracles.dense_influence import Dense, Network, Neurons, dense, observables
 
@@ -85,10 +86,9 @@ def _equations(network: dict[str, Any]) -> ForwardProgram:
 
 def _posed(case: Case) -> tuple[ForwardProgram, dict[str, np.ndarray], TrainingSignal]:
     train = np.array([True, True, False])
-    equations: FieldEquations | None = _equations(case.network)
+    equations = _equations(case.network)
     if "stream" in case.plan:
         equations, train = equations.carrying(X, 2), np.zeros(3, bool)
-    assert isinstance(equations, ForwardProgram)
     training = training_signal(Plan(np.full(STEPS, RATE), **case.plan), case.loss, case.y, train, case.save_every)
     return equations, neurons.sample(equations.populations, equations.supplies, NEURONS, seed=3), training
 
@@ -262,6 +262,13 @@ def test_nothing_is_trained() -> None:
     assert not any(np.any(value) for value in found.bias.values())
 
 
+class SumFields(NamedTuple):
+    """Fields of both networks, and the predictions."""
+
+    parts: tuple[ProgramFields, ...]
+    f: Array
+
+
 class Sum(FieldEquations):
     """Two networks side by side whose predictions are added."""
 
@@ -285,15 +292,16 @@ class Sum(FieldEquations):
 
     def forward(self, state: Any, noise: Any) -> Any:
         every = zip(self.parts, state, self._each(noise), strict=True)
-        found = [part.forward(state, noise) for part, state, noise in every]
-        return sum(f for f, _ in found), [activity for _, activity in found]
+        states, fields = zip(*(part.forward(state, noise) for part, state, noise in every), strict=True)
+        return list(states), SumFields(fields, fields[0].f + fields[1].f)
 
-    def step(self, state: Any, activity: Any, residual: Any, update: Any) -> Any:
-        every = zip(self.parts, state, activity, strict=True)
-        return [part.step(state, activity, residual, update) for part, state, activity in every]
+    def step(self, state: Any, fields: SumFields, residual: Any, update: Any) -> Any:
+        every = zip(self.parts, state, fields.parts, strict=True)
+        return [part.step(state, each, residual, update) for part, state, each in every]
 
-    def sites(self, activity: Any) -> Any:
-        return {name: part.sites(a)["hidden_1"] for name, part, a in zip("ab", self.parts, activity, strict=True)}
+    def sites(self, fields: SumFields) -> Any:
+        every = zip("ab", self.parts, fields.parts, strict=True)
+        return {name: part.sites(each)["hidden_1"] for name, part, each in every}
 
     def prediction_sites(self, sites: Any) -> Any:
         return {name: sites[name].f for name in "ab"}

@@ -16,7 +16,7 @@ from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
 from fwdmft.engine import neurons
 from fwdmft.engine.dynamics import TrainingSignal, training_signal
-from fwdmft.engine.field_equations import FieldEquations
+from fwdmft.engine.field_equations import FieldEquations, Unsupported
 from fwdmft.engine.simulation import Observing, infinite_width
 from fwdmft.experiment.loss import SquaredError
 from fwdmft.experiment.parameterization import MeanField
@@ -58,9 +58,7 @@ def on_points(shown: np.ndarray, depth: int, activation: str = "tanh") -> Forwar
 
 
 def carried(offline: ForwardProgram, shown: np.ndarray) -> ForwardProgram:
-    carrying = offline.carrying(X[shown], BATCHES.shape[1])
-    assert carrying is not None
-    return carrying
+    return offline.carrying(X[shown], BATCHES.shape[1])
 
 
 def seen(equations: FieldEquations, noise: dict[str, np.ndarray], training: TrainingSignal) -> dict[str, np.ndarray]:
@@ -210,9 +208,11 @@ def test_refusals(changes: dict, expected: str) -> None:
 def test_equations_that_cannot_carry_their_weights() -> None:
     """Centred ones, those of images, and those on anything but the points."""
     equations = dense_network(X, 1.0, center=False)
-    assert equations.carrying(X, 1) is not None
-    assert equations.carrying(2 * X, 1) is None
-    assert equations.carrying(X[:, None, :, None], 1) is None
-    assert dense_network(X, 1.0).carrying(X, 1) is None
-    with pytest.raises(TypeError, match="ForwardProgram cannot be shown other points"):
+    equations.carrying(X, 1).on(jnp.asarray(2 * X))
+    for x in (2 * X, X[:, None, :, None]):
+        with pytest.raises(Unsupported, match="shown what was read off the points"):
+            equations.carrying(x, 1)
+    with pytest.raises(Unsupported, match="centred"):
+        dense_network(X, 1.0).carrying(X, 1)
+    with pytest.raises(Unsupported, match="ForwardProgram is on fixed points"):
         equations.on(jnp.asarray(X))

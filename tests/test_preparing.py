@@ -1,6 +1,7 @@
 """What `validate` builds: all that a run builds, short of computing."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from fwdmft.engine import simulation
 from fwdmft.engine.infinite_width import infinite_width
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import gaussian_matrices
-from fwdmft.errors import InputError, PluginError
+from fwdmft.errors import FwdmftWarning, InputError, PluginError
 from fwdmft.expansion import check_richness
 from fwdmft.experiment.parameterization import MeanField, NeuralTangent
 from fwdmft.preparing import Prepared, prepare
@@ -251,3 +252,19 @@ def test_bases_of_many_images_are_refused_before_the_first_step(monkeypatch: pyt
         assert isinstance(found, simulation.Crowded) and found.vectors == 6400
         with pytest.raises(AssertionError):
             infinite_width(replace(task, spec=task.spec.model_copy(update={"neurons": 16})), task.plan.ladder, print)
+
+
+def test_remarks_of_an_architecture_are_warnings_where_there_is_theory(tmp_path: Path) -> None:
+    """Those of transformers: linear attention vanishes at infinite width, softmax attention does not."""
+    data = {"kind": "sequences", "task": "recall", "delay": 1, "length": 3, "train": 2, "test": 0}
+    for scores, changes, expected in (("linear", {}, 1), ("softmax", {}, 0), ("linear", {"theory": None}, 0)):
+        path = tmp_path / "experiment.json"
+        architecture = {"kind": "transformer", "scores": scores}
+        path.write_text(json.dumps(experiment(architecture=architecture, data=data, **changes)))
+        with (
+            pytest.warns(FwdmftWarning, match=r"^architecture\.scores: linear attention vanishes at infinite width")
+            if expected
+            else nullcontext()
+        ):
+            done = CliRunner().invoke(app, ["validate", str(path)])
+        assert done.exit_code == 0, done.output

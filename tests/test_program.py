@@ -289,9 +289,9 @@ def test_networks_are_trained_by_their_gradients(name: str) -> None:
 
     @jax.jit
     def step(state: ProgramState) -> tuple[ProgramState, dict[str, Array]]:
-        f, activity = equations.forward(state, noise)
-        seen = equations.observe(equations.sites(activity))
-        return equations.step(state, activity, TRAIN * (Y - f), update), seen
+        state, fields = equations.forward(state, noise)
+        seen = equations.observe(equations.sites(fields))
+        return equations.step(state, fields, TRAIN * (Y - fields.f), update), seen
 
     for expected in gradient_descent(network, x, update):
         state, found = step(state)
@@ -436,12 +436,13 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
         return one_pass(equations, noise, matrices, training, controls._collect, 1, record=True, averages=taken)
 
     found = large()
-    ranks = [(int(m.forward.rank), int(m.backward.rank)) for m in found.matrices]
-    assert not any(side.full for m in found.matrices for side in (m.forward, m.backward))
-    pairs = zip(found.matrices, ranks, equations.matrices, strict=True)
+    after = found.state.matrices
+    ranks = [(int(m.forward.rank), int(m.backward.rank)) for m in after]
+    assert not any(side.full for m in after for side in (m.forward, m.backward))
+    pairs = zip(after, ranks, equations.matrices, strict=True)
     records = tuple(recorded(m.forward.record, m.backward.record, rank, of.uses) for m, rank, of in pairs)
     equations = equations.with_room(tuple(record.capacities for record in records))
-    bare = controls.Controls(equations, training, records, found.averages.records, found.residuals, {}, ())
+    bare = controls.Controls(equations, training, records, found.state.averages.records, found.residuals, {}, ())
     few = jax.tree.map(lambda a: a[:, :FEW], noise)
     seen = jax.tree.map(lambda a: a.reshape(-1, count)[:, :FEW], found.seen)
     return seen, controls._fields(bare, few)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fwdmft.engine import gaussian_matrix
-from fwdmft.engine.gaussian_matrix import GaussianMatrix, MatrixPrior
+from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior
 from fwdmft.engine.replayed_matrix import MatrixRecord, recorded, replayed
 from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.engine.update import Update
@@ -58,7 +58,7 @@ def train(matrix: Any, own: Neurons, stencil: Stencil) -> tuple[Any, jax.Array]:
     return matrix, fields
 
 
-def recording(own: Neurons, stencil: Stencil) -> tuple[GaussianMatrix, jax.Array, MatrixRecord]:
+def recording(own: Neurons, stencil: Stencil) -> tuple[BasisMatrix, jax.Array, MatrixRecord]:
     size, vectors = own.start.shape[-1], VECTORS * stencil.sources
     matrix = gaussian_matrix.untouched((ROOM, ROOM), (size, size), True, stencil.offsets, (STEPS, vectors, vectors))
     matrix, fields = train(matrix, own, stencil)

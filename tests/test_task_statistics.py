@@ -10,6 +10,7 @@ import xarray as xr
 from experiments import experiment
 
 import fwdmft
+from fwdmft.alignment import alignment
 from fwdmft.classes import accuracy, are_classes
 from fwdmft.jackknife import Jackknifed, combined, of_means
 from fwdmft.networks import training
@@ -18,7 +19,6 @@ from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.training import trainer
 from fwdmft.optimization import Plan
 from fwdmft.registry import registry
-from fwdmft.results.derived import alignment
 from fwdmft.results.training_rates import fitted_law, rates
 from fwdmft.testing import Case, points
 from fwdmft.testing.agreement import ROUNDING

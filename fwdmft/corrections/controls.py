@@ -23,10 +23,11 @@ from jaxtyping import Array, Float, Int
 from fwdmft.compiling import quickly
 from fwdmft.engine import averages, explicit_matrix
 from fwdmft.engine.averages import AverageRecord
+from fwdmft.engine.basis_matrix import BasisMatrix
 from fwdmft.engine.dynamics import TrainingSignal, one_pass, updates
-from fwdmft.engine.field_equations import Activity, FieldEquations, Noise
+from fwdmft.engine.field_equations import FieldEquations, Fields, Noise
 from fwdmft.engine.gaussian_matrix import Record
-from fwdmft.engine.replayed_matrix import MatrixRecord, ReplayedMatrix, recorded, replayed
+from fwdmft.engine.replayed_matrix import MatrixRecord, recorded, replayed
 from fwdmft.engine.simulation import gaussian_matrices
 
 FIELDS = 12
@@ -83,12 +84,12 @@ class Replay(NamedTuple):
     """x: (component, neuron) of every population. matrices: the replayed ones, with all directions met."""
 
     x: dict[str, Float[Array, "component neuron"]]
-    matrices: tuple[ReplayedMatrix, ...]
+    matrices: tuple[BasisMatrix, ...]
 
 
-def _collect(equations: FieldEquations, activity: Activity) -> dict[str, Pairs]:
-    found = equations.contributions(activity)
-    return {name: tuple((pair.left, pair.right) for pair in pairs) for name, pairs in found.items()}
+def _collect(equations: FieldEquations, fields: Fields) -> dict[str, Pairs]:
+    contributions = equations.contributions(fields)
+    return {name: tuple((pair.left, pair.right) for pair in pairs) for name, pairs in contributions.items()}
 
 
 @quickly
@@ -106,12 +107,13 @@ def _recording_pass(
     shape = jax.eval_shape(_prediction, equations, noise, gaussian_matrices(equations, noise, False)).shape
     taken = averages.recording(equations.averages_taken, shape, passes)
     seen = one_pass(equations, noise, matrices, training, lambda *_: None, substeps, record=True, averages=taken)
-    found = [(m.forward.record, m.backward.record, (m.forward.rank, m.backward.rank)) for m in seen.matrices]
-    return found, seen.averages.records, seen.residuals
+    after = seen.state.matrices if matrices else ()
+    recordings = [(m.forward.record, m.backward.record, (m.forward.rank, m.backward.rank)) for m in after]
+    return recordings, seen.state.averages.records if taken.records else (), seen.residuals
 
 
 def _prediction(equations: FieldEquations, noise: Noise, matrices: Any) -> Float[Array, "point output"]:
-    return equations.forward(equations.initial(noise, matrices, momentum=False), noise)[0]
+    return equations.forward(equations.initial(noise, matrices, momentum=False), noise)[1].f
 
 
 def make_controls(
@@ -121,10 +123,10 @@ def make_controls(
 
     training: with few saved times, and without a stream. most: components of a population, at most.
     """
-    found, taken, residuals = _recording_pass(equations, noise, training)
+    recordings, taken, residuals = _recording_pass(equations, noise, training)
     records = tuple(
         recorded(ahead, back, (int(ranks[0]), int(ranks[1])), matrix.uses)
-        for matrix, (ahead, back, ranks) in zip(equations.matrices, found, strict=True)
+        for matrix, (ahead, back, ranks) in zip(equations.matrices, recordings, strict=True)
     )
     equations = equations.with_room(tuple(record.capacities for record in records))
     symmetric = _symmetric(equations, noise)
@@ -146,13 +148,13 @@ class Known(NamedTuple):
 
 def known(controls: Controls, noises: Iterable[Noise], further: Iterable[Noise]) -> Known:
     """Mean of x from the first neurons, covariance of x from further ones."""
-    found, more = (
+    first, more = (
         [jax.tree.map(np.asarray, _moments(controls, noise)) for noise in each] for each in (noises, further)
     )
     widths = {population.name: population.width for population in controls.equations.populations}
     combinations, blocks = {}, []
     for name, each in controls.combinations.items():
-        mean = np.mean([moments[name][0] for moments in found], axis=0)
+        mean = np.mean([moments[name][0] for moments in first], axis=0)
         combinations[name] = each._replace(offset=each.offset + jnp.asarray(mean))
         own = np.mean([moments[name][0] for moments in more], axis=0)
         squares = np.concatenate([moments[name][1] for moments in more])
@@ -176,15 +178,15 @@ def _moments(controls: Controls, noise: Noise) -> dict[str, Moments]:
 
 
 def _symmetric(equations: FieldEquations, noise: Noise) -> dict[str, tuple[bool, ...]]:
-    found: dict[str, tuple[bool, ...]] = {}
+    symmetric: dict[str, tuple[bool, ...]] = {}
 
     def look(equations: FieldEquations) -> None:
         state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
         for name, pairs in equations.contributions(equations.forward(state, noise)[1]).items():
-            found[name] = tuple(pair.left is pair.right for pair in pairs)
+            symmetric[name] = tuple(pair.left is pair.right for pair in pairs)
 
     eqx.filter_eval_shape(look, equations)
-    return found
+    return symmetric
 
 
 def _joined(blocks: list[np.ndarray]) -> np.ndarray:
@@ -235,16 +237,16 @@ def _principal(rows: Float[np.ndarray, "row neuron"]) -> Float[np.ndarray, "comp
 def _products(
     products: tuple[Product, ...], symmetric: tuple[bool, ...], rows: Pairs
 ) -> Float[Array, "product neuron"]:
-    found = []
+    values = []
     for product, same, (left, right) in zip(products, symmetric, rows, strict=True):
         a = product.left @ left
         if same:
             first, second = np.triu_indices(len(a))
-            found.append(a[first] * a[second])
+            values.append(a[first] * a[second])
         else:
             b = product.right @ right
-            found.append((a[:, None] * b).reshape(-1, a.shape[-1]))
-    return jnp.concatenate(found)
+            values.append((a[:, None] * b).reshape(-1, a.shape[-1]))
+    return jnp.concatenate(values)
 
 
 @quickly
@@ -262,7 +264,7 @@ def replay(controls: Controls, noise: Noise) -> Replay:
     return Replay(x, matrices)
 
 
-def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple[ReplayedMatrix, ...]]:
+def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple[BasisMatrix, ...]]:
     """Pairs of fields of mean-field neurons, (time row, neuron), and the matrices in the end."""
     equations, training = controls.equations, controls.training
     dtype = jnp.result_type(*noise.values())
@@ -281,4 +283,4 @@ def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple
     seen = one_pass(
         equations, noise, matrices, training, _collect, substeps, residuals=controls.residuals, averages=taken
     )
-    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.matrices
+    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.state.matrices if matrices else ()

@@ -1,6 +1,7 @@
-"""The second order of training runs in which every neuron sees residuals of its own: b of `linear_response`.
+"""The second order of a training run in which every neuron sees residuals of its own: b of `linear_response`.
 
-Expansions in a small number e are carried along: value, coefficient of e, coefficient of e^2.
+Neuron i sees residuals Delta + e Delta_i^(1) + e^2 Delta_i^(2) with a small number e. The state of every neuron is
+carried along as an expansion in e: value, coefficient of e, coefficient of e^2.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ Expansion = tuple[Any, Any, Any]
 
 
 def expand(function: Callable[[Any], Any], value: Any, first: Any, second: Any) -> Expansion:
-    """function(value + e first + e^2 second)."""
+    """The expansion of function(value + e first + e^2 second)."""
     moving, fixed = eqx.partition(value, eqx.is_inexact_array)
 
     def along(e: Array) -> tuple[Any, Any]:
@@ -29,11 +30,11 @@ def expand(function: Callable[[Any], Any], value: Any, first: Any, second: Any) 
         return eqx.partition(function(eqx.combine(moved, fixed)), eqx.is_inexact_array)
 
     def slope(e: Array) -> tuple[Any, Any]:
-        *found, rest = jax.jvp(along, (e,), (jnp.ones_like(e),), has_aux=True)
-        return found, rest
+        *orders, rest = jax.jvp(along, (e,), (jnp.ones_like(e),), has_aux=True)
+        return orders, rest
 
-    (found, once), (_, twice), rest = jax.jvp(slope, (jnp.zeros(()),), (jnp.ones(()),), has_aux=True)
-    return eqx.combine(found, rest), once, jax.tree.map(lambda a: a / 2, twice)
+    (unmoved, once), (_, twice), rest = jax.jvp(slope, (jnp.zeros(()),), (jnp.ones(()),), has_aux=True)
+    return eqx.combine(unmoved, rest), once, jax.tree.map(lambda a: a / 2, twice)
 
 
 def curvature(
@@ -44,20 +45,31 @@ def curvature(
     draws: Float[Array, "direction neuron"],
     amplitudes: dict[str, Float[Array, "direction neuron"]],
 ) -> Observables:
-    """Observables (saved, ...) at order e^2, when neuron i of a population sees
+    """Coefficients of e^2 in the observables (saved, ...), when neuron i of a population sees the residuals
 
-        Delta + e xi_i + e^2 (delta_i / n + 1/2 r''[Sigma_f] + r' change of the mean predictions at order e^2).
+        Delta + e xi_i + e^2 (delta_i / n + 1/2 r''[Sigma_f] + r' f_2)
 
-    f: predictions trained on. responses: of those and of the residuals to sources (direction, ...) whose joint
-    covariance is factor factor^T. draws: of independent numbers that make up xi_i. amplitudes: of the sources in neuron
-    i, which make up delta_i. Observables are linear in averages.
+    n         width of the population in units of N
+    xi_i      random changes of the residuals, of covariance r' Sigma_f r'^T
+    delta_i   change of the residuals that neuron i causes itself
+    r', r''   derivatives of the residuals in the predictions
+    Sigma_f   N times the covariance of the predictions
+    f_2       coefficient of e^2 in the mean predictions
+
+    f: predictions trained on.
+    responses: of the predictions, and of the residuals, to the sources (direction, saved, step, seen, output).
+    factor: factor factor^T is N times the covariance of the sources' amplitudes, averaged over neurons.
+    draws: independent numbers of unit variance. xi_i is the sum over k of (factor draws)_ki times the response of the
+    residuals to source k.
+    amplitudes: of the sources in neuron i, for every population. delta_i is made of them in the same way.
+    Observables have to be linear in averages.
     """
     equations, training = task.equations, task.training
     noise = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0)[..., None], task.noise)
     drawn = factor @ draws
 
     def by_neuron(function: Callable[[Any, Noise], Any], expansion: Expansion) -> Expansion:
-        """Of a function of one neuron's state and noise; the neuron axis comes first."""
+        """The expansion of function(state, noise) for every neuron. The axis of neurons comes first."""
         return jax.vmap(lambda each, noise: expand(lambda value: function(value, noise), *each))(expansion, noise)
 
     def train(states: dict[str, Expansion], now: list[Any]) -> tuple[dict[str, Expansion], None]:
@@ -69,7 +81,8 @@ def curvature(
 
         def advance(at: tuple[State, Float[Array, "point output"]], noise: Noise) -> State:
             state, residual = at
-            return trained.step(state, trained.forward(state, noise)[1], residual, step.update(training))
+            state, fields = trained.forward(state, noise)
+            return trained.step(state, fields, residual, step.update(training))
 
         changes = [by_neuron(x, state)[2].get(name) for name, state in states.items()]
         change = sum((jnp.mean(each[..., 0], axis=0) for each in changes if each is not None), jnp.zeros(()))
@@ -88,8 +101,8 @@ def curvature(
 
     def observe(states: dict[str, Expansion]) -> tuple[dict[str, Expansion], Observables]:
         def look(state: State, noise: Noise) -> tuple[State, Sites]:
-            activity = equations.forward(state, noise)[1]
-            return equations.remembered(state, activity), equations.sites(activity)
+            state, fields = equations.forward(state, noise)
+            return state, equations.sites(fields)
 
         def own(name: str, order: int) -> Any:
             return jax.tree.map(lambda a: jnp.moveaxis(a[..., 0], 0, -1), seen[name][order][1][name])
@@ -114,7 +127,7 @@ def curvature(
 def bent(
     training: TrainingSignal, step: Step, f: Float[Array, "seen output"], changes: Float[Array, "direction seen output"]
 ) -> Float[Array, "seen output"]:
-    """1/2 r''[Sigma_f], with Sigma_f = sum_k changes_k changes_k^T."""
+    """1/2 r''[Sigma_f], where Sigma_f = sum_k changes_k changes_k^T. f: predictions at the points seen."""
 
     def half(change: Float[Array, "seen output"]) -> Float[Array, "seen output"]:
         def slope(f: Float[Array, "seen output"]) -> Float[Array, "seen output"]:

@@ -1,8 +1,15 @@
 """Training of neurons that meet only in their predictions, and how it responds when something is added to those.
 
-Without Gaussian matrices a step reads nothing off the other neurons but the residuals Delta of the points it trains on.
-Rungs of a step-halving ladder are trained side by side: what is observed is a linear combination of theirs. "Steps" are
-the substeps of an interval between saved times, "seen" points those that a step trains on.
+In a network without Gaussian matrices, a step needs of the other neurons only the residuals Delta, at the points that
+it trains on.
+
+Definitions
+-----------
+step     A substep of an interval between saved times.
+seen     The points that a step trains on.
+rung     A training run of a step-halving ladder (`fwdmft.optimization`). All rungs are trained side by side.
+         Observables are a linear combination of those of the rungs.
+source   Numbers that are added to the predictions, at every step and seen point of every rung.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +35,7 @@ ByRung = tuple[Float[Array, "... _saved _step _seen output"], ...]
 
 
 class Task(eqx.Module):
-    """What is trained, and by what."""
+    """The neurons that are trained, with their noise, and what they are trained on."""
 
     equations: FieldEquations
     noise: Noise
@@ -67,7 +74,7 @@ class Step(NamedTuple):
     def placed(
         self, training: TrainingSignal, values: Float[Array, "seen output"], like: Float[Array, "point output"]
     ) -> Float[Array, "point output"]:
-        """Values at the points seen, zero at the others."""
+        """Values at the points seen, zero at the others; of the shape of `like`."""
         return jnp.zeros_like(like).at[self.seen(training)].set(values)
 
     def update(self, training: TrainingSignal) -> Update:
@@ -116,30 +123,34 @@ def _trained(
     extra: Any,
     keep: Callable[[Float[Array, "seen output"], Float[Array, "seen output"], Contributed], Any],
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Train all neurons together; what was observed (saved, ...), and kept (saved, step, ...) of each rung.
+    """Train all neurons together. Returns what is observed (saved, ...), and for each rung what is kept (saved, step,
+    ...).
 
-    predictions: those to train on, from the neurons' own f (seen, output) and the part of `given` that belongs to the
-    step. observe: of the sites of every rung, and the part of `extra` that belongs to a saved time. keep: of
-    predictions trained on, residuals, and contributions (seen, output, neuron) of every population to the former.
+    predictions(f, given): the predictions that a step trains on. f: those of the neurons (seen, output).
+    given: for every rung, an array (saved, step, ...). A step receives its own part.
+    observe(sites, extra): what is observed at a saved time. sites: of every rung.
+    extra: arrays (saved, ...). A saved time receives its own part.
+    keep(f, residual, x): what is kept of a step. f: the predictions trained on. residual: Delta. x: the contributions
+    (seen, output, neuron) of every population to the predictions.
     """
     equations, training = task.equations, task.training
 
     def train(state: State, now: tuple[Step, Any]) -> tuple[State, Any]:
         step, given = now
         trained, seen = training.trained(equations, step.batch), step.seen(training)
-        f, activity = trained.forward(state, task.noise)
-        used = predictions(f[seen], given)
+        state, fields = trained.forward(state, task.noise)
+        used = predictions(fields.f[seen], given)
         residual = step.residual(training, used)
-        x = trained.prediction_sites(trained.sites(activity))
+        x = trained.prediction_sites(trained.sites(fields))
         kept = keep(used, residual, {name: each[seen] for name, each in x.items()})
-        return trained.step(state, activity, step.placed(training, residual, f), step.update(training)), kept
+        return trained.step(state, fields, step.placed(training, residual, fields.f), step.update(training)), kept
 
     def interval(states: list[State], now: tuple) -> tuple[list[State], tuple]:
         steps, given, extra = now
-        activities = [equations.forward(state, task.noise)[1] for state in states]
-        sites = [equations.sites(activity) for activity in activities]
-        states = [equations.remembered(*pair) for pair in zip(states, activities, strict=True)]
-        after = [over_steps(train, state, (step, each)) for state, step, each in zip(states, steps, given, strict=True)]
+        passes = [equations.forward(state, task.noise) for state in states]
+        sites = [equations.sites(fields) for _, fields in passes]
+        rungs = zip(passes, steps, given, strict=True)
+        after = [over_steps(train, state, (step, each)) for (state, _), step, each in rungs]
         return [state for state, _ in after], (observe(sites, extra), tuple(kept for _, kept in after))
 
     return jax.lax.scan(interval, task.starts, (schedules(training), given, extra))[1]
@@ -150,15 +161,18 @@ def _means(task: Task, sites: list[Sites]) -> Observables:
 
 
 class Record(NamedTuple):
-    """Of a training run: predictions trained on, and neurons' contributions (saved, step, seen, output, neuron) to
-    them, per rung."""
+    """Of a training run, for every rung.
+
+    f: the predictions trained on.
+    x: contributions of the neurons to them, for every population.
+    """
 
     f: ByRung
     x: tuple[dict[str, Float[Array, "_saved _step _seen output _neuron"]], ...]
 
 
 def record(task: Task) -> Record:
-    """Train all neurons."""
+    """Train all neurons, and keep what the responses need."""
     nothing = ((),) * len(task.training.ladder)
     _, kept = _trained(task, lambda f, _: f, nothing, lambda sites, _: (), None, lambda f, residual, x: (f, x))
     return Record(tuple(f for f, _ in kept), tuple(x for _, x in kept))
@@ -179,9 +193,11 @@ class Driven(NamedTuple):
 
 
 def driven(task: Task, f: ByRung, sources: ByRung) -> Driven:
-    """First derivatives along sources (direction, ...) that are added to the predictions.
+    """First derivatives of a training run in sources, one for each direction.
 
-    f: predictions trained on. With fewer neurons than those come from, responses are theirs along that training run.
+    f: predictions of the run whose derivatives are taken. The neurons of `task` may be fewer than those that gave f:
+    they are trained on f, and only changes of f are their own.
+    sources: (direction, saved, step, seen, output) for every rung.
     """
 
     def predictions(own: Seen, given: tuple[Seen, Seen]) -> Seen:
@@ -200,11 +216,12 @@ def driven(task: Task, f: ByRung, sources: ByRung) -> Driven:
 
 
 class Influences(NamedTuple):
-    """psi / sqrt(n), n being the number of neurons of a population in units of N.
+    """Influences psi / sqrt(n) of single neurons (`linear_response`). n: neurons of their population in units of N.
 
-    mean: observables. variance: mean square of influences on observables. prediction, strength: influences on the
-    predictions (saved, neuron, point, output) and on the strengths of the layers' kernels (saved, neuron, kernel,
-    layer), None without layers, per population.
+    mean: the observables.
+    variance: mean square of the influences on every observable, summed over populations.
+    prediction: influences on the predictions, for every population.
+    strength: influences on the strengths of the layers' kernels, for every population; None without layers.
     """
 
     mean: Observables
@@ -216,16 +233,17 @@ class Influences(NamedTuple):
 def influences(
     task: Task, f: ByRung, responses: Observables, amplitudes: dict[str, Float[Array, "direction neuron"]]
 ) -> Influences:
-    """Of every neuron: its own centred contribution, and its amplitudes times responses (direction, saved, ...).
+    """The influence of every neuron: its own contribution less the mean, plus its amplitudes times the responses.
 
-    f: predictions trained on.
+    f: predictions trained on. responses: of observables to the sources (direction, saved, ...). amplitudes: of the
+    sources in the contributions of each neuron, for every population.
     """
 
     def observe(sites: list[Sites], responses: Observables) -> Influences:
-        found = {name: _of_population(task, name, sites, responses, rows.T) for name, rows in amplitudes.items()}
-        variance = jax.tree.map(lambda *a: sum(a), *[squares for squares, _ in found.values()])
-        strength = {name: kept[1] for name, (_, kept) in found.items()} if task.equations.layers else None
-        return Influences(_means(task, sites), variance, {name: kept[0] for name, (_, kept) in found.items()}, strength)
+        each = {name: _of_population(task, name, sites, responses, rows.T) for name, rows in amplitudes.items()}
+        variance = jax.tree.map(lambda *a: sum(a), *[squares for squares, _ in each.values()])
+        strength = {name: kept[1] for name, (_, kept) in each.items()} if task.equations.layers else None
+        return Influences(_means(task, sites), variance, {name: kept[0] for name, (_, kept) in each.items()}, strength)
 
     by_time = {name: jnp.moveaxis(a, 1, 0) for name, a in responses.items()}
     return _trained(task, lambda own, f: f, f, observe, by_time, lambda f, residual, x: ())[0]
@@ -237,7 +255,11 @@ OfNeurons = tuple[Float[Array, "neuron point output"], Float[Array, "neuron kern
 def _of_population(
     task: Task, name: str, sites: list[Sites], responses: Observables, amplitudes: Float[Array, "neuron direction"]
 ) -> tuple[Observables, OfNeurons]:
-    """Mean squares of its neurons' influences, and those (neuron, ...) on predictions and strengths, at one time."""
+    """At one time, for the neurons of population `name`: mean squares of their influences on the observables, and the
+    influences themselves on predictions and strengths.
+
+    sites: of every rung. responses: (direction, ...).
+    """
     equations, training = task.equations, task.training
     means = [{key: equations.averages(key, each[key]) for key in each} for each in sites]
 

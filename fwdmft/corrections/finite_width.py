@@ -75,12 +75,12 @@ class Layout:
 
     @property
     def slices(self) -> dict[str, slice]:
-        found, start = {}, 0
+        slices, start = {}, 0
         for name, shape in self.shapes.items():
             size = int(np.prod(shape))
-            found[name] = slice(start, start + size)
+            slices[name] = slice(start, start + size)
             start += size
-        return found
+        return slices
 
     @property
     def size(self) -> int:
@@ -95,14 +95,14 @@ class Layout:
     @property
     def pairs(self) -> Pairs:
         """Outputs of one point at one time, then strengths of layers at one time, see `split_pairs`."""
-        found = []
+        pairs = []
         for name, group in (("prediction", 2), (STRENGTH, 1)):
             if name in self.shapes:
                 shape = self.shapes[name]
                 rows = np.arange(int(np.prod(shape))).reshape(*shape[:group], -1) + self.slices[name].start
                 i, j = np.broadcast_arrays(rows[..., :, None], rows[..., None, :])
-                found.append((i.ravel(), j.ravel()))
-        first, second = zip(*found, strict=True)
+                pairs.append((i.ravel(), j.ravel()))
+        first, second = zip(*pairs, strict=True)
         return np.concatenate(first), np.concatenate(second)
 
     def split_pairs(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -140,11 +140,11 @@ class Drawn:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As arrays by name; `Drawn.of` undoes this to the last bit."""
-        found = {"chunk": np.asarray(self.chunk), "done": np.asarray(self.done)}
+        arrays = {"chunk": np.asarray(self.chunk), "done": np.asarray(self.done)}
         for i, group in enumerate(self.groups):
-            found[f"{i}/count"] = np.asarray(group.count)
-            found |= {f"{i}/{name}": a for name, a in group.parts.items()}
-        return found
+            arrays[f"{i}/count"] = np.asarray(group.count)
+            arrays |= {f"{i}/{name}": a for name, a in group.parts.items()}
+        return arrays
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray]) -> "Drawn":
@@ -210,9 +210,9 @@ class _Drawing:
     def extend(self, count: int) -> Estimates:
         """Estimates from at least so many draws."""
         stage = f"networks of width {self.width} and {PARTS * self.width}"
-        for found in self._draws(count):
+        for draws in self._draws(count):
             with np.errstate(over="ignore", invalid="ignore"):
-                self._drawn.take(found, self._full, self.layout.pairs)
+                self._drawn.take(draws, self._full, self.layout.pairs)
             if self._checkpoint is not None:
                 self._checkpoint.offer(self._part, self._drawn.arrays)
             self._report(stage, min(self.count, count), count)
@@ -236,8 +236,8 @@ class _Drawing:
             # JAX keeps its precision setting per thread.
             with jax.enable_x64(False):
                 root = jax.random.fold_in(jax.random.fold_in(jax.random.key(self._wanted.seed), self.width), number)
-                found = samples.draws(self.source, jax.random.split(root, chunk))
-                return {name: np.asarray(a) for name, a in found._asdict().items()}
+                drawn = samples.draws(self.source, jax.random.split(root, chunk))
+                return {name: np.asarray(a) for name, a in drawn._asdict().items()}
 
         return in_order(work, range(self._drawn.done, chunks))
 
@@ -258,11 +258,11 @@ def finite_width(
     width = wanted.width or NARROWEST
     while True:
         fixed = wanted.width is not None or width >= WIDEST
-        found = _at_width(_Drawing(sampler(width), covariances, wanted, report, checkpoint), q, wanted, fixed)
-        if isinstance(found, FiniteWidth):
-            return found
+        outcome = _at_width(_Drawing(sampler(width), covariances, wanted, report, checkpoint), q, wanted, fixed)
+        if isinstance(outcome, FiniteWidth):
+            return outcome
         # The next order falls like 1/n.
-        width = min(width * 2 ** int(np.ceil(np.log2(found))), WIDEST)
+        width = min(width * 2 ** int(np.ceil(np.log2(outcome))), WIDEST)
 
 
 def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -> FiniteWidth | float:
@@ -272,9 +272,9 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
     most = wanted.draws or max(MOST_NEURONS // width, PILOT)
     count = min(PILOT, most)
     while True:
-        found = drawing.extend(count)
-        finite = bool(np.isfinite(found.sigma[0]).all())
-        excess = _next_order(found, drawing.layout, wanted) if finite else 2.0
+        estimates = drawing.extend(count)
+        finite = bool(np.isfinite(estimates.sigma[0]).all())
+        excess = _next_order(estimates, drawing.layout, wanted) if finite else 2.0
         if excess > (1.0 if count <= PILOT else LATER) and not fixed:
             return excess
         if not finite:
@@ -282,7 +282,7 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
                 f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
                 "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
             )
-        judged = _judged(found, drawing, q)
+        judged = _judged(estimates, drawing, q)
         drawing.tell(judged)
         # The error is known roughly at first: no more than four times as many at once.
         needed = wanted.draws or min(most, _needed(judged, wanted), 4 * drawing.count)
@@ -291,17 +291,17 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
         count = needed
 
 
-def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:
+def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
     layout = drawing.layout
     relative, next_order = np.zeros(layout.size), np.zeros(layout.size)
-    q_value, q_error = _limit(found)
+    q_value, q_error = _limit(estimates)
     for where in layout.slices.values():
-        relative[where] = STEP * _excess(found, where)
-        q_error[where] = np.hypot(q_error[where], _next_order_of_q(found, where))
-        next_order[where] = relative[where] ** 2 / PARTS * _rms(found.variance[where])
-    sigma, error = found.sigma
-    found = found._replace(sigma=(sigma, np.hypot(error, np.where(found.variance > 0, next_order, 0.0))))
+        relative[where] = STEP * _excess(estimates, where)
+        q_error[where] = np.hypot(q_error[where], _next_order_of_q(estimates, where))
+        next_order[where] = relative[where] ** 2 / PARTS * _rms(estimates.variance[where])
+    sigma, error = estimates.sigma
+    estimates = estimates._replace(sigma=(sigma, np.hypot(error, np.where(estimates.variance > 0, next_order, 0.0))))
     known, off = None, None
     if q is not None:
         variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
@@ -309,21 +309,21 @@ def _judged(found: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth
         off = layout.join(of_q)
         # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
         # independent neurons.
-        rest = np.sqrt(np.clip(found.left, 0.0, 1.0) * layout.join(variance))
+        rest = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
         known, off = layout.join(q.mean), np.minimum(off, rest)
         off = np.hypot(off, layout.join(q.truncation))
-    b = bias(found.mean, found.change, drawing.width, known, off, relative, layout.slices.values())
+    b = bias(estimates.mean, estimates.change, drawing.width, known, off, relative, layout.slices.values())
     # Draws are in single precision, and b is n times a difference of theirs: what varies least is known no better.
-    rounding = STEP * drawing.width * np.finfo(np.float32).eps * np.abs(found.mean.mean(axis=0))
+    rounding = STEP * drawing.width * np.finfo(np.float32).eps * np.abs(estimates.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))
-    pairs = {"q": (q_value, q_error), "sigma": found.sigma, "bias": (b.value, b.error)}
+    pairs = {"q": (q_value, q_error), "sigma": estimates.sigma, "bias": (b.value, b.error)}
     errors = {name: _reached(pair, layout) for name, pair in pairs.items()}
-    return FiniteWidth(found, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
+    return FiniteWidth(estimates, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
 
 
-def _limit(found: Estimates) -> tuple[np.ndarray, np.ndarray]:
+def _limit(estimates: Estimates) -> tuple[np.ndarray, np.ndarray]:
     """q from draws alone, up to 1/n^2, and its standard error."""
-    each = found.mean + STEP * found.change
+    each = estimates.mean + STEP * estimates.change
     return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
 
 
@@ -346,28 +346,28 @@ def _rms(a: np.ndarray) -> float:
     return float(np.sqrt(np.mean(a**2)))
 
 
-def _excess(found: Estimates, where: slice) -> float:
+def _excess(estimates: Estimates, where: slice) -> float:
     """Growth of a variance from n to r n, relative to it, as far as it is beyond its error."""
-    growth, error = (a[where] for a in found.growth)
-    size = _rms(found.variance[where])
+    growth, error = (a[where] for a in estimates.growth)
+    size = _rms(estimates.variance[where])
     return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
 
 
-def _next_order_of_q(found: Estimates, where: slice) -> float:
+def _next_order_of_q(estimates: Estimates, where: slice) -> float:
     """Of q_n = q + (b + k) / n, extrapolation leaves k / (r n), where k is about b times the next order of Sigma."""
-    return STEP * _excess(found, where) * STEP * _rms(found.change.mean(axis=0)[where]) / PARTS
+    return STEP * _excess(estimates, where) * STEP * _rms(estimates.change.mean(axis=0)[where]) / PARTS
 
 
-def _next_order(found: Estimates, layout: Layout, wanted: Wanted) -> float:
+def _next_order(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
     """The next order of what is asked for over what it may be, to first order in 1/n."""
-    excess, q = 0.0, _limit(found)[0]
+    excess, q = 0.0, _limit(estimates)[0]
     for where in (layout.slices[name] for name in JUDGED):
         if wanted.asked == ("q",):
             size = _rms(q[where])
-            share = _next_order_of_q(found, where) / size if size > 0 else 0.0
+            share = _next_order_of_q(estimates, where) / size if size > 0 else 0.0
         else:
             # Error of Sigma / Sigma. What suits Sigma suits b.
-            share = (STEP * _excess(found, where)) ** 2 / PARTS
+            share = (STEP * _excess(estimates, where)) ** 2 / PARTS
         excess = max(excess, float(np.sqrt(share / (NEXT_ORDER * wanted.error))))
     return excess
 
@@ -378,7 +378,7 @@ def _reached(pair: tuple[np.ndarray, np.ndarray], layout: Layout) -> float:
     return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)
 
 
-def _needed(found: FiniteWidth, wanted: Wanted) -> int:
+def _needed(judged: FiniteWidth, wanted: Wanted) -> int:
     less = {"bias": LESS_PRECISE}
-    worst = max(found.errors[name] / (less.get(name, 1.0) * wanted.error) for name in wanted.asked)
-    return found.draws if worst <= 1 else int(1.1 * found.draws * worst**2)
+    worst = max(judged.errors[name] / (less.get(name, 1.0) * wanted.error) for name in wanted.asked)
+    return judged.draws if worst <= 1 else int(1.1 * judged.draws * worst**2)

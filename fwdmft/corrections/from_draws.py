@@ -52,9 +52,9 @@ def from_draws(
 ) -> Corrections:
     """Sigma and b; q as well, where there is no infinite width."""
     made = _controls(task, ladder, infinite)
-    found = _finite_width(task, ladder, infinite, made, report, checkpoint)
-    estimates, layout = found.estimates, found.layout
-    pairs = (*estimates.sigma, found.bias.value, found.bias.error, *found.q)
+    drawn = _finite_width(task, ladder, infinite, made, report, checkpoint)
+    estimates, layout = drawn.estimates, drawn.layout
+    pairs = (*estimates.sigma, drawn.bias.value, drawn.bias.error, *drawn.q)
     variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
     for part in (variance, variance_error, bias, bias_error, *q):
         part.pop(STRENGTH, None)
@@ -67,10 +67,10 @@ def from_draws(
         bias_error,
         prediction_covariance=None if estimates.full is None else estimates.full.reshape(*shape, *shape),
         equal_time_covariances=outputs,
-        prediction_biases=layout.split(found.bias.groups)["prediction"],
+        prediction_biases=layout.split(drawn.bias.groups)["prediction"],
         layer_covariance=None if layers is None else layers.mean(axis=0),
         limit=(q[0], q[1]),
-        diagnostics=_diagnostics(found, made),
+        diagnostics=_diagnostics(drawn, made),
     )
 
 
@@ -90,8 +90,7 @@ def _controls(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: I
     plan = replace(task.plan, learning_rates=np.zeros(1), batches=None) if task.lazy else task.plan
     equations = task.equations.with_richness(1.0) if task.lazy else task.equations
     loose = equations.resolving(max(CONTROL_TOLERANCE, task.spec.basis_tolerance))
-    if infinite.equations.learned is not None:
-        loose = loose.learning(float(infinite.equations.learned))
+    loose = loose.learning(float(infinite.equations.learned))
     training = training_signal(
         plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES)
     )
@@ -170,21 +169,21 @@ def _strength(q: Arrays) -> Arrays:
     }
 
 
-def _diagnostics(found: FiniteWidth, made: Known | None) -> dict[str, Any]:
+def _diagnostics(drawn: FiniteWidth, made: Known | None) -> dict[str, Any]:
     """draws, draw_width; relative errors reached; what control variates leave; and the self-check.
 
     self_check: q from draws alone, E q_n less b/n, less q of the large simulation, in standard errors, root mean square
     and largest, over f and K.
     """
-    estimates, layout = found.estimates, found.layout
-    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, found.bias.check))
+    estimates, layout = drawn.estimates, drawn.layout
+    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, drawn.bias.check))
     whole = float(np.sum(variance["prediction"]))
     scores = np.concatenate([check[name][variance[name] > 0] for name in JUDGED])
     return {
-        "draws": found.draws,
-        "draw_width": found.width,
-        "relative_error_variance": found.errors["sigma"],
-        "relative_error_bias": found.errors["bias"],
+        "draws": drawn.draws,
+        "draw_width": drawn.width,
+        "relative_error_variance": drawn.errors["sigma"],
+        "relative_error_bias": drawn.errors["bias"],
         "control_variates": 0 if made is None else made.controls.count,
         "variance_left": float(np.sum(variance["prediction"] * left["prediction"])) / whole if whole > 0 else 0.0,
         "self_check": float(np.sqrt(np.mean(scores**2))) if scores.size else 0.0,

@@ -70,31 +70,31 @@ def from_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report:
     spec, training = task.spec, task.training(ladder)
     count = spec.neurons or _first_try(training)
     while True:
-        found = _samplings(task, training, count, report)
-        errors = {name: found.reached(name) for name in ("variance", "bias")}
+        samplings = _samplings(task, training, count, report)
+        errors = {name: samplings.reached(name) for name in ("variance", "bias")}
         excess = max(errors["variance"], errors["bias"] / LESS_PRECISE) / spec.relative_error
         wider = min(MOST, count * 2 ** int(np.ceil(2 * np.log2(np.clip(excess, 1, 4)))))
         if spec.neurons or wider == count or not affordable(task.equations, training, wider):
             break
         count = wider
-    covariance, layers = found.each[0].prediction_covariance, found.each[0].layer_covariance
+    covariance, layers = samplings.each[0].prediction_covariance, samplings.each[0].layer_covariance
     return Corrections(
-        variance=found.mean("variance"),
-        variance_error=found.error("variance"),
-        bias=found.mean("bias"),
-        bias_error=found.error("bias"),
+        variance=samplings.mean("variance"),
+        variance_error=samplings.error("variance"),
+        bias=samplings.mean("bias"),
+        bias_error=samplings.error("bias"),
         prediction_covariance=None
         if covariance is None
-        else np.mean([np.asarray(each.prediction_covariance) for each in found.each], axis=0),
-        equal_time_covariances=np.stack([each.equal_time_covariance for each in found.each]),
-        prediction_biases=np.stack([each.bias["prediction"] for each in found.each]) if spec.bias else None,
+        else np.mean([np.asarray(each.prediction_covariance) for each in samplings.each], axis=0),
+        equal_time_covariances=np.stack([each.equal_time_covariance for each in samplings.each]),
+        prediction_biases=np.stack([each.bias["prediction"] for each in samplings.each]) if spec.bias else None,
         layer_covariance=None
         if layers is None
-        else np.mean([np.asarray(each.layer_covariance) for each in found.each], axis=0),
-        limit=(found.mean("mean"), found.error("mean")),
+        else np.mean([np.asarray(each.layer_covariance) for each in samplings.each], axis=0),
+        limit=(samplings.mean("mean"), samplings.error("mean")),
         diagnostics={
             "response_neurons": count,
-            "response_rank": max(each.rank for each in found.each),
+            "response_rank": max(each.rank for each in samplings.each),
             "relative_error_variance": errors["variance"],
             "relative_error_bias": errors["bias"],
         },
@@ -108,7 +108,7 @@ def _first_try(training: TrainingSignal) -> int:
 
 def _samplings(task: TheoryTask, training: TrainingSignal, count: int, report: Report) -> _Samplings:
     spec, stage = task.spec, f"linear response, {count} neurons"
-    root, found = jax.random.key(spec.seed), []
+    root, responses = jax.random.key(spec.seed), []
 
     def one(sampling: int) -> Response:
         # Numbered from the last of the simulations of infinite width.
@@ -127,6 +127,6 @@ def _samplings(task: TheoryTask, training: TrainingSignal, count: int, report: R
     workers = fitting_workers(numbers(task.equations, training, count))
     report(stage, 0, SAMPLINGS)
     for response in after_the_first(one, range(SAMPLINGS), workers):
-        found.append(response)
-        report(stage, len(found), SAMPLINGS)
-    return _Samplings(found)
+        responses.append(response)
+        report(stage, len(responses), SAMPLINGS)
+    return _Samplings(responses)

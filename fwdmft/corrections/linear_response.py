@@ -97,16 +97,16 @@ def linear_response(
     sources, amplitudes = _sources(task, trained, tolerance)
     few = Task(equations, {name: rows[:, :responding] for name, rows in task.noise.items()}, training)
     responses = _responses(few, trained, sources)
-    found = quickly(influences)(task, trained.f, responses.observables, amplitudes)
-    if not all(np.isfinite(value).all() for value in found.variance.values()):
+    neurons = quickly(influences)(task, trained.f, responses.observables, amplitudes)
+    if not all(np.isfinite(value).all() for value in neurons.variance.values()):
         raise ComputationError(
             "the influence of single neurons overflows: training amplifies fluctuations without bound; expected "
             "stable training: lower optimizer.learning_rate, or set theory.fluctuations and theory.bias to false"
         )
-    everything, equal_time, layers = quickly(_covariances, (1,))(found, covariance)
+    everything, equal_time, layers = quickly(_covariances, (1,))(neurons, covariance)
     return Response(
-        mean=_numpy(found.mean),
-        variance={name: _without_rounding(value) for name, value in _numpy(found.variance).items()},
+        mean=_numpy(neurons.mean),
+        variance={name: _without_rounding(value) for name, value in _numpy(neurons.variance).items()},
         bias=_bias(task, trained, responses, amplitudes, key) if bias else {},
         prediction_covariance=_numpy(everything),
         equal_time_covariance=_numpy(equal_time),
@@ -131,12 +131,12 @@ def numbers(equations: FieldEquations, training: TrainingSignal, neurons: int) -
     return _numbers(_averages(equations, training)[1], training, neurons)
 
 
-def _numbers(observables: Observables, training: TrainingSignal, neurons: int) -> int:
+def _numbers(observables: dict[str, Any], training: TrainingSignal, neurons: int) -> int:
     sources = sum(int(np.prod(shape)) for shape in source_shapes(training))
     return max(sources * neurons, sum(a.size for a in observables.values()) * training.rates.shape[0] * FILLED)
 
 
-def _averages(equations: FieldEquations, training: TrainingSignal) -> tuple[Any, Observables]:
+def _averages(equations: FieldEquations, training: TrainingSignal) -> tuple[Any, dict[str, Any]]:
     """Shapes of averages over neurons and of observables."""
     noise = {population.name: jnp.zeros((population.gaussians, 1)) for population in equations.populations}
     task = Task(equations, noise, training)
@@ -180,21 +180,21 @@ def _sources(
     task: Task, trained: Record, tolerance: float
 ) -> tuple[np.ndarray, dict[str, Float[Array, "direction neuron"]]]:
     """v (direction, all) and c of every population, see the module docstring; of a population's v others have none."""
-    found = {}
+    by_population = {}
     for name in trained.x[0]:
         rows = quickly(_centred)(tuple(x[name] for x in trained.x))
         v = principal_directions(rows, tolerance)
-        found[name] = v, _product(v, rows)
-    rank = sum(len(v) for v, _ in found.values())
+        by_population[name] = v, _product(v, rows)
+    rank = sum(len(v) for v, _ in by_population.values())
     amplitudes, start = {}, 0
     for population in task.equations.populations:
         name = population.name
         amplitudes[name] = jnp.zeros((_places(rank, FILLED), task.noise[name].shape[1]))
-        if name in found:
-            c = found[name][1]
+        if name in by_population:
+            c = by_population[name][1]
             amplitudes[name] = amplitudes[name].at[start : start + len(c)].set(c)
             start += len(c)
-    return np.concatenate([v for v, _ in found.values()]), amplitudes
+    return np.concatenate([v for v, _ in by_population.values()]), amplitudes
 
 
 def _centred(x: tuple[Float[Array, "_saved _step _seen output neuron"], ...]) -> Float[Array, "all neuron"]:
@@ -213,7 +213,7 @@ def _product(
 def principal_directions(rows: Float[Array, "row column"], tolerance: float) -> Float[np.ndarray, "direction row"]:
     """Orthonormal directions that span the columns, up to what is smaller by `tolerance` than the largest, about.
 
-    Found among random combinations of the columns, of which there are more and more until they suffice (Halko,
+    Carry among random combinations of the columns, of which there are more and more until they suffice (Halko,
     Martinsson & Tropp 2011). There are whole blocks of them, if there are columns for it.
     """
     count, most = 64, min(rows.shape)
@@ -230,10 +230,10 @@ def principal_directions(rows: Float[Array, "row column"], tolerance: float) -> 
 
 def _orthonormal(columns: Float[Array, "row column"]) -> tuple[Float[Array, "column row"], Float[Array, " column"]]:
     """Directions of the columns, the largest of what is left first (Gram-Schmidt), and their sizes."""
-    Found = tuple[Float[Array, "row column"], Float[Array, "column row"], Float[Array, " column"]]
+    Carry = tuple[Float[Array, "row column"], Float[Array, "column row"], Float[Array, " column"]]
 
-    def one(k: Int[Array, ""], found: Found) -> Found:
-        rest, directions, sizes = found
+    def one(k: Int[Array, ""], before: Carry) -> Carry:
+        rest, directions, sizes = before
         largest = rest[:, jnp.argmax(jnp.sum(rest**2, axis=0))]
         size = jnp.linalg.norm(largest)
         direction = largest - directions.T @ (directions @ largest)
@@ -267,7 +267,7 @@ def _places(count: int, unit: int) -> int:
 
 
 def _covariances(
-    found: Influences, everything: bool
+    neurons: Influences, everything: bool
 ) -> tuple[
     Float[Array, "saved point output saved point output"] | None,
     Float[Array, "saved point output output"],
@@ -275,16 +275,16 @@ def _covariances(
 ]:
     """N Cov of all predictions or None, of the outputs at every point, of the strengths of layers or None."""
     equal_time, full, layers = jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
-    for psi in found.prediction.values():
+    for psi in neurons.prediction.values():
         count, *shape = jnp.moveaxis(psi, 1, 0).shape
         equal_time = equal_time + jnp.einsum("tipc,tipd->tpcd", psi, psi) / count
         if everything:
             flat = jnp.moveaxis(psi, 1, -1).reshape(-1, count)
             full = full + (flat @ flat.T).reshape(*shape, *shape) / count
-    for strength in (found.strength or {}).values():
+    for strength in (neurons.strength or {}).values():
         if strength is not None:
             layers = layers + jnp.einsum("tial,tibm->talbm", strength, strength) / strength.shape[1]
-    return full if everything else None, equal_time, layers if found.strength else None
+    return full if everything else None, equal_time, layers if neurons.strength else None
 
 
 def _bias(

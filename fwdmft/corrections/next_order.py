@@ -1,11 +1,22 @@
 """b from the means of draws, with the next order in 1/n in its error.
 
-    E m - q = (b + k) / n        E Y = - ((1 - 1/r) b + (1 - 1/r^2) k) / n        k = c / n of q_n = q + b/n + c/n^2
+Definitions
+-----------
+n, r n   widths of the small networks and of the large one of a draw
+m, Y     mean of the small networks' q_n, and q_rn - m (`samples`)
+q        at infinite width
+b, c     coefficients of E q_n = q + b / n + c / n^2
+k        c / n
 
-There are two equations for b and k, but the first needs q, whose error is multiplied by n, and k is small. So k is
-taken for a random number of mean zero and of the size that Sigma shows, whose own next order is known from the growth
-of variances: V_n = Sigma (1 + a/n) and k is about (a/n) b. Generalised least squares then weigh both equations, and
-what is not known of k is in the error of b.
+Then, up to 1/n^3,
+
+    E m - q = (b + k) / n
+    E Y     = - ((1 - 1/r) b + (1 - 1/r^2) k) / n
+
+These are two equations for b and k. The first needs q, and multiplies its error by n; and k is small. So k is treated
+as a random number of mean zero. Its size is estimated from Sigma, whose own next order a is known from how variances
+grow with the width: V_n = Sigma (1 + a / n). So k is about (a / n) b. Generalised least squares weigh both equations,
+and the unknown k widens the error of b.
 """
 
 from collections.abc import Iterable
@@ -18,7 +29,12 @@ from fwdmft.corrections.samples import PARTS
 
 
 class Bias(NamedTuple):
-    """b with its standard error; as each group of draws has it; and q from draws alone, less q, in standard errors."""
+    """b of every observable (observable,).
+
+    value, error: b and its standard error.
+    groups: b from each group of draws (group, observable).
+    check: q from draws alone, less q, in standard errors.
+    """
 
     value: np.ndarray
     error: np.ndarray
@@ -35,11 +51,13 @@ def bias(
     relative: np.ndarray,
     alike: Iterable[slice],
 ) -> Bias:
-    """From E m and E Y (group, observable) at width n.
+    """b from E m and E Y.
 
-    q, q_error: at infinite width, with standard error; None if it is not known, then E Y tells b. relative: |a| / n,
-    the relative size of the next order, of every observable. alike: where the entries of one observable are, which are
-    of one size.
+    mean, change: E m and E Y, as each group of draws has them (group, observable).
+    width: n.
+    q, q_error: q and its standard error; None if q is not known. Then b comes from E Y alone.
+    relative: |a| / n of every observable.
+    alike: slices of entries that are of one size, those of one observable.
     """
     groups, n = len(mean), width
     noise = np.stack([np.stack([_covariance(a, b) for b in (mean, change)]) for a in (mean, change)]) / groups
@@ -73,9 +91,9 @@ def _covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _typical(values: np.ndarray, alike: Iterable[slice]) -> np.ndarray:
-    """Root mean square of the entries of every observable. Kernels have other units than predictions."""
-    found = np.zeros_like(values)
+    """Every entry replaced by the root mean square of those in its slice: kernels have other units than predictions."""
+    sizes = np.zeros_like(values)
     for where in alike:
         if values[where].size:
-            found[where] = np.sqrt(np.mean(values[where] ** 2))
-    return found
+            sizes[where] = np.sqrt(np.mean(values[where] ** 2))
+    return sizes

@@ -1,19 +1,31 @@
 """Sigma, b and their errors from draws (`samples`), with control variates.
 
-For a response a (m, d or Y) with control variates x of known mean 0 and known covariance S = C / r n,
+Definitions
+-----------
+n, r n    widths of the small networks and of the large one of a draw
+m, d, Y   mean of the small networks' q_n, contrasts between them, and q_rn - m (`samples`)
+x         control variates of a draw: means over its mean-field neurons, of known mean 0
+C         known covariance of x of a single neuron, so that S = C / (r n) is that of x in a draw
+beta      coefficients of the regression of m, d or Y on x
 
-    E a       ~ mean(a) - beta . mean(x)
-    Var a     ~ var(a) + beta^T (S - var(x)) beta            Cov(Y, m) likewise
+The mean and the variance of a, which is m, d or Y, are estimated by
 
-beta is the regression of a on x over draws other than those it is used with, so both estimates are free of bias for
-any S that is right.
+    E a    = mean(a) - beta . mean(x)
+    Var a  = var(a) + beta^T (S - var(x)) beta
 
-    V_n = n Var q_n = n (Var m + sum Var d)       V_rn - V_n = 2 r n Cov(Y, m) + r n Var Y
-    Sigma = V_n + r / (r - 1) (V_rn - V_n)        up to 1/n^2
+where mean and var are those of the draws; Cov(Y, m) likewise. What x explains is replaced by what is known of it. beta
+comes from other draws than those it is used with, so neither estimate is biased.
+
+From these follow, with V_n = n Var q_n,
+
+    V_n        = n (Var m + sum Var d)
+    V_rn - V_n = 2 r n Cov(Y, m) + r n Var Y
+    Sigma      = V_n + r / (r - 1) (V_rn - V_n)        up to 1/n^2
 
 b follows from E m and E Y, see `next_order`.
 
-Draws are dealt into groups. Every group gives an estimate, with beta from all the others; their spread gives errors.
+Draws are dealt into groups. Every group gives an estimate, with beta from all the others. Standard errors come from the
+spread of these estimates.
 """
 
 from collections.abc import Iterable
@@ -44,8 +56,10 @@ Pairs = tuple[np.ndarray, np.ndarray]
 class Sums:
     """Sums over the draws of one group.
 
-    parts: by what is summed: m, d, y and x are the responses and the control variates, "ym" their products, "xmd" of
-    x m and x_d d together. "full_" and "pair_": products of all pairs of some responses, and of single pairs.
+    count: number of draws.
+    parts: the sums, by name. "m", "y", "x": of m, Y and x. "mm", "dd", "ym", "yy", "xx", "xy": of products. "dxx":
+    of products of x_d, the contrasts of x. "xmd": of x m and x_d d together. "full_...": of products of all pairs of
+    some observables. "pair_...": of products of chosen pairs.
     """
 
     count: int = 0
@@ -82,11 +96,15 @@ NAMES = ("mean", "difference", "change", "x", "x_difference")
 
 
 class Estimates(NamedTuple):
-    """Flat arrays (observable,), in pairs with their standard errors.
+    """Flat arrays (observable,).
 
-    sigma: up to 1/n^2. growth: V_rn - V_n. variance: V_n. full: Sigma of some responses among each other, or None.
-    left: share of the variance of m and d that the control variates leave. pairs, mean, change: Sigma of pairs, E m and
-    E Y as each group has them (group, ...).
+    sigma: Sigma up to 1/n^2, and its standard error.
+    growth: V_rn - V_n, and its standard error.
+    variance: V_n.
+    full: Sigma of some observables among each other, or None.
+    left: share of the variance of m and d that the control variates do not explain.
+    pairs: Sigma of chosen pairs of observables, as each group has it (group, pair).
+    mean, change: E m and E Y, as each group has them (group, observable).
     """
 
     sigma: tuple[np.ndarray, np.ndarray]
@@ -102,10 +120,11 @@ class Estimates(NamedTuple):
 def estimates(
     groups: Iterable[Sums], width: int, covariances: np.ndarray, full: slice | None, pairs: Pairs
 ) -> Estimates:
-    """From the sums of all groups.
+    """Estimates from the sums of all groups.
 
-    width: n. covariances: (block, component, component) of x over single neurons, one for each block of them.
-    full, pairs: as they were summed.
+    width: n.
+    covariances: C, one from each block of single neurons (block, component, component).
+    full, pairs: as they were given to `Sums.add`.
     """
     filled = [group for group in groups if group.count > 1]
     count = sum(group.count for group in filled)
@@ -115,13 +134,13 @@ def estimates(
     covariances = leading.T @ covariances @ leading
     total, single = _total(filled), covariances.mean(axis=0)
     known = single / (PARTS * n)
-    found = []
+    by_group = []
     for group in filled:
         rest = {name: total[name] - group.parts[name] for name in total}
         slopes = _slopes(rest, count - group.count, known)
-        found.append(_of_group(group, slopes, known, n, full, pairs))
-    names = found[0].keys()
-    each = {name: np.stack([f[name] for f in found]) for name in names if name != "full"}
+        by_group.append(_of_group(group, slopes, known, n, full, pairs))
+    names = by_group[0].keys()
+    each = {name: np.stack([f[name] for f in by_group]) for name in names if name != "full"}
     weights = np.array([group.count for group in filled], float)
     mean = {name: np.average(a, axis=0, weights=weights) for name, a in each.items()}
     spread = {name: a.std(axis=0, ddof=1) / np.sqrt(len(filled)) for name, a in each.items()}
@@ -130,7 +149,7 @@ def estimates(
     blocks = np.stack([_form(slope, block, slope) for block in covariances])
     sampling = blocks.std(axis=0, ddof=1) / np.sqrt(len(blocks)) if len(blocks) > 1 else np.zeros(blocks.shape[1])
     variance = mean["variance"]
-    joint = None if full is None else np.average([f["full"] for f in found], axis=0, weights=weights)
+    joint = None if full is None else np.average([f["full"] for f in by_group], axis=0, weights=weights)
     explained = _form(slope, single, slope)
     return Estimates(
         (mean["sigma"], np.hypot(spread["sigma"], sampling)),
@@ -170,19 +189,19 @@ def _leading(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> np.n
 
 def _turned(parts: dict[str, np.ndarray], leading: np.ndarray) -> dict[str, np.ndarray]:
     """Sums for other control variates, leading^T x."""
-    found = dict(parts)
+    turned = dict(parts)
     for name in ("x", "xmd", "xy"):
-        found[name] = leading.T @ parts[name]
+        turned[name] = leading.T @ parts[name]
     for name in ("xx", "dxx"):
-        found[name] = leading.T @ parts[name] @ leading
-    return found
+        turned[name] = leading.T @ parts[name] @ leading
+    return turned
 
 
 def _slopes(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Regression coefficients (component, observable) of m and d together, and of Y.
+    """beta (component, observable) of m and d together, and of Y.
 
-    known: covariance of the control variates, which steadies that of few draws (ridge regression, with the weight that
-    suits a share of variance left over of `LEFT`).
+    known: S. It is added to the covariance of the draws, which are few: ridge regression, with the weight that is best
+    where control variates leave the shares `LEFT` and `LEFT_OF_CHANGE` of the variances.
     """
     if not len(known):
         nothing = np.zeros_like(sums["xy"])
@@ -235,7 +254,7 @@ def _of_group(
         kind: covariance(f"pair_{kind}", slopes_of[kind[0]][:, i], slopes_of[kind[1]][:, j]) for kind in (*kinds, "my")
     }
     at_n, more = limit(paired["mm"], paired["dd"], (paired["ym"] + paired["my"]) / 2, paired["yy"])
-    found = {
+    values = {
         "sigma": variance + STEP * growth,
         "variance": variance,
         "growth": growth,
@@ -250,5 +269,5 @@ def _of_group(
             covariance(f"full_{kind}", slopes_of[kind[0]][:, full], slopes_of[kind[1]][:, full]) for kind in kinds
         )
         at_n, more = limit(mm, dd, (ym + ym.T) / 2, yy)
-        found["full"] = at_n + STEP * more
-    return found
+        values["full"] = at_n + STEP * more
+    return values

@@ -108,10 +108,10 @@ class Sampler(eqx.Module):
 
         # They need no company, so those of all draws are simulated at once.
         joined = {name: jnp.swapaxes(a, 0, 1).reshape(a.shape[1], draws * a.shape[2]) for name, a in noise.items()}
-        found = replay(self.controls, joined)
-        means = [jnp.mean(_parts(x, PARTS * draws), axis=-1) for x in found.x.values()]
+        replayed_neurons = replay(self.controls, joined)
+        means = [jnp.mean(_parts(x, PARTS * draws), axis=-1) for x in replayed_neurons.x.values()]
         shared = []
-        matrices = zip(self.controls.equations.matrices, self.controls.records, found.matrices, strict=True)
+        matrices = zip(self.controls.equations.matrices, self.controls.records, replayed_neurons.matrices, strict=True)
         for matrix, record, replayed in matrices:
 
             def directions(
@@ -164,12 +164,12 @@ class Sampler(eqx.Module):
 def _normal(key: Key[Array, ""], shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Float[Array, "..."]]:
     """Independent N(0, 1) numbers, all drawn at once: a generator for every shape takes long to compile."""
     numbers = jax.random.normal(key, (sum(map(math.prod, shapes.values())),))
-    found, start = {}, 0
+    arrays, start = {}, 0
     for name, shape in shapes.items():
         end = start + math.prod(shape)
-        found[name] = numbers[start:end].reshape(shape)
+        arrays[name] = numbers[start:end].reshape(shape)
         start = end
-    return found
+    return arrays
 
 
 def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *rest neuron"]:
@@ -209,8 +209,8 @@ def draws(sampler: Sampler, keys: Key[Array, " draw"]) -> Draws:
     whole = len(keys) // TOGETHER * TOGETHER
     parts = []
     if whole:
-        found = jax.lax.map(sampler.draws, keys[:whole].reshape(-1, TOGETHER))
-        parts.append(jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), found))
+        blocks = jax.lax.map(sampler.draws, keys[:whole].reshape(-1, TOGETHER))
+        parts.append(jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), blocks))
     if whole < len(keys):
         parts.append(sampler.draws(keys[whole:]))
     return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)

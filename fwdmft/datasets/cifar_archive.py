@@ -85,9 +85,9 @@ def _files(path: Path) -> tuple[Path, Mapping[str, bytes]]:
         raise InputError(FIELD, path, "an existing folder or .tar.gz file with CIFAR-10 in it; it is not downloaded")
     folders = [path, *(path / form.folder for form in FORMATS)]
     for folder in folders:
-        found = {name: folder / name for name in _BATCHES if (folder / name).is_file()}
-        if found:
-            return folder, {name: _content(file) for name, file in found.items()}
+        batches = {name: folder / name for name in _BATCHES if (folder / name).is_file()}
+        if batches:
+            return folder, {name: _content(file) for name, file in batches.items()}
     raise InputError(FIELD, path, f"a folder with the files {', '.join(FORMATS[0].names)} (or the same with .bin)")
 
 
@@ -190,9 +190,9 @@ def _check_official(source: Path, files: Mapping[str, bytes], form: Format, batc
 
 def _check_md5(path: Path, content: bytes) -> None:
     official = MD5.get(path.name)
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if official not in (None, found):
-        expected = f"the official file, MD5 {official}; this one has {found}, so it is damaged or altered"
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if official not in (None, digest):
+        expected = f"the official file, MD5 {official}; this one has {digest}, so it is damaged or altered"
         raise InputError(FIELD, path, expected)
 
 

@@ -81,12 +81,12 @@ def _check_rows(valid: np.ndarray, y: np.ndarray, expected: str) -> None:
 
 def numbers(field: str, array: object) -> np.ndarray:
     """The array in float64. Raises InputError where that would change what is in it."""
-    found = np.asarray(array)
-    if found.dtype.kind not in "buif":
-        raise InputError(field, Plain(f"entries of type {found.dtype}"), "real numbers")
+    values = np.asarray(array)
+    if values.dtype.kind not in "buif":
+        raise InputError(field, Plain(f"entries of type {values.dtype}"), "real numbers")
     if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
         raise InputError(field, Plain("masked entries"), "a number in every entry")
-    return found.astype(np.float64)
+    return values.astype(np.float64)
 
 
 def _check_not_labels(y: np.ndarray) -> None:
@@ -104,8 +104,8 @@ def _check_size(name: str, array: np.ndarray) -> None:
     """Raise InputError if the largest number is out of bounds and not zero."""
     largest = np.abs(array).max()
     if largest and not SMALLEST <= largest <= LARGEST:
-        found = Plain(f"numbers as large as {largest:.3g}")
-        raise InputError(name, found, f"numbers of which the largest is from {SMALLEST:g} to {LARGEST:g}: rescale them")
+        sizes = Plain(f"numbers as large as {largest:.3g}")
+        raise InputError(name, sizes, f"numbers of which the largest is from {SMALLEST:g} to {LARGEST:g}: rescale them")
 
 
 def _check_shapes(data: Dataset) -> None:
@@ -127,5 +127,5 @@ def _check_finite(name: str, array: np.ndarray) -> None:
     if len(bad):
         where = ", ".join(map(str, bad[0]))
         value = array[tuple(bad[0])]
-        found = f"{len(bad)} of {array.size} numbers not finite, the first ({value}) at [{where}]"
-        raise InputError(name, Plain(found), "finite numbers")
+        words = f"{len(bad)} of {array.size} numbers not finite, the first ({value}) at [{where}]"
+        raise InputError(name, Plain(words), "finite numbers")

@@ -69,8 +69,8 @@ def _read_npz(path: Path) -> Dataset:
         x, y = file["x"], file["y"]
         train = file["train"] if "train" in file else np.array(len(x))
     if train.dtype.kind not in "iu" or train.ndim != 0 or not 0 <= train <= len(x):
-        found = train.item() if train.ndim == 0 else train.tolist()
-        raise InputError("data.train", found, f"a number of leading training rows, a whole number from 0 to {len(x)}")
+        given = train.item() if train.ndim == 0 else train.tolist()
+        raise InputError("data.train", given, f"a number of leading training rows, a whole number from 0 to {len(x)}")
     return Dataset(x, y, np.arange(len(x)) < train, path.name, {"source": path.name})
 
 
@@ -97,9 +97,9 @@ _Row = dict[str, tuple[str, int]]
 
 def _names(path: Path, header: list[str], letter: str) -> list[str]:
     """The columns letter0, letter1, ..., which must leave none out."""
-    found = {name for name in header if re.fullmatch(rf"{letter}\d+", name)}
-    names = [f"{letter}{i}" for i in range(len(found))]
-    if not names or found != set(names):
+    matching = {name for name in header if re.fullmatch(rf"{letter}\d+", name)}
+    names = [f"{letter}{i}" for i in range(len(matching))]
+    if not names or matching != set(names):
         raise InputError(_FIELD, path, f"columns {letter}0, {letter}1, ... without gaps; it has {', '.join(header)}")
     return names
 

@@ -42,10 +42,10 @@ class _DataType:
 
     @property
     def dtype(self) -> np.dtype:
-        found = np.dtype(self._name).newbyteorder("=" if self._order == "|" else self._order)  # type: ignore[arg-type]
-        if found.kind not in "buif" or found.itemsize > 8:
-            raise pickle.UnpicklingError(f"it has an array of type {found}, not of numbers")
-        return found
+        dtype = np.dtype(self._name).newbyteorder("=" if self._order == "|" else self._order)  # type: ignore[arg-type]
+        if dtype.kind not in "buif" or dtype.itemsize > 8:
+            raise pickle.UnpicklingError(f"it has an array of type {dtype}, not of numbers")
+        return dtype
 
 
 class _Array:

@@ -103,8 +103,8 @@ Modules, in reading order
 -------------------------
 the equations       `field_equations` (what the engine asks), `stencil`, `layer_sites`, `layers`, `update`, `products`,
                     `averages`; `lazy`. `fwdmft.program` derives them from the forward pass of a network
-random matrices     `gaussian_matrix` (large simulations), `explicit_matrix` (networks), `replayed_matrix` (mean-field
-                    neurons)
+random matrices     `basis_matrix` (what follows are two kinds of): `orthonormalising`, `gaussian_matrix` (large
+                    simulations), `replayed_matrix` (mean-field neurons); `explicit_matrix` (networks)
 passes              `neurons`, `dynamics`, `capacity`, `simulation`
 q                   `problem` (what the theory is asked), `infinite_width`, `sobol_errors`
 Sigma and b         `fwdmft.corrections`: `controls`, `samples`, `sample_estimates`, `next_order`, `finite_width`,

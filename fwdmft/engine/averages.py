@@ -23,7 +23,7 @@ class AverageRecord(NamedTuple):
 class Averages(NamedTuple):
     """How averages are taken. records: of each, none if nothing is kept. done: passes so far.
 
-    given: whether the records hold what is to be used, and not room for what is found.
+    given: whether the records hold what is to be used, or room for what the passes will bring.
     """
 
     records: tuple[AverageRecord, ...]
@@ -36,14 +36,14 @@ class Averages(NamedTuple):
             return jnp.mean(o, axis=-1)
         return self.records[number].values[self.done]
 
-    def slope(self, number: int, found: Float[Array, "point output *site"]) -> Float[Array, "point output *site"]:
-        """gamma0 d f / d average, which the neurons at hand say is `found`."""
-        return found if self.given is None else self.records[number].slopes[self.done]
+    def slope(self, number: int, own: Float[Array, "point output *site"]) -> Float[Array, "point output *site"]:
+        """gamma0 d f / d average, which is `own` for the neurons at hand."""
+        return own if self.given is None else self.records[number].slopes[self.done]
 
     def after(
         self, values: list[Float[Array, "point ..."]], slopes: list[Float[Array, "point output ..."]]
     ) -> "Averages":
-        """With what a pass has found."""
+        """With the values and slopes of one more pass."""
         if not self.records:
             return self
         records = self.records
@@ -52,8 +52,8 @@ class Averages(NamedTuple):
             def put(buffer: Float[Array, "pass *axis"], value: Float[Array, "*axis"]) -> Float[Array, "pass *axis"]:
                 return jax.lax.dynamic_update_index_in_dim(buffer, value, self.done, 0)
 
-            found = zip(records, values, slopes, strict=True)
-            records = tuple(AverageRecord(put(r.values, v), put(r.slopes, s)) for r, v, s in found)
+            pairs = zip(records, values, slopes, strict=True)
+            records = tuple(AverageRecord(put(r.values, v), put(r.slopes, s)) for r, v, s in pairs)
         return self._replace(records=records, done=self.done + 1)
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from fwdmft.engine.basis_matrix import BasisMatrix
 from fwdmft.engine.field_equations import Pairs, RandomMatrix
-from fwdmft.engine.gaussian_matrix import GaussianMatrix
 
 NEURONS_PER_VECTOR = 4
 """A basis of k vectors takes k of the S dimensions of neuron space; what is left of the randomness is off by k/S."""
@@ -30,7 +30,7 @@ class Bases(NamedTuple):
     full: Bool[Array, " side"]
 
 
-def bases(matrices: tuple[GaussianMatrix, ...]) -> Bases:
+def bases(matrices: tuple[BasisMatrix, ...]) -> Bases:
     """Of the forward and the backward side of each matrix in turn."""
     sides = [side for matrix in matrices for side in (matrix.forward, matrix.backward)]
     if not sides:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from fwdmft import losses
 from fwdmft.engine.averages import Averages
-from fwdmft.engine.field_equations import Activity, FieldEquations, Noise, State
+from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, State
 from fwdmft.engine.update import Update
 from fwdmft.experiment.loss import LossSpec
 from fwdmft.optimization import Plan, RichardsonLevel
@@ -76,14 +76,13 @@ def training_signal(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray
 
 
 class Trajectory(NamedTuple):
-    """What was collected (time axis first), random matrices and averages after training, residuals of every step.
+    """What was collected (time axis first), the state after training, residuals of every step.
 
     residuals: (step, point, output), with substeps as steps; no rows if they were not asked for.
     """
 
     seen: Any
-    matrices: tuple[Any, ...]
-    averages: Averages
+    state: State
     residuals: Float[Array, "step point output"]
 
 
@@ -95,13 +94,13 @@ class _Carry(NamedTuple):
     residuals: Float[Array, "step point output"]
 
 
-Observe = Callable[[FieldEquations, Activity], Any]
+Observe = Callable[[FieldEquations, Fields], Any]
 
 
 def trajectory(
     equations: FieldEquations, noise: Noise, matrices: tuple[Any, ...], training: TrainingSignal, observe: Observe
 ) -> Any:
-    """What `observe(equations, activity)` collects before the update of every saved step, a time axis first.
+    """What `observe(equations, fields)` collects before the update of every saved step, a time axis first.
 
     With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
     """
@@ -128,61 +127,64 @@ def one_pass(
     residuals: Float[Array, "step point output"] | None = None,
     averages: Averages | None = None,
     record: bool = False,
-    halt: Callable[[tuple[Any, ...]], Bool[Array, ""]] | None = None,
+    halt: Callable[[State], Bool[Array, ""]] | None = None,
 ) -> Trajectory:
     """Train the neurons once.
 
     residuals: what neurons are shown in place of the residuals that follow from their predictions. averages: how those
     that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is
-    true of the random matrices, and collect zeros from then on.
+    true of the state, and collect zeros from then on.
     """
     Step = tuple[Float[Array, "*time"], Int[Array, "*time batch"] | None, Bool[Array, "*time"]]
 
-    def train(
-        carry: _Carry, equations: FieldEquations, found: tuple[Float[Array, "point output"], Any], step: Step
-    ) -> _Carry:
-        """found: of the forward pass on the points trained on."""
+    def forward(carry: _Carry, equations: FieldEquations) -> tuple[_Carry, Fields]:
+        state, fields = equations.forward(carry.state, noise)
+        return carry._replace(state=state), fields
+
+    def train(carry: _Carry, equations: FieldEquations, fields: Fields, step: Step) -> _Carry:
+        """fields: of the forward pass on the points trained on."""
         rate, batch, _ = step
-        f, activity = found
-        residual = training.residual(f, batch) if residuals is None else residuals[carry.step]
+        residual = training.residual(fields.f, batch) if residuals is None else residuals[carry.step]
         kept = carry.residuals
         if record:
             kept = jax.lax.dynamic_update_index_in_dim(kept, residual, carry.step, 0)
         update = Update(rate, training.momentum, training.weight_decay)
-        return _Carry(equations.step(carry.state, activity, residual, update), carry.step + 1, kept)
+        return _Carry(equations.step(carry.state, fields, residual, update), carry.step + 1, kept)
 
     def interval(carry: _Carry, steps: Step) -> tuple[_Carry, Any]:
         """The first forward pass on the points trained on is also what is observed, so that it is compiled once."""
 
         def one(inner: tuple[_Carry, Any], step: Step) -> tuple[tuple[_Carry, Any], None]:
             carry, seen = inner
-            found = equations.forward(carry.state, noise)
-            seen = jax.lax.cond(step[2], lambda: observe(equations, found[1]), lambda: seen)
-            return (train(carry, equations, found, step), seen), None
+            carry, fields = forward(carry, equations)
+            seen = jax.lax.cond(step[2], lambda: observe(equations, fields), lambda: seen)
+            return (train(carry, equations, fields, step), seen), None
 
         def one_of_stream(carry: _Carry, step: Step) -> tuple[_Carry, None]:
             trained = training.trained(equations, step[1])
-            return train(carry, trained, trained.forward(carry.state, noise), step), None
+            carry, fields = forward(carry, trained)
+            return train(carry, trained, fields, step), None
 
         if training.stream is None:
             return jax.lax.scan(one, (carry, nothing), steps)[0]
-        found = equations.forward(carry.state, noise)
-        carry = carry._replace(state=equations.remembered(carry.state, found[1]))
-        return jax.lax.scan(one_of_stream, carry, steps)[0], observe(equations, found[1])
+        carry, fields = forward(carry, equations)
+        return jax.lax.scan(one_of_stream, carry, steps)[0], observe(equations, fields)
 
     state = equations.initial(noise, matrices, momentum=training.momentum != 0, averages=averages)
-    shape = jax.eval_shape(equations.forward, state, noise)[0]
-    collected = jax.eval_shape(lambda: observe(equations, equations.forward(state, noise)[1]))
-    nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), collected)
-    kept = jnp.zeros((updates(training, substeps) if record else 0, *shape.shape), shape.dtype)
+
+    def first() -> tuple[Float[Array, "point output"], Any]:
+        fields = equations.forward(state, noise)[1]
+        return fields.f, observe(equations, fields)
+
+    f, nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(first))
+    kept = jnp.zeros((updates(training, substeps) if record else 0, *f.shape), f.dtype)
     carry, schedule = _Carry(state, jnp.zeros((), jnp.int32), kept), _schedule(training, substeps)
     if halt is None:
         carry, seen = jax.lax.scan(interval, carry, schedule)
     else:
         stop = halt
-        carry, seen = _scan_until(lambda c: stop(equations.current(c.state)), interval, carry, schedule)
-    last = carry.state
-    return Trajectory(seen, equations.current(last), equations.recorded_averages(last), carry.residuals)
+        carry, seen = _scan_until(lambda c: stop(c.state), interval, carry, schedule)
+    return Trajectory(seen, carry.state, carry.residuals)
 
 
 def _schedule(

@@ -27,8 +27,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from fwdmft.engine.basis_matrix import MatrixPrior, Product
 from fwdmft.engine.field_equations import RandomMatrix
-from fwdmft.engine.gaussian_matrix import MatrixPrior, Product
 from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
 
 

@@ -14,16 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.engine import averages
 from fwdmft.engine.averages import Averages
 from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.engine.neurons import Population, Supply
 from fwdmft.engine.update import Update
 
 State = Any
-"""Everything that evolves in training, a pytree of arrays whose last axis runs over neurons."""
-Activity = Any
-"""What the forward pass computed on the way to the prediction and a training step can reuse."""
+"""Everything that evolves in training, a pytree of arrays whose last axis runs over neurons.
+
+Equations with `matrices` have the random matrices as `state.matrices`, in the same order. Equations with
+`averages_taken` have `state.averages`, an `Averages`.
+"""
+Fields = Any
+"""What the forward pass computed. `fields.f` are the predictions (point, output); the rest is for `step` and `sites`.
+"""
 Sites = dict[str, Any]
 """Per population, a pytree of per-neuron quantities (neuron axis last) that the observables are averages of."""
 Noise = dict[str, Float[Array, "_number _neuron"]]
@@ -31,6 +35,10 @@ Noise = dict[str, Float[Array, "_number _neuron"]]
 Observables = dict[str, Float[Array, "..."]]
 Pairs = tuple[tuple[int, int], ...]
 """A number for the forward and the backward side of every matrix."""
+
+
+class Unsupported(Exception):
+    """These field equations cannot do what was asked of them."""
 
 
 class RandomMatrix(NamedTuple):
@@ -69,7 +77,7 @@ class FieldEquations(eqx.Module):
     Laws, each checked by the test kit for every architecture:
 
     - Neurons interact only through averages: copying every neuron changes nothing.
-    - The prediction returned by `forward` is the observable "prediction" of `observe`.
+    - The predictions `fields.f` of `forward` are the observable "prediction" of `observe`.
     - Without residual, momentum and weight decay a step changes nothing; neither does a learning rate of zero.
     - Kernels at t = 0 do not depend on gamma0.
     """
@@ -84,7 +92,7 @@ class FieldEquations(eqx.Module):
 
     @property
     def matrices(self) -> tuple[RandomMatrix, ...]:
-        """The random matrices between populations, in the order of `current`; none without."""
+        """The random matrices between populations; none without."""
         return ()
 
     @property
@@ -118,35 +126,31 @@ class FieldEquations(eqx.Module):
         """Sites of the averages over neurons that the forward pass itself uses; their axis of points comes first."""
         return ()
 
-    def recorded_averages(self, state: State) -> Averages:
-        """How averages are taken in this state, with their records."""
-        return averages.plain()
+    @abstractmethod
+    def forward(self, state: State, noise: Noise) -> tuple[State, Fields]:
+        """The state, and its fields; predictions are centred if the parameterization says so.
+
+        The weights stay the same. The state that is returned knows in addition what the pass has drawn of the random
+        matrices, so that another pass from it agrees with this one.
+        """
 
     @abstractmethod
-    def forward(self, state: State, noise: Noise) -> tuple[Float[Array, "point output"], Activity]:
-        """Predictions (centred if the parameterization says so) and what `step` and `sites` reuse."""
+    def step(self, state: State, fields: Fields, residual: Float[Array, "point output"], update: Update) -> State:
+        """One training step.
 
-    def remembered(self, state: State, activity: Activity) -> State:
-        """The state with what this forward pass has drawn, for another one from the same weights to agree with."""
-        return state
-
-    @abstractmethod
-    def step(self, state: State, activity: Activity, residual: Float[Array, "point output"], update: Update) -> State:
-        """One training step, given Delta = -d loss / d f (zero for points that are not trained on in this step)."""
-
-    def current(self, state: State) -> tuple[Any, ...]:
-        """The random matrices of a state."""
-        return ()
+        state, fields: both as `forward` returned them. residual: Delta = -d loss / d f, zero for points that are not
+        trained on in this step.
+        """
 
     @abstractmethod
-    def sites(self, activity: Activity) -> Sites:
+    def sites(self, fields: Fields) -> Sites:
         """Per-neuron quantities behind the observables. The last axis of every array runs over neurons."""
 
     def prediction_sites(self, sites: Sites) -> dict[str, Float[Array, "point output neuron"]]:
         """Contribution of each neuron to the prediction, for the populations that have one; for smooth equations."""
         return {}
 
-    def contributions(self, activity: Activity) -> dict[str, tuple[Contribution, ...]]:
+    def contributions(self, fields: Fields) -> dict[str, tuple[Contribution, ...]]:
         """Of every population, the pairs of fields whose products its neurons contribute to order parameters.
 
         They serve as control variates. Any choice is right; a complete one leaves the least variance.
@@ -174,12 +178,14 @@ class FieldEquations(eqx.Module):
         """Order parameters of the given sites."""
         return self.assemble({name: self.averages(name, sites[name]) for name in sites})
 
-    def at_kernel_points(self, points: np.ndarray | None) -> "FieldEquations | None":
+    def at_kernel_points(self, points: np.ndarray | None) -> "FieldEquations":
         """The same equations with kernels between these points only, None for all; predictions are of all points.
 
-        None if that is not possible.
+        Raises Unsupported if kernels are always those of all points.
         """
-        return self if points is None else None
+        if points is not None:
+            raise Unsupported(f"{type(self).__name__} has kernels of all points")
+        return self
 
     def with_room(self, capacities: Pairs) -> "FieldEquations":
         """The same equations with room for so many basis vectors, on the forward and backward side of each matrix."""
@@ -190,12 +196,12 @@ class FieldEquations(eqx.Module):
         return self
 
     @property
-    def learned(self) -> Float[Array, ""] | None:
-        """How far training moves neurons' vectors, in squares of their norm; None if nothing depends on it.
+    def learned(self) -> Float[Array, ""]:
+        """How far training moves neurons' vectors, in squares of their norm; one unless `learning` has changed it.
 
         Bases of random matrices leave out a share of a vector that is small beside this.
         """
-        return None
+        return jnp.ones(())
 
     def learning(self, learned: float) -> "FieldEquations":
         """The same equations with this `learned`."""
@@ -205,14 +211,14 @@ class FieldEquations(eqx.Module):
         """The same equations at another richness."""
         return eqx.tree_at(lambda e: e.gamma0, self, jnp.full_like(self.gamma0, gamma0))
 
-    def carrying(self, x: np.ndarray, together: int) -> "FieldEquations | None":
+    def carrying(self, x: np.ndarray, together: int) -> "FieldEquations":
         """The same equations with neurons that carry all weights, so that other points can be shown to them (`on`).
 
-        x: (point, ...) that these equations are on. together: most points that will be shown at once. None if that
-        is not possible.
+        x: (point, ...) that these equations are on. together: most points that will be shown at once.
+        Raises Unsupported if that is not possible.
         """
-        return None
+        raise Unsupported(f"{type(self).__name__} is on fixed points")
 
     def on(self, x: Float[Array, "point ..."]) -> "FieldEquations":
-        """Equations from `carrying`, on other points. The state stays the same."""
-        raise TypeError(f"{type(self).__name__} cannot be shown other points")
+        """Equations from `carrying`, on other points. The state stays the same. Raises Unsupported for others."""
+        raise Unsupported(f"{type(self).__name__} is on fixed points")

@@ -76,19 +76,19 @@ def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report
     most = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
     while True:
         last = spec.neurons is not None or count >= most
-        found = _simulations(task, equations, count, ladder, report, last)
-        if isinstance(found, Crowded):
+        simulated = _simulations(task, equations, count, ladder, report, last)
+        if isinstance(simulated, Crowded):
             if last or count >= TRIED:
-                return found
+                return simulated
             # What is known of the bases holds with more neurons as well.
-            equations, count = found.equations, 4 * count
+            equations, count = simulated.equations, 4 * count
         elif last:
-            return found
+            return simulated
         else:
-            equations = fitting(found.equations, found.bases)
-            error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
+            equations = fitting(simulated.equations, simulated.bases)
+            error = max(relative(simulated.spread[name], simulated.mean[name]) for name in JUDGED)
             if error <= share * spec.relative_error:
-                return _with_truncation(found, task, ladder)
+                return _with_truncation(simulated, task, ladder)
             excess = error / (share * spec.relative_error)
             count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
         count = min(count, most)
@@ -128,7 +128,7 @@ def _simulations(
     if (_flops(equations) - _flops(closer)) * count * updates * (replicates - 1) > COMPILING:
         equations = closer
     first = first._replace(equations=equations)
-    found, left_out = [first], {}
+    simulations, left_out = [first], {}
     works: list[Callable[[], Any]] = [
         partial(large, task, equations, count, each, ladder) for each in range(1, replicates)
     ]
@@ -141,22 +141,22 @@ def _simulations(
             left_out = one
             continue
         check_finite(one.seen["prediction"], task.times)
-        report(stage, len(found), replicates)
-        found.append(one)
+        report(stage, len(simulations), replicates)
+        simulations.append(one)
     report(stage, replicates, replicates)
-    each = {name: np.stack([each.seen[name] for each in found]) for name in found[0].seen}
-    bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in found), strict=True)))
-    return Infinite(each, left_out, count, bases, _roomiest([one.equations for one in found]))
+    each = {name: np.stack([each.seen[name] for each in simulations]) for name in simulations[0].seen}
+    bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in simulations), strict=True)))
+    return Infinite(each, left_out, count, bases, _roomiest([one.equations for one in simulations]))
 
 
 def _truncation(first: simulation.Large, task: TheoryTask, count: int, ladder: tuple[RichardsonLevel, ...]) -> Arrays:
     return simulation.truncation(first, *_posed(task, count, 0, ladder))
 
 
-def _with_truncation(found: Infinite, task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> Infinite:
+def _with_truncation(infinite: Infinite, task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> Infinite:
     """Once there are neurons enough; from the first simulation."""
-    first = simulation.Large({name: a[0] for name, a in found.each.items()}, found.bases, found.equations)
-    return found._replace(truncation=_truncation(first, task, found.neurons, ladder))
+    first = simulation.Large({name: a[0] for name, a in infinite.each.items()}, infinite.bases, infinite.equations)
+    return infinite._replace(truncation=_truncation(first, task, infinite.neurons, ladder))
 
 
 def _numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
@@ -168,10 +168,8 @@ def _numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
 def _roomiest(each: list[FieldEquations]) -> FieldEquations:
     """Equations with room for the bases of all, which resolve as closely as any."""
     sides = np.max([[m.capacities for m in equations.matrices] for equations in each], axis=0)
-    found = each[0].with_room(tuple((int(ahead), int(back)) for ahead, back in sides))
-    if found.learned is None:
-        return found
-    return found.learning(min(float(equations.learned) for equations in each if equations.learned is not None))
+    roomy = each[0].with_room(tuple((int(ahead), int(back)) for ahead, back in sides))
+    return roomy.learning(min(float(equations.learned) for equations in each))
 
 
 def fitting(equations: FieldEquations, bases: room.Bases) -> FieldEquations:
@@ -207,10 +205,10 @@ def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -
     return {name: jnp.asarray(a) for name, a in noise.items()}
 
 
-def too_many_vectors(task: TheoryTask, found: Crowded) -> str:
+def too_many_vectors(task: TheoryTask, crowded: Crowded) -> str:
     """What is wrong, and what helps."""
     return (
-        f"random matrices act on too many independent vectors, {found.vectors} or more; expected at least "
+        f"random matrices act on too many independent vectors, {crowded.vectors} or more; expected at least "
         f"{room.NEURONS_PER_VECTOR} times as many sample neurons: raise theory.neurons (tried: "
         f"{task.spec.neurons or TRIED}) or theory.basis_tolerance ({task.spec.basis_tolerance:g})"
     )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fwdmft.engine.averages import Averages
-from fwdmft.engine.field_equations import Activity, FieldEquations, Noise, Observables, RandomMatrix, Sites, State
+from fwdmft.engine.field_equations import FieldEquations, Noise, Observables, RandomMatrix, Sites
 from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.engine.neurons import Population
 from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
@@ -23,7 +23,14 @@ class LazyState(NamedTuple):
     frozen: Sites
     matrices: tuple[Any, ...]
     kernel: Float[Array, "point output point output"]
-    f: Trained
+    predictions: Trained
+
+
+class LazyFields(NamedTuple):
+    """What the frozen neurons show, and the predictions."""
+
+    frozen: Sites
+    f: Float[Array, "point output"]
 
 
 class LazyEquations(FieldEquations):
@@ -52,29 +59,24 @@ class LazyEquations(FieldEquations):
     def initial(
         self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
     ) -> LazyState:
-        state = self.neurons.initial(noise, matrices, False, averages)
-        prediction, activity = self.neurons.forward(state, noise)
+        state, fields = self.neurons.forward(self.neurons.initial(noise, matrices, False, averages), noise)
         everywhere = self.neurons.at_kernel_points(None)
-        assert everywhere is not None
-        kernel = everywhere.observe(everywhere.sites(activity))["tangent_kernel"]
-        matrices = self.neurons.current(self.neurons.remembered(state, activity))
-        return LazyState(self.neurons.sites(activity), matrices, kernel, at_rest(jnp.zeros_like(prediction), momentum))
+        kernel = everywhere.observe(everywhere.sites(fields))["tangent_kernel"]
+        predictions = at_rest(jnp.zeros_like(fields.f), momentum)
+        return LazyState(self.neurons.sites(fields), state.matrices if self.matrices else (), kernel, predictions)
 
-    def forward(self, state: LazyState, noise: Noise) -> tuple[Float[Array, "point output"], Activity]:
-        return state.f.value, state
+    def forward(self, state: LazyState, noise: Noise) -> tuple[LazyState, LazyFields]:
+        return state, LazyFields(state.frozen, state.predictions.value)
 
     def step(
-        self, state: LazyState, activity: Activity, residual: Float[Array, "point output"], update: Update
-    ) -> State:
+        self, state: LazyState, fields: LazyFields, residual: Float[Array, "point output"], update: Update
+    ) -> LazyState:
         pull = jnp.tensordot(state.kernel, residual, axes=2)
-        return state._replace(f=heavy_ball(state.f, pull, update._replace(weight_decay=0.0)))
+        return state._replace(predictions=heavy_ball(state.predictions, pull, update._replace(weight_decay=0.0)))
 
-    def current(self, state: LazyState) -> tuple[Any, ...]:
-        return state.matrices
-
-    def sites(self, activity: LazyState) -> Sites:
+    def sites(self, fields: LazyFields) -> Sites:
         """Those of the frozen neurons, and the predictions, to which single neurons contribute only through K."""
-        return {"neurons": activity.frozen, "prediction": activity.f.value}
+        return {"neurons": fields.frozen, "prediction": fields.f}
 
     @property
     def layers(self) -> tuple[str, ...]:

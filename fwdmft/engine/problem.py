@@ -95,7 +95,6 @@ class TheoryTask:
     def _seen(self, few: int) -> tuple[Any, dict[str, Any]]:
         """Shapes at one time: fields of so many neurons, in layers and predictions, and order parameters."""
         equations = self.equations.at_kernel_points(None)
-        assert equations is not None
         counts = {population.name: population.gaussians for population in equations.populations}
         noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
 

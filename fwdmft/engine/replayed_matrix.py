@@ -16,8 +16,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from fwdmft.engine.gaussian_matrix import MatrixPrior, Product, Record, acted, append, learned, transposed
-from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
+from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append
+from fwdmft.engine.gaussian_matrix import Record
+from fwdmft.engine.update import at_rest
 
 
 class SideRecord(NamedTuple):
@@ -58,47 +59,32 @@ class ReplayedSide(NamedTuple):
     record: SideRecord
     done: Int[Array, ""]
 
-
-class ReplayedMatrix(NamedTuple):
-    """A matrix under a record. kept, learned: as in `GaussianMatrix`."""
-
-    forward: ReplayedSide
-    backward: ReplayedSide
-    kept: Trained
-    learned: Trained
-
-    def apply(
-        self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
-    ) -> tuple["ReplayedMatrix", Product]:
-        """W v / sqrt(N_in), as `GaussianMatrix.apply`."""
-        side, coordinates = _extended(self.forward, self.backward, v, noise, prior)
-        value = acted(side.image, self.backward.basis, self.kept.value, self.learned.value, coordinates, prior)
-        return self._replace(forward=side), Product(value, coordinates)
-
-    def apply_transposed(
-        self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
-    ) -> tuple["ReplayedMatrix", Product]:
-        """W^T v / sqrt(N_out), as `GaussianMatrix.apply_transposed`."""
-        prior = prior.transposed()
-        side, coordinates = _extended(self.backward, self.forward, v, noise, prior)
-        taught = transposed(self.learned.value, prior)
-        value = acted(side.image, self.forward.basis, self.kept.value, taught, coordinates, prior)
-        return self._replace(backward=side), Product(value, coordinates)
-
-    def learn(
+    def extended(
         self,
-        signal: Float[Array, "vector place out"],
-        signal_coordinates: Float[Array, "backward_capacity vector place"],
-        v: Float[Array, "vector position in"],
-        v_coordinates: Float[Array, "forward_capacity vector position"],
+        other: "ReplayedSide",
+        v: Float[Array, "vector position source"],
+        noise: Float[Array, "row target"],
         prior: MatrixPrior,
-        update: Update,
-    ) -> "ReplayedMatrix":
-        """One training step, as `GaussianMatrix.learn`."""
-        return self._replace(
-            kept=heavy_ball(self.kept, jnp.zeros((), v.dtype), update),
-            learned=heavy_ball(self.learned, learned(v_coordinates, signal_coordinates, prior), update),
-        )
+    ) -> tuple["ReplayedSide", Float[Array, "capacity vector position"]]:
+        """See `Side`: with the directions that the next block of vectors brought in the recording."""
+        shape, v = v.shape, v.reshape(-1, v.shape[-1])
+        offsets = prior.stencil.offsets
+        record = _of_block(SideRecord(*(a[self.done] for a in self.record)), len(v), offsets)
+
+        def new() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
+            fresh = record.mixing @ (v - record.old @ self.basis)
+            e = jax.lax.dynamic_slice_in_dim(noise, offsets * record.start, offsets * len(v))
+            keep = jnp.repeat(jnp.any(record.mixing != 0, axis=1), offsets)
+            return fresh, prior.sigma * keep[:, None] * e + record.revealed @ other.basis
+
+        def nothing() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
+            return jnp.zeros_like(v), jnp.zeros((offsets * len(v), noise.shape[-1]), v.dtype)
+
+        fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)
+        basis = append(self.basis, fresh, record.start)
+        images = append(self.image, image, offsets * record.start)
+        extended = ReplayedSide(basis, images, self.record, self.done + 1)
+        return extended, record.coordinates.reshape(-1, *shape[:2])
 
 
 def recorded(forward: Record, backward: Record, ranks: tuple[int, int], uses: int) -> MatrixRecord:
@@ -116,8 +102,8 @@ def recorded(forward: Record, backward: Record, ranks: tuple[int, int], uses: in
 
 def _room(record: Record, rank: int) -> int:
     """Rows that are written to: those of a block all at once, of which some may be zero."""
-    found = np.any(record.mixing != 0, axis=(1, 2))
-    return max([rank, *(record.start[found] + record.mixing.shape[2]).tolist(), record.mixing.shape[2]])
+    written = np.any(record.mixing != 0, axis=(1, 2))
+    return max([rank, *(record.start[written] + record.mixing.shape[2]).tolist(), record.mixing.shape[2]])
 
 
 def _cut(record: Record, capacity: int, other: int) -> SideRecord:
@@ -130,7 +116,7 @@ def _cut(record: Record, capacity: int, other: int) -> SideRecord:
 
 def replayed(
     record: MatrixRecord, neurons: tuple[int, int], momentum: bool, offsets: int, dtype: DTypeLike
-) -> ReplayedMatrix:
+) -> BasisMatrix:
     """A matrix before training, between so many mean-field neurons (in, out)."""
 
     def side(own: SideRecord, source: int, target: int) -> ReplayedSide:
@@ -140,7 +126,7 @@ def replayed(
         return ReplayedSide(jnp.zeros((capacity, source), dtype), image, own, jnp.zeros((), jnp.int32))
 
     ahead, back = record.capacities
-    return ReplayedMatrix(
+    return BasisMatrix(
         side(record.forward, *neurons),
         side(record.backward, *neurons[::-1]),
         at_rest(jnp.ones((), dtype), momentum),
@@ -157,30 +143,3 @@ def _of_block(record: SideRecord, vectors: int, offsets: int) -> SideRecord:
         record.revealed[: offsets * vectors],
         record.start,
     )
-
-
-def _extended(
-    side: ReplayedSide,
-    other: ReplayedSide,
-    v: Float[Array, "vector position source"],
-    noise: Float[Array, "row target"],
-    prior: MatrixPrior,
-) -> tuple[ReplayedSide, Float[Array, "capacity vector position"]]:
-    """With the directions that these vectors brought, and the coordinates of the vectors."""
-    shape, v = v.shape, v.reshape(-1, v.shape[-1])
-    offsets = prior.stencil.offsets
-    record = _of_block(SideRecord(*(a[side.done] for a in side.record)), len(v), offsets)
-
-    def new() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
-        fresh = record.mixing @ (v - record.old @ side.basis)
-        e = jax.lax.dynamic_slice_in_dim(noise, offsets * record.start, offsets * len(v))
-        keep = jnp.repeat(jnp.any(record.mixing != 0, axis=1), offsets)
-        return fresh, prior.sigma * keep[:, None] * e + record.revealed @ other.basis
-
-    def nothing() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
-        return jnp.zeros_like(v), jnp.zeros((offsets * len(v), noise.shape[-1]), v.dtype)
-
-    fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)
-    basis, images = append(side.basis, fresh, record.start), append(side.image, image, offsets * record.start)
-    extended = ReplayedSide(basis, images, side.record, side.done + 1)
-    return extended, record.coordinates.reshape(-1, *shape[:2])

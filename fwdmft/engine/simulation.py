@@ -9,10 +9,11 @@ import numpy as np
 
 from fwdmft.compiling import quickly
 from fwdmft.engine import capacity as room
+from fwdmft.engine.basis_matrix import BasisMatrix
 from fwdmft.engine.capacity import Bases
 from fwdmft.engine.dynamics import TrainingSignal, one_pass
-from fwdmft.engine.field_equations import Activity, FieldEquations, Noise, Observables
-from fwdmft.engine.gaussian_matrix import GaussianMatrix, untouched
+from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, Observables
+from fwdmft.engine.gaussian_matrix import untouched
 from fwdmft.engine.layers import Layers, strengths, two_time_kernels
 from fwdmft.observables import ObservableFunction, evaluated
 
@@ -32,16 +33,16 @@ class Observing(NamedTuple):
     functions: tuple[ObservableFunction, ...] = ()
     train: tuple[bool, ...] = ()
 
-    def __call__(self, equations: FieldEquations, activity: Activity) -> tuple[Observables, Layers]:
-        sites = equations.sites(activity)
+    def __call__(self, equations: FieldEquations, fields: Fields) -> tuple[Observables, Layers]:
+        sites = equations.sites(fields)
         return equations.observe(sites), equations.layer_sites(sites) if self.two_time else ()
 
     def complete(self, collected: tuple[Observables, Layers]) -> Observables:
         """Observables (time, ...), and those named in `layers.TWO_TIME_DIMS`."""
         seen, layers = collected
-        found = seen | jax.vmap(lambda q: evaluated(self.functions, q, np.array(self.train, bool)))(seen)
-        found |= {STRENGTH: strengths(seen)} if self.strength else {}
-        return found | two_time_kernels(layers) if layers else found
+        observables = seen | jax.vmap(lambda q: evaluated(self.functions, q, np.array(self.train, bool)))(seen)
+        observables |= {STRENGTH: strengths(seen)} if self.strength else {}
+        return observables | two_time_kernels(layers) if layers else observables
 
 
 RESOLVED = 4.0
@@ -69,6 +70,11 @@ def learned(seen: dict[str, np.ndarray], gamma0: float) -> float:
     return float(np.clip(4 * max(1.0, gamma0**2) * change**2 / scale, LEAST, 1.0))
 
 
+def _learns(equations: FieldEquations) -> bool:
+    """Whether bases have to resolve what is learned: there are random matrices, and the limit is not lazy."""
+    return bool(equations.matrices) and float(equations.gamma0) > 0
+
+
 class Large(NamedTuple):
     """Observables at infinite width, the bases that they took, and the equations with room for these."""
 
@@ -86,7 +92,7 @@ class Crowded(NamedTuple):
 
 def gaussian_matrices(
     equations: FieldEquations, noise: Noise, momentum: bool, recorded: int = 0
-) -> tuple[GaussianMatrix, ...]:
+) -> tuple[BasisMatrix, ...]:
     """The random matrices before training, between all the neurons. recorded: number of passes to keep a record of."""
     return tuple(
         untouched(
@@ -105,15 +111,15 @@ def _large_pass(
     equations: FieldEquations, noise: Noise, training: TrainingSignal, observing: Observing
 ) -> tuple[Observables, Bases]:
     total: Any = None
-    found = []
+    used = []
     for rung in training.ladder:
         matrices = gaussian_matrices(equations, noise, training.momentum != 0)
-        halt = (lambda m: jnp.any(room.bases(m).full)) if matrices else None
+        halt = (lambda state: jnp.any(room.bases(state.matrices).full)) if matrices else None
         seen = one_pass(equations, noise, matrices, training, observing.__call__, rung.substeps, halt=halt)
         observables = jax.tree.map(lambda a, c=rung.coefficient: c * a, observing.complete(seen.seen))
         total = observables if total is None else jax.tree.map(jnp.add, total, observables)
-        found.append(room.bases(seen.matrices))
-    return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*found, strict=True)))
+        used.append(room.bases(seen.state.matrices if matrices else ()))
+    return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*used, strict=True)))
 
 
 def infinite_width(
@@ -130,10 +136,10 @@ def infinite_width(
         seen, bases = _large_pass(equations, noise, training, observing)
         bases = jax.tree.map(np.asarray, bases)
         if not np.any(bases.full):
-            found = {name: np.asarray(a) for name, a in seen.items()}
-            moved = learned(found, float(equations.gamma0)) if equations.learned is not None else 1.0
-            if equations.learned is None or moved > float(equations.learned) / RESOLVED:
-                return Large(found, bases, equations)
+            arrays = {name: np.asarray(a) for name, a in seen.items()}
+            moved = learned(arrays, float(equations.gamma0)) if _learns(equations) else 1.0
+            if moved > float(equations.learned) / RESOLVED:
+                return Large(arrays, bases, equations)
             equations = equations.learning(moved)
             continue
         vectors, blocks = int(np.max(bases.rank)), [m.blocks for m in equations.matrices]
@@ -143,14 +149,14 @@ def infinite_width(
             return Crowded(vectors, equations)
 
 
-def truncation(found: Large, draw: Any, training: TrainingSignal, observing: Observing) -> dict[str, np.ndarray]:
-    """How far observables are from those of bases that leave out nothing, about; zero without random matrices.
+def truncation(large: Large, draw: Any, training: TrainingSignal, observing: Observing) -> dict[str, np.ndarray]:
+    """How far observables are from those of bases that leave out nothing, about; zero where nothing is learned.
 
     A pass whose bases may leave out `LOOSER` times as much differs by this times LOOSER^p - 1. p is a half if what is
     left out matters at first order, and one if at second order: p = 1/2 is on the safe side.
     """
-    if found.equations.learned is None:
-        return {name: np.zeros_like(a) for name, a in found.seen.items()}
-    looser = found.equations.learning(LOOSER * float(found.equations.learned))
+    if not _learns(large.equations):
+        return {name: np.zeros_like(a) for name, a in large.seen.items()}
+    looser = large.equations.learning(LOOSER * float(large.equations.learned))
     seen, _ = _large_pass(looser, draw(looser), training, observing)
-    return {name: np.abs(np.asarray(a) - found.seen[name]) / (LOOSER**0.5 - 1) for name, a in seen.items()}
+    return {name: np.abs(np.asarray(a) - large.seen[name]) / (LOOSER**0.5 - 1) for name, a in seen.items()}

@@ -90,11 +90,11 @@ def _pairs(stencil: Stencil) -> Float[np.ndarray, "source_source place_place"]:
 
 @cache
 def _transposed(stencil: Stencil) -> Stencil:
-    found = -np.ones((stencil.offsets, stencil.sources), int)
+    reads = -np.ones((stencil.offsets, stencil.sources), int)
     for offset, positions in enumerate(stencil.reads):
         for place, position in enumerate(positions):
             if position >= 0:
-                if found[offset, position] >= 0:
+                if reads[offset, position] >= 0:
                     raise ValueError(f"position {position} is read twice at offset {offset}")
-                found[offset, position] = place
-    return Stencil(tuple(map(tuple, found.tolist())), stencil.places)
+                reads[offset, position] = place
+    return Stencil(tuple(map(tuple, reads.tolist())), stencil.places)

@@ -51,6 +51,13 @@ class ArchitectureSpec(Spec):
         """What the network depends on beyond these fields and the plugin, such as a hash of code; "" for nothing."""
         return ""
 
+    def remarks(self) -> tuple[str, ...]:
+        """What users should know of the theory of these networks: sentences that `run` and `validate` show as warnings.
+
+        Each begins with the field that it is about, without the section: "scores: linear attention ...".
+        """
+        return ()
+
 
 class ActivatedArchitecture(ArchitectureSpec):
     """An architecture with one activation function, c phi(a h)/a."""

@@ -93,8 +93,8 @@ def _standard(part: Any) -> Any:
         return [_standard(each) for each in part]
     if not isinstance(part, dict):
         return part
-    found = {name: _standard(value) for name, value in part.items() if name not in _KEYWORDS or "type" not in part}
+    standard = {name: _standard(value) for name, value in part.items() if name not in _KEYWORDS or "type" not in part}
     for keyword, (name, tighter) in _KEYWORDS.items():
-        if keyword in part and keyword not in found:
-            found[name] = tighter(part[keyword], found.get(name, part[keyword]))
-    return found
+        if keyword in part and keyword not in standard:
+            standard[name] = tighter(part[keyword], standard.get(name, part[keyword]))
+    return standard

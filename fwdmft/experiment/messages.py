@@ -47,15 +47,15 @@ Models = Sequence[type[BaseModel]]
 
 def input_error(error: ValidationError, model: type[BaseModel], values: object) -> InputError:
     """The InputError that tells the user what to change in `values`, which failed to validate as `model`."""
-    found: dict[Path, list[InputError]] = {}
+    by_path: dict[Path, list[InputError]] = {}
     every = error.errors(include_url=False)
     for details in every[: 4 * MOST]:
         path, problem = _located(details, model, values)
-        found.setdefault(path, []).append(problem)
+        by_path.setdefault(path, []).append(problem)
     # A failed union reports every alternative; those that got further into the input are the ones meant.
-    deepest = [path for path in found if not any(_inside(other, path) for other in found)]
+    deepest = [path for path in by_path if not any(_inside(other, path) for other in by_path)]
     left = max(0, len(deepest) - MOST) + max(0, len(every) - 4 * MOST)
-    return InputError.of((_merged(path, found[path]) for path in deepest[:MOST]), left)
+    return InputError.of((_merged(path, by_path[path]) for path in deepest[:MOST]), left)
 
 
 def _inside(path: Path, other: Path) -> bool:
@@ -161,10 +161,10 @@ def _models_at(model: type[BaseModel], loc: Path) -> Models:
     here: Models = [model]
     for item in loc:
         below = [
-            found
+            nested
             for member in here
             if item in member.model_fields
-            for found in _models_in(member.model_fields[str(item)].annotation)
+            for nested in _models_in(member.model_fields[str(item)].annotation)
         ]
         here = below or [member for member in here if _kind(member) == item] or here
     return here
@@ -173,7 +173,7 @@ def _models_at(model: type[BaseModel], loc: Path) -> Models:
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for part in get_args(annotation) for found in _models_in(part)]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _kinds(model: type[BaseModel], loc: Path) -> list[str]:

@@ -75,13 +75,13 @@ class Tally:
 
     def arrays(self) -> Arrays:
         """The tally as arrays by name; `Tally.of` undoes this to the last bit."""
-        found = {f"number/{name}": np.asarray(getattr(self, name)) for name in _NUMBERS}
+        arrays = {f"number/{name}": np.asarray(getattr(self, name)) for name in _NUMBERS}
         for name, moments in self.moments.items():
-            found |= {f"moments/{name}/{part}": a for part, a in moments.arrays().items()}
+            arrays |= {f"moments/{name}/{part}": a for part, a in moments.arrays().items()}
         for name, group in self.groups.items():
-            found |= {f"groups/{name}/counts": group.counts, f"groups/{name}/sums": np.asarray(group.sums)}
-        found |= {f"traces/{name}": np.concatenate(parts) for name, parts in self.traces.items()}
-        return found | ({"kept": np.concatenate(self.kept)} if self.kept else {})
+            arrays |= {f"groups/{name}/counts": group.counts, f"groups/{name}/sums": np.asarray(group.sums)}
+        arrays |= {f"traces/{name}": np.concatenate(parts) for name, parts in self.traces.items()}
+        return arrays | ({"kept": np.concatenate(self.kept)} if self.kept else {})
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> "Tally":
@@ -113,9 +113,9 @@ def _finite(seen: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _nested(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, Arrays]:
     """The arrays called kind/name/part, by name and part."""
-    found: dict[str, Arrays] = {}
+    nested: dict[str, Arrays] = {}
     for key, array in arrays.items():
         first, *rest = key.split("/")
         if first == kind:
-            found.setdefault(rest[0], {})[rest[1]] = array
-    return found
+            nested.setdefault(rest[0], {})[rest[1]] = array
+    return nested

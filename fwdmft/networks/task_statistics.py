@@ -18,23 +18,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft import losses
+from fwdmft.alignment import alignment
 from fwdmft.classes import accuracy, are_classes
 from fwdmft.experiment.loss import LossSpec
 from fwdmft.jackknife import Jackknifed, combined, of_means
 from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.training import Task
-from fwdmft.results.derived import alignment
 
 _METRICS = ("loss", "accuracy", "mean_square", "prediction", "final_prediction")
 
 
 def grouped(task: Task, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of the observables of some members, (member, time, ...), those that are to be summed by groups."""
-    found = {name: seen[name] for name in _METRICS if name in seen}
+    summed = {name: seen[name] for name in _METRICS if name in seen}
     if "feature_kernel" in seen and np.any(task.train):
         chosen = np.flatnonzero(task.train[task.kernel_at])
-        found["last_feature_kernel"] = seen["feature_kernel"][:, :, -1][..., chosen, :][..., chosen]
-    return found
+        summed["last_feature_kernel"] = seen["feature_kernel"][:, :, -1][..., chosen, :][..., chosen]
+    return summed
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ def task_statistics(task: Observed, groups: Mapping[str, GroupSums]) -> dict[str
 
 
 def _task_statistics(task: Observed, groups: Mapping[str, GroupSums]) -> dict[str, Jackknifed]:
-    found = {name: _of(groups[name]) for name in ("loss", "accuracy") if name in groups}
+    statistics = {name: _of(groups[name]) for name in ("loss", "accuracy") if name in groups}
     final_only = "final_prediction" in groups
     predictions = groups["final_prediction" if final_only else "prediction"]
 
@@ -76,17 +76,17 @@ def _task_statistics(task: Observed, groups: Mapping[str, GroupSums]) -> dict[st
 
         return _of(predictions, at_times)
 
-    found["ensembled_loss"] = ensembled(
+    statistics["ensembled_loss"] = ensembled(
         lambda f, y: np.asarray(losses.total(task.loss, jnp.asarray(f), jnp.asarray(y)))
     )
     if are_classes(task.y):
-        found["ensembled_accuracy"] = ensembled(accuracy)
+        statistics["ensembled_accuracy"] = ensembled(accuracy)
     square = ensembled(lambda f, y: np.mean(f**2, axis=(-2, -1)))
-    found["prediction_relative_variance"] = _relative_variance(_of(groups["mean_square"]), square, groups["loss"])
+    statistics["prediction_relative_variance"] = _relative_variance(_of(groups["mean_square"]), square, groups["loss"])
     if "last_feature_kernel" in groups:
         y = task.y[task.kernel_at][task.train[task.kernel_at]]
-        found["mean_kernel_alignment"] = _of(groups["last_feature_kernel"], lambda kernel: alignment(kernel, y))
-    return found
+        statistics["mean_kernel_alignment"] = _of(groups["last_feature_kernel"], lambda kernel: alignment(kernel, y))
+    return statistics
 
 
 def _of(group: GroupSums, statistic: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Jackknifed:
@@ -102,9 +102,9 @@ def _measured(
 
 def _only_last(values: np.ndarray, times: int) -> np.ndarray:
     """(split,) at the last of so many times, NaN before."""
-    found = np.full((times, *values.shape), np.nan)
-    found[-1] = values
-    return found
+    at_times = np.full((times, *values.shape), np.nan)
+    at_times[-1] = values
+    return at_times
 
 
 def _relative_variance(mean_square: Jackknifed, square_of_mean: Jackknifed, counted: GroupSums) -> Jackknifed:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft import losses
+from fwdmft.alignment import alignment
 from fwdmft.classes import accuracy, are_classes
 from fwdmft.compiling import jitted
 from fwdmft.experiment.loss import LossSpec
@@ -230,8 +231,8 @@ def observed(model: Network, x: Float[Array, "point ..."], dims: Mapping[str, tu
     """What one network observes of all points, with the axis of points where `dims` has it."""
     if not dims:
         return {}
-    found = _of_points(model.observables, x)
-    return {name: jnp.moveaxis(found[name], 0, axes.index("point")) for name, axes in dims.items()}
+    values = _of_points(model.observables, x)
+    return {name: jnp.moveaxis(values[name], 0, axes.index("point")) for name, axes in dims.items()}
 
 
 def metrics(task: Task, y: Float[Array, "point output"], seen: dict[str, Array]) -> dict[str, Array]:
@@ -240,24 +241,18 @@ def metrics(task: Task, y: Float[Array, "point output"], seen: dict[str, Array])
     loss, accuracy (of targets that are classes), and mean_square of the prediction: (..., split), NaN for a set
     without points. member_feature_alignment with the targets over the training points: (..., layer).
     """
-    found: dict[str, Array] = {}
+    numbers: dict[str, Array] = {}
     if "prediction" in seen:
         f = seen["prediction"]
-        found["loss"] = split_losses(task.loss, f, y, task.train)
-        found["mean_square"] = by_split(lambda f, y: jnp.mean(f**2, axis=(-2, -1)), f, y, task.train)
+        numbers["loss"] = split_losses(task.loss, f, y, task.train)
+        numbers["mean_square"] = by_split(lambda f, y: jnp.mean(f**2, axis=(-2, -1)), f, y, task.train)
         if are_classes(task.y):
-            found["accuracy"] = by_split(accuracy, f, y, task.train)
+            numbers["accuracy"] = by_split(accuracy, f, y, task.train)
     if "feature_kernel" in seen and np.any(task.train):
         chosen = np.flatnonzero(task.train[task.kernel_at])
         kernel = seen["feature_kernel"][..., chosen, :][..., chosen]
-        found["member_feature_alignment"] = _alignment(kernel, y[task.kernel_at][chosen])
-    return found
-
-
-def _alignment(kernel: Array, y: Array) -> Array:
-    """As `fwdmft.results.derived.alignment`; 0 for a kernel or targets that vanish."""
-    size = jnp.sum(y**2) * jnp.sqrt(jnp.sum(kernel**2, axis=(-2, -1)))
-    return jnp.einsum("ic,...ij,jc->...", y, kernel, y) / (size + (size == 0))
+        numbers["member_feature_alignment"] = alignment(kernel, y[task.kernel_at][chosen], undefined=0.0)
+    return numbers
 
 
 def by_split(

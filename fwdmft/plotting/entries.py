@@ -47,8 +47,8 @@ def pair_entries(tree: xr.DataTree, output: int = 0) -> list[Entry]:
 
 def splits_present(tree: xr.DataTree) -> list[str]:
     """The splits that have points, training first."""
-    found = set(_split(tree))
-    return [split for split in ("train", "test") if split in found]
+    present = set(_split(tree))
+    return [split for split in ("train", "test") if split in present]
 
 
 def output_count(tree: xr.DataTree) -> int:
@@ -90,9 +90,9 @@ def _split(tree: xr.DataTree) -> list[str]:
 
 
 def _members(tree: xr.DataTree, split: str, most: int) -> list[int]:
-    found = np.flatnonzero(np.array(_split(tree)) == split)
-    spread = np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int)
-    return found[spread].tolist()
+    members = np.flatnonzero(np.array(_split(tree)) == split)
+    spread = np.linspace(0, len(members) - 1, min(most, len(members))).round().astype(int)
+    return members[spread].tolist()
 
 
 def _name(tree: xr.DataTree, point: int, output: int | None) -> str:

@@ -49,8 +49,8 @@ def _images(tree: xr.DataTree, name: str) -> list[Image]:
         widest = int(ensemble.width.max())
         networks = ensemble[f"{name}_mean"].sel(width=widest)
     if theory is not None and name in theory:
-        found = _at_three_times(theory[name], "theory")
-        return found if networks is None else [*found, *_at_three_times(networks, f"$N = {widest}$")[-1:]]
+        images = _at_three_times(theory[name], "theory")
+        return images if networks is None else [*images, *_at_three_times(networks, f"$N = {widest}$")[-1:]]
     return [] if networks is None else _at_three_times(networks, f"$N = {widest}$")
 
 

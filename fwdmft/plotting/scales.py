@@ -18,8 +18,8 @@ _VISIBLE = 0.6  # least opacity of marks, for those of pale points
 
 def drawn(axes: Axes) -> np.ndarray:
     """All finite numbers drawn as lines and points."""
-    found = [np.asarray(line.get_ydata(), float).ravel() for line in axes.get_lines()]
-    values = np.concatenate([*found, np.empty(0)])
+    curves = [np.asarray(line.get_ydata(), float).ravel() for line in axes.get_lines()]
+    values = np.concatenate([*curves, np.empty(0)])
     return values[np.isfinite(values)]
 
 

@@ -61,18 +61,18 @@ class Cell:
         name = self.name if self.role == "mean" else f"{self.name}_{self.role}"
         if line.theory is None or name not in line.theory:
             return None
-        found = line.theory[name], line.theory.get(f"{name}_standard_error", xr.zeros_like(line.theory[name]))
-        return Estimate(*(self.entry.of(part).transpose(line.dim, "time").load() for part in found))
+        parts = line.theory[name], line.theory.get(f"{name}_standard_error", xr.zeros_like(line.theory[name]))
+        return Estimate(*(self.entry.of(part).transpose(line.dim, "time").load() for part in parts))
 
     def networks(self, line: Line) -> Estimate | None:
         """Along (swept field, width, time), N Var for a variance; or None if no networks were trained."""
         if line.ensemble is None or f"{self.name}_{self.role}" not in line.ensemble:
             return None
         if self.role == "variance":
-            found = measured_variance(line.ensemble, self.name)
+            parts = measured_variance(line.ensemble, self.name)
         else:
-            found = Estimate(*(line.ensemble[f"{self.name}_mean{end}"] for end in ("", "_standard_error")))
-        return Estimate(*(self.entry.of(part).transpose(line.dim, "width", "time").load() for part in found))
+            parts = Estimate(*(line.ensemble[f"{self.name}_mean{end}"] for end in ("", "_standard_error")))
+        return Estimate(*(self.entry.of(part).transpose(line.dim, "width", "time").load() for part in parts))
 
 
 def lines(tree: xr.DataTree) -> Iterator[Line]:
@@ -103,12 +103,12 @@ def cells(tree: xr.DataTree, line: Line) -> tuple[Figure, list[Cell]] | None:
             panel.set_ylabel(ROLES[role].format(f"${SYMBOLS[name]}$"))
     if line.fixed:
         figure.suptitle(line.fixed, fontsize=9)
-    found = [
+    drawn = [
         Cell(panel, name, role, entry)
         for row, role in zip(axes, roles, strict=True)
         for panel, (name, entry) in zip(row, columns, strict=True)
     ]
-    return figure, found
+    return figure, drawn
 
 
 def _known(line: Line, name: str, role: str) -> bool:

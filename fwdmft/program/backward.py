@@ -1,7 +1,16 @@
 """The backward pass of a forward program: from predictions to everything that neurons are fed.
 
-See `reading` for what D is. Cotangents of single neurons are derivatives of a mean over neurons, so they are small as
-one over their number; D is N times as large.
+See `reading` for y_k, v_m, cuts and D. The cuts are visited from the last to the first. Let v_m belong to a population
+of n N neurons. At a
+
+    readout    D v_m = w / (n sqrt(A))                   w: readout weights, A: number of sites
+    matrix     D v_m = sqrt(n' / n) W^T D z / sqrt(N')   z: the product with v_m, of a population of N' = n' N neurons
+    average    D v_m = (gamma0 d f / d a) / n            a: the average
+
+After each cut, what D v_m implies for the earlier y_k is added to their D.
+
+JAX's cotangents are derivatives of a mean over S neurons, so they are 1/S times as large as D. The code multiplies all
+of them by one number, S / n of the first population, and corrects where S / n of another population is not the same.
 """
 
 from typing import NamedTuple
@@ -11,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fwdmft.program.reading import Additions, Fed, Linearised, vectors, zero_like
-from fwdmft.program.state import ProgramActivity, ProgramState
+from fwdmft.program.state import Backwards, ProgramState
 from fwdmft.program.structure import Structure
 
 
@@ -24,12 +33,13 @@ class Size(NamedTuple):
 
 def backward(
     run: Linearised, structure: Structure, state: ProgramState, fed: Fed, sizes: dict[str, Size]
-) -> ProgramActivity:
-    """D of everything. sizes: of every population."""
+) -> tuple[ProgramState, Backwards]:
+    """D of everything, and the state with what both passes drew of the random matrices.
+
+    run: the forward pass. state: before it. fed: what neurons were fed. sizes: of every population.
+    """
     points, outputs = len(run.forwards.into[0]), len(state.readouts[0].value)
     width = {name: each.width for name, each in sizes.items()}
-    # All cotangents are scaled by one number, and again where populations have other numbers of neurons than their
-    # widths say.
     size = sizes[structure.populations[0]].neurons / width[structure.populations[0]]
     share = {name: each.neurons / each.width / size for name, each in sizes.items()}
 
@@ -68,15 +78,15 @@ def backward(
         cotangent = back if share[population] == 1.0 else back / share[population]
         total = jax.tree.map(jnp.add, total, run.pulled_back(number, cotangent))
     every = zip(structure.inputs, total.inputs, strict=True)
-    inputs = tuple(tuple(whole(each.population, a) for a in found) for each, found in every)
+    inputs = tuple(tuple(whole(each.population, a) for a in cotangents) for each, cotangents in every)
     targets = zip(structure.matrices, total.products, strict=True)
     added = Additions(
         inputs,
-        tuple(tuple(whole(matrix.target, a) for a in found) for matrix, found in targets),
+        tuple(tuple(whole(matrix.target, a) for a in cotangents) for matrix, cotangents in targets),
         tuple(whole(each.population, a) for each, a in zip(structure.vectors, total.vectors, strict=True)),
         total.averages,
         tuple(whole(each.population, a) for each, a in zip(structure.layers, total.layers, strict=True)),
     )
     averages = state.averages.after(list(forwards.averages), slopes)
     state = state._replace(matrices=tuple(matrices), averages=averages)
-    return ProgramActivity(forwards, tuple(into), added, tuple(map(tuple, coordinates)), state)
+    return state, Backwards(tuple(into), added, tuple(map(tuple, coordinates)))

@@ -10,11 +10,11 @@ from fwdmft.program.structure import Structure
 
 def block_sizes(structure: Structure, points: int, outputs: int) -> list[list[tuple[int, int]]]:
     """Vectors that each use of each matrix acts on at once, forward and backward."""
-    found = []
+    sizes = []
     for matrix in structure.matrices:
         each = [points * matrix.vectors(use) for use in range(len(matrix.uses))]
-        found.append([(n * matrix.stencil.sources, n * matrix.stencil.places * outputs) for n in each])
-    return found
+        sizes.append([(n * matrix.stencil.sources, n * matrix.stencil.places * outputs) for n in each])
+    return sizes
 
 
 def totals(blocks: list[tuple[int, int]]) -> tuple[int, int]:

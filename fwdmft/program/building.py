@@ -45,13 +45,13 @@ def forward_program(
             f"arguments of a forward program are hashable, such as tuples in place of lists: {error}"
         ) from None
     with jax.ensure_compile_time_eval():
-        found = structure(program, x, outputs)
+        outline = structure(program, x, outputs)
         check_locality(program, x.shape[1:], outputs)
-    seen, given = found.structure, dict(widths or {})
+    seen, given = outline.structure, dict(widths or {})
     unknown = set(given) - set(seen.populations)
     if unknown:
         raise ProgramError(f"widths of populations {sorted(unknown)}; the program has {', '.join(seen.populations)}")
-    inputs = tuple(InputWeights(joined_rows(found.rows[each.name]), each.sigma, each.bias) for each in seen.inputs)
+    inputs = tuple(InputWeights(joined_rows(outline.rows[each.name]), each.sigma, each.bias) for each in seen.inputs)
     return ForwardProgram(
         x=jnp.asarray(x),
         inputs=inputs,

@@ -11,8 +11,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from fwdmft.engine.averages import Averages, plain
-from fwdmft.engine.field_equations import Contribution, FieldEquations, Noise, Observables, Pairs, RandomMatrix
-from fwdmft.engine.gaussian_matrix import MatrixPrior
+from fwdmft.engine.basis_matrix import MatrixPrior
+from fwdmft.engine.field_equations import (
+    Contribution,
+    FieldEquations,
+    Noise,
+    Observables,
+    Pairs,
+    RandomMatrix,
+    Unsupported,
+)
 from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.engine.neurons import Population, Supply
 from fwdmft.engine.products import mix
@@ -23,17 +31,16 @@ from fwdmft.program.blocks import block_sizes, first_capacities, joined_rows, to
 from fwdmft.program.finite import ProgramNetwork, program_network
 from fwdmft.program.kernels import PopulationAverages
 from fwdmft.program.net import Forward
-from fwdmft.program.reading import Fed, additions, linearised, vectors
+from fwdmft.program.reading import Fed, Forwards, additions, linearised, vectors
 from fwdmft.program.sites import (
     acted_on,
     contributions,
     contributions_to_f,
     joined,
     population_sites,
-    predictions,
     what_is_read,
 )
-from fwdmft.program.state import ProgramActivity, ProgramState
+from fwdmft.program.state import ProgramFields, ProgramState
 from fwdmft.program.structure import Structure, flat, structure
 from fwdmft.program.weights import CarriedWeights, InputWeights, carried_weights
 
@@ -75,11 +82,11 @@ class ForwardProgram(FieldEquations):
 
     @property
     def populations(self) -> tuple[Population, ...]:
-        found = []
+        populations = []
         for name in self.structure.populations:
             own = [math.prod(shape) for shape in self._numbers(name)]
-            found.append(Population(name, sum(own), self.width[name]))
-        return tuple(found)
+            populations.append(Population(name, sum(own), self.width[name]))
+        return tuple(populations)
 
     def _numbers(self, population: str) -> list[tuple[int, ...]]:
         """Shapes of the random numbers that a neuron carries: of readouts, input weights, vectors."""
@@ -90,7 +97,7 @@ class ForwardProgram(FieldEquations):
 
     @property
     def matrices(self) -> tuple[RandomMatrix, ...]:
-        found = []
+        matrices = []
         blocks = block_sizes(self.structure, self.together, self.outputs)
         for number, (matrix, capacities) in enumerate(zip(self.structure.matrices, self.capacities, strict=True)):
             prior, uses = self._prior(number), len(matrix.uses)
@@ -98,10 +105,10 @@ class ForwardProgram(FieldEquations):
             forward = Supply(f"forward_{matrix.name}", matrix.target, n * capacities[0], n * steps[0])
             backward = Supply(f"backward_{matrix.name}", matrix.source, n * capacities[1], n * steps[1])
             largest = max(each[0] for each in blocks[number]), max(each[1] for each in blocks[number])
-            found.append(
+            matrices.append(
                 RandomMatrix(matrix.source, matrix.target, prior, capacities, largest, forward, backward, uses)
             )
-        return tuple(found)
+        return tuple(matrices)
 
     def _prior(self, number: int) -> MatrixPrior:
         # What is learned moves vectors by a share gamma0^2 of their squared norm, and f is this movement over gamma0.
@@ -146,14 +153,14 @@ class ForwardProgram(FieldEquations):
         )
 
     def _split(self, population: str, rows: Float[Array, "number neuron"]) -> list[Float[Array, "... neuron"]]:
-        found, start = [], 0
+        arrays, start = [], 0
         for shape in self._numbers(population):
             end = start + math.prod(shape)
-            found.append(rows[start:end].reshape(*shape, rows.shape[-1]))
+            arrays.append(rows[start:end].reshape(*shape, rows.shape[-1]))
             start = end
-        return found
+        return arrays
 
-    def forward(self, state: ProgramState, noise: Noise) -> tuple[Float[Array, "point output"], ProgramActivity]:
+    def forward(self, state: ProgramState, noise: Noise) -> tuple[ProgramState, ProgramFields]:
         width = self.width
         sizes = {name: Size(noise[name].shape[-1], width[name]) for name in self.structure.populations}
         supplies = [f"_{matrix.name}" for matrix in self.structure.matrices]
@@ -168,14 +175,15 @@ class ForwardProgram(FieldEquations):
         neurons = {name: size.neurons for name, size in sizes.items()}
         zero = additions(self.structure, len(self.x), neurons, state.readouts[0].value.dtype)
         run = linearised(self.program, self.x, self.structure, fed, zero, self.outputs)
-        activity = backward(run, self.structure, state, fed, sizes)
-        state, origin = activity.state, activity.state.origin
+        state, backwards = backward(run, self.structure, state, fed, sizes)
+        now, origin = contributions_to_f(self.structure, run.forwards, state.readouts), state.origin
         if origin is not None:
-            now = contributions_to_f(self.structure, activity)
             origin = tuple(jnp.where(state.begun, old, new) for old, new in zip(origin, now, strict=True))
-        activity = activity._replace(state=state._replace(origin=origin, begun=jnp.ones_like(state.begun)))
-        f = [jnp.mean(each, axis=-1) for each in predictions(self.structure, activity, self.gamma0)]
-        return sum(f[1:], f[0]), activity
+            now = [new - old for new, old in zip(now, origin, strict=True)]
+        contributions = tuple(each / self.gamma0 for each in now)
+        f = [jnp.mean(each, axis=-1) for each in contributions]
+        fields = ProgramFields(run.forwards, backwards, contributions, sum(f[1:], f[0]))
+        return state._replace(origin=origin, begun=jnp.ones_like(state.begun)), fields
 
     def _action(
         self, number: int, value: Float[Array, "row neuron"], x: Float[Array, "..."], call: int
@@ -190,19 +198,10 @@ class ForwardProgram(FieldEquations):
             h = h[:, start : start + each.rows[call]]
         return h.reshape(len(self.x), *each.calls[call], -1)
 
-    def remembered(self, state: ProgramState, activity: ProgramActivity) -> ProgramState:
-        return activity.state
-
-    def current(self, state: ProgramState) -> tuple[Any, ...]:
-        return state.matrices
-
-    def recorded_averages(self, state: ProgramState) -> Averages:
-        return state.averages
-
     def step(
-        self, state: ProgramState, activity: ProgramActivity, residual: Float[Array, "point output"], update: Update
+        self, state: ProgramState, fields: ProgramFields, residual: Float[Array, "point output"], update: Update
     ) -> ProgramState:
-        state, structure, gamma0 = activity.state, self.structure, self.gamma0
+        structure, gamma0, forwards, added = self.structure, self.gamma0, fields.forwards, fields.backwards.added
 
         def signal(gradient: Float[Array, "point output *site neuron"]) -> Float[Array, "point *site neuron"]:
             """sum_c Delta_c D_c"""
@@ -211,17 +210,17 @@ class ForwardProgram(FieldEquations):
         inputs = list(state.inputs)
         for number, each in enumerate(structure.inputs):
             if each.trained:
-                rows = jnp.concatenate([flat(signal(a)) for a in activity.added.inputs[number]], axis=1)
-                weights = self._weights(number, activity)
+                rows = jnp.concatenate([flat(signal(a)) for a in added.inputs[number]], axis=1)
+                weights = self._weights(number, forwards)
                 direction = weights.direction(rows.reshape(-1, rows.shape[-1]), gamma0)
                 inputs[number] = heavy_ball(inputs[number], direction, update)
         numbers = list(state.vectors)
         for number, vector in enumerate(structure.vectors):
             if vector.trained:
-                direction = gamma0 * vector.scale**2 * jnp.sum(signal(activity.added.vectors[number]), axis=0)
+                direction = gamma0 * vector.scale**2 * jnp.sum(signal(added.vectors[number]), axis=0)
                 numbers[number] = heavy_ball(numbers[number], direction, update)
         readouts = list(state.readouts)
-        for number, (readout, v) in enumerate(zip(structure.readouts, what_is_read(structure, activity), strict=True)):
+        for number, (readout, v) in enumerate(zip(structure.readouts, what_is_read(structure, forwards), strict=True)):
             if readout.trained:
                 w = readouts[number]
                 direction = mix(residual.T, v.reshape(len(v), -1)).reshape(w.value.shape)
@@ -230,29 +229,31 @@ class ForwardProgram(FieldEquations):
         matrices = list(state.matrices)
         for number, matrix in enumerate(structure.matrices):
             if matrix.trained:
-                matrices[number] = self._learn(number, activity, residual, signal, update)
+                matrices[number] = self._learned(number, matrices[number], fields, residual, signal, update)
         return state._replace(
             inputs=tuple(inputs), matrices=tuple(matrices), vectors=tuple(numbers), readouts=tuple(readouts)
         )
 
-    def _weights(self, number: int, activity: ProgramActivity) -> InputWeights | CarriedWeights:
+    def _weights(self, number: int, forwards: Forwards) -> InputWeights | CarriedWeights:
         """Input weights that know the rows they read."""
         weights = self.inputs[number]
         if not isinstance(weights, CarriedWeights):
             return weights
-        rows = jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in activity.forwards.read[number]], axis=1)
+        rows = jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in forwards.read[number]], axis=1)
         return weights.on(rows.reshape(-1, rows.shape[-1]))
 
-    def _learn(
+    def _learned(
         self,
         number: int,
-        activity: ProgramActivity,
+        before: Any,
+        fields: ProgramFields,
         residual: Float[Array, "point output"],
         signal: Any,
         update: Update,
     ) -> Any:
-        matrix = self.structure.matrices[number]
-        signals = [vectors(self.gamma0 * signal(a), matrix.stencil) for a in activity.added.products[number]]
+        """A random matrix after a training step."""
+        matrix, forwards, backwards = self.structure.matrices[number], fields.forwards, fields.backwards
+        signals = [vectors(self.gamma0 * signal(a), matrix.stencil) for a in backwards.added.products[number]]
 
         def mixed(
             coordinates: Float[Array, "capacity each_output place"], signal: Float[Array, "point vector place neuron"]
@@ -262,23 +263,22 @@ class ForwardProgram(FieldEquations):
             split = jnp.sum(split * residual[..., None, None], axis=2)
             return self.gamma0 * split.reshape(len(split), points * each, places)
 
-        return activity.state.matrices[number].learn(
+        return before.learn(
             joined([a.reshape(-1, *a.shape[2:]) for a in signals], 0),
-            joined([mixed(a, s) for a, s in zip(activity.coordinates[number], signals, strict=True)], 1),
-            joined([a.reshape(-1, *a.shape[2:]) for a in acted_on(self.structure, number, activity)], 0),
-            joined(activity.forwards.coordinates[number], 1),
+            joined([mixed(a, s) for a, s in zip(backwards.coordinates[number], signals, strict=True)], 1),
+            joined([a.reshape(-1, *a.shape[2:]) for a in acted_on(self.structure, number, forwards)], 0),
+            joined(forwards.coordinates[number], 1),
             self._prior(number),
             update,
         )
 
-    def sites(self, activity: ProgramActivity) -> dict[str, Any]:
-        structure, at = self.structure, self._at_kernel_points
-        rows = [self._rows(self._weights(number, activity)) for number in range(len(structure.inputs))]
-        f = predictions(structure, activity, self.gamma0)
-        found: dict[str, Any] = {
-            name: population_sites(structure, name, activity, at, rows, f) for name in structure.populations
+    def sites(self, fields: ProgramFields) -> dict[str, Any]:
+        structure, at, observed = self.structure, self._at_kernel_points, fields.forwards.observed
+        rows = [self._rows(self._weights(number, fields.forwards)) for number in range(len(structure.inputs))]
+        sites: dict[str, Any] = {
+            name: population_sites(structure, name, fields, at, rows) for name in structure.populations
         }
-        return found | ({OBSERVED: activity.forwards.observed} if activity.forwards.observed else {})
+        return sites | ({OBSERVED: observed} if observed else {})
 
     def _rows(self, weights: InputWeights | CarriedWeights) -> Float[Array, "point row rank"]:
         """Factors of the inputs' overlaps."""
@@ -287,8 +287,8 @@ class ForwardProgram(FieldEquations):
     def prediction_sites(self, sites: dict[str, Any]) -> dict[str, Float[Array, "point output _neuron"]]:
         return {readout.population: sites[readout.population].f for readout in self.structure.readouts}
 
-    def contributions(self, activity: ProgramActivity) -> dict[str, tuple[Contribution, ...]]:
-        return contributions(self.structure, activity)
+    def contributions(self, fields: ProgramFields) -> dict[str, tuple[Contribution, ...]]:
+        return contributions(self.structure, fields)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -302,19 +302,21 @@ class ForwardProgram(FieldEquations):
         return sites if population == OBSERVED else kernels.averages(sites)
 
     def assemble(self, averages: dict[str, Any]) -> Observables:
-        found: dict[str, PopulationAverages] = {name: averages[name] for name in self.structure.populations}
-        left = {name: list(each.layers) for name, each in found.items()}
+        of_populations: dict[str, PopulationAverages] = {name: averages[name] for name in self.structure.populations}
+        left = {name: list(each.layers) for name, each in of_populations.items()}
         layers = [left[name].pop(0) for name in self.layers]
         overlaps = tuple(
             self._overlap(number) if sum(each.rows) == 1 else None for number, each in enumerate(self.structure.inputs)
         )
         readout = dict.fromkeys(each.population for each in self.structure.readouts)
-        prediction = [found[name].prediction for name in readout]
+        prediction = [of_populations[name].prediction for name in readout]
         return {
             "prediction": sum(prediction[1:], prediction[0]),
             "feature_kernel": jnp.stack([layer.feature for layer in layers]),
             "gradient_kernel": jnp.stack([layer.gradient for layer in layers]),
-            "tangent_kernel": kernels.tangent_kernel(self.structure, self.width, overlaps, found, self.outputs),
+            "tangent_kernel": kernels.tangent_kernel(
+                self.structure, self.width, overlaps, of_populations, self.outputs
+            ),
         } | averages.get(OBSERVED, {})
 
     def _overlap(self, number: int) -> Float[Array, "point point"]:
@@ -334,19 +336,22 @@ class ForwardProgram(FieldEquations):
         return replace(self, tolerance=jnp.asarray(tolerance))
 
     @property
-    def learned(self) -> Float[Array, ""] | None:
-        return self.moved if self.structure.matrices else None
+    def learned(self) -> Float[Array, ""]:
+        return self.moved
 
     def learning(self, learned: float) -> "ForwardProgram":
         return replace(self, moved=jnp.asarray(learned))
 
-    def carrying(self, x: Float[np.ndarray, "point ..."], together: int) -> "ForwardProgram | None":
+    def carrying(self, x: Float[np.ndarray, "point ..."], together: int) -> "ForwardProgram":
+        if self.center:
+            raise Unsupported("predictions are centred by those at t = 0, of which fresh points have none")
         # Programs can be shown what was read off the points; those are not to be confused with the points.
-        if self.center or x.shape != self.x.shape or not np.array_equal(x, np.asarray(self.x)):
-            return None
-        found = structure(self.program, x, self.outputs)
+        if x.shape != self.x.shape or not np.array_equal(x, np.asarray(self.x)):
+            raise Unsupported("the program is shown what was read off the points")
+        outline = structure(self.program, x, self.outputs)
         inputs = tuple(
-            carried_weights(joined_rows(found.rows[each.name]), each.sigma, each.bias) for each in self.structure.inputs
+            carried_weights(joined_rows(outline.rows[each.name]), each.sigma, each.bias)
+            for each in self.structure.inputs
         )
         together = max(len(x), together)
         capacities = first_capacities(self.structure, together, self.outputs)

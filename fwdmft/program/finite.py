@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from fwdmft.engine.stencil import POINT, Stencil
+from fwdmft.engine.stencil import POINT
 from fwdmft.networks.model import Network, OfLayers
+from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import Counter, Structure
 
@@ -56,12 +57,12 @@ class ProgramNetwork(Network):
             name: {each.name: each.trained for each in getattr(self.structure, name)}
             for name in ("inputs", "matrices", "vectors", "readouts")
         }
-        found = self
+        flagged = self
         for kind, each in flags.items():
             own = getattr(self, kind)
             marked = {name: jax.tree.map(lambda _, flag=flag: flag, own[name]) for name, flag in each.items()}
-            found = eqx.tree_at(attrgetter(kind), found, marked)
-        return found
+            flagged = eqx.tree_at(attrgetter(kind), flagged, marked)
+        return flagged
 
     def _neurons(self, population: str) -> int:
         for each in self.structure.inputs:
@@ -83,40 +84,25 @@ class _Finite(Net):
         self.features: dict[int, Array] = {}
         self.observed: dict[str, Array] = {}
 
-    def input(
-        self,
-        name: str,
-        population: str,
-        x: Float[Array | np.ndarray, "point *site feature"],
-        *,
-        bias: float = 0.0,
-        **_: Any,
+    def _input(
+        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
     ) -> Float[Array, "point *site neuron"]:
-        weights, biases = self.network.inputs[name]
-        h = x @ weights.T / x.shape[-1] ** 0.5
-        return h if biases is None else h + bias * biases
+        rows, biases = self.network.inputs[weights.name]
+        h = x @ rows.T / x.shape[-1] ** 0.5
+        return h if biases is None else h + weights.bias * biases
 
-    def dense(
-        self,
-        name: str,
-        source: str,
-        target: str,
-        v: Float[Array, "point *site source_neuron"],
-        *,
-        stencil: Stencil = POINT,
-        **_: Any,
+    def _dense(
+        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
     ) -> Float[Array, "point *place target_neuron"]:
-        bank = self.network.matrices[name]
+        bank, stencil = self.network.matrices[matrix.name], matrix.stencil
         scale = (stencil.offsets * bank.shape[2]) ** -0.5
         if stencil == POINT:
             return scale * v @ bank[0].T
         read = stencil.read(jnp.swapaxes(v, -1, -2))
         return scale * jnp.einsum("koi,...ika->...ao", bank, read)
 
-    def vector(
-        self, name: str, population: str, shape: tuple[int, ...] = (), *, scale: float = 1.0, **_: Any
-    ) -> Float[Array, "point *shape neuron"]:
-        return scale * self.network.vectors[name][None]
+    def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]:
+        return vector.scale * self.network.vectors[vector.name][None]
 
     def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
         return jnp.mean(o, axis=-1)
@@ -130,10 +116,8 @@ class _Finite(Net):
         self.features[number] = v
         return h, v
 
-    def readout(
-        self, name: str, population: str, v: Float[Array, "point *site neuron"], **_: Any
-    ) -> Float[Array, "point output"]:
-        w = self.network.readouts[name]
+    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
+        w = self.network.readouts[readout.name]
         read = v.reshape(len(v), -1) @ w.reshape(len(w), -1).T
         return read / (self.network.gamma0 * w.shape[2] * w.shape[1] ** 0.5)
 

@@ -88,12 +88,12 @@ def tangent_kernel(
     structure: Structure,
     widths: dict[str, float],
     overlaps: tuple[Float[Array, "point point"] | None, ...],
-    found: dict[str, PopulationAverages],
+    averages: dict[str, PopulationAverages],
     outputs: int,
 ) -> Float[Array, "point output point output"]:
     """K. overlaps: x.x' / D + sigma_b^2 of those input weights that have a single row of x at each point."""
     kinds = "ahead", "back", "inputs", "vectors", "readouts"
-    left = {name: {kind: iter(getattr(each, kind)) for kind in kinds} for name, each in found.items()}
+    left = {name: {kind: iter(getattr(each, kind)) for kind in kinds} for name, each in averages.items()}
 
     def take(population: str, kind: str) -> Float[Array, "..."]:
         return next(left[population][kind])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fwdmft.engine.stencil import POINT, Stencil
+from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import FEW, Counter, ProgramError, called
 
@@ -99,39 +99,32 @@ class _Random(Net):
         if not self.distinct:
             self.into.append((where, np.asarray(a)))
         elif jnp.shape(a)[-1] != self.sizes[population]:
-            found = [name for name, size in self.sizes.items() if size == jnp.shape(a)[-1]]
-            raise ProgramError(f"{where}: got neurons of {found or 'no population'}; expected those of {population!r}")
+            same_size = [name for name, size in self.sizes.items() if size == jnp.shape(a)[-1]]
+            raise ProgramError(
+                f"{where}: got neurons of {same_size or 'no population'}; expected those of {population!r}"
+            )
 
     def _of_points(self, where: str, a: Any) -> None:
         """What has no axis of neurons."""
         if not self.distinct:
             self.into.append((where, np.stack([np.asarray(a)] * FEW, axis=-1)))
 
-    def input(self, name: str, population: str, x: Array | np.ndarray, **_: Any) -> Array:
-        self._of_points(f"net.input({name!r})", x)
-        return self._numbers(population, *x.shape[1:-1])
+    def _input(self, weights: Input, x: Array | np.ndarray) -> Array:
+        self._of_points(f"net.input({weights.name!r})", x)
+        return self._numbers(weights.population, *x.shape[1:-1])
 
-    def dense(self, name: str, source: str, target: str, v: Array, *, stencil: Stencil = POINT, **_: Any) -> Array:
-        self._goes_in(f"net.dense({name!r})", v, source)
-        sites = v.shape[1:-1]
-        return self._numbers(target, *(sites if stencil == POINT else (*sites[:-1], stencil.places)))
+    def _dense(self, matrix: Matrix, v: Array) -> Array:
+        self._goes_in(f"net.dense({matrix.name!r})", v, matrix.source)
+        return self._numbers(matrix.target, *matrix.places(v.shape[1:-1]))
 
-    def vector(
-        self,
-        name: str,
-        population: str,
-        shape: tuple[int, ...] = (),
-        *,
-        mean: float = 0.0,
-        sigma: float = 1.0,
-        scale: float = 1.0,
-        **_: Any,
-    ) -> Array:
-        neurons, seed = self._neurons(population), self.counter.next("numbers")
+    def _vector(self, vector: Vector) -> Array:
+        shape, neurons = vector.shape, self._neurons(vector.population)
+        seed = self.counter.next("numbers")
         a, b = (np.random.default_rng((seed, which)).standard_normal((1, *shape, neurons)) for which in (0, 1))
         if self.neuron is not None:
             a[..., self.neuron] = b[..., self.neuron]
-        return jnp.broadcast_to(jnp.asarray(scale * (mean + sigma * a)), (POINTS, *shape, neurons))
+        values = jnp.asarray(vector.scale * (vector.mean + vector.sigma * a))
+        return jnp.broadcast_to(values, (POINTS, *shape, neurons))
 
     def average(self, population: str, o: Array) -> Array:
         self._goes_in(f"net.average({population!r})", o, population)
@@ -146,8 +139,8 @@ class _Random(Net):
         self._goes_in(f"net.layer({population!r}), features", v, population)
         return h, v
 
-    def readout(self, name: str, population: str, v: Array, **_: Any) -> Array:
-        self._goes_in(f"net.readout({name!r})", v, population)
+    def _readout(self, readout: Readout, v: Array) -> Array:
+        self._goes_in(f"net.readout({readout.name!r})", v, readout.population)
         return jnp.zeros((len(v), self.outputs))
 
     def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:

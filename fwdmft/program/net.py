@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from fwdmft.engine.stencil import POINT, Stencil
+from fwdmft.program.declared import Input, Matrix, Readout, Vector
 
 Features = Callable[[Float[Array, "point *site neuron"]], Float[Array, "point *feature_site neuron"]]
 Forward = Callable[["Net", Any], Float[Array, "point output"]]
@@ -52,12 +53,14 @@ class Net(ABC):
     as they are; from one to another leads `dense` alone.
 
     sigma: standard deviation of the initial entries. trained: whether the weights are trained.
+
+    A reading of programs is a subclass, with what the operations do. Those with weights have their settings in one
+    piece there (`declared`).
     """
 
     outputs: int
     """Number of outputs c of the network."""
 
-    @abstractmethod
     def input(
         self,
         name: str,
@@ -72,8 +75,8 @@ class Net(ABC):
 
         x: of D features. bias: sigma_b.
         """
+        return self._input(Input(name, population, sigma, bias, trained), x)
 
-    @abstractmethod
     def dense(
         self,
         name: str,
@@ -90,8 +93,8 @@ class Net(ABC):
         Sites do not mix, unless `stencil` says what a bank of matrices reads: then the last site axis runs over
         positions, and the value is sum_k W_k v_(a+k) / sqrt(n_k N_source) at places a (`Stencil`).
         """
+        return self._dense(Matrix(name, source, target, sigma, stencil, trained), v)
 
-    @abstractmethod
     def vector(
         self,
         name: str,
@@ -108,6 +111,7 @@ class Net(ABC):
         They are the same for all points; the axis of points is there to fit other arrays (its length may be 1). E
         numbers a neuron times its v (point, neuron): net.vector("a", population, (E,)) * v[:, None].
         """
+        return self._vector(Vector(name, population, tuple(shape), mean, sigma, scale, trained))
 
     @abstractmethod
     def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
@@ -127,7 +131,6 @@ class Net(ABC):
         else depends on h, as the next layer of a residual stream does, takes the h that is returned.
         """
 
-    @abstractmethod
     def readout(
         self,
         name: str,
@@ -141,6 +144,7 @@ class Net(ABC):
 
         The prediction is a readout, or a sum of readouts as they are: a factor, such as an order parameter, goes to v.
         """
+        return self._readout(Readout(name, population, sigma, trained), v)
 
     @abstractmethod
     def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
@@ -148,3 +152,19 @@ class Net(ABC):
 
         dims: names of its axes, of which one is "point"; those before it number parts of the network (layers, blocks).
         """
+
+    @abstractmethod
+    def _input(
+        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
+    ) -> Float[Array, "point *site neuron"]: ...
+
+    @abstractmethod
+    def _dense(
+        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
+    ) -> Float[Array, "point *place target_neuron"]: ...
+
+    @abstractmethod
+    def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]: ...
+
+    @abstractmethod
+    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]: ...

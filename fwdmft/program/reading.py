@@ -1,13 +1,23 @@
-"""A forward program among sample neurons: its products, and the derivatives of what goes into them.
+"""A forward program among sample neurons: the forward pass, and its linearisation, which the backward pass needs.
 
-Let y_k be everything that is fed to a neuron from outside of its own arithmetic: products with random matrices, input
-fields, its own trained numbers, averages. Between these the program is local in neurons. The vectors v_m that a matrix
-acts on, that an average is taken of, or that is read out, are functions of the y_k that came before. So
+Definitions
+-----------
+y_k   What a neuron is fed from outside of its own arithmetic: products with random matrices, input fields, its own
+      trained numbers, averages.
+cut   A place where neurons meet: a use of a matrix, an average, a readout.
+v_m   What goes into cut m: the vectors that the matrix acts on, that the average is taken of, or that are read out.
+D     The derivative of gamma0 f, times the number of neurons: D y = N gamma0 d f / d y.
 
-    D y_k = sum over m of (d v_m / d y_k)^T D v_m
+Between cuts the program acts on each neuron alone. So v_m is a function of those y_k of the same neuron that come
+before cut m, and by the chain rule
 
-where D is the derivative of gamma0 f, and D v_m follows from D of the product, by the transposed matrix. A pass goes
-through the m in reverse order. Here the functions v_m are linearised in additions to the y_k, which are zero.
+    D y_k = sum_m (d v_m / d y_k)^T D v_m
+
+where m runs over the cuts after y_k. D v_m follows from D of what comes out of cut m (`backward`): for a matrix, by its
+transpose. So the backward pass goes through the cuts in reverse order.
+
+The derivatives d v_m / d y_k come from one linearisation (`jax.linearize`): an addition, which is zero, is added to
+every y_k, and the v_m are differentiated in the additions.
 """
 
 from collections.abc import Callable
@@ -20,15 +30,22 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from fwdmft.engine.averages import Averages
-from fwdmft.engine.gaussian_matrix import MatrixPrior
+from fwdmft.engine.basis_matrix import MatrixPrior
 from fwdmft.engine.stencil import POINT, Stencil
+from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import Counter, Structure
 
 
 class Additions(NamedTuple):
-    """One array for everything that is fed to neurons: of each call of input weights, each use of each matrix, each
-    vector, each average (without neurons), each layer's preactivations."""
+    """One array for everything that is fed to neurons, (point, *site, neuron).
+
+    inputs: of every input weights, for each call.
+    products: of every matrix, for each use.
+    vectors: of every vector.
+    averages: of every average; these have no axis of neurons.
+    layers: of the preactivations of every layer.
+    """
 
     inputs: tuple[tuple[Array, ...], ...]
     products: tuple[tuple[Array, ...], ...]
@@ -38,8 +55,14 @@ class Additions(NamedTuple):
 
 
 class Fed(NamedTuple):
-    """What neurons are made of in a pass: what each input weights make of the x of a call, scale theta of each vector
-    (*shape, neuron), random matrices with their priors and noise (forward, backward), and how averages are taken."""
+    """What the operations of a program give to neurons in a pass.
+
+    inputs: for every input weights, the function from x and the number of the call to the field.
+    vectors: for every vector, scale theta (*shape, neuron).
+    matrices, priors: the random matrices.
+    noise: N(0, 1) numbers for new directions of every matrix, forward and backward; None if it needs none.
+    averages: how averages are taken.
+    """
 
     inputs: tuple[Callable[[Array, int], Array], ...]
     vectors: tuple[Array, ...]
@@ -50,10 +73,14 @@ class Fed(NamedTuple):
 
 
 class Forwards(NamedTuple):
-    """What a forward pass found.
+    """What a forward pass computes.
 
-    into: of every cut, what goes into it. read: x of every call of input weights. coordinates: of the vectors of every
-    use of a matrix. h, v: of each layer. products, averages, observed: values. matrices: as the pass left them.
+    into: v_m of every cut m.
+    read: x of every call of input weights.
+    coordinates: of the vectors that every use of a matrix acts on.
+    h, v: preactivations and features of each layer.
+    products, averages, observed: their values.
+    matrices: the random matrices after the pass.
     """
 
     into: tuple[Array, ...]
@@ -69,7 +96,7 @@ class Forwards(NamedTuple):
 
 @jax.custom_jvp
 def added(y: Float[Array, "*axis"], addition: Float[Array, "*axis"]) -> Float[Array, "*axis"]:
-    """y + addition, for an addition that is zero."""
+    """y + addition, for an addition that is zero: its value is y, its derivative that of the sum."""
     return y
 
 
@@ -89,10 +116,7 @@ def additions(structure: Structure, points: int, neurons: dict[str, int], dtype:
 
     return Additions(
         tuple(tuple(of(each.population, sites) for sites in each.calls) for each in structure.inputs),
-        tuple(
-            tuple(of(matrix.target, matrix.places(use)) for use in range(len(matrix.uses)))
-            for matrix in structure.matrices
-        ),
+        tuple(tuple(of(matrix.target, matrix.places(sites)) for sites in matrix.uses) for matrix in structure.matrices),
         tuple(of(each.population, each.shape) for each in structure.vectors),
         tuple(jnp.zeros((points, *each.sites), dtype) for each in structure.averages),
         tuple(of(each.population, each.sites) for each in structure.layers),
@@ -100,35 +124,44 @@ def additions(structure: Structure, points: int, neurons: dict[str, int], dtype:
 
 
 class Linearised(NamedTuple):
-    """A forward pass, and how what goes into its cuts changes with the additions."""
+    """A forward pass, and the linear function `change` from additions to the changes of all v_m.
+
+    zero: additions of the right shapes.
+    """
 
     forwards: Forwards
     change: Callable[[Additions], tuple[Array, ...]]
     zero: Additions
 
     def pulled_back(self, cut: int, cotangent: Float[Array, "point output *site neuron"]) -> Additions:
-        """(d into_cut / d addition)^T cotangent, with an axis of outputs behind that of points."""
-        (found,) = jax.vmap(
+        """(d v_m / d y_k)^T cotangent for all k, where m is `cut`.
+
+        Cotangents have an axis of outputs behind that of points, and so has what is returned.
+        """
+        (cotangents,) = jax.vmap(
             jax.linear_transpose(lambda additions: self.change(additions)[cut], self.zero), in_axes=1, out_axes=1
         )(cotangent)
-        return found
+        return cotangents
 
 
 def linearised(forward: Forward, x: Any, structure: Structure, fed: Fed, zero: Additions, outputs: int) -> Linearised:
-    """Run a program on points x (point, ...)."""
+    """Run a program on points x (point, ...) and linearise it.
+
+    zero: additions of the right shapes. outputs: number of outputs c.
+    """
 
     def run(zero: Additions) -> tuple[tuple[Array, ...], Forwards]:
         reading = _Reading(structure, fed, zero, outputs)
         forward(reading, x)
-        found = reading.found()
-        return found.into, found
+        forwards = reading.forwards()
+        return forwards.into, forwards
 
     _, change, forwards = jax.linearize(run, zero, has_aux=True)
     return Linearised(forwards, change, zero)
 
 
 class _Reading(Net):
-    """Among sample neurons, whatever the random matrices."""
+    """Operations among sample neurons, with any kind of random matrices."""
 
     def __init__(self, structure: Structure, fed: Fed, zero: Additions, outputs: int):
         self.structure, self.fed, self.zero, self.outputs = structure, fed, zero, outputs
@@ -147,7 +180,7 @@ class _Reading(Net):
         self.coordinates: list[list[Array]] = [[] for _ in structure.matrices]
         self.observed: dict[str, Array] = {}
 
-    def found(self) -> Forwards:
+    def forwards(self) -> Forwards:
         return Forwards(
             tuple(self.into),
             tuple(map(tuple, self.read)),
@@ -160,28 +193,20 @@ class _Reading(Net):
             tuple(self.matrices),
         )
 
-    def input(
-        self, name: str, population: str, x: Float[Array | np.ndarray, "point *site feature"], **_: Any
+    def _input(
+        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
     ) -> Float[Array, "point *site neuron"]:
-        number = self.names[name]
-        call = self.counter.next(name)
+        number, call = self.names[weights.name], self.counter.next(weights.name)
         read = jnp.asarray(x)
         self.read[number].append(read)
         return added(self.fed.inputs[number](read, call), self.zero.inputs[number][call])
 
-    def dense(
-        self,
-        name: str,
-        source: str,
-        target: str,
-        v: Float[Array, "point *site source_neuron"],
-        *,
-        stencil: Stencil = POINT,
-        **_: Any,
+    def _dense(
+        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
     ) -> Float[Array, "point *place target_neuron"]:
-        number, use = self.names[name], self.counter.next(name)
+        number, use = self.names[matrix.name], self.counter.next(matrix.name)
         self.into.append(v)
-        block = vectors(jax.lax.stop_gradient(v), stencil)
+        block = vectors(jax.lax.stop_gradient(v), matrix.stencil)
         block = block.reshape(-1, *block.shape[2:])
         self.matrices[number], product = self.matrices[number].apply(
             block, self.fed.noise[number][0], self.fed.priors[number]
@@ -192,10 +217,8 @@ class _Reading(Net):
         self.coordinates[number].append(product.coordinates)
         return added(value, zero)
 
-    def vector(
-        self, name: str, population: str, shape: tuple[int, ...] = (), **_: Any
-    ) -> Float[Array, "point *shape neuron"]:
-        number = self.names[name]
+    def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]:
+        number = self.names[vector.name]
         zero = self.zero.vectors[number]
         return added(jnp.broadcast_to(self.fed.vectors[number], zero.shape), zero)
 
@@ -216,10 +239,8 @@ class _Reading(Net):
         self.v[number] = v
         return h, v
 
-    def readout(
-        self, name: str, population: str, v: Float[Array, "point *site neuron"], **_: Any
-    ) -> Float[Array, "point output"]:
-        """What goes in is all that is asked of it here."""
+    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
+        """Only what goes in is noted: f is computed from it and from the readout weights elsewhere."""
         self.into.append(v)
         return jnp.zeros((len(v), self.outputs), v.dtype)
 

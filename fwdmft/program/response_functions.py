@@ -32,12 +32,11 @@ in reverse for B, without iteration.
 The conditional means of `gaussian_matrix` cannot be asked instead: they act as A and B do on the smooth trajectories
 of all neurons, which a few basis vectors span, but not on the impulse of one.
 
-A "place" is a point at a site of a use of some weights. Cost: time ~ L S (T R)^3 with all T steps, saved or not, L uses
-of matrices, R places of a population, S the neurons averaged over; memory ~ T S times all places.
+The sweep is in `perturbations`, how the fields of a neuron are laid out in `places`. Cost: time ~ L S (T R)^3, memory
+~ T S R, with all T steps, saved or not, L uses of matrices, R places of a population, S neurons averaged over.
 """
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,20 +46,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from fwdmft.compiling import quickly
-from fwdmft.engine.averages import plain
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.field_equations import FieldEquations, Noise, State
-from fwdmft.engine.gaussian_matrix import Product
 from fwdmft.engine.products import gram
 from fwdmft.engine.simulation import gaussian_matrices
 from fwdmft.engine.stencil import POINT
 from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
 from fwdmft.program.equations import ForwardProgram
-from fwdmft.program.reading import Additions, Fed, additions, linearised
-from fwdmft.program.state import ProgramActivity
-from fwdmft.program.structure import Structure
-
-Kernel = Float[Array, "time place time place"]
+from fwdmft.program.perturbations import Kernel, Memory, NeuronFields, adjoint, arithmetic
+from fwdmft.program.places import Block, at_places, fed_blocks, fed_by, given_blocks, given_to
+from fwdmft.program.reading import Additions
+from fwdmft.program.state import ProgramFields, ProgramState
 
 
 class ResponseFunctions(NamedTuple):
@@ -81,43 +77,10 @@ def is_supported(equations: FieldEquations) -> bool:
     return single and len({len(matrix.uses) for matrix in matrices}) == 1
 
 
-class Block(NamedTuple):
-    """Places of one kind of weights among those of a population. kind: field of `Additions` for what is fed, or kind of
-    `Cut` for what is given. sites: how many there are in each use."""
-
-    kind: str
-    number: int
-    start: int
-    points: int
-    sites: tuple[int, ...]
-
-    @property
-    def every(self) -> slice:
-        return slice(self.start, self.start + self.points * sum(self.sites))
-
-    def of_use(self, use: int) -> slice:
-        start = self.start + self.points * sum(self.sites[:use])
-        return slice(start, start + self.points * self.sites[use])
-
-
-class Memory(NamedTuple):
-    """For every block of a population, what y(t) keeps of D y(s), and D v(t) of v(s)."""
-
-    ahead: tuple[Kernel, ...]
-    back: tuple[Kernel, ...]
-
-
-class Fields(NamedTuple):
-    """Of some neurons of a population: y and D v."""
-
-    y: Float[Array, "*time place neuron"]
-    dv: Float[Array, "*time place neuron"]
-
-
 class Course(NamedTuple):
     """What a pass went through: fields of each population, <v v> and <D z D z> of each matrix, Delta."""
 
-    fields: dict[str, Fields]
+    fields: dict[str, NeuronFields]
     feature: tuple[Kernel, ...]
     gradient: tuple[Kernel, ...]
     residual: Float[Array, "time point"]
@@ -140,104 +103,41 @@ def response_functions(
     count, uses = len(equations.structure.matrices), len(equations.structure.matrices[0].uses)
     nothing = jnp.zeros((count, steps, uses * points, steps, uses * points))
 
-    def one_step(t: Int[Array, ""], found: ResponseFunctions) -> ResponseFunctions:
-        return _extended(equations, course, learned, kept, t, found)
+    def one_step(t: Int[Array, ""], earlier: ResponseFunctions) -> ResponseFunctions:
+        return _extended(equations, course, learned, kept, t, earlier)
 
-    found = jax.lax.fori_loop(0, steps, one_step, ResponseFunctions(nothing, nothing))
+    responses = jax.lax.fori_loop(0, steps, one_step, ResponseFunctions(nothing, nothing))
 
     def by_use(a: Float[Array, "matrix time place time place"]) -> Float[Array, "matrix time ..."]:
         split = a.reshape(count, steps, uses, points, steps, uses, points)
         return a if uses == 1 else jnp.moveaxis(split, (2, 5), (3, 6))
 
-    return ResponseFunctions(*map(by_use, found))
-
-
-Owned = dict[str, list[tuple[str, tuple[int, ...]]]]
-"""Of each kind of weights: their population, and sites of each use."""
-
-
-def _fed(structure: Structure, population: str, points: int) -> list[Block]:
-    """Of what is fed to a population: input fields, products, its own numbers."""
-    kinds: Owned = {
-        "inputs": [(each.population, each.rows) for each in structure.inputs],
-        "products": [(each.target, tuple(map(math.prod, each.uses))) for each in structure.matrices],
-        "vectors": [(each.population, (math.prod(each.shape),)) for each in structure.vectors],
-    }
-    return _blocks(kinds, population, points)
-
-
-def _given(structure: Structure, population: str, points: int) -> list[Block]:
-    """Of what a population gives to matrices and to readouts."""
-    kinds: Owned = {
-        "matrix": [(each.source, tuple(map(math.prod, each.uses))) for each in structure.matrices],
-        "readout": [(each.population, (each.places,)) for each in structure.readouts],
-    }
-    return _blocks(kinds, population, points)
-
-
-def _blocks(kinds: Owned, population: str, points: int) -> list[Block]:
-    found: list[Block] = []
-    for kind, every in kinds.items():
-        for number, (owner, sites) in enumerate(every):
-            if owner == population:
-                found.append(Block(kind, number, found[-1].every.stop if found else 0, points, sites))
-    return found
-
-
-def _of_fed(block: Block, arrays: Additions) -> tuple[Float[Array, "point ... neuron"], ...]:
-    found = getattr(arrays, block.kind)[block.number]
-    return (found,) if block.kind == "vectors" else found
-
-
-def _of_given(
-    structure: Structure, block: Block, into: Sequence[Float[Array, "point ..."]]
-) -> list[Float[Array, "point ..."]]:
-    pairs = zip(structure.cuts, into, strict=True)
-    return [a for cut, a in pairs if (cut.kind, cut.number) == (block.kind, block.number)]
-
-
-def _joined(arrays: Iterable[Float[Array, "point *site neuron"]]) -> Float[Array, "place neuron"]:
-    """The places of these, site by site."""
-    found = [jnp.moveaxis(a.reshape(len(a), -1, a.shape[-1]), 1, 0).reshape(-1, a.shape[-1]) for a in arrays]
-    return jnp.concatenate(found)
-
-
-def _split(
-    places: Float[Array, "place neuron"], like: Sequence[Float[Array, "point ... neuron"]]
-) -> list[Float[Array, "point ... neuron"]]:
-    """What was joined, in the shapes of those."""
-    found, start = [], 0
-    for each in like:
-        points, *sites, neurons = each.shape
-        end = start + points * math.prod(sites)
-        found.append(jnp.moveaxis(places[start:end].reshape(-1, points, neurons), 0, 1).reshape(each.shape))
-        start = end
-    return found
+    return ResponseFunctions(*map(by_use, responses))
 
 
 def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, neurons: int) -> Course:
     structure, points = equations.structure, len(equations.x)
 
     def given(kind: str, number: int, into: Sequence[Float[Array, "point ..."]]) -> Float[Array, "place neuron"]:
-        return _joined(_of_given(structure, Block(kind, number, 0, points, ()), into))
+        return at_places(given_to(structure, Block(kind, number, 0, points, ()), into))
 
-    def fields(population: str, y: Additions, dv: tuple[Float[Array, "point ..."], ...]) -> Fields:
-        fed, back = _fed(structure, population, points), _given(structure, population, points)
-        return Fields(
-            _joined(a for block in fed for a in _of_fed(block, y)),
-            _joined(a for block in back for a in _of_given(structure, block, dv)),
+    def fields(population: str, y: Additions, dv: tuple[Float[Array, "point ..."], ...]) -> NeuronFields:
+        fed, back = fed_blocks(structure, population, points), given_blocks(structure, population, points)
+        return NeuronFields(
+            at_places(a for block in fed for a in fed_by(block, y)),
+            at_places(a for block in back for a in given_to(structure, block, dv)),
         )
 
     def step(state: State, at: tuple[Array, Array | None]) -> tuple[State, tuple]:
         rate, batch = at
-        f, activity = equations.forward(state, noise)
-        residual = training.residual(f, batch)
-        few = jax.tree.map(lambda a: a[..., :neurons], (_values(equations, activity), activity.into))
-        ahead = [given("matrix", number, activity.forwards.into) for number in range(len(structure.matrices))]
-        back = [_joined(products) for products in activity.added.products]
+        state, of_pass = equations.forward(state, noise)
+        residual, backwards = training.residual(of_pass.f, batch), of_pass.backwards
+        few = jax.tree.map(lambda a: a[..., :neurons], (_values(equations, state, of_pass), backwards.into))
+        ahead = [given("matrix", number, of_pass.forwards.into) for number in range(len(structure.matrices))]
+        back = [at_places(products) for products in backwards.added.products]
         own = {name: fields(name, *few) for name in structure.populations}
         update = Update(rate, training.momentum, training.weight_decay)
-        return equations.step(state, activity, residual, update), (own, ahead, back, residual[:, 0])
+        return equations.step(state, of_pass, residual, update), (own, ahead, back, residual[:, 0])
 
     schedule = jax.tree.map(lambda a: a[:, 0], (training.rates, training.batches))
     momentum = training.momentum != 0
@@ -246,17 +146,16 @@ def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, n
     return Course(own, tuple(map(gram, ahead)), tuple(map(gram, back)), residual)
 
 
-def _values(equations: ForwardProgram, activity: ProgramActivity) -> Additions:
+def _values(equations: ForwardProgram, state: ProgramState, fields: ProgramFields) -> Additions:
     """Everything that was fed to neurons, where `Additions` have what is added to it."""
-    structure, state = equations.structure, activity.state
-    inputs = []
+    structure, inputs = equations.structure, []
     for each, weights, trained in zip(structure.inputs, equations.inputs, state.inputs, strict=True):
         h = weights.preactivations(trained.value)
         rows = h.reshape(-1, sum(each.rows), h.shape[-1])
         inputs.append(tuple(jnp.split(rows, np.cumsum(each.rows)[:-1], axis=1)))
-    pairs = zip(activity.added.vectors, state.vectors, strict=True)
+    pairs = zip(fields.backwards.added.vectors, state.vectors, strict=True)
     numbers = tuple(jnp.broadcast_to(theta.value, (len(a), *theta.value.shape)) for a, theta in pairs)
-    return Additions(tuple(inputs), activity.forwards.products, numbers, (), ())
+    return Additions(tuple(inputs), fields.forwards.products, numbers, (), ())
 
 
 def _shares(training: TrainingSignal) -> tuple[Float[Array, "time time"], Float[Array, " time"]]:
@@ -305,7 +204,7 @@ def _learned(equations: ForwardProgram, population: str, course: Course, kappa: 
         readout = structure.readouts[block.number]
         return of(block, alike(readout.places) / (width[population] ** 2 * readout.places), readout.trained)
 
-    fed, given = _fed(structure, population, points), _given(structure, population, points)
+    fed, given = fed_blocks(structure, population, points), given_blocks(structure, population, points)
     return Memory(tuple(map(ahead, fed)), tuple(map(back, given)))
 
 
@@ -321,7 +220,7 @@ def _extended(
     learned: dict[str, Memory],
     kept: Float[Array, " time"],
     t: Int[Array, ""],
-    found: ResponseFunctions,
+    responses: ResponseFunctions,
 ) -> ResponseFunctions:
     """With the rows of time t, from those of earlier times."""
     structure, points = equations.structure, course.residual.shape[1]
@@ -333,29 +232,33 @@ def _extended(
     def row(derivative: Float[Array, "time place target neuron"]) -> Float[Array, "target time place"]:
         return jnp.moveaxis(kept[:, None, None] * jnp.mean(derivative, axis=-1), -1, 0)
 
-    def sweep(population: str, own: slice, of_given: bool) -> Fields:
-        memory = _memory(equations, population, learned[population], kept, found)
-        neuron = partial(_neuron, equations, population)
-        places = _fed(structure, population, points), _given(structure, population, points)
+    def sweep(population: str, own: slice, of_given: bool) -> NeuronFields:
+        memory = _memory(equations, population, learned[population], kept, responses)
+        neuron = partial(arithmetic, equations, population)
+        places = fed_blocks(structure, population, points), given_blocks(structure, population, points)
         return adjoint(neuron, course.fields[population], memory, places, t, own, of_given)
 
     for number, use in uses:
         source = structure.matrices[number].source
-        own = block(_given(structure, source, points), number)
+        own = block(given_blocks(structure, source, points), number)
         derivative = sweep(source, own.of_use(use), True).dv[:, own.every]
         place = slice(points * use, points * (use + 1))
-        found = found._replace(feature=found.feature.at[number, t, place].set(row(derivative)))
+        responses = responses._replace(feature=responses.feature.at[number, t, place].set(row(derivative)))
     for number, use in reversed(uses):
         target = structure.matrices[number].target
-        own = block(_fed(structure, target, points), number)
+        own = block(fed_blocks(structure, target, points), number)
         derivative = sweep(target, own.of_use(use), False).y[:, own.every]
         place = slice(points * use, points * (use + 1))
-        found = found._replace(gradient=found.gradient.at[number, t, place].set(row(derivative)))
-    return found
+        responses = responses._replace(gradient=responses.gradient.at[number, t, place].set(row(derivative)))
+    return responses
 
 
 def _memory(
-    equations: ForwardProgram, population: str, learned: Memory, kept: Float[Array, " time"], found: ResponseFunctions
+    equations: ForwardProgram,
+    population: str,
+    learned: Memory,
+    kept: Float[Array, " time"],
+    responses: ResponseFunctions,
 ) -> Memory:
     """All memory of a population, as far as the responses are known."""
     structure, points = equations.structure, len(equations.x)
@@ -365,99 +268,13 @@ def _memory(
         if block.kind != "products":
             return of_learned
         sigma = structure.matrices[block.number].sigma
-        return of_learned + sigma**2 * initial * found.feature[block.number]
+        return of_learned + sigma**2 * initial * responses.feature[block.number]
 
     def back(block: Block, of_learned: Kernel) -> Kernel:
         if block.kind != "matrix":
             return of_learned
         strength = structure.matrices[block.number].sigma ** 2 * _ratio(equations, block.number)
-        return of_learned + strength * initial * found.gradient[block.number]
+        return of_learned + strength * initial * responses.gradient[block.number]
 
-    fed, given = _fed(structure, population, points), _given(structure, population, points)
+    fed, given = fed_blocks(structure, population, points), given_blocks(structure, population, points)
     return Memory(tuple(map(ahead, fed, learned.ahead)), tuple(map(back, given, learned.back)))
-
-
-class _Told(NamedTuple):
-    """Stands for a matrix whose products are known, use by use."""
-
-    products: tuple[Float[Array, "point ... neuron"], ...]
-
-    def apply(self, v: Float[Array, "vector position neuron"], noise: None, prior: None) -> tuple["_Told", Product]:
-        return _Told(self.products[1:]), Product(self.products[0], jnp.zeros(0))
-
-
-def _neuron(
-    equations: ForwardProgram, population: str, own: Fields
-) -> tuple[Float[Array, "given neuron"], Float[Array, "fed neuron"]]:
-    """v and D y from y and D v (place, neuron), neuron by neuron."""
-    structure, points, neurons = equations.structure, len(equations.x), own.y.shape[-1]
-    zero = additions(structure, points, dict.fromkeys(structure.populations, neurons), own.y.dtype)
-    fed, given = _fed(structure, population, points), _given(structure, population, points)
-    # What other populations are fed is of no consequence for this one.
-    y = {kind: list(getattr(zero, kind)) for kind in ("inputs", "products", "vectors")}
-    for block in fed:
-        found = _split(own.y[block.every], _of_fed(block, zero))
-        y[block.kind][block.number] = found[0] if block.kind == "vectors" else tuple(found)
-    action = tuple((lambda x, call, h=h: h[call]) for h in y["inputs"])
-    priors: Any = (None,) * len(structure.matrices)
-    noise = ((None, None),) * len(structure.matrices)
-    response = Fed(action, tuple(y["vectors"]), tuple(map(_Told, y["products"])), priors, noise, plain())
-    run = linearised(equations.program, equations.x, structure, response, zero, equations.outputs)
-    total: Any = None
-    for block in given:
-        cuts = [at for at, cut in enumerate(structure.cuts) if (cut.kind, cut.number) == (block.kind, block.number)]
-        back = _split(own.dv[block.every], _of_given(structure, block, run.forwards.into))
-        for cut, cotangent in zip(cuts, back, strict=True):
-            part = run.pulled_back(cut, cotangent[:, None])
-            total = part if total is None else jax.tree.map(jnp.add, total, part)
-    dy = jax.tree.map(lambda a: a[:, 0], total)
-    v = [a for block in given for a in _of_given(structure, block, run.forwards.into)]
-    return _joined(v), _joined(a for block in fed for a in _of_fed(block, dy))
-
-
-def adjoint(
-    neuron: Callable[[Fields], tuple[Float[Array, "given neuron"], Float[Array, "fed neuron"]]],
-    fields: Fields,
-    memory: Memory,
-    places: tuple[list[Block], list[Block]],
-    t: Int[Array, ""],
-    own: slice,
-    of_given: bool,
-) -> Fields:
-    """Derivatives of v(t), or else of D y(t), at each of their own places (target) in perturbations of y(s), D v(s).
-
-    neuron: (v, D y) of (y, D v). places: of what is fed and of what is given. Returns (time, place, target, neuron).
-    """
-    targets = own.stop - own.start
-    (steps, fed, neurons), given = fields.y.shape, fields.dv.shape[1]
-    at_target = jnp.eye(given if of_given else fed)[:, own, None] * jnp.ones(neurons)
-
-    def kept(
-        kernels: tuple[Float[Array, "time _place time _place"], ...],
-        blocks: list[Block],
-        s: Int[Array, ""],
-        later: Float[Array, "time every target neuron"],
-    ) -> Float[Array, "earlier target neuron"]:
-        """What later times keep of time s."""
-        pairs = zip(kernels, blocks, strict=True)
-        return jnp.concatenate(
-            [jnp.tensordot(kernel[:, :, s], later[:, block.every], axes=((0, 1), (0, 1))) for kernel, block in pairs]
-        )
-
-    def one_step(back: Int[Array, ""], found: Fields) -> Fields:
-        s = t - back
-        owned = jnp.where(back == 0, at_target, 0.0)
-        _, pull_back = jax.vjp(neuron, Fields(fields.y[s], fields.dv[s]))
-        derivatives = jax.vmap(pull_back, in_axes=1, out_axes=1)
-        from_dy = kept(memory.ahead, places[0], s, found.y)
-        from_dy = from_dy if of_given else from_dy + owned
-        # v does not depend on D v.
-        (only,) = derivatives((jnp.zeros((given, targets, neurons)), from_dy))
-        found = found._replace(dv=found.dv.at[s].set(only.dv))
-        from_v = kept(memory.back, places[1], s, found.dv)
-        from_v = from_v + owned if of_given else from_v
-        (both,) = derivatives((from_v, from_dy))
-        return found._replace(y=found.y.at[s].set(both.y))
-
-    nothing = Fields(*(jnp.zeros((steps, count, targets, neurons)) for count in (fed, given)))
-    return jax.lax.fori_loop(0, t + 1, one_step, nothing)

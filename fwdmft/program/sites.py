@@ -1,4 +1,7 @@
-"""What neurons contribute to averages, read off a forward and a backward pass."""
+"""What neurons contribute to averages, read off a forward and a backward pass.
+
+See `reading` for cuts, v_m and D, `kernels` for the averages.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,9 +10,10 @@ from jaxtyping import Array, Float
 
 from fwdmft.engine.field_equations import Contribution
 from fwdmft.engine.layer_sites import LayerSites
+from fwdmft.engine.update import Trained
 from fwdmft.program.kernels import PopulationSites
-from fwdmft.program.reading import vectors
-from fwdmft.program.state import ProgramActivity
+from fwdmft.program.reading import Forwards, vectors
+from fwdmft.program.state import ProgramFields
 from fwdmft.program.structure import Structure, flat
 
 Choose = Callable[[Float[Array, "point *rest"]], Float[Array, "chosen *rest"]]
@@ -20,52 +24,43 @@ def joined(blocks: Sequence[Float[Array, "..."]], axis: int) -> Float[Array, "..
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=axis)
 
 
-def what_is_read(structure: Structure, activity: ProgramActivity) -> list[Float[Array, "point site neuron"]]:
-    """By each readout."""
-    pairs = zip(structure.cuts, activity.forwards.into, strict=True)
-    found = {cut.number: a for cut, a in pairs if cut.kind == "readout"}
-    return [flat(found[number]) for number in range(len(found))]
+def what_is_read(structure: Structure, forwards: Forwards) -> list[Float[Array, "point site neuron"]]:
+    """What each readout reads."""
+    pairs = zip(structure.cuts, forwards.into, strict=True)
+    read = {cut.number: a for cut, a in pairs if cut.kind == "readout"}
+    return [flat(read[number]) for number in range(len(read))]
 
 
 def acted_on(
-    structure: Structure, number: int, activity: ProgramActivity
+    structure: Structure, number: int, forwards: Forwards
 ) -> list[Float[Array, "point vector position neuron"]]:
-    """The vectors that a matrix acted on, use by use."""
-    pairs = zip(structure.cuts, activity.forwards.into, strict=True)
+    """The vectors that matrix `number` acted on, use by use."""
+    pairs = zip(structure.cuts, forwards.into, strict=True)
     stencil = structure.matrices[number].stencil
     return [vectors(a, stencil) for cut, a in pairs if cut.kind == "matrix" and cut.number == number]
 
 
-def contributions_to_f(structure: Structure, activity: ProgramActivity) -> list[Float[Array, "point output neuron"]]:
-    """w . v / sqrt(A) of every neuron, for each readout."""
-    pairs = zip(what_is_read(structure, activity), activity.state.readouts, strict=True)
-    return [jnp.sum(v[:, None] * w.value, axis=2) / w.value.shape[1] ** 0.5 for v, w in pairs]
-
-
-def predictions(
-    structure: Structure, activity: ProgramActivity, gamma0: Float[Array, ""]
+def contributions_to_f(
+    structure: Structure, forwards: Forwards, readouts: Sequence[Trained]
 ) -> list[Float[Array, "point output neuron"]]:
-    """The same over gamma0, less what it was at first if predictions are centred: averages over neurons add up to f."""
-    now, origin = contributions_to_f(structure, activity), activity.state.origin
-    if origin is not None:
-        now = [new - old for new, old in zip(now, origin, strict=True)]
-    return [each / gamma0 for each in now]
+    """w . v / sqrt(A) of every neuron, for each readout: gamma0 f is the sum over readouts of their averages."""
+    pairs = zip(what_is_read(structure, forwards), readouts, strict=True)
+    return [jnp.sum(v[:, None] * w.value, axis=2) / w.value.shape[1] ** 0.5 for v, w in pairs]
 
 
 def population_sites(
     structure: Structure,
     population: str,
-    activity: ProgramActivity,
+    fields: ProgramFields,
     at: Choose,
     rows: Sequence[Float[Array, "chosen row rank"]],
-    f: Sequence[Float[Array, "point output neuron"]],
 ) -> PopulationSites:
-    """Of a population.
+    """The fields of one population that averages are made of.
 
-    at: chooses the points of kernels. rows: factors of the overlaps of inputs, of each input weights. f: contributions
-    to predictions, of each readout.
+    at: chooses the points that kernels are between.
+    rows: for every input weights, factors x_ak of the overlaps of inputs (`kernels`).
     """
-    forwards, added = activity.forwards, activity.added
+    forwards, added, f = fields.forwards, fields.backwards.added, fields.contributions
     layers = [
         LayerSites(at(flat(v)), at(flat(g, 2)))
         for each, v, g in zip(structure.layers, forwards.v, added.layers, strict=True)
@@ -73,7 +68,7 @@ def population_sites(
     ]
     matrices = [(number, each) for number, each in enumerate(structure.matrices) if each.trained]
     ahead = [
-        at(joined(acted_on(structure, number, activity), 1)) for number, each in matrices if each.source == population
+        at(joined(acted_on(structure, number, forwards), 1)) for number, each in matrices if each.source == population
     ]
     back = [
         at(joined([vectors(a, each.stencil, axes=2) for a in added.products[number]], 2))
@@ -90,7 +85,7 @@ def population_sites(
         for each, a in zip(structure.vectors, added.vectors, strict=True)
         if each.trained and each.population == population
     ]
-    pairs = zip(structure.readouts, what_is_read(structure, activity), strict=True)
+    pairs = zip(structure.readouts, what_is_read(structure, forwards), strict=True)
     readouts = [at(v) for each, v in pairs if each.trained and each.population == population]
     own = [each for readout, each in zip(structure.readouts, f, strict=True) if readout.population == population]
     nothing = jnp.zeros((0, *f[0].shape[1:]))
@@ -108,18 +103,24 @@ def population_sites(
 def _arriving(
     gradients: Float[Array, "point output row neuron"], factors: Float[Array, "point row rank"]
 ) -> Float[Array, "point output k neuron"]:
-    """y_k of `kernels`, or D h itself at a single row of x."""
+    """y_k = sum_a x_ak D h_a (`kernels`), or D h itself at a single row of x."""
     return gradients if gradients.shape[2] == 1 else jnp.einsum("mak,mcan->mckn", factors, gradients)
 
 
-def contributions(structure: Structure, activity: ProgramActivity) -> dict[str, tuple[Contribution, ...]]:
-    """Products of fields that neurons of each population contribute to averages.
+def contributions(structure: Structure, fields: ProgramFields) -> dict[str, tuple[Contribution, ...]]:
+    """Products of fields that the neurons of each population contribute to averages.
 
-    Of what goes into cuts, v: v v' (kernels, overlaps with a basis) and v D v' (predictions, responses). Of layers, or
-    products z that no layer shows: g g' and g h'. Of averages, what they are taken of.
+    What goes into a matrix or a readout, v, contributes
+        v v'      to kernels, and to overlaps with a basis
+        v D v'    to predictions, and to response functions
+    A layer with preactivations h and g = D h contributes
+        g g'      to kernels
+        g h'      to response functions
+    and so does a product of a matrix, in place of h, if its population has no layer. An average contributes what it is
+    taken of.
     """
-    forwards = activity.forwards
-    found: dict[str, list[Contribution]] = {name: [] for name in structure.populations}
+    forwards, backwards = fields.forwards, fields.backwards
+    made: dict[str, list[Contribution]] = {name: [] for name in structure.populations}
 
     def rows(a: Float[Array, "... neuron"]) -> Float[Array, "row neuron"]:
         return a.reshape(-1, a.shape[-1])
@@ -127,22 +128,22 @@ def contributions(structure: Structure, activity: ProgramActivity) -> dict[str, 
     def add(population: str, first: Float[Array, "... neuron"], second: Float[Array, "... neuron"]) -> None:
         """first first' and first second'."""
         a, b = rows(first), rows(second)
-        found[population] += [Contribution(a, a), Contribution(a, b)]
+        made[population] += [Contribution(a, a), Contribution(a, b)]
 
-    for cut, v, back in zip(structure.cuts, forwards.into, activity.into, strict=True):
+    for cut, v, back in zip(structure.cuts, forwards.into, backwards.into, strict=True):
         if cut.kind == "average":
             own = rows(v)
             average = structure.averages[cut.number]
-            found[average.population].append(Contribution(own, jnp.ones_like(own[:1])))
+            made[average.population].append(Contribution(own, jnp.ones_like(own[:1])))
         elif cut.kind == "matrix":
             add(structure.matrices[cut.number].source, v, back)
         else:
             add(structure.readouts[cut.number].population, v, back)
-    for layer, h, g in zip(structure.layers, forwards.h, activity.added.layers, strict=True):
+    for layer, h, g in zip(structure.layers, forwards.h, backwards.added.layers, strict=True):
         add(layer.population, g, h)
     shown = {layer.population for layer in structure.layers}
     for number, matrix in enumerate(structure.matrices):
         if matrix.target not in shown:
-            for z, g in zip(forwards.products[number], activity.added.products[number], strict=True):
+            for z, g in zip(forwards.products[number], backwards.added.products[number], strict=True):
                 add(matrix.target, g, z)
-    return {name: tuple(pairs) for name, pairs in found.items() if pairs}
+    return {name: tuple(pairs) for name, pairs in made.items() if pairs}

@@ -1,4 +1,4 @@
-"""What evolves in training, and what a forward and a backward pass find."""
+"""What evolves in training, and what a forward and a backward pass compute."""
 
 from typing import Any, NamedTuple
 
@@ -26,15 +26,27 @@ class ProgramState(NamedTuple):
     begun: Bool[Array, ""]
 
 
-class ProgramActivity(NamedTuple):
-    """What a forward and a backward pass found, all derivatives being those of gamma0 f, N times those at width N.
+class Backwards(NamedTuple):
+    """Derivatives D of gamma0 f, N times those at width N (`reading`).
 
-    into: of what goes into every cut (point, output, site, neuron). added: of everything else. coordinates: of the
-    vectors that each matrix acted on backwards, for every use. state: as these passes left it.
+    into: D of what goes into every cut (point, output, site, neuron).
+    added: D of everything that neurons are fed.
+    coordinates: of the vectors that the transpose of each matrix acted on, for every use.
     """
 
-    forwards: Forwards
     into: tuple[Float[Array, "point output ..."], ...]
     added: Additions
     coordinates: tuple[tuple[Float[Array, "_capacity _vector _position"], ...], ...]
-    state: ProgramState
+
+
+class ProgramFields(NamedTuple):
+    """What a forward and a backward pass compute.
+
+    contributions: of every neuron to the predictions, for each readout, less those at t = 0 if predictions are centred.
+    f: the predictions, sums over readouts of averages of these contributions.
+    """
+
+    forwards: Forwards
+    backwards: Backwards
+    contributions: tuple[Float[Array, "point output _neuron"], ...]
+    f: Float[Array, "point output"]

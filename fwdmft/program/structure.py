@@ -15,12 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.engine.stencil import POINT, Stencil
+from fwdmft.engine.stencil import POINT
 from fwdmft.errors import FwdmftError, PluginError
+from fwdmft.program.declared import Input, Matrix, Readout, Sites, Vector
 from fwdmft.program.net import Features, Forward, Net
-
-Sites = tuple[int, ...]
-"""Lengths of the axes between points and neurons."""
 
 FEW = 2
 """Neurons with which a program is run to see its structure."""
@@ -53,73 +51,6 @@ def _file_of(forward: Any) -> str | None:
     """Where the function of a program is written."""
     code = getattr(getattr(forward, "function", forward), "__code__", None)
     return None if code is None else code.co_filename
-
-
-@dataclass(frozen=True)
-class Input:
-    """Input weights. features: D. calls: sites of the x that each call was given. The others: see `Net.input`."""
-
-    name: str
-    population: str
-    features: int
-    sigma: float
-    bias: float
-    trained: bool
-    calls: tuple[Sites, ...]
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """Rows of x at each point, of every call."""
-        return tuple(map(math.prod, self.calls))
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A Gaussian matrix. uses: sites of the vectors that each use acts on. The others are fields of `Net.dense`."""
-
-    name: str
-    source: str
-    target: str
-    sigma: float
-    stencil: Stencil
-    trained: bool
-    uses: tuple[Sites, ...]
-
-    def vectors(self, use: int) -> int:
-        """Vectors at each point that a use acts on at once; those at the positions of a bank count as one."""
-        return math.prod(self.uses[use]) // self.stencil.sources
-
-    def places(self, use: int) -> Sites:
-        """Sites of the product."""
-        return self.uses[use] if self.stencil == POINT else (*self.uses[use][:-1], self.stencil.places)
-
-
-@dataclass(frozen=True)
-class Vector:
-    """Numbers of each neuron, see `Net.vector`."""
-
-    name: str
-    population: str
-    shape: Sites
-    mean: float
-    sigma: float
-    scale: float
-    trained: bool
-
-
-@dataclass(frozen=True)
-class Readout:
-    """A readout of features at these sites, see `Net.readout`."""
-
-    name: str
-    population: str
-    sites: Sites
-    sigma: float
-    trained: bool
-
-    @property
-    def places(self) -> int:
-        return math.prod(self.sites)
 
 
 @dataclass(frozen=True)
@@ -167,7 +98,7 @@ class Structure:
 
 
 @dataclass
-class Found:
+class Outline:
     """A structure, and rows (point, row, feature) that all calls of each input weights read."""
 
     structure: Structure
@@ -186,36 +117,36 @@ class Counter:
         return number
 
 
-def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> Found:
+def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> Outline:
     """Of a program on these points (point, ...). Raises ProgramError naming the operation that breaks a rule."""
-    seer = _Seer(len(x), outputs)
-    value = called(forward, seer, x)
-    if not seer.readouts:
+    reading = _StructureReading(len(x), outputs)
+    value = called(forward, reading, x)
+    if not reading.readouts:
         raise ProgramError("a forward program calls net.readout at least once, and returns its value")
-    expected = sum(seer.predictions[1:], seer.predictions[0])
+    expected = sum(reading.predictions[1:], reading.predictions[0])
     if jnp.shape(value) != expected.shape or not np.allclose(value, expected):
         raise ProgramError(
             "a forward program returns what net.readout gave, or the sum of all such values as they are; a factor goes "
             "to what is read, net.readout(name, population, factor * v)"
         )
-    if not seer.layers:
+    if not reading.layers:
         raise ProgramError("a forward program names its hidden layers with net.layer; it has none")
-    found = Structure(
-        tuple(seer.populations),
-        tuple(seer.inputs.values()),
-        tuple(seer.matrices.values()),
-        tuple(seer.vectors.values()),
-        tuple(seer.readouts.values()),
-        tuple(seer.averages),
-        tuple(seer.layers),
-        tuple(seer.cuts),
-        tuple(seer.observed.items()),
+    everything = Structure(
+        tuple(reading.populations),
+        tuple(reading.inputs.values()),
+        tuple(reading.matrices.values()),
+        tuple(reading.vectors.values()),
+        tuple(reading.readouts.values()),
+        tuple(reading.averages),
+        tuple(reading.layers),
+        tuple(reading.cuts),
+        tuple(reading.observed.items()),
     )
-    rows = {name: np.concatenate(each, axis=1) for name, each in seer.rows.items()}
-    return Found(found, rows)
+    rows = {name: np.concatenate(each, axis=1) for name, each in reading.rows.items()}
+    return Outline(everything, rows)
 
 
-class _Seer(Net):
+class _StructureReading(Net):
     """Looks at what a program asks for."""
 
     def __init__(self, points: int, outputs: int):
@@ -232,64 +163,31 @@ class _Seer(Net):
         self.rows: dict[str, list[np.ndarray]] = {}
         self.predictions: list[Array] = []
 
-    def input(
-        self,
-        name: str,
-        population: str,
-        x: Float[Array | np.ndarray, "*axis"],
-        *,
-        sigma: float = 1.0,
-        bias: float = 0.0,
-        trained: bool = True,
-    ) -> Float[Array, "point *site neuron"]:
-        where = f"net.input({name!r})"
+    def _input(self, weights: Input, x: Float[Array | np.ndarray, "*axis"]) -> Float[Array, "point *site neuron"]:
+        where = f"net.input({weights.name!r})"
         if jnp.ndim(x) < 2 or len(x) != self.points:
             raise ProgramError(f"{where}: x has axes (point, site, feature), not the shape {jnp.shape(x)}")
-        self._meet(population)
-        new = Input(name, population, x.shape[-1], sigma, bias, trained, ())
-        known = self._again(self.inputs, name, new, where)
-        sites = x.shape[1:-1]
-        self.inputs[name] = replace(known, calls=(*known.calls, sites))
-        self.rows.setdefault(name, []).append(np.asarray(x, float).reshape(self.points, -1, x.shape[-1]))
+        self._meet(weights.population)
+        known, sites = self._again(self.inputs, replace(weights, features=x.shape[-1]), where), x.shape[1:-1]
+        self.inputs[weights.name] = replace(known, calls=(*known.calls, sites))
+        self.rows.setdefault(weights.name, []).append(np.asarray(x, float).reshape(self.points, -1, x.shape[-1]))
         return jnp.zeros((self.points, *sites, FEW))
 
-    def dense(
-        self,
-        name: str,
-        source: str,
-        target: str,
-        v: Float[Array, "*axis"],
-        *,
-        sigma: float = 1.0,
-        stencil: Stencil = POINT,
-        trained: bool = True,
-    ) -> Float[Array, "point *place neuron"]:
-        where = f"net.dense({name!r})"
-        sites = self._sites(v, source, where)
+    def _dense(self, matrix: Matrix, v: Float[Array, "*axis"]) -> Float[Array, "point *place neuron"]:
+        where, name, stencil = f"net.dense({matrix.name!r})", matrix.name, matrix.stencil
+        sites = self._sites(v, matrix.source, where)
         if stencil != POINT and (not sites or sites[-1] != stencil.sources):
             raise ProgramError(f"{where}: taps read {stencil.sources} positions on the last axis of sites, not {sites}")
-        self._meet(target)
-        known = self._again(self.matrices, name, Matrix(name, source, target, sigma, stencil, trained, ()), where)
-        matrix = self.matrices[name] = replace(known, uses=(*known.uses, sites))
-        use = len(known.uses)
-        self.cuts.append(Cut("matrix", list(self.matrices).index(name), use))
-        return jnp.zeros((self.points, *matrix.places(use), FEW))
+        self._meet(matrix.target)
+        known = self._again(self.matrices, matrix, where)
+        self.matrices[name] = replace(known, uses=(*known.uses, sites))
+        self.cuts.append(Cut("matrix", list(self.matrices).index(name), len(known.uses)))
+        return jnp.zeros((self.points, *matrix.places(sites), FEW))
 
-    def vector(
-        self,
-        name: str,
-        population: str,
-        shape: tuple[int, ...] = (),
-        *,
-        mean: float = 0.0,
-        sigma: float = 1.0,
-        scale: float = 1.0,
-        trained: bool = True,
-    ) -> Float[Array, "point *shape neuron"]:
-        self._meet(population)
-        new = Vector(name, population, tuple(shape), mean, sigma, scale, trained)
-        self.vectors[name] = self._again(self.vectors, name, new, f"net.vector({name!r})")
-        return jnp.full((self.points, *shape, FEW), scale * mean)
+    def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]:
+        self._meet(vector.population)
+        self.vectors[vector.name] = self._again(self.vectors, vector, f"net.vector({vector.name!r})")
+        return jnp.full((self.points, *vector.shape, FEW), vector.scale * vector.mean)
 
     def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, point * site]:
         sites = self._sites(o, population, f"net.average({population!r})")
@@ -308,13 +206,11 @@ class _Seer(Net):
         self.layers[number] = Layer(population, sites, self._sites(v, population, f"{where}, features"))
         return h, v
 
-    def readout(
-        self, name: str, population: str, v: Float[Array, "*axis"], *, sigma: float = 1.0, trained: bool = True
-    ) -> Float[Array, "point output"]:
-        where = f"net.readout({name!r})"
+    def _readout(self, readout: Readout, v: Float[Array, "*axis"]) -> Float[Array, "point output"]:
+        where, name = f"net.readout({readout.name!r})", readout.name
         if name in self.readouts:
             raise ProgramError(f"{where}: a readout is read once; give the second one another name")
-        self.readouts[name] = Readout(name, population, self._sites(v, population, where), sigma, trained)
+        self.readouts[name] = replace(readout, sites=self._sites(v, readout.population, where))
         self.cuts.append(Cut("readout", len(self.readouts) - 1))
         # Another number for every readout, so that what the program returns tells whether it is their sum.
         self.predictions.append(jnp.full((self.points, self.outputs), 3.0 ** len(self.readouts)))
@@ -352,17 +248,16 @@ class _Seer(Net):
             )
         return tuple(a.shape[1:-1])
 
-    def _again(self, known: dict[str, Any], name: str, new: Any, where: str) -> Any:
+    def _again(self, known: dict[str, Any], new: Any, where: str) -> Any:
         """What is known under this name; the same name always stands for the same weights."""
         others = (self.inputs, self.matrices, self.vectors, self.readouts)
-        if name not in known and any(name in each for each in others):
-            raise ProgramError(f"{where}: {name!r} already names other weights")
-        found = known.get(name, new)
-        bare = {"calls": (), "uses": ()}
-        fields = {key: value for key, value in bare.items() if hasattr(found, key)}
-        if replace(found, **fields) != new:
-            raise ProgramError(f"{where}: every use of a name has the same settings; {new} is not {found}")
-        return found
+        if new.name not in known and any(new.name in each for each in others):
+            raise ProgramError(f"{where}: {new.name!r} already names other weights")
+        before = known.get(new.name, new)
+        seen = {key: () for key in ("calls", "uses") if hasattr(before, key)}
+        if replace(before, **seen) != new:
+            raise ProgramError(f"{where}: every use of a name has the same settings; {new} is not {before}")
+        return before
 
 
 def flat(a: Float[Array, "*rest neuron"], axes: int = 1) -> Float[Array, "*leading site neuron"]:

@@ -17,11 +17,11 @@ def between_families(theory: xr.Dataset | None) -> Iterator[Family]:
     """One family for each quantity with a second time or a second layer."""
     if theory is None:
         return
-    found = {str(name): one for name, one in theory.data_vars.items() if set(_SECOND) & set(map(str, one.dims))}
-    for name, one in found.items():
-        if any(name.endswith(end) and name.removesuffix(end) in found for end in _not_of_value()):
+    second = {str(name): one for name, one in theory.data_vars.items() if set(_SECOND) & set(map(str, one.dims))}
+    for name, one in second.items():
+        if any(name.endswith(end) and name.removesuffix(end) in second for end in _not_of_value()):
             continue
-        curves = {words: f"{name}{end}" for end, words in _ENDS.items() if f"{name}{end}" in found}
+        curves = {words: f"{name}{end}" for end, words in _ENDS.items() if f"{name}{end}" in second}
         measures = tuple(_measure(theory, words, variable) for words, variable in curves.items())
         pairs = pairs_in(measures)
         if pairs:

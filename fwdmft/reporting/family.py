@@ -47,8 +47,8 @@ class Family(NamedTuple):
 
 def arrays(family: Family) -> list[xr.DataArray]:
     """All arrays of a family."""
-    found = [each for measure in family.measures for curve in measure.curves for each in (curve.value, curve.error)]
-    return [each for each in found if each is not None]
+    every = [each for measure in family.measures for curve in measure.curves for each in (curve.value, curve.error)]
+    return [each for each in every if each is not None]
 
 
 def pairs_in(measures: tuple[Measure, ...]) -> tuple[tuple[str, str], ...]:
@@ -57,5 +57,5 @@ def pairs_in(measures: tuple[Measure, ...]) -> tuple[tuple[str, str], ...]:
     for measure in measures:
         for curve in measure.curves:
             sizes |= {str(dim): size for dim, size in curve.value.sizes.items()}
-    found = [(dim, f"{dim}_prime") for dim in sizes if sizes.get(f"{dim}_prime", 0) > 1 and sizes[dim] > 1]
-    return tuple(sorted(found, key=lambda pair: (pair[0] != "time", pair[0] in ("output", "kernel"))))
+    pairs = [(dim, f"{dim}_prime") for dim in sizes if sizes.get(f"{dim}_prime", 0) > 1 and sizes[dim] > 1]
+    return tuple(sorted(pairs, key=lambda pair: (pair[0] != "time", pair[0] in ("output", "kernel"))))

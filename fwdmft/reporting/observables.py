@@ -36,17 +36,19 @@ def _variable(theory: Half, name: str) -> xr.DataArray | None:
 
 def _names(theory: Half, ensemble: Half) -> list[str]:
     """What is not derived from another variable: its name does not begin with that of another."""
-    found: set[str] = set()
+    quantities: set[str] = set()
     if theory is not None:
         single = theory.drop_dims(["time_prime", "kernel"], errors="ignore")
         names = [str(name) for name, one in single.data_vars.items() if "time" in one.dims]
-        found |= {name for name in names if not any(name.startswith(f"{other}_") for other in names)}
+        quantities |= {name for name in names if not any(name.startswith(f"{other}_") for other in names)}
     if ensemble is not None:
-        found |= {str(name).removesuffix("_mean") for name in ensemble.data_vars if str(name).endswith("_mean")}
+        quantities |= {str(name).removesuffix("_mean") for name in ensemble.data_vars if str(name).endswith("_mean")}
     known = [*OBSERVABLES, *(f"{SUBSET}{name}" for name in OBSERVABLES)]
     last = {name: len(known) + 1 for name in METRICS}
-    found -= {_OF_LOSS}
-    return sorted(found, key=lambda name: (known.index(name) if name in known else last.get(name, len(known)), name))
+    quantities -= {_OF_LOSS}
+    return sorted(
+        quantities, key=lambda name: (known.index(name) if name in known else last.get(name, len(known)), name)
+    )
 
 
 def _measures(theory: Half, ensemble: Half, name: str) -> Iterator[Measure]:
@@ -100,5 +102,5 @@ def _variance(ensemble: Half, name: str) -> list[Curve]:
     return [_estimate(comparison.measured_variance(ensemble, name))]
 
 
-def _estimate(found: comparison.Estimate) -> Curve:
-    return Curve("networks", "networks", found.value, found.error)
+def _estimate(estimate: comparison.Estimate) -> Curve:
+    return Curve("networks", "networks", estimate.value, estimate.error)

@@ -38,13 +38,13 @@ _POLICY = (
 def families(tree: xr.DataTree) -> list[Family]:
     """All quantities that a page of this result shows, thinned where they are too many numbers."""
     theory, ensemble = (_labelled(group(tree, name)) for name in ("theory", "ensemble"))
-    found = [
+    shown = [
         *loss_families(theory, ensemble),
         *observable_families(theory, ensemble),
         *spectrum_families(theory, ensemble),
         *between_families(theory),
     ]
-    return thinned(found)
+    return thinned(shown)
 
 
 def _labelled(half: xr.Dataset | None) -> xr.Dataset | None:

@@ -35,12 +35,12 @@ def spectrum_families(theory: xr.Dataset | None, ensemble: xr.Dataset | None) ->
 
 
 def _curves(theory: xr.Dataset | None, ensemble: xr.Dataset | None, name: str) -> Iterator[Curve]:
-    if theory is not None and name in theory and (found := eigenvalues(theory[name])) is not None:
-        yield Curve("theory", "theory", found)
+    if theory is not None and name in theory and (spectrum := eigenvalues(theory[name])) is not None:
+        yield Curve("theory", "theory", spectrum)
     if ensemble is not None and f"{name}_mean" in ensemble:
-        found = eigenvalues(ensemble[f"{name}_mean"])
-        if found is not None:
-            yield Curve("mean kernel of networks", "networks", found)
+        spectrum = eigenvalues(ensemble[f"{name}_mean"])
+        if spectrum is not None:
+            yield Curve("mean kernel of networks", "networks", spectrum)
 
 
 def eigenvalues(kernel: xr.DataArray) -> xr.DataArray | None:
@@ -60,10 +60,10 @@ def eigenvalues(kernel: xr.DataArray) -> xr.DataArray | None:
     size = int(np.prod([chosen.sizes[dim] for dim in rows]))
     matrices = values.reshape(*(chosen.sizes[dim] for dim in others), size, size)
     known = np.isfinite(matrices).all((-2, -1))
-    found = np.full((*known.shape, size), np.nan)
-    found[known] = np.linalg.eigvalsh(matrices[known])[..., ::-1]
+    spectra = np.full((*known.shape, size), np.nan)
+    spectra[known] = np.linalg.eigvalsh(matrices[known])[..., ::-1]
     labels = {dim: chosen[dim] for dim in others if dim in chosen.coords}
-    return xr.DataArray(found, dims=(*others, "rank"), coords={**labels, "rank": np.arange(1, size + 1)})
+    return xr.DataArray(spectra, dims=(*others, "rank"), coords={**labels, "rank": np.arange(1, size + 1)})
 
 
 def _trained(kernel: xr.DataArray, dim: str) -> np.ndarray:

@@ -126,9 +126,11 @@ def settings_section(tree: xr.DataTree) -> str:
     source = escape(str(tree.attrs.get("source", "")))
     parts.append(f"<details><summary>Conventions</summary><ul>{items}</ul><p>{source}</p></details>")
     if "diagnostics" in tree.children and not _is_sweep(tree):
-        found = tree["diagnostics"].to_dataset()
+        diagnostics = tree["diagnostics"].to_dataset()
         rows = [
-            [name.replace("_", " "), _short(one)] for name, one in map(_named, found.data_vars.items()) if not one.dims
+            [name.replace("_", " "), _short(one)]
+            for name, one in map(_named, diagnostics.data_vars.items())
+            if not one.dims
         ]
         parts.append(table("What the run took", ["", ""], rows, numeric=1))
     return "".join(parts)

@@ -44,14 +44,14 @@ def _thinned(family: Family, most: int) -> Family:
 
 def _labels(family: Family) -> dict[str, np.ndarray]:
     """Labels that all arrays with the dimension, or with its prime, have."""
-    found: dict[str, np.ndarray] = {}
+    labels: dict[str, np.ndarray] = {}
     for array in arrays(family):
         for dim in map(str, array.dims):
             base = dim.removesuffix("_prime")
             if base in _LEAST:
                 known = array[dim].values
-                found[base] = np.intersect1d(found[base], known) if base in found else known
-    return found
+                labels[base] = np.intersect1d(labels[base], known) if base in labels else known
+    return labels
 
 
 def _count(family: Family, kept: dict[str, int]) -> int:

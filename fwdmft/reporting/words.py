@@ -57,8 +57,8 @@ def symbol_of(name: str, variable: xr.DataArray | None = None) -> str:
     """Its symbol as text: that of fwdmft, of the variable, or the name itself."""
     base = name.removeprefix("subset_")
     known = (OBSERVABLES | METRICS).get(base)
-    found = known.symbol if known else (variable.attrs.get("symbol") if variable is not None else None)
-    return plain(found) if found else base.replace("_", " ")
+    symbol = known.symbol if known else (variable.attrs.get("symbol") if variable is not None else None)
+    return plain(symbol) if symbol else base.replace("_", " ")
 
 
 def dimension(name: str) -> str:

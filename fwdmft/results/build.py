@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from fwdmft.results.missing import explained
 from fwdmft.results.split_index import with_split_index
 from fwdmft.results.task import of_task, padded
 from fwdmft.results.variables import COORDINATES, DATA, ENSEMBLE, GROUP_SUMS, THEORY, numbers_of
+from fwdmft.versions import installed_version
 
 if TYPE_CHECKING:
     from fwdmft.datasets import Dataset
@@ -45,7 +45,6 @@ def result_tree(
     theory: TheoryResult | None,
     theory_loss: TheoryLoss | None,
     ensemble: Sequence[WidthStatistics],
-    ensembled_loss: np.ndarray | None,
     diagnostics: Mapping[str, Any],
     plugin: str,
     plugin_version: str,
@@ -53,7 +52,6 @@ def result_tree(
 ) -> xr.DataTree:
     """The result as a DataTree with groups /data, /theory, /ensemble and /diagnostics.
 
-    ensembled_loss: (W', T', 2), loss of the averaged predictor, for the widths of `ensemble` in their order.
     diagnostics: scalars, strings, arrays, or (dims, array) for named dimensions; theory.diagnostics and
     theory.responses are added. architecture: names axes of x and what it observes, states its conventions.
     A half that did not run (theory None, ensemble empty) has no group. Raises ValueError when arrays do not have
@@ -64,7 +62,7 @@ def result_tree(
     if theory is not None:
         groups["/theory"] = _theory(theory, known, dataset, theory_loss)
     if ensemble:
-        groups["/ensemble"] = ensemble_group(ensemble, known, dataset, ensembled_loss)
+        groups["/ensemble"] = ensemble_group(ensemble, known, dataset)
     groups["/diagnostics"] = _diagnostics(theory, diagnostics)
     root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version, architecture.conventions))
     return with_split_index(xr.DataTree.from_dict({"/": root, **groups}))
@@ -72,7 +70,7 @@ def result_tree(
 
 def _root_attributes(experiment: Experiment, plugin: str, plugin_version: str, conventions: str) -> dict[str, str]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    own = _version("fwdmft")
+    own = installed_version("fwdmft")
     return {
         "title": experiment.title or experiment.name,
         "Conventions": describe.CONVENTIONS,
@@ -84,18 +82,11 @@ def _root_attributes(experiment: Experiment, plugin: str, plugin_version: str, c
         "experiment": experiment.model_dump_json(),
         "plugin": plugin,
         "plugin_version": plugin_version,
-        "jax_version": _version("jax"),
-        "numpy_version": _version("numpy"),
+        "jax_version": installed_version("jax"),
+        "numpy_version": installed_version("numpy"),
         "source": describe.SOURCE,
         "model_conventions": describe.model_conventions(conventions),
     }
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 # --- data ---
@@ -182,12 +173,12 @@ def _theory_observables(theory: TheoryResult, known: Observables) -> Iterator[tu
 
 def _theory_covariances(theory: TheoryResult) -> dict[str, xr.Variable]:
     outputs = theory.equal_time_covariances
-    found = {
+    covariances = {
         "prediction_covariance": theory.prediction_covariance,
         "prediction_output_covariance": None if outputs is None else outputs.mean(axis=0),
         "layer_covariance": getattr(theory, "layer_covariance", None),
     }
-    return {name: THEORY[name].of(values) for name, values in found.items() if values is not None}
+    return {name: THEORY[name].of(values) for name, values in covariances.items() if values is not None}
 
 
 def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str]) -> xr.Variable:
@@ -204,9 +195,7 @@ def _observable(array: np.ndarray, dims: tuple[str, ...], named: dict[str, str])
 # --- ensemble ---
 
 
-def ensemble_group(
-    ensemble: Sequence[WidthStatistics], known: Observables, dataset: Dataset, ensembled_loss: np.ndarray | None
-) -> xr.Dataset:
+def ensemble_group(ensemble: Sequence[WidthStatistics], known: Observables, dataset: Dataset) -> xr.Dataset:
     """The group /ensemble, of the widths in their order; known: what can be observed."""
     times = ensemble[0].times
     if any(not np.array_equal(one.times, times) for one in ensemble):
@@ -218,8 +207,7 @@ def ensemble_group(
     variables |= derived.of_ensemble(variables, known, widths, dataset.y[points], dataset.train[points])
     if at is not None:
         variables = dict(_of_subset(variables))
-    variables |= of_task(ensemble)
-    variables |= _ensemble_losses(ensemble, ensembled_loss)
+    variables |= of_task(ensemble) | _ensemble_losses(ensemble)
     variables |= _ensemble_members(ensemble) | _group_sums(ensemble)
     return _at_kernel_points(_with_coordinates(variables, known, times, dataset, widths), at)
 
@@ -255,13 +243,12 @@ def _stack_widths(each: Sequence[xr.Variable]) -> xr.Variable:
     return xr.Variable(("width", *each[0].dims), np.stack([one.values for one in each]), each[0].attrs)
 
 
-def _ensemble_losses(ensemble: Sequence[WidthStatistics], ensembled: np.ndarray | None) -> dict[str, xr.Variable]:
-    found = {
+def _ensemble_losses(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Variable]:
+    return {
         f"loss_{role}": ENSEMBLE[f"loss_{role}"].of(np.stack([getattr(one, role)["loss"] for one in ensemble]))
         for role in _MOMENTS
         if "loss" in getattr(ensemble[0], role)
     }
-    return found if ensembled is None else found | {"ensembled_loss": ENSEMBLE["ensembled_loss"].of(ensembled)}
 
 
 def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Variable]:
@@ -274,12 +261,12 @@ def _ensemble_members(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Varia
 def _group_sums(ensemble: Sequence[WidthStatistics]) -> dict[str, xr.Variable]:
     """What standard errors of the jackknife come from, which merging ensembles needs."""
     each = [one.groups for one in ensemble]
-    found = {
+    sums = {
         f"{name}_group_sum": GROUP_SUMS[name].of(np.stack([_summed(name, groups[name].sums) for groups in each]))
         for name in each[0]
     }
     counts = [groups["loss"].counts for groups in each if "loss" in groups]
-    return found | ({"group_members": ENSEMBLE["group_members"].of(counts)} if counts else {})
+    return sums | ({"group_members": ENSEMBLE["group_members"].of(counts)} if counts else {})
 
 
 def _summed(name: str, sums: np.ndarray | None) -> np.ndarray:
@@ -351,8 +338,8 @@ def _diagnostics(theory: TheoryResult | None, of_run: Mapping[str, Any]) -> xr.D
     responses = getattr(theory, "responses", {})
     if theory is None or not responses:
         return group
-    found = {name: (describe.response_dims(a.ndim), np.asarray(a, np.float64)) for name, a in responses.items()}
-    group = group.assign({name: _diagnostic(name, value) for name, value in found.items()})
+    arrays = {name: (describe.response_dims(a.ndim), np.asarray(a, np.float64)) for name, a in responses.items()}
+    group = group.assign({name: _diagnostic(name, value) for name, value in arrays.items()})
     numbers = {**_numbered(group, "matrix"), **_numbered(group, "use")}
     return _labelled(group, {**_labels("time", np.asarray(theory.times)), **numbers})
 

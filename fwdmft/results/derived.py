@@ -10,9 +10,8 @@ kernel of each width in ensembles:
     A[K] = y^T K y / (|y|^2 |K|_F)                          K over (point, output) pairs
     A[Phi] = sum_c y_c^T Phi y_c / (|y|^2 |Phi|_F)          Phi over points, shared by the outputs c
 
-It is the cosine between K and y y^T, at most 1 in size; for Phi it reaches 1 when Phi is of rank one and every y_c
-lies along it. Source: Cortes, Mohri & Rostamizadeh 2012 (J. Mach. Learn. Res. 13, 795), without their centring of
-the kernel, as in Cristianini, Shawe-Taylor, Elisseeff & Kandola 2001 (NeurIPS 14).
+It is the cosine between K and y y^T (`fwdmft.alignment`), at most 1 in size; for Phi it reaches 1 when Phi is of rank
+one and every y_c lies along it.
 
 A ratio with denominator 0 is NaN, and the attribute `missing_reason` says so: an entry that does not fluctuate (or
 whose variance is estimated to be negative) has no signal-to-noise ratio, a kernel that vanishes no alignment. Without
@@ -29,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from fwdmft.alignment import alignment, tangent_alignment
 from fwdmft.observables import METRICS, OBSERVABLES, Observable
 from fwdmft.results import describe
 
@@ -42,7 +42,7 @@ KERNELS = ("tangent_kernel", "feature_kernel", "gradient_kernel")
 
 def signal_to_noise(mean: np.ndarray, scaled_variance: np.ndarray) -> np.ndarray:
     """mean / sqrt(scaled_variance) entry by entry, with scaled_variance = N Var; NaN where that is not positive."""
-    return _ratio(mean, _root(scaled_variance))
+    return ratio(mean, _root(scaled_variance))
 
 
 def signal_to_noise_error(
@@ -53,20 +53,9 @@ def signal_to_noise_error(
     For an ensemble that leaves out the covariance of sample mean and sample variance, which a skewness of order
     N^(-1/2) makes a correction of relative order 1/N.
     """
-    of_mean = _ratio(mean_error, _root(scaled_variance))
-    of_variance = signal_to_noise(mean, scaled_variance) * _ratio(scaled_variance_error, 2 * scaled_variance)
+    of_mean = ratio(mean_error, _root(scaled_variance))
+    of_variance = signal_to_noise(mean, scaled_variance) * ratio(scaled_variance_error, 2 * scaled_variance)
     return np.hypot(of_mean, of_variance)
-
-
-def alignment(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """sum_c y_c^T K y_c / (|y|^2 |K|_F) of every matrix of kernel (..., n, n), for targets y (n, C)."""
-    overlap = np.einsum("ic,...ij,jc->...", y, kernel, y)
-    return _ratio(overlap, np.sum(y**2) * np.linalg.norm(kernel, axis=(-2, -1)))
-
-
-def tangent_alignment(kernel: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """`alignment` of kernel (..., P, C, P, C), a matrix over (point, output) pairs, with y (P, C)."""
-    return alignment(kernel.reshape(*kernel.shape[:-4], y.size, y.size), y.reshape(-1, 1))
 
 
 def _root(variance: np.ndarray) -> np.ndarray:
@@ -74,7 +63,7 @@ def _root(variance: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(variance, 0.0))
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """above / below, NaN where below is 0."""
     below = np.broadcast_to(below, np.shape(above))
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
@@ -85,28 +74,28 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 def of_theory(variables: Variables, y: np.ndarray, train: np.ndarray) -> dict[str, xr.Variable]:
     """What can be derived from the variables of /theory; y: (point, output), train: mask of the points."""
-    found: dict[str, xr.Variable] = {}
+    derived: dict[str, xr.Variable] = {}
     for name in KERNELS:
         for role, values in _ratios(_theory_moments(variables, name)):
-            found[f"{name}_{role}"] = _named(values, describe.theory_attributes(OBSERVABLES[name], role))
+            derived[f"{name}_{role}"] = _named(values, describe.theory_attributes(OBSERVABLES[name], role))
         if name in variables and name != "gradient_kernel" and np.any(y[train]):
             values = _alignment(variables[name], y, train)
-            found[f"{name}_alignment"] = _named(values, describe.theory_attributes(OBSERVABLES[name], "alignment"))
-    return found
+            derived[f"{name}_alignment"] = _named(values, describe.theory_attributes(OBSERVABLES[name], "alignment"))
+    return derived
 
 
 def of_ensemble(
     variables: Variables, known: Mapping[str, Observable], widths: Sequence[int], y: np.ndarray, train: np.ndarray
 ) -> dict[str, xr.Variable]:
     """The same from the variables of /ensemble, whose dimension `width` has these `widths`; known: what they are of."""
-    found = dict(_times_width(variables, known, widths))
+    derived = dict(_times_width(variables, known, widths))
     for name in KERNELS:
         for role, values in _ratios(_ensemble_moments(variables, name, widths)):
-            found[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], role))
+            derived[f"{name}_{role}"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], role))
         if f"{name}_mean" in variables and name != "gradient_kernel" and np.any(y[train]):
             values = _alignment(variables[f"{name}_mean"], y, train)
-            found[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], "alignment"))
-    return found
+            derived[f"{name}_alignment"] = _named(values, describe.ensemble_attributes(OBSERVABLES[name], "alignment"))
+    return derived
 
 
 def _times_width(

@@ -165,8 +165,8 @@ def attributes(
     long_name: str, symbol: str | None = None, units: str = "1", missing_reason: str | None = None
 ) -> dict[str, str]:
     """Attributes of one variable; `units` is "1" for a dimensionless quantity, missing_reason says where it is NaN."""
-    found = {"long_name": long_name, "units": units, "symbol": symbol, "missing_reason": missing_reason}
-    return {name: value for name, value in found.items() if value is not None}
+    given = {"long_name": long_name, "units": units, "symbol": symbol, "missing_reason": missing_reason}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _role_attributes(role: _Role, observable: Observable) -> dict[str, str]:

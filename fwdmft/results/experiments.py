@@ -21,14 +21,14 @@ def experiment_of(tree: xr.DataTree) -> dict[str, Any]:
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], inside: str = "") -> dict[str, tuple[Any, Any]]:
     """Dotted fields in which two experiments differ, with both values (`NOTHING` where one lacks the field)."""
-    found: dict[str, tuple[Any, Any]] = {}
+    differing: dict[str, tuple[Any, Any]] = {}
     for name in dict.fromkeys([*one, *other]):
         first, second = one.get(name, NOTHING), other.get(name, NOTHING)
         if isinstance(first, Mapping) and isinstance(second, Mapping):
-            found |= differences(first, second, f"{inside}{name}.")
+            differing |= differences(first, second, f"{inside}{name}.")
         elif first != second:
-            found[f"{inside}{name}"] = (first, second)
-    return found
+            differing[f"{inside}{name}"] = (first, second)
+    return differing
 
 
 SOURCES = "merged_ensembles"
@@ -38,8 +38,8 @@ SOURCES = "merged_ensembles"
 def sources(tree: xr.DataTree) -> list[dict[str, Any]]:
     """Seed (None if the experiment does not say), widths and members of each width of all that the ensemble is from."""
     if SOURCES in tree.attrs:
-        found: list[dict[str, Any]] = json.loads(tree.attrs[SOURCES])
-        return found
+        merged: list[dict[str, Any]] = json.loads(tree.attrs[SOURCES])
+        return merged
     ensemble = tree["ensemble"].to_dataset()
     numbers = {name: ensemble[name].values.tolist() for name in ("width", "members")}
     return [{"seed": seed_of(tree, "ensemble"), "widths": numbers["width"], "members": numbers["members"]}]

@@ -81,14 +81,14 @@ def compare(results: Mapping[str, xr.DataTree]) -> SideBySide:
     pairs = (("theory", "theory"), ("ensemble", "ensemble"), ("theory", "ensemble"))
     keys = [((a, one), (b, other)) for one, other in pairs] + [((b, "theory"), (a, "ensemble"))]
     judged = [_judged(halves[one], halves[other]) for one, other in keys if one in halves and other in halves]
-    found = [each for each in judged if each.rows]
-    if not found:
+    with_rows = [each for each in judged if each.rows]
+    if not with_rows:
         expected = "results that share times and observables with standard errors"
         raise InputError(
             "results", list(names), f"{expected}; {'; '.join(_why_not(each) for each in judged) or 'none'}"
         )
     differ = differences(experiment_of(trees[0]), experiment_of(trees[1]))
-    return SideBySide((a, b), differ, (len(chosen[0]), counts[0], counts[1]), found, list(_notes(*trees)))
+    return SideBySide((a, b), differ, (len(chosen[0]), counts[0], counts[1]), with_rows, list(_notes(*trees)))
 
 
 def _why_not(judged: Judged) -> str:
@@ -115,8 +115,8 @@ def _shared_points(one: xr.Dataset, other: xr.Dataset) -> tuple[np.ndarray, np.n
     for i, row in enumerate(_rows(other)):
         places.setdefault(row.tobytes(), []).append(i)
     pairs = [(i, places[key].pop(0)) for i, key in enumerate(row.tobytes() for row in _rows(one)) if places.get(key)]
-    found = np.array(pairs, int).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    shared = np.array(pairs, int).reshape(-1, 2)
+    return shared[:, 0], shared[:, 1]
 
 
 def _rows(data: xr.Dataset) -> np.ndarray:
@@ -150,12 +150,12 @@ def _judged(first: Side, second: Side) -> Judged:
 
 def _rows_of(first: Side, second: Side) -> Iterator[Row]:
     if first.half == second.half == "theory":
-        found = _theories(first.group, second.group)
+        scored = _theories(first.group, second.group)
     elif first.half == second.half:
-        found = _ensembles(first.group, second.group)
+        scored = _ensembles(first.group, second.group)
     else:
-        found = _theory_and_ensemble(first.group, second.group)
-    for quantity, name, residual in found:
+        scored = _theory_and_ensemble(first.group, second.group)
+    for quantity, name, residual in scored:
         if "width" not in residual.value.dims:
             yield from _row(quantity, "all" if quantity == "bias" and second.half == "ensemble" else "", name, residual)
             continue

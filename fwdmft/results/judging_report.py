@@ -26,24 +26,27 @@ READING = (
 _WORDS = {"mean": "mean", "mean without b": "mean, b unknown", "variance": "N Var", "bias": "bias", "loss": "loss"}
 
 
-def tables(found: SideBySide) -> RenderableType:
+def tables(comparison: SideBySide) -> RenderableType:
     """The experiments, what is shared, and a table for each pair of sides, for a rich console."""
-    a, b = found.names
-    shared, *counts = found.points
-    parts: list[RenderableType] = [_experiments(found)] if found.differ else [Text("The experiments are the same.")]
+    a, b = comparison.names
+    shared, *counts = comparison.points
+    parts: list[RenderableType] = (
+        [_experiments(comparison)] if comparison.differ else [Text("The experiments are the same.")]
+    )
     parts.append(Text(f"Shared: {shared} points of {counts[0]} in {a} and {counts[1]} in {b}."))
     parts += [
-        Text(f"Warning: {note} Scores of one against the other are too small then.", "bold red") for note in found.notes
+        Text(f"Warning: {note} Scores of one against the other are too small then.", "bold red")
+        for note in comparison.notes
     ]
-    for one in found.judged:
+    for one in comparison.judged:
         words = f"\n{one.first} against {one.second}, {one.times} times shared"
         parts += [Text(words, style="italic"), _scores(one)]
     return Group(*parts, Text(READING, style="dim"))
 
 
-def _experiments(found: SideBySide) -> Table:
-    table = Table("field", *found.names, title="Experiments, where they differ", title_justify="left")
-    for field, values in found.differ.items():
+def _experiments(comparison: SideBySide) -> Table:
+    table = Table("field", *comparison.names, title="Experiments, where they differ", title_justify="left")
+    for field, values in comparison.differ.items():
         table.add_row(Text(field), *(Text("-" if value is NOTHING else shortened(value)) for value in values))
     return table
 
@@ -63,17 +66,17 @@ def _control(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.1f}{', blind' if value < BLIND else ''}"
 
 
-def as_json(found: SideBySide) -> str:
+def as_json(comparison: SideBySide) -> str:
     """The same as JSON; what is not a number is null."""
-    differ = {field: [None if v is NOTHING else v for v in values] for field, values in found.differ.items()}
+    differ = {field: [None if v is NOTHING else v for v in values] for field, values in comparison.differ.items()}
     values = {
-        "results": list(found.names),
+        "results": list(comparison.names),
         "differ": differ,
-        "points": dict(zip(("shared", *found.names), found.points, strict=True)),
-        "notes": found.notes,
+        "points": dict(zip(("shared", *comparison.names), comparison.points, strict=True)),
+        "notes": comparison.notes,
         "comparisons": [
             {"first": one.first, "second": one.second, "times": one.times, "rows": list(_plain(one))}
-            for one in found.judged
+            for one in comparison.judged
         ],
     }
     return json.dumps(values, indent=1, allow_nan=False)

@@ -60,10 +60,10 @@ def rows() -> dict[str, Forms]:
 
 def _forms(entries: Iterable[tuple[str, Entry]]) -> Forms:
     """By name, in the order in which names first appear; entries that a file tells apart by nothing are one form."""
-    found: dict[str, dict[str, Entry]] = {}
+    forms_of: dict[str, dict[str, Entry]] = {}
     for name, entry in entries:
-        found.setdefault(name, {}).setdefault(_form(entry), entry)
-    return {name: tuple(forms.values()) for name, forms in found.items()}
+        forms_of.setdefault(name, {}).setdefault(_form(entry), entry)
+    return {name: tuple(forms.values()) for name, forms in forms_of.items()}
 
 
 def _declared() -> list[tuple[str, Observable]]:

@@ -14,8 +14,8 @@ def explained(variables: Mapping[str, xr.Variable], absent: Sequence[str]) -> di
     absent: splits without points. A variable that is undefined everywhere is left out. One that is NaN without a reason
     stays as it is, to be seen.
     """
-    found = {name: _with_reason(variable, absent) for name, variable in variables.items()}
-    return {name: one for name, one in found.items() if "missing_reason" not in one.attrs or not _empty(one)}
+    reasoned = {name: _with_reason(variable, absent) for name, variable in variables.items()}
+    return {name: one for name, one in reasoned.items() if "missing_reason" not in one.attrs or not _empty(one)}
 
 
 def _with_reason(variable: xr.Variable, absent: Sequence[str]) -> xr.Variable:

@@ -36,14 +36,14 @@ def diverged_lines(tree: xr.DataTree) -> Iterator[Text]:
 
 def theory_lines(tree: xr.DataTree) -> Iterator[Text]:
     """How precise Sigma and b are, and whether q from draws of small networks agrees with q."""
-    found = group(tree, "diagnostics")
-    if found is None or "self_check" not in found:
+    diagnostics = group(tree, "diagnostics")
+    if diagnostics is None or "self_check" not in diagnostics:
         return
-    sigma, b = (100 * float(found[f"relative_error_{name}"]) for name in ("variance", "bias"))
-    check = float(found["self_check"])
+    sigma, b = (100 * float(diagnostics[f"relative_error_{name}"]) for name in ("variance", "bias"))
+    check = float(diagnostics["self_check"])
     yield Text(
         f"Sigma to {sigma:.2g} %, b to {b:.2g} % (standard errors of f or K, the larger), from "
-        f"{int(found['draws'])} draws of width {int(found['draw_width'])}. Self-check: q from draws is "
+        f"{int(diagnostics['draws'])} draws of width {int(diagnostics['draw_width'])}. Self-check: q from draws is "
         f"{check:.2g} standard errors rms from q."
     )
     if check > DOUBTFUL:

@@ -80,10 +80,10 @@ def _over_sweep(groups: Mapping[str, xr.Dataset], dims: list[str]) -> xr.Dataset
         return _agreement_of(**loaded)
     first, *rest = dims
     along = groups["theory"][first]
-    found = [
+    scored = [
         _over_sweep({name: group.isel({first: i}) for name, group in groups.items()}, rest) for i in range(along.size)
     ]
-    return xr.concat(found, dim=first)
+    return xr.concat(scored, dim=first)
 
 
 def _agreement_of(theory: xr.Dataset, ensemble: xr.Dataset) -> xr.Dataset:
@@ -96,16 +96,16 @@ def _agreement_of(theory: xr.Dataset, ensemble: xr.Dataset) -> xr.Dataset:
     points = {name: one for name, one in theory.coords.items() if not one.dims and name not in ensemble.dims}
     labels = {"width": ensemble.width, "variable": names, **points}
     variables = {
-        f"{quantity}_{measure}": _array(found, quantity, measure)
-        for quantity, found in scores.items()
+        f"{quantity}_{measure}": _array(each, quantity, measure)
+        for quantity, each in scores.items()
         for measure in MEASURES
     }
     return xr.Dataset(variables, coords=labels)
 
 
-def _array(found: list[Any], quantity: str, measure: str) -> xr.Variable:
+def _array(scores: list[Any], quantity: str, measure: str) -> xr.Variable:
     dims: tuple[str, ...] = ("variable",) if quantity == "bias" else ("width", "variable")
-    values = [one[measure] if quantity == "bias" else [width[measure] for width in one] for one in found]
+    values = [one[measure] if quantity == "bias" else [width[measure] for width in one] for one in scores]
     named = attributes(MEASURES[measure].format(QUANTITIES[quantity]))
     return xr.Variable(dims, np.array(values).T, named)
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from fwdmft.jackknife import Jackknifed, combined
+from fwdmft.results.derived import ratio
 from fwdmft.results.training_rates import Rates, rates
 from fwdmft.results.variables import ENSEMBLE, OF_WIDTHS, ONLY_LAST, Entry, Table, with_errors
 
@@ -70,34 +71,29 @@ _OF = {
 
 def of_task(ensemble: Sequence[WidthStatistics]) -> Variables:
     """What the ensembles have of it; every estimate has `_standard_error` beside it (delete-a-group jackknife)."""
-    found: Variables = {}
+    variables: Variables = {}
     for name, values in _statistics(ensemble).items():
-        found |= _estimate(name, STATISTICS[name], values)
+        variables |= _estimate(name, STATISTICS[name], values)
     times, widths = ensemble[0].times, [one.width for one in ensemble]
     for prefix, (name, _) in _OF.items():
         losses = [one.jackknifed.get(name) for one in ensemble]
         curves = [Jackknifed(one.value[:, 0], one.left_out[:, :, 0]) for one in losses if one is not None]
         if len(curves) == len(widths) and all(np.isfinite(one.value).all() for one in curves):
             fitted = rates(np.asarray(times, float), widths, curves)
-            found |= {} if fitted is None else _rate_variables(prefix, fitted)
-    return found | dict(_traces(ensemble))
+            variables |= {} if fitted is None else _rate_variables(prefix, fitted)
+    return variables | dict(_traces(ensemble))
 
 
 def _statistics(ensemble: Sequence[WidthStatistics]) -> dict[str, list[Jackknifed]]:
     """The statistics of `STATISTICS` that every width has."""
     each = [dict(one.jackknifed) for one in ensemble]
-    for found in each:
-        if "mean_kernel_alignment" in found:
-            found["last_feature_kernel_alignment"] = found["mean_kernel_alignment"]
+    for known in each:
+        if "mean_kernel_alignment" in known:
+            known["last_feature_kernel_alignment"] = known["mean_kernel_alignment"]
         for name in ("loss", "accuracy"):
-            if name in found:
-                found[f"{name}_ratio"] = combined(_ratio, found[f"ensembled_{name}"], found[name])
-    return {name: [found[name] for found in each] for name in STATISTICS if all(name in found for found in each)}
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """NaN where the denominator is 0."""
-    return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below != 0)
+            if name in known:
+                known[f"{name}_ratio"] = combined(ratio, known[f"ensembled_{name}"], known[name])
+    return {name: [known[name] for known in each] for name in STATISTICS if all(name in known for known in each)}
 
 
 def _estimate(name: str, entry: Entry, values: Sequence[Jackknifed]) -> Variables:

@@ -58,12 +58,14 @@ def rates(times: np.ndarray, widths: Sequence[int], losses: Sequence[Jackknifed]
     level = max(LOWEST, *(float(np.min(value / value[0])) for value in values))
     if level >= 1 or any(np.argmax(value <= level * value[0]) < _FEWEST - 1 for value in values):
         return None
-    found = [combined(lambda curve: rate(times, curve, level), one) for one in losses]
+    fitted = [combined(lambda curve: rate(times, curve, level), one) for one in losses]
     reference = int(np.argmax(widths))
-    ratio = np.array([float(one.value / found[reference].value) for one in found])
-    pairs = [_distances(times, (losses[k], found[k]), (losses[reference], found[reference])) for k in range(len(ratio))]
+    ratio = np.array([float(one.value / fitted[reference].value) for one in fitted])
+    pairs = [
+        _distances(times, (losses[k], fitted[k]), (losses[reference], fitted[reference])) for k in range(len(ratio))
+    ]
     value, error = (np.stack([pair[part] for pair in pairs], axis=-1) for part in (0, 1))
-    return Rates(found, ratio[:, None] * times, value, error, _law(widths, found))
+    return Rates(fitted, ratio[:, None] * times, value, error, _law(widths, fitted))
 
 
 def rate(times: np.ndarray, curve: np.ndarray, level: float) -> float:
@@ -95,15 +97,15 @@ def fitted_law(widths: np.ndarray, values: np.ndarray, errors: np.ndarray) -> Ra
     return RateLaw(float(limit), float(shift), float(limit_error), float(shift_error))
 
 
-def _law(widths: Sequence[int], found: Sequence[Jackknifed]) -> RateLaw | None:
+def _law(widths: Sequence[int], fitted: Sequence[Jackknifed]) -> RateLaw | None:
     if len(widths) < 2:
         return None
-    values, errors = (np.array([float(each) for each in part]) for part in _parts(found))
+    values, errors = (np.array([float(each) for each in part]) for part in _parts(fitted))
     return fitted_law(np.asarray(widths, float), values, errors)
 
 
-def _parts(found: Sequence[Jackknifed]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [one.value for one in found], [one.standard_error for one in found]
+def _parts(estimates: Sequence[Jackknifed]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    return [one.value for one in estimates], [one.standard_error for one in estimates]
 
 
 Curve = tuple[Jackknifed, Jackknifed]

@@ -42,8 +42,8 @@ def check_numbers(tree: xr.DataTree) -> None:
     _raise(_wrong(tree))
 
 
-def _raise(found: Iterator[InputError]) -> None:
-    problems = list({str(problem): problem for problem in found}.values())
+def _raise(every: Iterator[InputError]) -> None:
+    problems = list({str(problem): problem for problem in every}.values())
     if problems:
         raise InputError.of(problems[:MOST], max(0, len(problems) - MOST))
 
@@ -85,9 +85,9 @@ def _problems(error: ValidationError) -> Iterator[InputError]:
             yield InputError("groups", sorted(error.instance), "a group theory or ensemble (or both)")
         case "anyOf":
             alternatives = {each.schema_path[0]: each for each in error.context or ()}
-            found = [problem for each in alternatives.values() for problem in _problems(each)]
-            expected = " or ".join(dict.fromkeys(problem.expected for problem in found))
-            yield InputError(found[0].field, found[0].value, expected)
+            problems = [problem for each in alternatives.values() for problem in _problems(each)]
+            expected = " or ".join(dict.fromkeys(problem.expected for problem in problems))
+            yield InputError(problems[0].field, problems[0].value, expected)
         case "const":
             yield InputError(place, error.instance, repr(error.validator_value))
         case "enum":

@@ -110,15 +110,15 @@ def _check_version(attrs: Any, field: str, path: Path) -> None:
 
     Files of an earlier version with the same first number lack what was added since, and are read.
     """
-    found = attrs.get("schema_version")
-    if found is None and attrs.get("creation_library") != "fwdmft":
+    stored = attrs.get("schema_version")
+    if stored is None and attrs.get("creation_library") != "fwdmft":
         raise InputError(field, str(path), "a result written by `fwdmft run`; this netCDF file is something else")
-    if not _readable(found):
+    if not _readable(stored):
         writer = f"{attrs.get('creation_library')} {attrs.get('creation_library_version', '')}".strip()
         first = SCHEMA_VERSION.partition(".")[0]
         expected = f"a result of schema_version {first}.0 to {SCHEMA_VERSION}, which this version of fwdmft reads"
-        advice = "update fwdmft" if _newer(found) else "compute it again"
-        raise InputError(field, str(path), f"{expected}; this file has {found}, of {writer}: {advice}")
+        advice = "update fwdmft" if _newer(stored) else "compute it again"
+        raise InputError(field, str(path), f"{expected}; this file has {stored}, of {writer}: {advice}")
 
 
 def _readable(version: object) -> bool:

@@ -46,10 +46,10 @@ _HEARD: ContextVar[list[Comparison] | None] = ContextVar("heard", default=None)
 @contextmanager
 def recording() -> Iterator[list[Comparison]]:
     """A list of what is compared within this block."""
-    found: list[Comparison] = []
-    token = _HEARD.set(found)
+    comparisons: list[Comparison] = []
+    token = _HEARD.set(comparisons)
     try:
-        yield found
+        yield comparisons
     finally:
         _HEARD.reset(token)
 

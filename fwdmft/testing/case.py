@@ -236,7 +236,7 @@ def observe(simulation: Simulation) -> Observables:
     """Order parameters (time, ...) at infinite width."""
     equations, noise, training = simulation
     matrices = gaussian_matrices(equations, noise, training.momentum != 0)
-    return trajectory(equations, noise, matrices, training, lambda e, activity: e.observe(e.sites(activity)))
+    return trajectory(equations, noise, matrices, training, lambda e, fields: e.observe(e.sites(fields)))
 
 
 def observed(simulation: Simulation) -> dict[str, np.ndarray]:

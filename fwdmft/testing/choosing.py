@@ -41,10 +41,10 @@ def case_of(kind: str, file: Path | None, kinked: bool) -> Case:
     try:
         architecture.spec.model_validate(spec)
     except ValidationError as error:
-        found = input_error(error, architecture.spec, spec)
+        refusal = input_error(error, architecture.spec, spec)
         hint = "" if file is not None else " (in a file, --architecture FILE)"
         raise InputError.of(
-            InputError(f"architecture.{each.field}", each.value, each.expected + hint) for each in found.problems
+            InputError(f"architecture.{each.field}", each.value, each.expected + hint) for each in refusal.problems
         ) from None
     case, origin = small_case(architecture, spec, kinked), registry().origin("architecture", kind)
     with jax.enable_x64(True):

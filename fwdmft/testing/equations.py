@@ -184,19 +184,19 @@ def _walk(simulation: Simulation) -> _Walk:
     equations, noise, training = simulation
     rate, state = training.rates[0, 0], _initial(simulation)
     for _ in range(2):
-        f, activity = equations.forward(state, noise)
-        state = equations.step(state, activity, training.residual(f, None), Update(rate, 0.0, 0.0))
-    f, activity = equations.forward(state, noise)
-    residual = training.residual(f, None)
+        state, fields = equations.forward(state, noise)
+        state = equations.step(state, fields, training.residual(fields.f, None), Update(rate, 0.0, 0.0))
+    state, fields = equations.forward(state, noise)
+    residual = training.residual(fields.f, None)
 
     def observed_after(rate: Array, residual: Array) -> Observables:
-        later = equations.step(state, activity, residual, Update(rate, 0.0, 0.0))
+        later = equations.step(state, fields, residual, Update(rate, 0.0, 0.0))
         return equations.observe(equations.sites(equations.forward(later, noise)[1]))
 
     return _Walk(
-        prediction=f,
-        before=equations.observe(equations.sites(activity)),
-        without_residual=observed_after(rate, jnp.zeros_like(f)),
+        prediction=fields.f,
+        before=equations.observe(equations.sites(fields)),
+        without_residual=observed_after(rate, jnp.zeros_like(residual)),
         without_rate=observed_after(jnp.zeros_like(rate), residual),
         after=observed_after(rate, residual),
     )
@@ -206,11 +206,11 @@ def _walk(simulation: Simulation) -> _Walk:
 def _first_step(simulation: Simulation, rate: Array) -> tuple[Array, Array]:
     """f(1) - f(0), and eta K Delta (point, output)."""
     equations, noise, training = simulation
-    f, activity = equations.forward(_initial(simulation), noise)
-    residual = training.residual(f, None)
-    kernel = equations.observe(equations.sites(activity))["tangent_kernel"]
-    later = equations.step(_initial(simulation), activity, residual, Update(rate, 0.0, 0.0))
-    return equations.forward(later, noise)[0] - f, rate * jnp.tensordot(kernel, residual, axes=2)
+    state, fields = equations.forward(_initial(simulation), noise)
+    residual = training.residual(fields.f, None)
+    kernel = equations.observe(equations.sites(fields))["tangent_kernel"]
+    _, later = equations.forward(equations.step(state, fields, residual, Update(rate, 0.0, 0.0)), noise)
+    return later.f - fields.f, rate * jnp.tensordot(kernel, residual, axes=2)
 
 
 def _initial(simulation: Simulation) -> Any:

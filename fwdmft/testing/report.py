@@ -31,8 +31,8 @@ def check(case: Case, laws: Iterable[Law]) -> Iterator[Outcome]:
         start, compared, failure = time.perf_counter(), list[Comparison](), None
         try:
             compared = law(case)
-        except AssertionError as found:
-            failure = " ".join(str(found).split())
+        except AssertionError as broken:
+            failure = " ".join(str(broken).split())
         except Exception as error:
             failure = " ".join(f"could not be checked, {type(error).__name__}: {error}".split())
         yield Outcome(law, compared, failure, time.perf_counter() - start)
@@ -40,20 +40,20 @@ def check(case: Case, laws: Iterable[Law]) -> Iterator[Outcome]:
 
 def table(title: str, outcomes: Iterable[Outcome], each: Callable[[Outcome], None] = lambda one: None) -> Table:
     """Outcomes as a table; each: told as they come."""
-    found = Table("law", "compared", "largest difference", "seconds", "", title=title, title_justify="left")
+    shown = Table("law", "compared", "largest difference", "seconds", "", title=title, title_justify="left")
     for one in outcomes:
         each(one)
         names = list(dict.fromkeys(compared.of for compared in one.compared))
         if len(names) > SHOWN:
             names[SHOWN:] = [f"{len(names) - SHOWN} more"]
-        found.add_row(
+        shown.add_row(
             Text(str(one.law).replace("_", " ")),
             Text(", ".join(names)),
             Text(largest(one)),
             f"{one.seconds:.1f}",
             Text("holds", "green") if one.failure is None else Text("FAILS", "bold red"),
         )
-    return found
+    return shown
 
 
 def largest(one: Outcome) -> str:

@@ -27,9 +27,9 @@ def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
     """
     shapes = samples.observable_shapes(case.sampler)
     keys = jax.random.split(jax.random.key(SEED), (CHUNKS, CHUNK))
-    found = [samples.draws(case.sampler, each) for each in keys]
+    every = [samples.draws(case.sampler, each) for each in keys]
     mean, difference, change = (
-        np.concatenate([np.asarray(getattr(draw, name)) for draw in found]) for name in ("mean", "difference", "change")
+        np.concatenate([np.asarray(getattr(draw, name)) for draw in every]) for name in ("mean", "difference", "change")
     )
     parts = samples.parts(mean, difference)
     for width, drawn in ((DRAWN, parts.reshape(-1, parts.shape[-1])), (samples.PARTS * DRAWN, mean + change)):

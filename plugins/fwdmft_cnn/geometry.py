@@ -29,7 +29,7 @@ def sizes(spec: Cnn, size: Size) -> list[tuple[Size, Size]]:
     if spec.kernel_size > largest:
         expected = f"at most {largest} on images of {size[0]}x{size[1]} pixels, as all else of a kernel reads padding"
         raise InputError("architecture.kernel_size", spec.kernel_size, expected)
-    found = []
+    layers = []
     for layer in range(spec.depth):
         before = _strided(size, spec.stride)
         size = before
@@ -38,8 +38,8 @@ def sizes(spec: Cnn, size: Size) -> list[tuple[Size, Size]]:
             if min(size) == 0:
                 has = f"images on which layer {layer + 1} has at least 2x2 positions (it has {before[0]}x{before[1]})"
                 raise InputError("architecture.pooling", spec.pooling, has)
-        found.append((before, size))
-    return found
+        layers.append((before, size))
+    return layers
 
 
 def geometry(spec: Cnn, size: Size) -> Geometry:

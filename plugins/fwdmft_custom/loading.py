@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from fwdmft.plugin import InputError, by_the_user, told_if_slow
+from fwdmft.plugin import InputError, by_the_user, warned_if_slow
 
 
 def refused(network: str, expected: str, error: BaseException | None = None) -> InputError:
@@ -32,11 +32,9 @@ def locate(network: str, home: Path) -> None:
     function(network)
     name = network.partition(":")[0].partition(".")[0]
     beside = [path.resolve() for path in (home / f"{name}.py", home / name / "__init__.py") if path.exists()]
-    found = getattr(sys.modules.get(name), "__file__", None)
-    if beside and (found is None or Path(found).resolve() not in beside):
-        raise refused(
-            network, f"another name of {beside[0]}, as Python has a module {name} from {found or 'elsewhere'}"
-        )
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if beside and (file is None or Path(file).resolve() not in beside):
+        raise refused(network, f"another name of {beside[0]}, as Python has a module {name} from {file or 'elsewhere'}")
 
 
 @cache
@@ -45,15 +43,15 @@ def function(network: str) -> Callable[..., Any]:
     module does."""
     module, _, name = network.partition(":")
     try:
-        with told_if_slow(f"network {network!r}", "stop it if it never ends"):
-            found = getattr(import_module(module), name, None)
+        with warned_if_slow(f"network {network!r}", "stop it if it never ends"):
+            named = getattr(import_module(module), name, None)
     except BaseException as error:  # SystemExit too: this code does not decide when the program ends
         if by_the_user(error):
             raise
         raise refused(network, "a function that can be imported", error) from error
-    if not callable(found):
+    if not callable(named):
         raise refused(network, f"the name of a function in {module}")
-    return found
+    return named
 
 
 def source_hash(network: str) -> str:

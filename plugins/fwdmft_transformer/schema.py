@@ -40,6 +40,14 @@ class Transformer(ActivatedArchitecture):
         """Names of a block's matrices, in their order in sigma_w."""
         return "QKVW" if self.mlp else "QKV"
 
+    def remarks(self) -> tuple[str, ...]:
+        if self.scores == "softmax":
+            return ()
+        return (
+            "scores: linear attention vanishes at infinite width, at all times: changing the signs of Q and V together "
+            "changes its sign and nothing else; in networks it is of order N^(-1/2)",
+        )
+
     @property
     def weights_depth(self) -> int:
         """Depth of sigma_w: the input weights, as many hidden matrices less one, the readout."""
