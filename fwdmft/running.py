@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import jax
 import numpy as np
-import psutil
 import xarray as xr
 
 from fwdmft import registry
@@ -18,6 +17,7 @@ from fwdmft.datasets import Dataset
 from fwdmft.engine.infinite_width import gradient_flow_ladders
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.experiment.model import Experiment
+from fwdmft.machine import peak_memory
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan, RichardsonLevel
@@ -85,7 +85,7 @@ def _run(
     diagnostics = {
         "seconds": time.perf_counter() - start,
         "theory_seconds": theory_seconds,
-        "peak_memory_bytes": float(_peak_memory()),
+        "peak_memory_bytes": float(peak_memory()),
         "device": prepared.device,
     }
     return result_tree(
@@ -158,10 +158,6 @@ def _ensembles(
             )
 
     return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]
-
-
-def _peak_memory() -> int:
-    return psutil.Process().memory_info().rss
 
 
 def _version(distribution: str) -> str:

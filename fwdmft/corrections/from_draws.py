@@ -46,8 +46,8 @@ def from_draws(
     checkpoint: Checkpoint | None,
 ) -> Corrections:
     """Sigma and b; q as well, where there is no infinite width."""
-    made = _controls(task, ladder, infinite)
-    found = _finite_width(task, ladder, infinite, made, report, checkpoint)
+    made = control_variates(task, ladder, infinite)
+    found = drawn(task, ladder, infinite, made, report, checkpoint)
     estimates, layout = found.estimates, found.layout
     pairs = (*estimates.sigma, found.bias.value, found.bias.error, *found.q)
     variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
@@ -69,7 +69,7 @@ def from_draws(
     )
 
 
-def _controls(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None) -> Known | None:
+def control_variates(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None) -> Known | None:
     """Control variates, whose means are those of all neurons behind q; None if they would cost too much.
 
     Then the sampling errors of q and of these means cancel, as far as control variates tell q.
@@ -104,11 +104,11 @@ def _controls(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: I
     replicates = task.spec.replicates
     every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(replicates))
     # Numbered from the last of the simulations of infinite width.
-    parts = range(replicates, replicates + _covariance_parts(task.spec.relative_error))
+    parts = range(replicates, replicates + covariance_parts(task.spec.relative_error))
     return known(controls, every, (noise_of(fitted.equations, CONTROL_NEURONS, seed, i) for i in parts))
 
 
-def _covariance_parts(error: float) -> int:
+def covariance_parts(error: float) -> int:
     """Samplings of `CONTROL_NEURONS` neurons that leave the covariance of control variates a share of the error."""
     needed = 2 * KURTOSIS / (SHARE_OF_COVARIANCE * error) ** 2
     return int(np.clip(needed / CONTROL_NEURONS, 4, MOST_PARTS))
@@ -124,7 +124,7 @@ def _record_bytes(equations: FieldEquations, training: TrainingSignal, ladder: t
     return 8 * blocks * numbers
 
 
-def _finite_width(
+def drawn(
     task: TheoryTask,
     ladder: tuple[RichardsonLevel, ...],
     infinite: Infinite | None,
@@ -132,6 +132,7 @@ def _finite_width(
     report: Report,
     checkpoint: Checkpoint | None,
 ) -> FiniteWidth:
+    """What draws say, with these control variates."""
     spec = task.spec
     training, observing = task.training(ladder), task.observing(strength=bool(task.equations.layers))
 
@@ -145,8 +146,14 @@ def _finite_width(
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
         q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
+    return finite_width(sampler, covariances, q, wanted(task, infinite), report, checkpoint)
+
+
+def wanted(task: TheoryTask, infinite: Infinite | None) -> Wanted:
+    """What draws are asked for."""
+    spec = task.spec
     asked = {"q": infinite is None, "sigma": spec.fluctuations, "bias": spec.bias}
-    wanted = Wanted(
+    return Wanted(
         spec.relative_error,
         tuple(name for name, needed in asked.items() if needed),
         spec.draws,
@@ -154,7 +161,6 @@ def _finite_width(
         spec.covariance and spec.fluctuations,
         spec.seed,
     )
-    return finite_width(sampler, covariances, q, wanted, report, checkpoint)
 
 
 def _strength(q: Arrays) -> Arrays:
