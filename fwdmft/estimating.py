@@ -48,6 +48,9 @@ OPERATIONS = 4e9
 ROUGH = 0.06
 """Stated error from which the covariance of control variates takes fewest samplings."""
 
+FALLING = 0.75
+"""Power of the number of sample neurons that errors of q fall with, about: between independent and equally spaced ones."""
+
 OF_A_FIELD = 40
 """Operations per neuron, step and number that a field is made of, about."""
 
@@ -224,7 +227,8 @@ def _large_simulations(
     if not isinstance(found, Infinite):
         foreseen.parts.append(Part(name, longer * seconds, compiling))
         return None
-    rounds = [spec.neurons] if spec.neurons else _rounds(short, found, count)
+    rounds = _rounds(count, large.excess_error(short, found), large.most_neurons(short))
+    rounds = [spec.neurons] if spec.neurons else rounds
     programs = len(rounds) + _growths(short, found)
     compiling *= programs / (programs - len(rounds) + 1)
     foreseen.parts.append(Part(name, longer * seconds * sum(rounds) / count, compiling))
@@ -233,10 +237,14 @@ def _large_simulations(
     return found
 
 
-def _rounds(task: TheoryTask, found: Infinite, count: int) -> list[int]:
-    """Neurons of the simulations of each round. The error is expected to fall like one over their number."""
-    more = min(count * large.wider(task, found), large.most_neurons(task))
-    return [count, more] if more > count else [count]
+def _rounds(count: int, excess: float, most: int) -> list[int]:
+    """Neurons of the simulations of each round, if the first has this excess of its error."""
+    rounds = [count]
+    while excess > 1 and rounds[-1] < most:
+        more = min(rounds[-1] * large.wider(excess), most)
+        excess *= (rounds[-1] / more) ** FALLING
+        rounds.append(more)
+    return rounds
 
 
 def _growths(task: TheoryTask, found: Infinite) -> int:

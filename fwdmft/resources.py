@@ -151,7 +151,7 @@ def check_memory(needed: int, force: bool, lazy: bool = False) -> None:
             "memory",
             f"an estimated {_gigabytes(needed + BASE)}",
             f"at most the {_gigabytes(available)} that are available (of the machine, its "
-            f"container and ulimit -v): {points}, raise theory.save_every, lower theory.neurons, "
+            f"container and ulimit -v): {points}, raise theory.save_every, set theory.neurons (lower), "
             "set theory.covariance or ensemble.kernels to false (or ensemble.kernel_points), or force (--force)",
         )
 

@@ -85,9 +85,9 @@ def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report
             return found
         else:
             equations = fitting(found.equations, found.bases)
-            if (factor := wider(task, found)) == 1:
+            if (excess := excess_error(task, found)) <= 1:
                 return _with_truncation(found, task, ladder)
-            count *= factor
+            count *= wider(excess)
         count = min(count, most)
 
 
@@ -97,12 +97,16 @@ def most_neurons(task: TheoryTask) -> int:
     return task.spec.neurons or fitting
 
 
-def wider(task: TheoryTask, found: Infinite) -> int:
-    """How many times as many neurons the error asks for."""
+def excess_error(task: TheoryTask, found: Infinite) -> float:
+    """The error of q over what it may be."""
     share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
     error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
-    excess = error / (share * task.spec.relative_error)
-    return 1 if excess <= 1 else 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
+    return error / (share * task.spec.relative_error)
+
+
+def wider(excess: float) -> int:
+    """How many times as many neurons are tried next."""
+    return 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
 
 
 def too_large_at_first(task: TheoryTask) -> int:
