@@ -45,10 +45,8 @@ CompilationCache = Annotated[
 
 
 Processors = Annotated[
-    int | None,
-    typer.Option(
-        "--cpus", min=1, metavar="N", help="Processors to use, at most; left out: FWDMFT_PROCESSORS, or all there are."
-    ),
+    str | None,
+    typer.Option("--cpus", metavar="N", help="Processors to use, at most; left out: FWDMFT_PROCESSORS, or all."),
 ]
 
 COLLECTED = 100_000, 50, 50
@@ -61,17 +59,20 @@ def main() -> None:
     end_on_signals()
     gc.set_threshold(*COLLECTED)
     atexit.register(gc.freeze)  # so that nothing is looked for at the end, when all of it goes anyway
-    use_processors(processors())
+    os.environ.update(with_processors(processors()))
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU and its memory
     prepare_streams()
     app()
 
 
-def use_processors(count: int | None) -> None:
+def use_processors(count: str | None) -> None:
     """Keep no more than so many processors busy, None to leave it at what it is. Libraries read this when they are
-    imported, so it comes first in a command."""
-    if count is not None:
-        os.environ.update(with_processors(count))
+    imported, so it comes first in a command. Raises InputError."""
+    if count is None:
+        return
+    if not count.isdecimal() or int(count) < 1:
+        raise InputError("cpus", count, "a whole number of at least 1")
+    os.environ.update(with_processors(int(count)))
 
 
 @app.callback(invoke_without_command=True)

@@ -49,7 +49,7 @@ ROUGH = 0.06
 """Stated error from which the covariance of control variates takes fewest samplings."""
 
 FALLING = 0.75
-"""Power of the number of sample neurons that errors of q fall with, about: between independent and equally spaced ones."""
+"""Power of the number of neurons that errors of q fall with, about: between independent and equally spaced ones."""
 
 OF_A_FIELD = 40
 """Operations per neuron, step and number that a field is made of, about."""
