@@ -133,18 +133,21 @@ def rehearsed(work: Callable[[], Result], clock: Clock) -> tuple[Result, float, 
     return found, again, max(0.0, middle - start - again)
 
 
-def first_steps(plan: Plan, save_every: int, most: float) -> tuple[Plan, int, float]:
-    """A plan of no more than so many steps (four at least), how often it saves, and how many times more work the whole
-    is. Intervals between saved times are what time goes into."""
-    steps = max(4, int(most))
-    if plan.steps <= steps:
-        return plan, save_every, 1.0
-    every = min(save_every, steps // 2)
-    intervals = steps // every
+def first_steps(plan: Plan, save_every: int, step: float, saved: float, most: float) -> tuple[Plan, int, float]:
+    """A plan of the first steps, how often it saves, and how many times more work the whole is.
+
+    step, saved: operations of a step and of a saved time. most: of the pilot. Two saved times are the least, as often
+    as in the whole unless that is too much: measuring can cost more than many steps.
+    """
+    whole = plan.steps * step + len(plan.saved(save_every)) * saved
+    every = min(save_every, max(2, int(most / step)))
+    intervals = max(2 if every > 1 else 4, int(most / (every * step + saved)))
     count = (intervals - 1) * every + 1
+    if whole <= most or plan.steps <= count:
+        return plan, save_every, 1.0
     batches = None if plan.batches is None else plan.batches[:count]
     few = replace(plan, learning_rates=plan.learning_rates[:count], batches=batches)
-    return few, every, len(plan.saved(save_every)) * save_every / (intervals * every)
+    return few, every, whole / (count * step + intervals * saved)
 
 
 # --- theory ---
@@ -175,7 +178,8 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
     spec = task.spec
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
     together = spec.replicates * large.FEWEST + 2 * PARTS * NARROWEST * PILOT + 4 * CONTROL_NEURONS
-    plan, every, longer = first_steps(task.plan, spec.save_every, OPERATIONS / (together * _per_step(task)))
+    saved = sum(a.size for a in task.observed.values()) / len(task.times)
+    plan, every, longer = first_steps(task.plan, spec.save_every, _per_step(task), saved, OPERATIONS / together)
     short = replace(_changed(task, save_every=every), plan=plan)
     (fine, foreseen.ladder), seconds, compiling = rehearsed(lambda: gradient_flow_ladders(short), clock)
     if plan.tolerance is not None:
@@ -324,8 +328,8 @@ def _ensembles(task: Task, spec: EnsembleSpec, clock: Clock, foreseen: Foreseen)
 def _networks(task: Task, width: int, members: int, clock: Clock, foreseen: Foreseen) -> tuple[float, float]:
     """Seconds per network, and of compiling."""
     chunk = chunk_size(task, width, members)
-    fitting = OPERATIONS / (CONCURRENT * chunk * member_operations(task, width))
-    plan, every, longer = first_steps(task.plan, task.save_every, fitting)
+    costs, most = member_operations(task, width), OPERATIONS / (CONCURRENT * chunk)
+    plan, every, longer = first_steps(task.plan, task.save_every, *costs, most)
     short = replace(task, plan=plan, save_every=every)
     more = ensemble_bytes(task, width, members) - ensemble_bytes(short, width, members)
     foreseen.more_bytes = max(foreseen.more_bytes, more)

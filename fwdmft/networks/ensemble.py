@@ -171,12 +171,12 @@ def _trained_at_once(task: Task) -> int:
     return int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
 
 
-def member_operations(task: Task, width: int) -> float:
-    """Operations of a step of one network, measuring included, about."""
+def member_operations(task: Task, width: int) -> tuple[float, float]:
+    """Operations of one network, about: of a step, and of measuring at a saved time."""
     parameters, neurons = _parameters_and_neurons(task, width)
-    once = 6.0 * parameters * max(1, neurons // width)
+    of_a_point = 6.0 * parameters * max(1, neurons // width)
     shown = len(task.kernel_at) * task.y.shape[1] if task.kernels else 0
-    return once * _trained_at_once(task) + (len(task.y) + shown) * (once + shown * parameters) / task.save_every
+    return of_a_point * _trained_at_once(task), of_a_point * (len(task.y) + shown) + 2.0 * shown**2 * parameters
 
 
 _ACTIVATIONS = 12
