@@ -38,7 +38,7 @@ def cnn(name: str, architecture: dict[str, Any], shape: tuple[int, int, int], **
     spec = {"kind": "cnn", **architecture}
     x, y, train = points(2, int(np.prod(shape)))
     images = x.reshape(2, *shape)
-    sizes = {"few": 256, "neurons": 1 << 12, "widths": (32, 96), "members": (1500, 1000)}
+    sizes = {"few": 256, "neurons": 1 << 11, "widths": (32, 96), "members": (1500, 1000)}
     return Case(f"cnn-{name}", registry().get("architecture", "cnn"), spec, images, y, train, **(sizes | settings))
 
 
@@ -47,7 +47,7 @@ def sequences(kind: str, name: str, architecture: dict[str, Any], shape: tuple[i
     spec = {"kind": kind, **architecture}
     x, y, train = points(2, int(np.prod(shape)))
     # Products of steps or tokens make the law wider: larger widths.
-    sizes = {"few": 256, "neurons": 1 << 12, "widths": (32, 96), "members": (2000, 1500)}
+    sizes = {"few": 256, "neurons": 1 << 11, "widths": (32, 96), "members": (2000, 1500)}
     rows = x.reshape(2, *shape)
     return Case(f"{kind}-{name}", registry().get("architecture", kind), spec, rows, y, train, **(sizes | settings))
 
