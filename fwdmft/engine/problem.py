@@ -71,7 +71,8 @@ class TheoryTask:
 
     def observing(self, strength: bool = False) -> Observing:
         """What is observed in a pass. strength: those of the layers' kernels as well."""
-        return Observing(self.two_time, strength, self.functions, tuple(self.train.tolist()))
+        train = tuple(self.train.tolist()) if self.functions else ()
+        return Observing(self.two_time, strength, self.functions, train)
 
     def training(self, ladder: tuple[RichardsonLevel, ...], save_every: int | None = None) -> TrainingSignal:
         """The training signal of a large simulation or a draw."""
