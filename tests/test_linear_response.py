@@ -201,6 +201,27 @@ def test_some_neurons_respond_for_all() -> None:
             _close(found.bias[name], expected.bias[name], name)
 
 
+def test_what_is_left_out_is_told() -> None:
+    """Where training has taken away nearly all of N Var f, too, directions that are left out are within the error."""
+    equations = dense_network(X, 1.0, outputs=2, smooth=True)
+    training = training_signal(Plan(np.full(30, 0.2)), SquaredError(), Y, np.array([True, True, False]), 3)
+    noise = neurons.sample(equations.populations, (), 256, seed=3)
+    coarse, exact = (
+        linear_response(
+            equations, noise, training, bias=True, covariance=False, key=jax.random.key(0), tolerance=t, truncation=True
+        )
+        for t in (0.1, 1e-6)
+    )
+    assert coarse.rank < exact.rank
+    for part in ("variance", "bias"):
+        told, told_exact = coarse.truncation[part]["prediction"], exact.truncation[part]["prediction"]
+        change = getattr(coarse, part)["prediction"] - getattr(exact, part)["prediction"]
+        for time, (error, most) in enumerate(zip(change, told, strict=True)):
+            if time:
+                assert 0 < np.sqrt(np.mean(error**2)) < np.sqrt(np.mean(most**2)), f"{part} at time {time}"
+        assert told_exact.max() < 1e-3 * told.max()
+
+
 def test_many_directions() -> None:
     """More directions than are tried at first are found, and cut where the others are small."""
     rng = np.random.default_rng(0)

@@ -3,20 +3,25 @@
 import numpy as np
 import pytest
 
-from fwdmft.corrections.next_order import Bias, bias
+from fwdmft.corrections.next_order import ORDINARY, Bias, bias
 from fwdmft.corrections.samples import PARTS
 
-N, GROUPS, COUNT = 8, 400, 2000
-"""Width, groups (so many that their covariance is known), and observables of one size."""
+GROUPS, COUNT = 400, 2000
+"""Groups (so many that their covariance is known), and observables of one size."""
 UNITS = np.repeat([1.0, 100.0], COUNT)
 ALIKE = [slice(0, COUNT), slice(COUNT, 2 * COUNT)]
 
 
-def measured(noise: float, q_error: float, relative: float, known: bool) -> tuple[np.ndarray, Bias]:
+def measured(
+    noise: float, q_error: float, relative: float, known: bool, told: float | None = None
+) -> tuple[np.ndarray, Bias]:
     """b and its estimates, from means that obey the two equations of the module.
 
-    noise, q_error: of b by either mean and by q, in units of b. relative: |k| / |b|. known: whether q is.
+    noise, q_error: of b by either mean and by q, in units of b. relative: |k| / |b|. known: whether q is. told: what
+    the growth of variances says of |k| / |b|. The width is that at which this is ordinary.
     """
+    told = relative if told is None else told
+    N = ORDINARY / told
     rng = np.random.default_rng(1)
 
     def normal(*shape: int) -> np.ndarray:
@@ -31,7 +36,7 @@ def measured(noise: float, q_error: float, relative: float, known: bool) -> tupl
     change = -(share * b + (1 - PARTS**-2) * k) / N + share * (own - common)
     seen = q + q_error / N * normal()
     errors = q_error / N * UNITS
-    relatives = np.full(2 * COUNT, relative)
+    relatives = np.full(2 * COUNT, told)
     return b, bias(mean, change, N, seen if known else None, errors if known else None, relatives, ALIKE)
 
 
@@ -53,6 +58,13 @@ def test_errors_are_as_large_as_stated(noise: float, q_error: float, relative: f
         assert not found.check.any()
 
 
+def test_a_next_order_beyond_the_ordinary_is_seen() -> None:
+    """By both equations together, once it is beyond their noise: the error is that of b, not a third of it."""
+    b, found = measured(0.03, 0.03, 0.5, True, told=0.05)
+    for where in ALIKE:
+        assert abs(np.mean(((found.value - b) / found.error)[where] ** 2) - 1) < 0.2
+
+
 def test_q_helps() -> None:
     """The noise of the second equation is that of the first and as much again: the first halves the variance."""
     alone, both = (measured(0.3, 1e-3, 1e-3, known)[1].error for known in (False, True))
@@ -62,6 +74,6 @@ def test_q_helps() -> None:
 def test_what_is_exact_has_no_b_and_no_error() -> None:
     """As f(0) = 0 in all networks."""
     zero = np.zeros((GROUPS, 3))
-    found = bias(zero, zero, N, np.zeros(3), np.zeros(3), np.zeros(3), [slice(0, 3)])
+    found = bias(zero, zero, 8, np.zeros(3), np.zeros(3), np.zeros(3), [slice(0, 3)])
     for part in found:
         np.testing.assert_array_equal(part, 0.0)

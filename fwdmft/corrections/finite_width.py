@@ -13,7 +13,7 @@ import numpy as np
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import samples
-from fwdmft.corrections.next_order import Bias, bias
+from fwdmft.corrections.next_order import ORDINARY, Bias, bias
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Pairs, Sums, estimates
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.simulation import STRENGTH
@@ -39,6 +39,9 @@ NEXT_ORDER = 0.7
 LATER = 1.1
 """Growth of variances, in units of what `NEXT_ORDER` allows, from which more draws after the pilot are better made
 wider: with the next order at 85 % of the stated error, the rest takes four times as many draws as with none."""
+
+ROOM_FOR_NEXT_ORDER = 0.8
+"""Share of the stated error of b that its next order may have."""
 
 LESS_PRECISE = 10.0
 """b is a small difference: its error relative to its root mean square may be so many times larger."""
@@ -255,7 +258,7 @@ def finite_width(
     sampler: draws at a width. covariances: of the control variates (block, component, component). q: None if it is not
     known. Raises ComputationError if networks of the largest width diverge.
     """
-    width = wanted.width or NARROWEST
+    width = wanted.width or _first_width(wanted)
     while True:
         fixed = wanted.width is not None or width >= WIDEST
         outcome = _at_width(_Drawing(sampler(width), covariances, wanted, report, checkpoint), q, wanted, fixed)
@@ -263,6 +266,14 @@ def finite_width(
             return outcome
         # The next order falls like 1/n.
         width = min(width * 2 ** int(np.ceil(np.log2(outcome))), WIDEST)
+
+
+def _first_width(wanted: Wanted) -> int:
+    """The narrowest at which the next order that b ordinarily has leaves room in its stated error."""
+    if "bias" not in wanted.asked:
+        return NARROWEST
+    least = (1 + 1 / PARTS) * ORDINARY / (ROOM_FOR_NEXT_ORDER * LESS_PRECISE * wanted.error)
+    return int(np.clip(1 << int(np.ceil(np.log2(least))), NARROWEST, WIDEST)) if least > 1 else NARROWEST
 
 
 def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -> FiniteWidth | float:
@@ -301,6 +312,14 @@ def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteW
         q_error[where] = np.hypot(q_error[where], _next_order_of_q(estimates, where))
         next_order[where] = relative[where] ** 2 / PARTS * _rms(estimates.variance[where])
     sigma, error = estimates.sigma
+    # Where predictions have been learned, variances are small, and may grow by more than the others of their kind do.
+    own = np.divide(
+        (STEP * estimates.growth[0]) ** 2,
+        PARTS * np.maximum(estimates.variance, np.abs(sigma)),
+        where=estimates.variance > 0,
+        out=np.zeros_like(sigma),
+    )
+    next_order = np.maximum(next_order, own)
     estimates = estimates._replace(sigma=(sigma, np.hypot(error, np.where(estimates.variance > 0, next_order, 0.0))))
     known, off = None, None
     if q is not None:
@@ -366,7 +385,7 @@ def _next_order(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
             size = _rms(q[where])
             share = _next_order_of_q(estimates, where) / size if size > 0 else 0.0
         else:
-            # Error of Sigma / Sigma. What suits Sigma suits b.
+            # Error of Sigma / Sigma.
             share = (STEP * _excess(estimates, where)) ** 2 / PARTS
         excess = max(excess, float(np.sqrt(share / (NEXT_ORDER * wanted.error))))
     return excess

@@ -31,7 +31,7 @@ SHARE_RESPONDING = 0.25
 SAMPLINGS = 8
 """Independent samplings, whose spread gives standard errors."""
 
-RESOLVED = 0.1
+RESOLVED = 0.03
 """Contributions to predictions are resolved to this times the root of the stated error, as a share of their largest
 singular value: Sigma misses about its square, a hundredth of the stated error times a number of directions."""
 
@@ -61,9 +61,11 @@ class _Samplings:
         return {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
 
     def error(self, name: str) -> Arrays:
+        """From the spread, and from what is left out of contributions, which is common to all."""
         parts = [getattr(response, name) for response in self.each]
-        root = len(parts) ** 0.5
-        return {key: np.std([part[key] for part in parts], axis=0, ddof=1) / root for key in parts[0]}
+        root, left_out = len(parts) ** 0.5, self.each[0].truncation.get(name, {})
+        spread = {key: np.std([part[key] for part in parts], axis=0, ddof=1) / root for key in parts[0]}
+        return {key: np.hypot(error, left_out.get(key, 0.0)) for key, error in spread.items()}
 
     def reached(self, name: str) -> float:
         mean, error = self.mean(name), self.error(name)
@@ -134,6 +136,7 @@ def _samplings(task: TheoryTask, training: TrainingSignal, count: int, report: R
             key=jax.random.fold_in(root, sampling),
             responding=int(np.clip(SHARE_RESPONDING * count, *np.minimum(RESPONDING, count))),
             tolerance=RESOLVED * spec.relative_error**0.5,
+            truncation=sampling == 0,
         )
 
     workers = fitting_workers(numbers(task.equations, training, count))

@@ -44,6 +44,9 @@ from fwdmft.errors import ComputationError
 TOLERANCE = 1e-5
 """Contributions to predictions are resolved to this share of their largest singular value, about."""
 
+LOOSER = 3.0
+"""By how much contributions are resolved less closely where it is told what leaving out directions does."""
+
 BLOCK = 8
 """Sources that travel together."""
 
@@ -64,6 +67,7 @@ class Response:
     equal_time_covariance: N Cov among the outputs of one point, (time, point, output, output).
     layer_covariance: N Cov of the layers' kernel strengths (time, kernel, layer, kernel, layer), None without layers.
     rank: number of sources.
+    truncation: how far variance and bias are from those of all directions, about; {} if not asked for.
     """
 
     mean: dict[str, np.ndarray]
@@ -73,6 +77,7 @@ class Response:
     equal_time_covariance: np.ndarray
     layer_covariance: np.ndarray | None
     rank: int
+    truncation: dict[str, dict[str, np.ndarray]]
 
 
 def linear_response(
@@ -85,16 +90,18 @@ def linear_response(
     key: Key[Array, ""] | None,
     responding: int | None = None,
     tolerance: float = TOLERANCE,
+    truncation: bool = False,
 ) -> Response:
     """Sigma and b, see the module docstring. Call it where JAX computes in float64.
 
     covariance: whether to compute `prediction_covariance`. key: of the directions xi, None for the exact sum, which
     costs a run for each. responding: number of neurons, the first ones, whose mean response is taken; influences of
     single neurons are spread more widely, so that more of those help. None for all. tolerance: see `TOLERANCE`.
+    truncation: whether to tell what the directions that are left out would change.
     """
     task = Task(equations, {name: jnp.asarray(rows) for name, rows in noise.items()}, training)
     trained = quickly(record)(task)
-    sources, amplitudes = _sources(task, trained, tolerance)
+    sources, amplitudes, larger = _sources(task, trained, tolerance)
     few = Task(equations, {name: rows[:, :responding] for name, rows in task.noise.items()}, training)
     responses = _responses(few, trained, sources)
     neurons = quickly(influences)(task, trained.f, responses.observables, amplitudes)
@@ -104,15 +111,32 @@ def linear_response(
             "stable training: lower optimizer.learning_rate, or set theory.fluctuations and theory.bias to false"
         )
     everything, equal_time, layers = quickly(_covariances, (1,))(neurons, covariance)
+    variance = _numpy(neurons.variance)
+    b = _bias(task, trained, responses, amplitudes, key) if bias else {}
+    left_out = {}
+    if truncation:
+        looser = quickly(influences)(task, trained.f, responses.observables, larger)
+        left_out["variance"] = _truncation(variance, _numpy(looser.variance))
+        left_out["bias"] = _truncation(b, _bias(task, trained, responses, larger, key) if bias else {})
     return Response(
         mean=_numpy(neurons.mean),
-        variance={name: _without_rounding(value) for name, value in _numpy(neurons.variance).items()},
-        bias=_bias(task, trained, responses, amplitudes, key) if bias else {},
+        variance={name: _without_rounding(value) for name, value in variance.items()},
+        bias=b,
         prediction_covariance=_numpy(everything),
         equal_time_covariance=_numpy(equal_time),
         layer_covariance=_numpy(layers),
         rank=len(sources),
+        truncation=left_out,
     )
+
+
+def _truncation(value: dict[str, np.ndarray], looser: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What all directions would change, from what the smaller ones of those that are taken change.
+
+    Directions that are left out are smaller by `LOOSER` and more than those that the looser value lacks. What they
+    change is of first or of second order in their size: first order is on the safe side.
+    """
+    return {name: np.abs(a - looser[name]) / (LOOSER - 1) for name, a in value.items()}
 
 
 def affordable(equations: FieldEquations, training: TrainingSignal, neurons: int) -> bool:
@@ -177,25 +201,31 @@ def _without_rounding(variance: np.ndarray) -> np.ndarray:
     return np.where(variance > 1e-20 * np.max(variance, initial=0.0), variance, 0.0)
 
 
-def _sources(
-    task: Task, trained: Record, tolerance: float
-) -> tuple[np.ndarray, dict[str, Float[Array, "direction neuron"]]]:
-    """v (direction, all) and c of every population, see the module docstring; of a population's v others have none."""
+Amplitudes = dict[str, Float[Array, "direction _neuron"]]
+
+
+def _sources(task: Task, trained: Record, tolerance: float) -> tuple[np.ndarray, Amplitudes, Amplitudes]:
+    """v (direction, all) and c of every population, see the module docstring; of a population's v others have none.
+
+    c twice: of all v, and without those that `LOOSER` times the tolerance would leave out.
+    """
     by_population = {}
     for name in trained.x[0]:
         rows = quickly(_centred)(tuple(x[name] for x in trained.x))
         v = principal_directions(rows, tolerance)
         by_population[name] = v, _product(v, rows)
     rank = sum(len(v) for v, _ in by_population.values())
-    amplitudes, start = {}, 0
+    amplitudes, larger, start = {}, {}, 0
     for population in task.equations.populations:
         name = population.name
-        amplitudes[name] = jnp.zeros((_places(rank, FILLED), task.noise[name].shape[1]))
+        amplitudes[name] = larger[name] = jnp.zeros((_places(rank, FILLED), task.noise[name].shape[1]))
         if name in by_population:
             c = by_population[name][1]
-            amplitudes[name] = amplitudes[name].at[start : start + len(c)].set(c)
+            sizes = jnp.linalg.norm(c, axis=1, keepdims=True)
+            large = c * (sizes > LOOSER * tolerance * jnp.max(sizes, initial=0.0))
+            amplitudes[name], larger[name] = (amplitudes[name].at[start : start + len(c)].set(a) for a in (c, large))
             start += len(c)
-    return np.concatenate([v for v, _ in by_population.values()]), amplitudes
+    return np.concatenate([v for v, _ in by_population.values()]), amplitudes, larger
 
 
 def _centred(x: tuple[Float[Array, "_saved _step _seen output neuron"], ...]) -> Float[Array, "all neuron"]:
@@ -214,7 +244,7 @@ def _product(
 def principal_directions(rows: Float[Array, "row column"], tolerance: float) -> Float[np.ndarray, "direction row"]:
     """Orthonormal directions that span the columns, up to what is smaller by `tolerance` than the largest, about.
 
-    Carry among random combinations of the columns, of which there are more and more until they suffice (Halko,
+    They are found among random combinations of the columns, of which there are more and more until they suffice (Halko,
     Martinsson & Tropp 2011). There are whole blocks of them, if there are columns for it.
     """
     count, most = 64, min(rows.shape)
@@ -297,7 +327,8 @@ def _bias(
 ) -> dict[str, np.ndarray]:
     covariance = sum(_product(c, c.T) / (c.shape[1] * task.widths[name]) for name, c in amplitudes.items())
     values, vectors = np.linalg.eigh(np.asarray(covariance))
-    factor = vectors * np.sqrt(np.maximum(values, 0.0))
+    # The symmetric root, so that the same numbers give nearly the same changes where directions are left out.
+    factor = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     neurons = next(iter(amplitudes.values())).shape[1]
     pair = responses.f, responses.residual
     runs = [

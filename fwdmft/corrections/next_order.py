@@ -14,9 +14,13 @@ Then, up to 1/n^3,
     E Y     = - ((1 - 1/r) b + (1 - 1/r^2) k) / n
 
 These are two equations for b and k. The first needs q, and multiplies its error by n; and k is small. So k is treated
-as a random number of mean zero. Its size is estimated from Sigma, whose own next order a is known from how variances
-grow with the width: V_n = Sigma (1 + a / n). So k is about (a / n) b. Generalised least squares weigh both equations,
-and the unknown k widens the error of b.
+as a random number of mean zero. Its size is the largest of three estimates:
+
+- (a / n) b, where a is the next order of Sigma, known from how variances grow with the width: V_n = Sigma (1 + a / n);
+- (`ORDINARY` / n) b, as b is a small difference, whose next order can be larger than that of Sigma;
+- what both equations say of k, where it is beyond its noise: k = r ((-n E Y) / (1 - 1/r) - n (E m - q)).
+
+Generalised least squares weigh both equations, and the unknown k widens the error of b.
 """
 
 from collections.abc import Iterable
@@ -26,6 +30,10 @@ import numpy as np
 
 from fwdmft.corrections.sample_estimates import STEP
 from fwdmft.corrections.samples import PARTS
+
+ORDINARY = 2.0
+"""|c / b| that is to be expected, root mean square. Measured: 1.8 to 2.4 for two layers of
+tanh with three points and 41 steps."""
 
 
 class Bias(NamedTuple):
@@ -45,7 +53,7 @@ class Bias(NamedTuple):
 def bias(
     mean: np.ndarray,
     change: np.ndarray,
-    width: int,
+    width: float,
     q: np.ndarray | None,
     q_error: np.ndarray | None,
     relative: np.ndarray,
@@ -63,11 +71,17 @@ def bias(
     noise = np.stack([np.stack([_covariance(a, b) for b in (mean, change)]) for a in (mean, change)]) / groups
     shape = np.array([1.0, 1 / PARTS - 1]) / n
     next_shape = np.array([1.0, PARTS**-2 - 1]) / n
-    size = relative * _typical(-STEP * n * change.mean(axis=0), alike)
+    alike, rough_b = tuple(alike), -STEP * n * change.mean(axis=0)
+    size = np.maximum(relative, ORDINARY / n) * _typical(rough_b, alike)
     if q is None or q_error is None:
         rough = -STEP * n * change
         error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), (1 + 1 / PARTS) * size)
         return Bias(rough.mean(axis=0), error, rough, np.zeros_like(error))
+    of_k = PARTS * n * np.stack([-np.ones_like(size), -STEP * np.ones_like(size)])
+    seen = PARTS * (rough_b - n * (mean.mean(axis=0) - q))
+    doubt = np.einsum("io,ijo,jo->o", of_k, noise, of_k) + (PARTS * n * q_error) ** 2
+    beyond = _typical(seen, alike) ** 2 - 2 * _typical(np.sqrt(doubt), alike) ** 2
+    size = np.maximum(size, np.sqrt(np.maximum(beyond, 0.0)))
     total = noise + size**2 * np.multiply.outer(np.outer(next_shape, next_shape), np.ones_like(size))
     total[0, 0] += q_error**2
     # Two by two, for every observable; exact numbers, as f(0) = 0, have no noise.
