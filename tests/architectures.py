@@ -20,7 +20,10 @@ TWO_POINTS = points(2, 5)
 def mlp(
     name: str, data: Data = POINTS, bias: float = 0.0, scale: float = 1.0, gain: float = 1.0, **settings: Any
 ) -> Case:
-    """A two-layer network; its name starts with the activation."""
+    """A two-layer network; its name starts with the activation.
+
+    16 times `few` are `neurons`, so that samplings of the laws of errors are shared.
+    """
     spec = {"kind": "mlp", "activation": name.split("-")[0], "bias": bias, "scale": scale, "gain": gain}
     sizes = {"few": 256, "neurons": 1 << 12, "members": (5000, 5000)}
     return Case(f"mlp-{name}", registry().get("architecture", "mlp"), spec, *data, **(sizes | settings))
@@ -29,7 +32,7 @@ def mlp(
 def deep(name: str, depth: int, architecture: dict[str, Any], data: Data = TWO_POINTS, **settings: Any) -> Case:
     """A deep network. Its law has larger coefficients of 1/N, hence larger widths; its bases need more neurons."""
     spec = {"kind": "deep", "depth": depth, **architecture}
-    sizes = {"few": 256, "neurons": 1 << 12, "widths": (32, 96), "members": (2000, 2000)}
+    sizes = {"few": 256, "neurons": 1 << 11, "widths": (32, 96), "members": (2000, 2000)}
     return Case(f"deep-{name}", registry().get("architecture", "deep"), spec, *data, **(sizes | settings))
 
 
@@ -81,6 +84,7 @@ CASES = (
         "residual",
         2,
         {"activation": "tanh", "bias": 0.4, "branch_scale": 0.7},
+        neurons=1 << 12,  # those of `error_bars_shrink_with_more_neurons`, whose samplings are shared
         parameterization=MeanField(gamma0=1.5, sigma_w=(1.2, 1.5, 0.8)),
         optimizer=GradientDescent(learning_rate=0.1, steps=9, momentum=0.5, weight_decay=0.1),
     ),

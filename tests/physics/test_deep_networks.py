@@ -88,6 +88,6 @@ def test_unequal_widths_frozen_weights_and_biases(run: Runner, two_points: str) 
         optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 10},
         data={"kind": "file", "path": two_points},
         theory={"neurons": 2048, "draws": 4096, "draw_width": 8, "save_every": 3, "covariance": False},
-        ensemble={"widths": [48, 144], "members": 3000, "samples": 0, "save_every": 3},
+        ensemble={"widths": [48, 144], "members": [3000, 2000], "samples": 0, "save_every": 3},
     )
     assert_networks_agree(tree)
