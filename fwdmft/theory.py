@@ -94,7 +94,7 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
         _without_infinite_width(task, tried)
     if infinite is not None:
         capacities = tuple(matrix.capacities for matrix in infinite.equations.matrices)
-        equations = task.equations.with_room(capacities).learning(float(infinite.equations.learned))
+        equations = task.equations.with_capacities(capacities).learning(float(infinite.equations.learned))
         task = replace(task, equations=equations)
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:
