@@ -8,16 +8,18 @@ nothing can be written the computation goes on without. Nothing here imports JAX
 
 import json
 import os
+import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from fwdmft.errors import FwdmftWarning, InputError
+from fwdmft.errors import ComputationError, FwdmftWarning, InputError
 from fwdmft.files import PARTIAL, replacing
+from fwdmft.interruption import parting_words
 from fwdmft.seals import broken, has_seal, seal
 
 _COST = 20.0
@@ -116,6 +118,34 @@ def discard(directory: Path) -> None:
             path.unlink(missing_ok=True)
     with suppress(OSError):
         directory.rmdir()
+
+
+@contextmanager
+def resumable(output: Path, fresh: bool) -> Iterator[Path]:
+    """The directory of the checkpoint of a command that writes `output`; it goes when that is written, or can never be.
+
+    fresh: whether to start over. Says on standard error when the computation goes on from there, and when it may.
+    """
+    place = beside(output)
+    if fresh:
+        discard(place)
+    if place.exists():
+        print(f"going on from {place}", file=sys.stderr)
+
+    def words() -> str:
+        return f"{place} is kept: the same command goes on from there" if place.exists() else ""
+
+    try:
+        with parting_words(words):
+            yield place
+    except ComputationError:
+        discard(place)
+        raise
+    except BaseException:
+        if words():
+            print(words(), file=sys.stderr)
+        raise
+    discard(place)
 
 
 def _warn(words: str) -> None:

@@ -1,17 +1,15 @@
-"""The command line: run, sweep, validate, show, compare, merge, plot, report, plugins, schema, and help for plugins.
+"""The command line: run, estimate, sweep, validate, show, compare, merge, plot, report, schema, and those for plugins.
 
-Exit codes: 0 success, 2 bad input, 1 failed computation, 130 interrupted (143 by SIGTERM). Messages go to standard
-error; a traceback is shown only when the environment variable FWDMFT_DEBUG is set.
+Exit codes (see `exit_codes`): 0 success, 2 bad input, 1 failed computation, 130 interrupted (143 by SIGTERM). Messages
+go to standard error.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,12 +20,10 @@ from rich.text import Text
 import fwdmft
 from fwdmft.compilation_cache import OFF, VARIABLE, cache_directory, use_cache
 from fwdmft.console import console, live_progress, prepare_streams
-from fwdmft.errors import FwdmftError, InputError, PluginError
+from fwdmft.errors import InputError
+from fwdmft.exit_codes import reported
 from fwdmft.interruption import end_on_signals, parting_words
-from fwdmft.machine import processors, thread_limits
-from fwdmft.plugin_code import culprit
-
-INTERRUPTED = 130
+from fwdmft.machine import processors, with_processors
 
 app = typer.Typer(
     name="fwdmft",
@@ -48,6 +44,11 @@ CompilationCache = Annotated[
 ]
 
 
+Processors = Annotated[
+    str | None,
+    typer.Option("--cpus", metavar="N", help="Processors to use, at most; left out: FWDMFT_PROCESSORS, or all."),
+]
+
 COLLECTED = 100_000, 50, 50
 """When Python looks for unreachable objects: tracing programs makes so many that live on that Python's own thresholds
 cost a tenth of a short run."""
@@ -58,46 +59,20 @@ def main() -> None:
     end_on_signals()
     gc.set_threshold(*COLLECTED)
     atexit.register(gc.freeze)  # so that nothing is looked for at the end, when all of it goes anyway
-    for name, value in thread_limits(processors()).items():
-        os.environ.setdefault(name, value)  # read by libraries when they are imported, which they are not yet
+    os.environ.update(with_processors(processors()))
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU and its memory
     prepare_streams()
     app()
 
 
-def reported(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn exceptions into a message on standard error and an exit code."""
-
-    @wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
-            raise
-        except BaseException as error:  # SystemExit too: it comes from code that is not ours
-            if os.environ.get("FWDMFT_DEBUG"):
-                raise
-            message, code = _explained(error)
-            typer.echo(message, err=True)
-            raise typer.Exit(code) from None
-
-    return guarded
-
-
-def _explained(error: BaseException) -> tuple[str, int]:
-    """What to tell the user about an exception, and the exit code."""
-    plugin = culprit(error)
-    if isinstance(error, PluginError) and plugin is not None:
-        return f"{plugin}: {error}", error.exit_code
-    if isinstance(error, FwdmftError):
-        return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt) and plugin is None:
-        return "interrupted; no result was written", INTERRUPTED
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}", 1
-    hint = "set FWDMFT_DEBUG=1 to see where"
-    where = "" if plugin is None else f"{plugin} failed: "
-    return f"{where}unexpected {type(error).__name__}: {error} ({hint})", 1
+def use_processors(count: str | None) -> None:
+    """Keep no more than so many processors busy, None to leave it at what it is. Libraries read this when they are
+    imported, so it comes first in a command. Raises InputError."""
+    if count is None:
+        return
+    if not count.isdecimal() or int(count) < 1:
+        raise InputError("cpus", count, "a whole number of at least 1")
+    os.environ.update(with_processors(int(count)))
 
 
 @app.callback(invoke_without_command=True)
@@ -120,44 +95,38 @@ def run(
         float, typer.Option(min=0, help="Seconds between checkpoints of the ensembles, kept in OUTPUT.partial.")
     ] = 30.0,
     compilation_cache: CompilationCache = None,
+    cpus: Processors = None,
 ) -> None:
     """Compute an experiment and write its result; go on from where an interrupted run of it was."""
+    use_processors(cpus)
+    from fwdmft.checkpoint import resumable
     from fwdmft.results.write import check_output, write_result
 
     loaded = fwdmft.load_experiment(experiment)
     target = check_output(output)
     use_cache(cache_directory(compilation_cache))
-    with _checkpoint(target, fresh) as kept, live_progress() as progress:
+    with resumable(target, fresh) as kept, live_progress() as progress:
         result = fwdmft.run(loaded, progress=progress, force=force, checkpoint=kept, checkpoint_every=checkpoint_every)
         write_result(result, output)
     _print_summary(result)
 
 
-@contextmanager
-def _checkpoint(output: Path, fresh: bool) -> Iterator[Path]:
-    """The directory of a run's checkpoint; it goes when the result is written, or can never be."""
-    from fwdmft import checkpoint
+@app.command()
+@reported
+def estimate(
+    experiment: ExperimentFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    cpus: Processors = None,
+) -> None:
+    """Foresee what `run` will take, from a short pilot: neurons, bases, draws, memory and time of each part."""
+    use_processors(cpus)
+    from fwdmft.estimating import as_mapping, table
 
-    place = checkpoint.beside(output)
-    if fresh:
-        checkpoint.discard(place)
-    if place.exists():
-        typer.echo(f"going on from {place}", err=True)
-
-    def resumable() -> str:
-        return f"{place} is kept: the same command goes on from there" if place.exists() else ""
-
-    try:
-        with parting_words(resumable):
-            yield place
-    except fwdmft.ComputationError:
-        checkpoint.discard(place)
-        raise
-    except BaseException:
-        if resumable():
-            typer.echo(resumable(), err=True)
-        raise
-    checkpoint.discard(place)
+    foreseen = fwdmft.estimate(fwdmft.load_experiment(experiment))
+    if as_json:
+        typer.echo(json.dumps(as_mapping(foreseen), indent=1))
+    else:
+        console().print(table(foreseen))
 
 
 @app.command()
@@ -168,8 +137,10 @@ def sweep(
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Points computed at a time, a process each.")] = 1,
     force: Annotated[bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")] = False,
     compilation_cache: CompilationCache = None,
+    cpus: Processors = None,
 ) -> None:
     """Compute an experiment at every point of a grid of its fields, skipping points that are there already."""
+    use_processors(cpus)
     loaded = fwdmft.load_sweep(file)
     cache = cache_directory(compilation_cache)
     words = "finished points are kept, and skipped when the sweep is run again"
@@ -272,11 +243,11 @@ def compare(
     from fwdmft.results import judging_report
     from fwdmft.results.judging import compare as compared
 
-    found = compared({str(path): fwdmft.open_result(path) for path in (first, second)})
+    comparison = compared({str(path): fwdmft.open_result(path) for path in (first, second)})
     if as_json:
-        typer.echo(judging_report.as_json(found))
+        typer.echo(judging_report.as_json(comparison))
     else:
-        console().print(judging_report.tables(found))
+        console().print(judging_report.tables(comparison))
 
 
 @app.command()
@@ -368,8 +339,10 @@ def check_plugin(
     kinked: Annotated[
         bool, typer.Option("--kinked", help="The network has kinks, as with relu: its derivatives jump.")
     ] = False,
+    cpus: Processors = None,
 ) -> None:
     """Check the laws of theory and networks on an architecture, on random data: about two minutes."""
+    use_processors(cpus)
     from fwdmft.testing import report
     from fwdmft.testing.choosing import case_of, laws_of
 

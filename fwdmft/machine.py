@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -44,10 +45,34 @@ def address_space() -> int:
     return _UNLIMITED if limit == resource.RLIM_INFINITY else limit
 
 
+def peak_memory() -> int:
+    """Most bytes of the machine's memory that this process has held at any time."""
+    # Of its own program: `ru_maxrss` of a process counts what the one that started it held at that time.
+    for line in _text(Path("/proc/self/status")).splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    try:
+        import resource
+    except ImportError:
+        return int(psutil.Process().memory_info()._asdict()["peak_wset"])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1 << 10)
+
+
 def thread_limits(count: int) -> dict[str, str]:
     """Environment of a process that shall keep so many processors busy, whatever its libraries would take."""
     libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC", "PJRT_NPROC")
     return dict.fromkeys((SHARE, *libraries), str(count))
+
+
+def with_processors(count: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment for a process that shall keep no more than so many processors busy.
+
+    Numbers of threads that are not those of `environment`'s own share were chosen by the user, and stay.
+    """
+    before = thread_limits(processors(environment))
+    after = thread_limits(processors({**environment, SHARE: str(count)}))
+    chosen = {name: value for name, value in environment.items() if name != SHARE and value != before.get(name, value)}
+    return {**environment, **after, **chosen}
 
 
 def _quotas(groups: Path) -> Iterator[float]:

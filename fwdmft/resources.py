@@ -2,26 +2,48 @@
 
 import os
 from collections import Counter
+from typing import NamedTuple
 
 import jax
 
 from fwdmft.corrections.controls import COMPONENTS
-from fwdmft.corrections.finite_width import draw_numbers
+from fwdmft.corrections.finite_width import NARROWEST, draw_numbers
+from fwdmft.corrections.from_draws import CONTROL_TIMES
+from fwdmft.corrections.from_response import first_try, may_respond
+from fwdmft.corrections.linear_response import ROOM, numbers
 from fwdmft.corrections.sample_estimates import GROUPS
-from fwdmft.engine import capacity as room
-from fwdmft.engine.infinite_width import FEWEST, too_large_at_first
+from fwdmft.corrections.samples import PARTS, TOGETHER
+from fwdmft.engine import capacity
+from fwdmft.engine.field_equations import Pairs
+from fwdmft.engine.infinite_width import most_neurons, simulation_numbers, too_large_at_first
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.errors import InputError
+from fwdmft.in_order import PROCESSORS
+from fwdmft.in_order import TOGETHER as SIDE_BY_SIDE
 from fwdmft.machine import address_space, available_memory
 from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
 from fwdmft.networks.training import Task
 
-BASE = 400 << 20
+BASE = 700 << 20
 """Bytes of the interpreter with its libraries, and of compiled programs."""
 
+PROGRAMS = 400 << 20
+"""Bytes that programs with random matrices take besides."""
 
-BUFFERS = 2
-"""Copies of the bases: a step makes new ones from the old."""
+FIELDS, BUFFERS = 3, 2
+"""Copies of the fields of a simulation, and of its bases: a step makes new ones from the old."""
+
+CONTROL_FIELDS = CONTROL_TIMES + FIELDS
+"""Copies of the fields behind control variates: contributions at several times, and what leads there."""
+
+RESPONSE = 8
+"""Copies of what the linear response keeps, about: expansions have several coefficients."""
+
+GROWN = 4
+"""How many times more neurons than at first the linear response may come to, about."""
+
+DRAWN_WIDTH = 4 * NARROWEST
+"""Width of networks in draws that is expected, unless the experiment names one."""
 
 LAZY_MATRICES = 4
 """Matrices between all points that the lazy limit takes: K, which moves its predictions, and what K is made of."""
@@ -43,28 +65,73 @@ def device_kind() -> str:
         raise InputError("JAX_PLATFORMS", wanted, words) from None
 
 
-def theory_bytes(task: TheoryTask) -> int:
-    """Estimated peak memory of the theory: neurons, bases of random matrices, sums over draws, saved results."""
-    points, outputs = task.y.shape
-    saved, spec = len(task.times), task.spec
-    neurons, layers = spec.neurons or FEWEST, max(1, len(task.equations.layers))
-    shown = points if task.kernel_points is None else len(task.kernel_points)
-    observables = saved * (points * outputs + shown**2 * (layers + (layers + 1) * outputs**2))
-    total = 18 * neurons * task.site_numbers + (2 + spec.replicates) * observables
-    matrices = task.at_infinite_width.matrices
-    if spec.neurons is not None or not too_large_at_first(task):
-        total += BUFFERS * room.numbers(matrices, room.expected(matrices, neurons), neurons)
+class Sizes(NamedTuple):
+    """What the memory of the theory depends on. neurons: of a simulation, None for the most that there may be.
+
+    None for what is expected: capacities of bases, width of draws, neurons of the linear response.
+    """
+
+    neurons: int | None = None
+    capacities: Pairs | None = None
+    draw_width: int | None = None
+    response_neurons: int | None = None
+
+
+MOST_EXPECTED = Sizes()
+"""Of a theory of which nothing is known but the experiment."""
+
+
+def theory_bytes(task: TheoryTask, sizes: Sizes = MOST_EXPECTED) -> int:
+    """Estimated peak memory of the theory: the costlier of large simulations and corrections, and results."""
+    spec, matrices = task.spec, task.at_infinite_width.matrices
+    neurons = sizes.neurons or most_neurons(task)
+    observed = sum(a.size for a in task.observed.values())
+    total = (2 + spec.replicates) * observed
+    simulated = spec.neurons is not None or not too_large_at_first(task)
+    stages = [_simulations(task, neurons, sizes.capacities or capacity.expected(matrices, neurons)) if simulated else 0]
     if task.lazy:
-        total += LAZY_MATRICES * (points * outputs) ** 2
+        total += LAZY_MATRICES * task.y.size**2
     if spec.responses:
         of_population = Counter(task.equations.layers).values()
-        rows = len(task.equations.layers) + max(of_population) * points / spec.replicates
-        total += int(3 * task.plan.steps * points * rows * neurons)
+        rows = len(task.equations.layers) + max(of_population) * len(task.y) / spec.replicates
+        stages.append(int(3 * task.plan.steps * len(task.y) * rows * neurons))
     if spec.fluctuations or spec.bias:
-        total += draw_numbers(observables, COMPONENTS * len(task.equations.populations))
+        if may_respond(task):
+            stages.append(_linear_response(task, sizes.response_neurons))
+        else:
+            replayed = neurons if simulated and task.plan.stream is None else 0
+            stages.append(_draws(task, observed, replayed, sizes.draw_width or spec.draw_width or DRAWN_WIDTH))
         if spec.fluctuations and spec.covariance:
-            total += 4 * GROUPS * (saved * points * outputs) ** 2
-    return 8 * total
+            total += 4 * GROUPS * (len(task.times) * task.y.size) ** 2
+    return 8 * (total + max(stages)) + (PROGRAMS if matrices else 0)
+
+
+def _simulations(task: TheoryTask, neurons: int, capacities: Pairs) -> int:
+    """Numbers that large simulations hold, as many at a time as are side by side."""
+    equations = task.at_infinite_width
+    each = FIELDS * neurons * task.site_numbers + BUFFERS * capacity.numbers(equations.matrices, capacities, neurons)
+    return _side_by_side(each, simulation_numbers(task, equations.with_capacities(capacities), neurons))
+
+
+def _linear_response(task: TheoryTask, count: int | None) -> int:
+    training = task.training(task.plan.ladder)
+    count = count or task.spec.neurons or GROWN * first_try(training)
+    held = min(numbers(task.equations, training, count), ROOM)
+    return _side_by_side(RESPONSE * held, held)
+
+
+def _draws(task: TheoryTask, observed: int, replayed: int, width: int) -> int:
+    """Sums over draws, networks of width n and r n under way in single precision, mean-field neurons before them."""
+    sums = draw_numbers(observed, COMPONENTS * len(task.equations.populations))
+    wide = sum((1 + 1 / PARTS) * (PARTS * width) ** 2 * matrix.offsets for matrix in task.equations.matrices)
+    networks = PROCESSORS * TOGETHER * (FIELDS * 2 * PARTS * width * task.site_numbers + BUFFERS * int(wide)) // 2
+    return sums + max(networks, CONTROL_FIELDS * replayed * task.site_numbers)
+
+
+def _side_by_side(each: int, counted: int) -> int:
+    """Of all pieces of work that are under way at once, which are as many as `in_order.fitting_workers` allows for the
+    numbers counted, or for a piece that is smaller."""
+    return int(each * max(1.0, min(PROCESSORS, SIDE_BY_SIDE / counted)))
 
 
 def ensemble_bytes(task: Task, width: int, members: int) -> int:
@@ -84,7 +151,7 @@ def check_memory(needed: int, force: bool, lazy: bool = False) -> None:
             "memory",
             f"an estimated {_gigabytes(needed + BASE)}",
             f"at most the {_gigabytes(available)} that are available (of the machine, its "
-            f"container and ulimit -v): {points}, raise theory.save_every, lower theory.neurons, "
+            f"container and ulimit -v): {points}, raise theory.save_every, set theory.neurons (lower), "
             "set theory.covariance or ensemble.kernels to false (or ensemble.kernel_points), or force (--force)",
         )
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import jax
-import psutil
 import xarray as xr
 
 from fwdmft import registry
@@ -16,6 +15,7 @@ from fwdmft.datasets import Dataset
 from fwdmft.engine.infinite_width import gradient_flow_ladders
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.experiment.model import Experiment
+from fwdmft.machine import peak_memory
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task
 from fwdmft.optimization import Plan, RichardsonLevel
@@ -83,7 +83,7 @@ def _run(
     diagnostics = {
         "seconds": time.perf_counter() - start,
         "theory_seconds": theory_seconds,
-        "peak_memory_bytes": float(_peak_memory()),
+        "peak_memory_bytes": float(peak_memory()),
         "device": prepared.device,
     }
     return result_tree(
@@ -155,7 +155,3 @@ def _ensembles(
             )
 
     return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]
-
-
-def _peak_memory() -> int:
-    return psutil.Process().memory_info().rss

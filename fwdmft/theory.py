@@ -93,12 +93,10 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
     if isinstance(tried, Crowded):
         _without_infinite_width(task, tried)
     if infinite is not None:
-        capacities = tuple(matrix.capacities for matrix in infinite.equations.matrices)
-        equations = task.equations.with_capacities(capacities).learning(float(infinite.equations.learned))
-        task = replace(task, equations=equations)
+        task = resolved(task, infinite)
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:
-            result["responses"] = _responses(task, infinite.neurons, report)
+            result["responses"] = responses(task, infinite.neurons, report)
     corrections = None
     if spec.fluctuations or spec.bias or infinite is None:
         if infinite is not None and has_response(task, coarse):
@@ -114,6 +112,13 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
         **result,
         **_summary(task, infinite, corrections),
     )
+
+
+def resolved(task: TheoryTask, infinite: Infinite) -> TheoryTask:
+    """The task with room for the bases that simulations took, which resolve what these have learned."""
+    equations = task.equations.with_capacities(tuple(matrix.capacities for matrix in infinite.equations.matrices))
+    equations = equations.learning(float(infinite.equations.learned))
+    return replace(task, equations=equations)
 
 
 def _without_infinite_width(task: TheoryTask, crowded: Crowded) -> None:
@@ -184,7 +189,7 @@ def check_responses(task: TheoryTask) -> None:
             raise InputError("theory.responses", True, f"false, or {needed}")
 
 
-def _responses(task: TheoryTask, count: int, report: Report) -> Arrays:
+def responses(task: TheoryTask, count: int, report: Report) -> Arrays:
     """Means over the simulations of the infinite width, each with its share of the neurons, and standard errors."""
     spec, kept = task.spec, np.asarray(task.times)
     training = task.training(task.plan.ladder, save_every=1)

@@ -22,14 +22,14 @@ def mlp(
 ) -> Case:
     """A two-layer network; its name starts with the activation."""
     spec = {"kind": "mlp", "activation": name.split("-")[0], "bias": bias, "scale": scale, "gain": gain}
-    sizes = {"neurons": 1 << 12, "members": (5000, 5000)}
+    sizes = {"few": 256, "neurons": 1 << 12, "members": (5000, 5000)}
     return Case(f"mlp-{name}", registry().get("architecture", "mlp"), spec, *data, **(sizes | settings))
 
 
 def deep(name: str, depth: int, architecture: dict[str, Any], data: Data = TWO_POINTS, **settings: Any) -> Case:
     """A deep network. Its law has larger coefficients of 1/N, hence larger widths; its bases need more neurons."""
     spec = {"kind": "deep", "depth": depth, **architecture}
-    sizes = {"few": 256, "neurons": 1 << 11, "widths": (32, 96), "members": (2000, 2000)}
+    sizes = {"few": 256, "neurons": 1 << 12, "widths": (32, 96), "members": (2000, 2000)}
     return Case(f"deep-{name}", registry().get("architecture", "deep"), spec, *data, **(sizes | settings))
 
 

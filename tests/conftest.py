@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
 import xarray as xr
 
-CHEAP = "--xla_cpu_use_fusion_emitters=false"
+CHEAP = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
 def _accepted(flags: str) -> bool:
@@ -23,13 +24,21 @@ if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = CHEAP if _accepted(CHEAP) else ""
 os.environ["FWDMFT_COMPILATION_CACHE"] = "off"  # tests leave the user's directories alone
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # in processes that tests start
+# Python looks for cycles again and again while JAX traces, which makes a great many objects that stay.
+gc.set_threshold(200_000, 50, 100)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Optimisations only for tests that run longer than they compile."""
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimized") is None)
+    from fwdmft import compiling
+
+    cheap = item.get_closest_marker("optimized") is None
+    jax.config.update("jax_disable_most_optimizations", cheap)
+    if compiling.QUICK["xla_backend_optimization_level"] != (not cheap):  # options of a program go before that setting
+        compiling.QUICK["xla_backend_optimization_level"] = int(not cheap)
+        compiling._program.cache_clear()
 
 
 MAPPINGS = 20_000
@@ -83,6 +92,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _group(nodeid)
 
     return Scheduling(config, log)
+
+
+@pytest.fixture
+def sweeps_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points of sweeps are computed in this process, which need not start and has what others compiled.
+
+    `test_sweep_processes` is about those of their own. The netCDF library takes one thread at a time.
+    """
+    from fwdmft.sweeping.process import Job, Processes, write_point
+
+    turn = Lock()
+
+    def compute(_: Processes, job: Job) -> str | None:
+        with turn:
+            return write_point(job)
+
+    monkeypatch.setattr(Processes, "compute", compute)
+    monkeypatch.setattr("fwdmft.compilation_cache.use_cache", lambda directory: None)
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one output", "three outputs"])

@@ -150,6 +150,34 @@ def command(*words: object, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.parametrize(
+    "words", [("run", "none.yaml", "-o", "r.nc"), ("estimate", "none.yaml"), ("sweep", "none.yaml", "-o", "d")]
+)
+def test_processors_are_chosen_before_libraries_are_imported(words: tuple[str, ...]) -> None:
+    """Numpy and JAX read their numbers of threads when they are imported."""
+    script = (
+        "import os, sys; from fwdmft import cli; chosen = cli.with_processors\n"
+        "def seen(count):\n"
+        "    print({'numpy', 'jax'} & sys.modules.keys(), chosen(count)['OPENBLAS_NUM_THREADS'])\n"
+        "    return chosen(count)\n"
+        "cli.with_processors = seen; cli.main()"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", script, *words, "--cpus", "1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout.splitlines()[-1] == "set() 1", done.stderr
+    assert "none.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many", "1.5"])
+@pytest.mark.parametrize("command", ["run", "sweep", "estimate", "check-plugin"])
+def test_numbers_of_processors_that_are_none(file: Path, command: str, count: str) -> None:
+    output = ["-o", file.parent / "out"] if command in ("run", "sweep") else []
+    result = call(command, file, *output, "--cpus", count)
+    assert result.exit_code == 2 and result.stdout == "" and not (file.parent / "out").exists()
+    assert result.stderr == f"cpus: got '{count}'; expected a whole number of at least 1\n"
+
+
 def test_output_in_ascii(tmp_path: Path) -> None:
     output = write_result(tree(), tmp_path / "result.nc")
     done = command("show", output, PYTHONIOENCODING="ascii")

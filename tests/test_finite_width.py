@@ -12,7 +12,7 @@ from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import next_order
-from fwdmft.corrections.from_draws import PAYING, _controls
+from fwdmft.corrections.from_draws import PAYING, control_variates
 from fwdmft.corrections.sample_estimates import GROUPS, Sums, estimates
 from fwdmft.corrections.samples import PARTS
 from fwdmft.engine.capacity import Bases
@@ -129,7 +129,7 @@ def test_number_and_width_of_draws_are_those_asked_for(whole: TheoryResult) -> N
 def test_control_variates_are_left_out_where_they_cost_more_than_they_save() -> None:
     asked = task(relative_error=2 * PAYING)
     known = Infinite({}, {}, 512, Bases(np.zeros(4), np.zeros(4), np.zeros(4)), asked.equations)
-    assert _controls(asked, asked.plan.ladder, known) is None
+    assert control_variates(asked, asked.plan.ladder, known) is None
 
 
 def test_covariances_of_draws(whole: TheoryResult) -> None:

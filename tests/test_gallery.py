@@ -51,7 +51,7 @@ def test_an_entry_from_files_to_figures(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("case", [6, 8, 11, 12, 1, 9, 10, 5, 2, 7, 4])  # what takes longest first; 3 is the test above
-def test_entries_are_made_at_small_sizes(case: int, tmp_path: Path) -> None:
+def test_entries_are_made_at_small_sizes(case: int, sweeps_here: None, tmp_path: Path) -> None:
     make.make(case, tmp_path, quick=True)
     said = (tmp_path / f"{case:02}_numbers.md").read_text()
     assert said.strip() and "nan" not in said

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fwdmft.machine import SHARE, available_memory, processors
+from fwdmft.machine import SHARE, available_memory, processors, thread_limits, with_processors
 
 ALL = processors({}, Path("/none"))
 
@@ -21,6 +21,16 @@ def test_processors_follow_affinity_and_the_share_of_a_job() -> None:
     assert processors({SHARE: "1"}, Path("/none")) == 1
     assert processors({SHARE: "10000"}, Path("/none")) == ALL
     assert processors({SHARE: "many"}, Path("/none")) == ALL
+
+
+def test_libraries_take_no_more_processors_than_asked_for() -> None:
+    """But for numbers of threads that the user has chosen."""
+    assert with_processors(1, {"HOME": "/"}) == {"HOME": "/", **thread_limits(1)}
+    assert with_processors(10000, {}) == thread_limits(ALL)
+    begun = with_processors(ALL, {"MKL_NUM_THREADS": "3"})
+    assert begun == thread_limits(ALL) | {"MKL_NUM_THREADS": "3"}
+    assert with_processors(1, begun) == thread_limits(1) | {"MKL_NUM_THREADS": "3"}
+    assert with_processors(1, {SHARE: "1"}) == thread_limits(1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,25 +20,13 @@ from typer.testing import CliRunner, Result
 import fwdmft
 from fwdmft.cli import app
 from fwdmft.results.describe import SCHEMA_VERSION
-from fwdmft.sweeping.process import Job, Processes, write_point
 
 # --- computing ---
 
 
-_TURN = Lock()
-
-
-def _in_this_process(_: Processes, job: Job) -> str | None:
-    """What computes points in the tests, in place of new processes. The netCDF library takes one thread at a time."""
-    with _TURN:
-        return write_point(job)
-
-
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+def engine(sweeps_here: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
     """Put a function of the experiment in the place of the computation."""
-    monkeypatch.setattr(Processes, "compute", _in_this_process)
-    monkeypatch.setattr("fwdmft.compilation_cache.use_cache", lambda directory: None)
     return lambda function: monkeypatch.setitem(vars(fwdmft), "run", lambda one, force: function(one))
 
 

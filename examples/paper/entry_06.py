@@ -11,7 +11,7 @@ from fwdmft.plotting import FIGURES, style
 
 TITLE = "Deep linear and tanh networks, three hidden layers"
 FILES = ("06_deep_linear", "06_deep_tanh", "06_whitened", "06_whitened_theory")
-_THEORY = {"neurons": 1024, "replicates": 2, "draws": 1024, "draw_width": 8}
+_THEORY = {"neurons": 1024, "replicates": 2, "draws": 256, "draw_width": 8}
 _SWEEP = {
     "base": {
         "architecture": {"depth": 2},

@@ -13,9 +13,9 @@ from fwdmft.plotting.errors import TEXT, bars, network_handles
 
 TITLE = "Covariance of kernels across layers at initialisation"
 FILES = ("08_layers", "08_widths")
-_QUICK_THEORY = {"neurons": 1024, "replicates": 2, "draws": 1024, "draw_width": 8}
+_QUICK_THEORY = {"neurons": 1024, "replicates": 2, "draws": 256, "draw_width": 8}
 QUICK = {
-    "08_layers": {"base": {"architecture": {"depth": 3}, "theory": _QUICK_THEORY}},
+    "08_layers": {"base": {"architecture": {"depth": 2}, "theory": _QUICK_THEORY}},
     "08_widths": {
         "base": {
             "architecture": {"depth": 2},

@@ -21,7 +21,7 @@ QUICK = {
         "base": {
             "architecture": {"depth": 1},
             "optimizer": {"steps": 11},
-            "theory": {"neurons": 512, "replicates": 2, "draws": 1024, "draw_width": 8},
+            "theory": {"neurons": 512, "replicates": 2, "draws": 256, "draw_width": 8},
             "ensemble": {"widths": [32], "members": 60},
         },
         "over": {"parameterization.gamma0": [0.5, 2]},

@@ -269,7 +269,7 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
     """What draws of this width say, as many as the stated error asks for; by how much they are to be wider, unless the
     width is fixed, if the next order is too large."""
     width = drawing.width
-    most = wanted.draws or max(MOST_NEURONS // width, PILOT)
+    most = wanted.draws or most_draws(width)
     count = min(PILOT, most)
     while True:
         estimates = drawing.extend(count)
@@ -285,10 +285,10 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
         judged = _judged(estimates, drawing, q)
         drawing.tell(judged)
         # The error is known roughly at first: no more than four times as many at once.
-        needed = wanted.draws or min(most, _needed(judged, wanted), 4 * drawing.count)
-        if needed <= drawing.count:
+        more = wanted.draws or min(most, needed(judged, wanted), 4 * drawing.count)
+        if more <= drawing.count:
             return judged
-        count = needed
+        count = more
 
 
 def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:
@@ -378,7 +378,13 @@ def _reached(pair: tuple[np.ndarray, np.ndarray], layout: Layout) -> float:
     return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)
 
 
-def _needed(judged: FiniteWidth, wanted: Wanted) -> int:
+def most_draws(width: int) -> int:
+    """Draws of this width at most, unless more are asked for."""
+    return max(MOST_NEURONS // width, PILOT)
+
+
+def needed(judged: FiniteWidth, wanted: Wanted) -> int:
+    """About how many draws the stated error asks for."""
     less = {"bias": LESS_PRECISE}
     worst = max(judged.errors[name] / (less.get(name, 1.0) * wanted.error) for name in wanted.asked)
     return judged.draws if worst <= 1 else int(1.1 * judged.draws * worst**2)

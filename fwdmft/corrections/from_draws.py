@@ -51,10 +51,10 @@ def from_draws(
     checkpoint: Checkpoint | None,
 ) -> Corrections:
     """Sigma and b; q as well, where there is no infinite width."""
-    made = _controls(task, ladder, infinite)
-    drawn = _finite_width(task, ladder, infinite, made, report, checkpoint)
-    estimates, layout = drawn.estimates, drawn.layout
-    pairs = (*estimates.sigma, drawn.bias.value, drawn.bias.error, *drawn.q)
+    made = control_variates(task, ladder, infinite)
+    draws = drawn(task, ladder, infinite, made, report, checkpoint)
+    estimates, layout = draws.estimates, draws.layout
+    pairs = (*estimates.sigma, draws.bias.value, draws.bias.error, *draws.q)
     variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
     for part in (variance, variance_error, bias, bias_error, *q):
         part.pop(STRENGTH, None)
@@ -67,14 +67,14 @@ def from_draws(
         bias_error,
         prediction_covariance=None if estimates.full is None else estimates.full.reshape(*shape, *shape),
         equal_time_covariances=outputs,
-        prediction_biases=layout.split(drawn.bias.groups)["prediction"],
+        prediction_biases=layout.split(draws.bias.groups)["prediction"],
         layer_covariance=None if layers is None else layers.mean(axis=0),
         limit=(q[0], q[1]),
-        diagnostics=_diagnostics(drawn, made),
+        diagnostics=_diagnostics(draws, made),
     )
 
 
-def _controls(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None) -> Known | None:
+def control_variates(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None) -> Known | None:
     """Control variates, whose means are those of all neurons behind q; None if they would cost more than they save.
 
     Then the sampling errors of q and of these means cancel, as far as control variates tell q.
@@ -108,11 +108,11 @@ def _controls(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: I
     replicates = task.spec.replicates
     every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(replicates))
     # Numbered from the last of the simulations of infinite width.
-    parts = range(replicates, replicates + _covariance_parts(task.spec.relative_error))
+    parts = range(replicates, replicates + covariance_parts(task.spec.relative_error))
     return known(controls, every, (noise_of(fitted.equations, CONTROL_NEURONS, seed, i) for i in parts))
 
 
-def _covariance_parts(error: float) -> int:
+def covariance_parts(error: float) -> int:
     """Samplings of `CONTROL_NEURONS` neurons that leave the covariance of control variates a share of the error."""
     needed = 2 * KURTOSIS / (SHARE_OF_COVARIANCE * error) ** 2
     return int(np.clip(needed / CONTROL_NEURONS, 4, MOST_PARTS))
@@ -128,7 +128,7 @@ def _record_bytes(equations: FieldEquations, training: TrainingSignal, ladder: t
     return 8 * blocks * numbers
 
 
-def _finite_width(
+def drawn(
     task: TheoryTask,
     ladder: tuple[RichardsonLevel, ...],
     infinite: Infinite | None,
@@ -136,6 +136,7 @@ def _finite_width(
     report: Report,
     checkpoint: Checkpoint | None,
 ) -> FiniteWidth:
+    """What draws say, with these control variates."""
     spec = task.spec
     training, observing = task.training(ladder), task.observing(strength=bool(task.equations.layers))
 
@@ -149,8 +150,14 @@ def _finite_width(
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
         q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
+    return finite_width(sampler, covariances, q, wanted(task, infinite), report, checkpoint)
+
+
+def wanted(task: TheoryTask, infinite: Infinite | None) -> Wanted:
+    """What draws are asked for."""
+    spec = task.spec
     asked = {"q": infinite is None, "sigma": spec.fluctuations, "bias": spec.bias}
-    wanted = Wanted(
+    return Wanted(
         spec.relative_error,
         tuple(name for name, needed in asked.items() if needed),
         spec.draws,
@@ -158,7 +165,6 @@ def _finite_width(
         spec.covariance and spec.fluctuations,
         spec.seed,
     )
-    return finite_width(sampler, covariances, q, wanted, report, checkpoint)
 
 
 def _strength(q: Arrays) -> Arrays:
@@ -169,21 +175,21 @@ def _strength(q: Arrays) -> Arrays:
     }
 
 
-def _diagnostics(drawn: FiniteWidth, made: Known | None) -> dict[str, Any]:
+def _diagnostics(draws: FiniteWidth, made: Known | None) -> dict[str, Any]:
     """draws, draw_width; relative errors reached; what control variates leave; and the self-check.
 
     self_check: q from draws alone, E q_n less b/n, less q of the large simulation, in standard errors, root mean square
     and largest, over f and K.
     """
-    estimates, layout = drawn.estimates, drawn.layout
-    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, drawn.bias.check))
+    estimates, layout = draws.estimates, draws.layout
+    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, draws.bias.check))
     whole = float(np.sum(variance["prediction"]))
     scores = np.concatenate([check[name][variance[name] > 0] for name in JUDGED])
     return {
-        "draws": drawn.draws,
-        "draw_width": drawn.width,
-        "relative_error_variance": drawn.errors["sigma"],
-        "relative_error_bias": drawn.errors["bias"],
+        "draws": draws.draws,
+        "draw_width": draws.width,
+        "relative_error_variance": draws.errors["sigma"],
+        "relative_error_bias": draws.errors["bias"],
         "control_variates": 0 if made is None else made.controls.count,
         "variance_left": float(np.sum(variance["prediction"] * left["prediction"])) / whole if whole > 0 else 0.0,
         "self_check": float(np.sqrt(np.mean(scores**2))) if scores.size else 0.0,

@@ -8,7 +8,7 @@ import numpy as np
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
 from fwdmft.corrections.finite_width import JUDGED, LESS_PRECISE
-from fwdmft.corrections.linear_response import Response, affordable, linear_response, numbers
+from fwdmft.corrections.linear_response import Response, affordable, has_room, linear_response, numbers
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import Report, noise_of, relative
 from fwdmft.engine.problem import TheoryTask
@@ -37,14 +37,19 @@ singular value: Sigma misses about its square, a hundredth of the stated error t
 
 
 def has_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> bool:
-    """Whether the linear response is defined, complete enough for what is asked, and no draws are asked for.
+    """Whether the linear response is defined, complete enough for what is asked, and no draws are asked for."""
+    return _suffices(task) and affordable(task.equations, task.training(ladder), FEWEST)
 
-    It is that of infinite width and of averages: what richness at finite width adds to b, and functions of averages,
-    are seen by draws alone.
-    """
-    if task.richness_varies or task.two_time or task.functions or task.spec.draws or task.spec.draw_width:
-        return False
-    return affordable(task.equations, task.training(ladder), FEWEST)
+
+def may_respond(task: TheoryTask) -> bool:
+    """The same, but for whether observables are linear in averages, which takes compiling to know."""
+    return _suffices(task) and has_room(task.equations, task.training(task.plan.ladder), FEWEST)
+
+
+def _suffices(task: TheoryTask) -> bool:
+    """It is that of infinite width and of averages: what richness at finite width adds to b, and functions of averages,
+    are seen by draws alone."""
+    return not (task.richness_varies or task.two_time or task.functions or task.spec.draws or task.spec.draw_width)
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,14 @@ class _Samplings:
 def from_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report) -> Corrections:
     """Sigma and b."""
     spec, training = task.spec, task.training(ladder)
-    count = spec.neurons or _first_try(training)
+    count = spec.neurons or first_try(training)
     while True:
         samplings = _samplings(task, training, count, report)
         errors = {name: samplings.reached(name) for name in ("variance", "bias")}
-        excess = max(errors["variance"], errors["bias"] / LESS_PRECISE) / spec.relative_error
-        wider = min(MOST, count * 2 ** int(np.ceil(2 * np.log2(np.clip(excess, 1, 4)))))
-        if spec.neurons or wider == count or not affordable(task.equations, training, wider):
+        more = count if spec.neurons else wider(task, training, count, errors["variance"], errors["bias"])
+        if more == count:
             break
-        count = wider
+        count = more
     covariance, layers = samplings.each[0].prediction_covariance, samplings.each[0].layer_covariance
     return Corrections(
         variance=samplings.mean("variance"),
@@ -101,7 +105,15 @@ def from_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report:
     )
 
 
-def _first_try(training: TrainingSignal) -> int:
+def wider(task: TheoryTask, training: TrainingSignal, count: int, variance: float, bias: float) -> int:
+    """How many neurons the stated error asks for, from the relative errors that `count` have reached."""
+    excess = max(variance, bias / LESS_PRECISE) / task.spec.relative_error
+    more = min(MOST, count * 2 ** int(np.ceil(2 * np.log2(np.clip(excess, 1, 4)))))
+    return more if more == count or affordable(task.equations, training, more) else count
+
+
+def first_try(training: TrainingSignal) -> int:
+    """Neurons of the first try."""
     fitting = _NUMBERS // sum(int(np.prod(shape)) for shape in source_shapes(training))
     return int(np.clip(1 << max(fitting, 1).bit_length() - 1, FEWEST, FIRST_TRY))
 

@@ -120,18 +120,19 @@ def affordable(equations: FieldEquations, training: TrainingSignal, neurons: int
 
     It takes for granted that neurons without random matrices meet only in their predictions.
     """
+    return has_room(equations, training, neurons) and _linear(equations, _averages(equations, training)[0])
+
+
+def has_room(equations: FieldEquations, training: TrainingSignal, neurons: int) -> bool:
+    """The same, but for whether observables are linear in averages."""
     if equations.matrices or not equations.smooth:
         return False
-    means, observables = _averages(equations, training)
-    return _numbers(observables, training, neurons) <= ROOM and _linear(equations, means)
+    return numbers(equations, training, neurons) <= ROOM
 
 
 def numbers(equations: FieldEquations, training: TrainingSignal, neurons: int) -> int:
     """About how many numbers `linear_response` holds."""
-    return _numbers(_averages(equations, training)[1], training, neurons)
-
-
-def _numbers(observables: dict[str, Any], training: TrainingSignal, neurons: int) -> int:
+    observables = _averages(equations, training)[1]
     sources = sum(int(np.prod(shape)) for shape in source_shapes(training))
     return max(sources * neurons, sum(a.size for a in observables.values()) * training.rates.shape[0] * FILLED)
 

@@ -69,10 +69,9 @@ class Infinite(NamedTuple):
 def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report) -> Infinite | Crowded:
     """As many neurons as the error asks for; `Crowded` if the vectors of training are too many for them."""
     spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
-    share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
     if spec.neurons is None and (vectors := too_large_at_first(task)):
         return Crowded(vectors, equations)
-    most = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
+    most = most_neurons(task)
     while True:
         last = spec.neurons is not None or count >= most
         simulated = _simulations(task, equations, count, ladder, report, last)
@@ -85,12 +84,28 @@ def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report
             return simulated
         else:
             equations = fitting(simulated.equations, simulated.bases)
-            error = max(relative(simulated.spread[name], simulated.mean[name]) for name in JUDGED)
-            if error <= share * spec.relative_error:
+            if (excess := excess_error(task, simulated)) <= 1:
                 return _with_truncation(simulated, task, ladder)
-            excess = error / (share * spec.relative_error)
-            count *= 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
+            count *= wider(excess)
         count = min(count, most)
+
+
+def most_neurons(task: TheoryTask) -> int:
+    """Neurons of a simulation at most: those that the experiment names, or as many as there is room for."""
+    fitting = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
+    return task.spec.neurons or fitting
+
+
+def excess_error(task: TheoryTask, infinite: Infinite) -> float:
+    """The error of q over what it may be."""
+    share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
+    error = max(relative(infinite.spread[name], infinite.mean[name]) for name in JUDGED)
+    return error / (share * task.spec.relative_error)
+
+
+def wider(excess: float) -> int:
+    """How many times as many neurons are tried next."""
+    return 2 ** int(np.ceil(np.log2(np.clip(excess, 2, 32))))
 
 
 def too_large_at_first(task: TheoryTask) -> int:
@@ -133,7 +148,7 @@ def _simulations(
     ]
     if last:
         works.append(partial(_truncation, first, task, count, ladder))
-    for one in in_order(lambda work: work(), works, fitting_workers(_numbers(task, equations, count))):
+    for one in in_order(lambda work: work(), works, fitting_workers(simulation_numbers(task, equations, count))):
         if isinstance(one, Crowded):
             return one
         if isinstance(one, dict):
@@ -160,7 +175,7 @@ def _with_truncation(infinite: Infinite, task: TheoryTask, ladder: tuple[Richard
     return infinite._replace(truncation=_truncation(first, task, infinite.neurons, ladder))
 
 
-def _numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
+def simulation_numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
     """About how many numbers a simulation holds."""
     matrices = equations.matrices
     return count * task.site_numbers + 2 * capacity.numbers(matrices, tuple(m.capacities for m in matrices), count)

@@ -71,7 +71,8 @@ class TheoryTask:
 
     def observing(self, strength: bool = False) -> Observing:
         """What is observed in a pass. strength: those of the layers' kernels as well."""
-        return Observing(self.two_time, strength, self.functions, tuple(self.train.tolist()))
+        train = tuple(self.train.tolist()) if self.functions else ()
+        return Observing(self.two_time, strength, self.functions, train)
 
     def training(self, ladder: tuple[RichardsonLevel, ...], save_every: int | None = None) -> TrainingSignal:
         """The training signal of a large simulation or a draw."""
@@ -92,16 +93,38 @@ class TheoryTask:
         """Shapes of the order parameters at one time, without kernel points."""
         return self._seen(1)[1]
 
+    @cached_property
+    def observed(self) -> dict[str, Any]:
+        """Shapes (time, ...) of all that is observed: with kernel points, two-time kernels, strengths, functions."""
+        strength = bool(self.equations.layers) and "feature_kernel" in self.equations.dims
+        observing, times = self.observing(strength), len(self.times)
+
+        def collected(noise: Noise) -> Any:
+            return observing(self.equations, _activity(self.equations, noise))
+
+        at_once = jax.eval_shape(collected, _noise(self.equations, 1))
+        seen = jax.tree.map(lambda a: jax.ShapeDtypeStruct((times, *a.shape), a.dtype), at_once)
+        return dict(jax.eval_shape(observing.complete, seen))
+
     def _seen(self, few: int) -> tuple[Any, dict[str, Any]]:
         """Shapes at one time: fields of so many neurons, in layers and predictions, and order parameters."""
         equations = self.equations.at_kernel_points(None)
-        counts = {population.name: population.gaussians for population in equations.populations}
-        noise = {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
 
         def fields(noise: Noise) -> tuple[Any, Any]:
-            state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
-            sites = equations.sites(equations.forward(state, noise)[1])
+            sites = equations.sites(_activity(equations, noise))
             layers = equations.layer_sites(sites) if equations.layers else sites
             return (layers, equations.prediction_sites(sites) if equations.layers else ()), equations.observe(sites)
 
-        return jax.eval_shape(fields, noise)
+        return jax.eval_shape(fields, _noise(equations, few))
+
+
+def _noise(equations: FieldEquations, few: int) -> dict[str, Any]:
+    """Shapes of the random numbers of so many neurons."""
+    counts = {population.name: population.gaussians for population in equations.populations}
+    return {name: jax.ShapeDtypeStruct((count, few), float) for name, count in counts.items()}
+
+
+def _activity(equations: FieldEquations, noise: Noise) -> Any:
+    """Of the first forward pass."""
+    state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
+    return equations.forward(state, noise)[1]

@@ -149,16 +149,34 @@ def chunk_size(task: Task, width: int, members: int) -> int:
 
 def member_bytes(task: Task, width: int) -> int:
     """Estimated bytes one member takes: parameters and velocity, activations, Jacobian, what is saved."""
-    model = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
-    parameters = sum(a.size for a in jax.tree.leaves(model) if hasattr(a, "size"))
-    point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
-    neurons = activations(partial(task.build, width), point) + task.x[0].size
+    parameters, neurons = _parameters_and_neurons(task, width)
     points, outputs = task.y.shape
-    trained = int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
+    trained = _trained_at_once(task)
     active = _ACTIVATIONS * max(trained, min(points, EVALUATED)) * neurons
     jacobian = len(task.kernel_at) * outputs * (parameters + neurons) if task.kernels else 0
     numbers = 5 * parameters + 2 * jacobian + active + _saved(task)
     return numbers * np.dtype(task.dtype).itemsize
+
+
+def _parameters_and_neurons(task: Task, width: int) -> tuple[int, int]:
+    """Of one network; neurons in all layers and at all positions, inputs included."""
+    model = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
+    parameters = sum(a.size for a in jax.tree.leaves(model) if hasattr(a, "size"))
+    point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
+    return parameters, activations(partial(task.build, width), point) + task.x[0].size
+
+
+def _trained_at_once(task: Task) -> int:
+    """Points that a step trains on."""
+    return int(task.train.sum()) if task.plan.batches is None else task.plan.batches.shape[1]
+
+
+def member_operations(task: Task, width: int) -> tuple[float, float]:
+    """Operations of one network, about: of a step, and of measuring at a saved time."""
+    parameters, neurons = _parameters_and_neurons(task, width)
+    of_a_point = 6.0 * parameters * max(1, neurons // width)
+    shown = len(task.kernel_at) * task.y.shape[1] if task.kernels else 0
+    return of_a_point * _trained_at_once(task), of_a_point * (len(task.y) + shown) + 2.0 * shown**2 * parameters
 
 
 _ACTIVATIONS = 12

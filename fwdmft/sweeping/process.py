@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fwdmft.errors import FwdmftError
-from fwdmft.machine import SHARE, thread_limits
+from fwdmft.machine import with_processors
 
 _COMMAND = "from fwdmft.sweeping.process import answer; answer()"
 
@@ -69,7 +69,7 @@ class Processes:
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
-    environment = thread_limits(job.processors) | os.environ | {SHARE: str(job.processors)}
+    environment = with_processors(job.processors)
     environment["PYTHONPATH"] = os.pathsep.join(place or os.getcwd() for place in sys.path)
     # A session of its own: Ctrl-C at the terminal is for the sweep, which ends the processes.
     return subprocess.Popen(

@@ -36,8 +36,8 @@ SEED = 1
 REPLICATES = 8
 """Independent samplings behind the theory's standard errors."""
 
-AVERAGED = 32
-"""Samplings whose average is compared with networks at infinite width."""
+SAMPLINGS = 32
+"""Samplings whose average is compared with networks at infinite width, and whose spread is the Monte-Carlo error."""
 
 DRAWN = 8
 """Width at which draws of networks are compared with networks."""
@@ -138,19 +138,25 @@ class Case:
         """A pass of other equations of these populations."""
         return Simulation(equations, noise(equations, count, replicate), self.training(plan))
 
-    def samplings(self, count: int, number: int) -> dict[str, np.ndarray]:
-        """Infinite width from `number` independent samplings of `count` equal neurons, (sampling, time, ...)."""
-        seen = []
-        for replicate in range(number):
-            seen.append(observed(self.simulation(count, REPLICATES + 1 + replicate, limit=True)))
-        return {name: np.stack([s[name] for s in seen]) for name in seen[0]}
+    def samplings(self, count: int) -> dict[str, np.ndarray]:
+        """Infinite width from independent samplings of `count` equal neurons, (sampling, time, ...)."""
+        if count not in self._sampled:
+            numbers = range(REPLICATES + 1, REPLICATES + 1 + SAMPLINGS)
+            seen = [observed(self.simulation(count, number, limit=True)) for number in numbers]
+            self._sampled[count] = {name: np.stack([s[name] for s in seen]) for name in seen[0]}
+        return self._sampled[count]
+
+    @cached_property
+    def _sampled(self) -> dict[int, dict[str, np.ndarray]]:
+        """What `samplings` found, by the number of neurons."""
+        return {}
 
     @cached_property
     def infinite_width(self) -> dict[str, Estimate]:
         """Order parameters at infinite width, more precisely than a single sampling has them."""
-        drawn = self.samplings(self.neurons, AVERAGED)
-        errors = {name: a.std(axis=0, ddof=1) / np.sqrt(AVERAGED) for name, a in drawn.items()}
-        return {name: Estimate.of(a.mean(axis=0), errors[name], AVERAGED) for name, a in drawn.items()}
+        drawn = self.samplings(self.neurons)
+        errors = {name: a.std(axis=0, ddof=1) / np.sqrt(SAMPLINGS) for name, a in drawn.items()}
+        return {name: Estimate.of(a.mean(axis=0), errors[name], SAMPLINGS) for name, a in drawn.items()}
 
     @cached_property
     def theory(self) -> TheoryResult:

@@ -10,12 +10,9 @@ from fwdmft.engine.lazy import LazyEquations
 from fwdmft.engine.sobol_errors import POOLED, widening
 from fwdmft.optimization import Plan
 from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero, note, rarely_exceeded
-from fwdmft.testing.case import AVERAGED, REPLICATES, SEED, Case, Simulation, observe, observed
+from fwdmft.testing.case import REPLICATES, SAMPLINGS, SEED, Case, Simulation, observe, observed
 from fwdmft.testing.equations import assert_same
 from fwdmft.testing.law import Law
-
-SAMPLINGS = 32
-"""Independent samplings whose spread is the Monte-Carlo error."""
 
 MORE = 16
 """Factor between the two numbers of neurons whose Monte-Carlo errors are compared."""
@@ -104,10 +101,10 @@ def error_bars_are_honest(case: Case) -> None:
         seen = Estimate.of(mean, promised, REPLICATES)
         assert_zero(name, seen - expected, float(np.max(np.abs(mean))))
         spread = promised / widening(POOLED * (REPLICATES - 1))
-        ratio = float(np.sum(spread**2) / np.sum(expected.squared_errors[0] * AVERAGED / REPLICATES))
+        ratio = float(np.sum(spread**2) / np.sum(expected.squared_errors[0] * SAMPLINGS / REPLICATES))
         smallest, largest = (
-            1 / rarely_exceeded(AVERAGED - 1, REPLICATES - 1),
-            rarely_exceeded(REPLICATES - 1, AVERAGED - 1),
+            1 / rarely_exceeded(SAMPLINGS - 1, REPLICATES - 1),
+            rarely_exceeded(REPLICATES - 1, SAMPLINGS - 1),
         )
         note(name, max(smallest / ratio, ratio / largest), f"{ratio:.2f}, from {smallest:.2g} to {largest:.2g}")
         assert smallest < ratio < largest, f"{name}: squared standard error is {ratio:.3g} of what samplings show"
@@ -153,8 +150,8 @@ def _assert_relabelled(case: Case, other: Simulation, label: str, order: np.ndar
     seen = observed(other)
     for name, expected in case.infinite_width.items():
         back = _relabel(seen[name], case.equations.dims[name], label, np.argsort(order))
-        spread = np.sqrt(AVERAGED * expected.squared_errors[0])
-        assert_zero(name, Estimate.of(back, spread, AVERAGED) - expected, float(np.max(np.abs(back))))
+        spread = np.sqrt(SAMPLINGS * expected.squared_errors[0])
+        assert_zero(name, Estimate.of(back, spread, SAMPLINGS) - expected, float(np.max(np.abs(back))))
 
 
 def _relabel(values: np.ndarray, dims: tuple[str, ...], label: str, order: np.ndarray) -> np.ndarray:
@@ -166,4 +163,4 @@ def _relabel(values: np.ndarray, dims: tuple[str, ...], label: str, order: np.nd
 
 def _spread(case: Case, count: int) -> dict[str, np.ndarray]:
     """Variance over independent samplings."""
-    return {name: np.var(seen, axis=0, ddof=1) for name, seen in case.samplings(count, SAMPLINGS).items()}
+    return {name: np.var(seen, axis=0, ddof=1) for name, seen in case.samplings(count).items()}

@@ -60,6 +60,7 @@ def test_deep_rectifiers(run: Runner, two_points: str, activation: dict[str, Any
     assert_networks_agree(tree, ("prediction", "tangent_kernel"))
 
 
+@pytest.mark.optimized
 def test_convolutional_rectifiers(run: Runner, tmp_path: Path) -> None:
     """Two layers on three small images, whose backward fields are rough: vectors are many, and yet N Var f is known."""
     random = np.random.default_rng(0)
@@ -74,9 +75,9 @@ def test_convolutional_rectifiers(run: Runner, tmp_path: Path) -> None:
             "readout": "global_average",
         },
         parameterization={"kind": "mean_field", "gamma0": 1.0},
-        optimizer={"kind": "gradient_descent", "learning_rate": 0.05, "steps": 7},
+        optimizer={"kind": "gradient_descent", "learning_rate": 0.05, "steps": 5},
         data={"kind": "file", "path": str(tmp_path / "x.npz")},
-        theory=THEORY | {"draws": 8192, "save_every": 3, "basis_tolerance": 1e-3},
-        ensemble={"widths": [24, 72], "members": [2000, 1000], "samples": 0},
+        theory=THEORY | {"draws": 4096, "save_every": 3, "basis_tolerance": 1e-3},
+        ensemble={"widths": [24, 72], "members": 1500, "samples": 0},
     )
     assert_networks_agree(tree, ("prediction",))
