@@ -291,12 +291,12 @@ def _draws(
     """neurons: of the large simulations of the run."""
     spec, ladder = short.spec, foreseen.ladder
     # Few samplings for the covariance of control variates: how many there will be is known.
-    rough = _changed(short, relative_error=max(spec.relative_error, ROUGH))
-    made, seconds, compiling = rehearsed(lambda: control_variates(rough, ladder, infinite), clock)
+    rough = covariance_parts(max(spec.relative_error, ROUGH))
+    made, seconds, compiling = rehearsed(lambda: control_variates(short, ladder, infinite, rough), clock)
     if made is not None and infinite is not None:
         pilot, whole = (
-            spec.replicates * count + CONTROL_NEURONS * covariance_parts(error)
-            for count, error in ((infinite.neurons, rough.spec.relative_error), (neurons, spec.relative_error))
+            spec.replicates * count + CONTROL_NEURONS * parts
+            for count, parts in ((infinite.neurons, rough), (neurons, covariance_parts(spec.relative_error)))
         )
         foreseen.parts.append(Part("control variates", longer * seconds * whole / pilot, compiling))
 

@@ -74,10 +74,13 @@ def from_draws(
     )
 
 
-def control_variates(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None) -> Known | None:
+def control_variates(
+    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None, parts: int | None = None
+) -> Known | None:
     """Control variates, whose means are those of all neurons behind q; None if they would cost more than they save.
 
-    Then the sampling errors of q and of these means cancel, as far as control variates tell q.
+    Then the sampling errors of q and of these means cancel, as far as control variates tell q. parts: samplings that
+    their covariance is taken from; None for as many as the stated error asks for.
     """
     if infinite is None or task.plan.stream is not None or task.spec.relative_error > PAYING:
         return None
@@ -108,8 +111,8 @@ def control_variates(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infi
     replicates = task.spec.replicates
     every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(replicates))
     # Numbered from the last of the simulations of infinite width.
-    parts = range(replicates, replicates + covariance_parts(task.spec.relative_error))
-    return known(controls, every, (noise_of(fitted.equations, CONTROL_NEURONS, seed, i) for i in parts))
+    numbered = range(replicates, replicates + (parts or covariance_parts(task.spec.relative_error)))
+    return known(controls, every, (noise_of(fitted.equations, CONTROL_NEURONS, seed, i) for i in numbered))
 
 
 def covariance_parts(error: float) -> int:
