@@ -122,11 +122,11 @@ def estimate(
     use_processors(cpus)
     from fwdmft.estimating import as_mapping, table
 
-    found = fwdmft.estimate(fwdmft.load_experiment(experiment))
+    foreseen = fwdmft.estimate(fwdmft.load_experiment(experiment))
     if as_json:
-        typer.echo(json.dumps(as_mapping(found), indent=1))
+        typer.echo(json.dumps(as_mapping(foreseen), indent=1))
     else:
-        console().print(table(found))
+        console().print(table(foreseen))
 
 
 @app.command()
@@ -243,11 +243,11 @@ def compare(
     from fwdmft.results import judging_report
     from fwdmft.results.judging import compare as compared
 
-    found = compared({str(path): fwdmft.open_result(path) for path in (first, second)})
+    comparison = compared({str(path): fwdmft.open_result(path) for path in (first, second)})
     if as_json:
-        typer.echo(judging_report.as_json(found))
+        typer.echo(judging_report.as_json(comparison))
     else:
-        console().print(judging_report.tables(found))
+        console().print(judging_report.tables(comparison))
 
 
 @app.command()

@@ -102,23 +102,23 @@ def estimate(experiment: Experiment, clock: Clock = time.perf_counter) -> Estima
     """
     start = clock()
     prepared = prepare(experiment)
-    found = Foreseen([Part("preparing", clock() - start)], prepared.plan.ladder)
+    foreseen = Foreseen([Part("preparing", clock() - start)], prepared.plan.ladder)
     with jax.debug_nans(False), jax.debug_infs(False):
         if prepared.theory is not None:
             with jax.enable_x64(True):
-                _theory(prepared.theory, experiment.theory is not None, clock, found)
+                _theory(prepared.theory, experiment.theory is not None, clock, foreseen)
         if experiment.ensemble and prepared.ensemble:
-            task = replace(prepared.ensemble, plan=prepared.plan.on_ladder(found.ladder))
-            _ensembles(task, experiment.ensemble, clock, found)
+            task = replace(prepared.ensemble, plan=prepared.plan.on_ladder(foreseen.ladder))
+            _ensembles(task, experiment.ensemble, clock, foreseen)
     return Estimate(
         experiment.name,
-        found.sizes.neurons,
-        found.basis_rank,
-        found.draws,
-        found.sizes.draw_width,
-        found.sizes.response_neurons,
-        tuple(found.parts),
-        peak_memory() + found.more_bytes,
+        foreseen.sizes.neurons,
+        foreseen.basis_rank,
+        foreseen.draws,
+        foreseen.sizes.draw_width,
+        foreseen.sizes.response_neurons,
+        tuple(foreseen.parts),
+        peak_memory() + foreseen.more_bytes,
         clock() - start,
     )
 
@@ -126,11 +126,11 @@ def estimate(experiment: Experiment, clock: Clock = time.perf_counter) -> Estima
 def rehearsed(work: Callable[[], Result], clock: Clock) -> tuple[Result, float, float]:
     """What the work gives, its seconds, and those of compiling for it."""
     start = clock()
-    found = work()
+    outcome = work()
     middle = clock()
     work()
     again = clock() - middle
-    return found, again, max(0.0, middle - start - again)
+    return outcome, again, max(0.0, middle - start - again)
 
 
 def first_steps(plan: Plan, save_every: int, step: float, saved: float, most: float) -> tuple[Plan, int, float]:
@@ -186,21 +186,21 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
         foreseen.parts.append(Part("steps of gradient flow", longer * seconds, compiling))
     if not wanted:
         return
-    found = _large_simulations(short, fine, longer, clock, foreseen)
+    infinite = _large_simulations(short, fine, longer, clock, foreseen)
     neurons = foreseen.sizes.neurons or 0
-    if found is not None:
-        task, short = resolved(task, found), resolved(short, found)
+    if infinite is not None:
+        task, short = resolved(task, infinite), resolved(short, infinite)
         if spec.responses:
-            count = min(found.neurons, large.FEWEST)
+            count = min(infinite.neurons, large.FEWEST)
             _, seconds, compiling = rehearsed(lambda: responses(short, count, _quiet), clock)
             foreseen.parts.append(Part("response functions", longer**3 * seconds * neurons / count, compiling))
-    pilot = foreseen.sizes._replace(neurons=found and found.neurons)
-    if spec.fluctuations or spec.bias or found is None:
-        if found is not None and from_response.has_response(task, foreseen.ladder):
+    pilot = foreseen.sizes._replace(neurons=infinite and infinite.neurons)
+    if spec.fluctuations or spec.bias or infinite is None:
+        if infinite is not None and from_response.has_response(task, foreseen.ladder):
             few = _linear_response(task, clock, foreseen)
             pilot = pilot._replace(response_neurons=few)
         else:
-            _draws(short, found, neurons, longer, clock, foreseen)
+            _draws(short, infinite, neurons, longer, clock, foreseen)
             pilot = pilot._replace(draw_width=foreseen.sizes.draw_width)
     foreseen.more_bytes = max(0, theory_bytes(task, foreseen.sizes) - theory_bytes(short, pilot))
 
@@ -224,21 +224,21 @@ def _large_simulations(
         count //= 2
     while True:
         task = _changed(short, neurons=count)
-        found, seconds, compiling = rehearsed(partial(large.infinite_width, task, ladder, _quiet), clock)
-        if isinstance(found, Infinite) or count >= most:
+        infinite, seconds, compiling = rehearsed(partial(large.infinite_width, task, ladder, _quiet), clock)
+        if isinstance(infinite, Infinite) or count >= most:
             break
         count = min(4 * count, most)
-    if not isinstance(found, Infinite):
+    if not isinstance(infinite, Infinite):
         foreseen.parts.append(Part(name, longer * seconds, compiling))
         return None
-    rounds = _rounds(count, large.excess_error(short, found), large.most_neurons(short))
+    rounds = _rounds(count, large.excess_error(short, infinite), large.most_neurons(short))
     rounds = [spec.neurons] if spec.neurons else rounds
-    programs = len(rounds) + _growths(short, found)
+    programs = len(rounds) + _growths(short, infinite)
     compiling *= programs / (programs - len(rounds) + 1)
     foreseen.parts.append(Part(name, longer * seconds * sum(rounds) / count, compiling))
-    foreseen.sizes = Sizes(rounds[-1], tuple(matrix.capacities for matrix in found.equations.matrices))
-    foreseen.basis_rank = tuple(int(each) for each in found.bases.rank)
-    return found
+    foreseen.sizes = Sizes(rounds[-1], tuple(matrix.capacities for matrix in infinite.equations.matrices))
+    foreseen.basis_rank = tuple(int(each) for each in infinite.bases.rank)
+    return infinite
 
 
 def _rounds(count: int, excess: float, most: int) -> list[int]:
@@ -251,15 +251,15 @@ def _rounds(count: int, excess: float, most: int) -> list[int]:
     return rounds
 
 
-def _growths(task: TheoryTask, found: Infinite) -> int:
+def _growths(task: TheoryTask, infinite: Infinite) -> int:
     """How often bases were given more room, about."""
     before, after = (
         np.array([matrix.capacities for matrix in equations.matrices], float)
-        for equations in (task.equations, found.equations)
+        for equations in (task.equations, infinite.equations)
     )
     if not before.size:
         return 0
-    return int(np.ceil(np.log(max(1.0, np.max(after / before))) / np.log(large.room.GROWTH)))
+    return int(np.ceil(np.log(max(1.0, np.max(after / before))) / np.log(large.capacity.GROWTH)))
 
 
 def _linear_response(task: TheoryTask, clock: Clock, foreseen: Foreseen) -> int:
@@ -271,8 +271,12 @@ def _linear_response(task: TheoryTask, clock: Clock, foreseen: Foreseen) -> int:
     while count > max(fitting, from_response.FEWEST):
         count //= 2
     few = _changed(task, neurons=count)
-    found, seconds, compiling = rehearsed(lambda: from_response.from_response(few, foreseen.ladder, _quiet), clock)
-    errors = [found.diagnostics[f"relative_error_{name}"] * (count / first) ** 0.5 for name in ("variance", "bias")]
+    corrections, seconds, compiling = rehearsed(
+        lambda: from_response.from_response(few, foreseen.ladder, _quiet), clock
+    )
+    errors = [
+        corrections.diagnostics[f"relative_error_{name}"] * (count / first) ** 0.5 for name in ("variance", "bias")
+    ]
     rounds = [first]
     if spec.neurons is None and (more := from_response.wider(task, training, first, *errors)) > first:
         rounds.append(more)
@@ -287,12 +291,12 @@ def _draws(
     """neurons: of the large simulations of the run."""
     spec, ladder = short.spec, foreseen.ladder
     # Few samplings for the covariance of control variates: how many there will be is known.
-    rough = _changed(short, relative_error=max(spec.relative_error, ROUGH))
-    made, seconds, compiling = rehearsed(lambda: control_variates(rough, ladder, infinite), clock)
+    rough = covariance_parts(max(spec.relative_error, ROUGH))
+    made, seconds, compiling = rehearsed(lambda: control_variates(short, ladder, infinite, rough), clock)
     if made is not None and infinite is not None:
         pilot, whole = (
-            spec.replicates * count + CONTROL_NEURONS * covariance_parts(error)
-            for count, error in ((infinite.neurons, rough.spec.relative_error), (neurons, spec.relative_error))
+            spec.replicates * count + CONTROL_NEURONS * parts
+            for count, parts in ((infinite.neurons, rough), (neurons, covariance_parts(spec.relative_error)))
         )
         foreseen.parts.append(Part("control variates", longer * seconds * whole / pilot, compiling))
 
@@ -302,11 +306,11 @@ def _draws(
     few, start = min(spec.draws or PILOT, PILOT), clock()
     width = small(few, spec.draw_width).width
     middle = clock()
-    found = small(few, width)
+    outcome = small(few, width)
     seconds = clock() - middle
-    draws = spec.draws or max(found.draws, min(needed(found, wanted(short, infinite)), most_draws(width)))
+    draws = spec.draws or max(outcome.draws, min(needed(outcome, wanted(short, infinite)), most_draws(width)))
     compiling = max(0.0, middle - start - seconds)
-    foreseen.parts.append(Part("draws", longer * seconds * draws / found.draws, compiling))
+    foreseen.parts.append(Part("draws", longer * seconds * draws / outcome.draws, compiling))
     foreseen.draws, foreseen.sizes = draws, foreseen.sizes._replace(draw_width=width)
 
 
@@ -346,26 +350,26 @@ def _networks(task: Task, width: int, members: int, clock: Clock, foreseen: Fore
 # --- what is shown ---
 
 
-def as_mapping(found: Estimate) -> dict[str, Any]:
+def as_mapping(estimate: Estimate) -> dict[str, Any]:
     """For JSON."""
-    return dataclasses.asdict(found) | {"seconds": found.seconds, "seconds_compiling": found.seconds_compiling}
+    return dataclasses.asdict(estimate) | {"seconds": estimate.seconds, "seconds_compiling": estimate.seconds_compiling}
 
 
-def table(found: Estimate) -> RenderableType:
+def table(estimate: Estimate) -> RenderableType:
     """For a rich console."""
-    rows = Table("part", "seconds", "compiling", title=found.name, title_justify="left")
-    for part in found.parts:
+    rows = Table("part", "seconds", "compiling", title=estimate.name, title_justify="left")
+    for part in estimate.parts:
         rows.add_row(part.name, f"{part.seconds:.1f}", f"{part.compiling:.1f}")
-    computing = found.seconds - found.seconds_compiling
-    rows.add_row("in all", f"{computing:.1f}", f"{found.seconds_compiling:.1f}", style="bold")
-    rank = ", ".join(map(str, found.basis_rank))
+    computing = estimate.seconds - estimate.seconds_compiling
+    rows.add_row("in all", f"{computing:.1f}", f"{estimate.seconds_compiling:.1f}", style="bold")
+    rank, gib = ", ".join(map(str, estimate.basis_rank)), 2**30
     words = {
-        "neurons of a large simulation": found.neurons,
+        "neurons of a large simulation": estimate.neurons,
         "vectors in bases of random matrices": rank or None,
-        "neurons of the linear response": found.response_neurons,
-        "draws": found.draws and f"{found.draws} of width {found.draw_width}",
-        "peak memory": f"{found.peak_memory_bytes / 2**30:.2f} GiB of {available_memory() / 2**30:.1f} GiB available",
-        "pilot": f"{found.pilot_seconds:.1f} seconds",
+        "neurons of the linear response": estimate.response_neurons,
+        "draws": estimate.draws and f"{estimate.draws} of width {estimate.draw_width}",
+        "peak memory": f"{estimate.peak_memory_bytes / gib:.2f} GiB of {available_memory() / gib:.1f} GiB available",
+        "pilot": f"{estimate.pilot_seconds:.1f} seconds",
     }
     return Group(rows, *(f"{name}: {value}" for name, value in words.items() if value is not None), READING)
 

@@ -38,7 +38,7 @@ class Plan:
     learning_rates: (steps,) eta at each step.
     batches: (steps, batch size) positions in the list of training points, or None for all of them at every step.
     tolerance: None for discrete gradient descent; a number asks for its small-step limit to that relative accuracy.
-    ladder: results are the combination sum_j coefficient_j q(substeps_j); one rung of one substep is plain descent.
+    ladder: results are the combination sum_j coefficient_j q(substeps_j); one level of one substep is plain descent.
     stream: the training points where they are not among the observed ones (online learning), else None.
     """
 
@@ -88,10 +88,10 @@ class Plan:
         return replace(self, stream=stream)
 
 
-def ladders(longest: int = 9, rungs: int = 5) -> Iterator[tuple[RichardsonLevel, ...]]:
-    """Ever finer step-halving ladders 1; 1, 2; 1, 2, 4; ... of at most `rungs` rungs, to 2^(longest - 1) substeps."""
+def ladders(longest: int = 9, levels: int = 5) -> Iterator[tuple[RichardsonLevel, ...]]:
+    """Ever finer step-halving ladders 1; 1, 2; 1, 2, 4; ... of at most `levels` levels, to 2^(longest - 1) substeps."""
     for count in range(1, longest + 1):
-        substeps = [2**j for j in range(max(0, count - rungs), count)]
+        substeps = [2**j for j in range(max(0, count - levels), count)]
         yield tuple(RichardsonLevel(m, c) for m, c in zip(substeps, _extrapolation(substeps), strict=True))
 
 

@@ -13,7 +13,7 @@ from fwdmft.corrections.from_response import first_try, may_respond
 from fwdmft.corrections.linear_response import ROOM, numbers
 from fwdmft.corrections.sample_estimates import GROUPS
 from fwdmft.corrections.samples import PARTS, TOGETHER
-from fwdmft.engine import capacity as room
+from fwdmft.engine import capacity
 from fwdmft.engine.field_equations import Pairs
 from fwdmft.engine.infinite_width import most_neurons, simulation_numbers, too_large_at_first
 from fwdmft.engine.problem import TheoryTask
@@ -88,7 +88,7 @@ def theory_bytes(task: TheoryTask, sizes: Sizes = MOST_EXPECTED) -> int:
     observed = sum(a.size for a in task.observed.values())
     total = (2 + spec.replicates) * observed
     simulated = spec.neurons is not None or not too_large_at_first(task)
-    stages = [_simulations(task, neurons, sizes.capacities or room.expected(matrices, neurons)) if simulated else 0]
+    stages = [_simulations(task, neurons, sizes.capacities or capacity.expected(matrices, neurons)) if simulated else 0]
     if task.lazy:
         total += LAZY_MATRICES * task.y.size**2
     if spec.responses:
@@ -109,8 +109,8 @@ def theory_bytes(task: TheoryTask, sizes: Sizes = MOST_EXPECTED) -> int:
 def _simulations(task: TheoryTask, neurons: int, capacities: Pairs) -> int:
     """Numbers that large simulations hold, as many at a time as are side by side."""
     equations = task.at_infinite_width
-    each = FIELDS * neurons * task.site_numbers + BUFFERS * room.numbers(equations.matrices, capacities, neurons)
-    return _side_by_side(each, simulation_numbers(task, equations.with_room(capacities), neurons))
+    each = FIELDS * neurons * task.site_numbers + BUFFERS * capacity.numbers(equations.matrices, capacities, neurons)
+    return _side_by_side(each, simulation_numbers(task, equations.with_capacities(capacities), neurons))
 
 
 def _linear_response(task: TheoryTask, count: int | None) -> int:

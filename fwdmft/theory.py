@@ -116,7 +116,7 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
 
 def resolved(task: TheoryTask, infinite: Infinite) -> TheoryTask:
     """The task with room for the bases that simulations took, which resolve what these have learned."""
-    equations = task.equations.with_room(tuple(matrix.capacities for matrix in infinite.equations.matrices))
+    equations = task.equations.with_capacities(tuple(matrix.capacities for matrix in infinite.equations.matrices))
     equations = equations.learning(float(infinite.equations.learned))
     return replace(task, equations=equations)
 

@@ -99,7 +99,7 @@ def test_numbers_are_those_of_the_run(tmp_path: Path) -> None:
 
 def test_draws_are_those_of_the_run() -> None:
     """With a clock that stands still: no number depends on it."""
-    theory = {"neurons": 64, "replicates": 2, "draws": 600, "draw_width": 8, "bias": False}
+    theory = {"neurons": 64, "replicates": 2, "draws": 600, "draw_width": 8, "bias": False, "relative_error": 0.01}
     found = estimate(fwdmft.load_experiment(experiment(**TINY | {"theory": theory, "ensemble": None})), lambda: 3.0)
     assert (found.neurons, found.draws, found.draw_width, found.response_neurons) == (64, 600, 8, None)
     assert [part.name for part in found.parts] == ["preparing", "infinite width", "control variates", "draws"]

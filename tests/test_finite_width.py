@@ -165,7 +165,7 @@ def cramped(**settings: Any) -> TheoryTask:
     """Mean alone, of networks with kinks, with little room for bases at first."""
     kinked = dense_network(X, 1.5, outputs=2, sigma_w=(1.0,) * 3, activation="relu")
     asked = {"fluctuations": False, "bias": False, "relative_error": 0.1, "replicates": 8}
-    return replace(task(**asked, **settings), equations=kinked.with_room(((8, 12),)))
+    return replace(task(**asked, **settings), equations=kinked.with_capacities(((8, 12),)))
 
 
 def test_only_q_without_room_for_bases() -> None:

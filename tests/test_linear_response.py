@@ -137,8 +137,8 @@ def _exact(name: str) -> Dense:
     saved = [*range(0, STEPS - 1, case.save_every), STEPS - 1]
 
     def q(p: Array) -> Observables:
-        rungs = [observables(_network(case, rung.substeps), start, p) for rung in ladder]
-        parts = [jax.tree.map(lambda a, r=rung: r.coefficient * a, q) for rung, q in zip(ladder, rungs, strict=True)]
+        levels = [observables(_network(case, level.substeps), start, p) for level in ladder]
+        parts = [jax.tree.map(lambda a, r=level: r.coefficient * a, q) for level, q in zip(ladder, levels, strict=True)]
         return jax.tree.map(lambda *a: sum(a)[np.array(saved)], *parts)
 
     return dense(q, np.zeros(NEURONS, int), _network(case, 1).widths)

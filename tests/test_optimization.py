@@ -14,30 +14,30 @@ ALL = list(ladders())
 
 @pytest.mark.parametrize("ladder", ALL, ids=len)
 def test_ladders_are_exact_on_polynomials(ladder: tuple[RichardsonLevel, ...]) -> None:
-    """q(h) = sum_k a_k h^k with h = 1 / substeps extrapolates to a_0 for as many terms as there are rungs."""
-    h = np.array([1 / rung.substeps for rung in ladder])
-    coefficients = np.array([rung.coefficient for rung in ladder])
+    """q(h) = sum_k a_k h^k with h = 1 / substeps extrapolates to a_0 for as many terms as there are levels."""
+    h = np.array([1 / level.substeps for level in ladder])
+    coefficients = np.array([level.coefficient for level in ladder])
     for degree in range(len(ladder)):
         np.testing.assert_allclose(coefficients @ h**degree, float(degree == 0), atol=ROUNDING)
     assert abs(coefficients @ h ** len(ladder)) > 1e-12
 
 
 def test_ladders_grow_by_halving() -> None:
-    substeps = [[rung.substeps for rung in ladder] for ladder in ALL]
+    substeps = [[level.substeps for level in ladder] for ladder in ALL]
     assert substeps[:3] == [[1], [1, 2], [1, 2, 4]]
     assert substeps[-1] == [16, 32, 64, 128, 256]
     assert ALL[0] == (RichardsonLevel(1, 1.0),) == Plan(np.ones(3)).ladder
 
 
 def test_ladders_speed_up_convergence() -> None:
-    """Euler's method for f' = 1 - f: every further rung gains an order in the step."""
+    """Euler's method for f' = 1 - f: every further level gains an order in the step."""
 
     def error(ladder: tuple[RichardsonLevel, ...], step: float) -> float:
         combined = sum(r.coefficient * (1 - (1 - step / r.substeps) ** r.substeps) for r in ladder)
         return abs(combined - (1 - np.exp(-step)))
 
     for ladder in islice(ALL, 1, 4):
-        # One step of Euler's method with n rungs has local error h^(n + 1).
+        # One step of Euler's method with n levels has local error h^(n + 1).
         order = np.log2(error(ladder, 0.4) / error(ladder, 0.2))
         assert round(order) == len(ladder) + 1
 

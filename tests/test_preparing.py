@@ -230,7 +230,7 @@ def test_memory_of_bases_is_foreseen() -> None:
     data = {"kind": "digits", "train": 62, "test": 2}
     found = prepared(architecture=DEEP, data=data, theory=theory, ensemble=None)
     assert found.theory is not None
-    equations = found.theory.equations.with_room(((520, 876), (672, 836)))
+    equations = found.theory.equations.with_capacities(((520, 876), (672, 836)))
     numbers = {supply.name: (supply.count, 4096) for supply in equations.supplies}
     numbers |= {population.name: (population.gaussians, 4096) for population in equations.populations}
     noise = {name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in numbers.items()}

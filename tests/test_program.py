@@ -441,7 +441,7 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
     assert not any(side.full for m in after for side in (m.forward, m.backward))
     pairs = zip(after, ranks, equations.matrices, strict=True)
     records = tuple(recorded(m.forward.record, m.backward.record, rank, of.uses) for m, rank, of in pairs)
-    equations = equations.with_room(tuple(record.capacities for record in records))
+    equations = equations.with_capacities(tuple(record.capacities for record in records))
     bare = controls.Controls(equations, training, records, found.state.averages.records, found.residuals, {}, ())
     few = jax.tree.map(lambda a: a[:, :FEW], noise)
     seen = jax.tree.map(lambda a: a.reshape(-1, count)[:, :FEW], found.seen)

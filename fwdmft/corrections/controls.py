@@ -128,7 +128,7 @@ def make_controls(
         recorded(ahead, back, (int(ranks[0]), int(ranks[1])), matrix.uses)
         for matrix, (ahead, back, ranks) in zip(equations.matrices, recordings, strict=True)
     )
-    equations = equations.with_room(tuple(record.capacities for record in records))
+    equations = equations.with_capacities(tuple(record.capacities for record in records))
     symmetric = _symmetric(equations, noise)
     bare = Controls(equations, training, records, taken, residuals, {}, tuple(symmetric.items()))
     made = {name: _combination(pairs, symmetric[name], most) for name, pairs in _fields(bare, noise).items()}

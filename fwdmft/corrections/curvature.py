@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.corrections.driven import ByRung, Step, Task, combined, over_steps, schedules
+from fwdmft.corrections.driven import ByLevel, Step, Task, combined, over_steps, schedules
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.field_equations import Noise, Observables, Sites, State
 
@@ -39,8 +39,8 @@ def expand(function: Callable[[Any], Any], value: Any, first: Any, second: Any) 
 
 def curvature(
     task: Task,
-    f: ByRung,
-    responses: tuple[ByRung, ByRung],
+    f: ByLevel,
+    responses: tuple[ByLevel, ByLevel],
     factor: Float[Array, "direction direction"],
     draws: Float[Array, "direction neuron"],
     amplitudes: dict[str, Float[Array, "direction neuron"]],
@@ -112,16 +112,16 @@ def curvature(
         states = {name: tuple(state for state, _ in orders) for name, orders in seen.items()}
         return states, expand(lambda sites: equations.observe(sites), *sites)[2]
 
-    def interval(rungs: list[dict[str, Expansion]], now: tuple) -> tuple[list[dict[str, Expansion]], Observables]:
-        looks = [observe(states) for states in rungs]
-        rungs = [over_steps(train, states, given)[0] for (states, _), *given in zip(looks, *now, strict=True)]
-        return rungs, combined(training, [seen for _, seen in looks])
+    def interval(levels: list[dict[str, Expansion]], now: tuple) -> tuple[list[dict[str, Expansion]], Observables]:
+        looks = [observe(states) for states in levels]
+        levels = [over_steps(train, states, given)[0] for (states, _), *given in zip(looks, *now, strict=True)]
+        return levels, combined(training, [seen for _, seen in looks])
 
     start = jax.vmap(lambda noise: equations.initial(noise, (), momentum=training.momentum != 0))(noise)
     still = jax.tree.map(jnp.zeros_like, eqx.filter(start, eqx.is_inexact_array))
-    rungs = [{name: (start, still, still) for name in task.widths} for _ in training.ladder]
+    levels = [{name: (start, still, still) for name in task.widths} for _ in training.ladder]
     steps_first = [tuple(jnp.moveaxis(a, 0, 2) for a in pair) for pair in zip(*responses, strict=True)]
-    return jax.lax.scan(interval, rungs, (schedules(training), f, steps_first))[1]
+    return jax.lax.scan(interval, levels, (schedules(training), f, steps_first))[1]
 
 
 def bent(

@@ -7,9 +7,9 @@ Definitions
 -----------
 step     A substep of an interval between saved times.
 seen     The points that a step trains on.
-rung     A training run of a step-halving ladder (`fwdmft.optimization`). All rungs are trained side by side.
-         Observables are a linear combination of those of the rungs.
-source   Numbers that are added to the predictions, at every step and seen point of every rung.
+level    A training run of a step-halving ladder (`fwdmft.optimization`). All levels are trained side by side.
+         Observables are a linear combination of those of the levels.
+source   Numbers that are added to the predictions, at every step and seen point of every level.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ from fwdmft.engine.update import Update
 TOGETHER = 1 << 13
 """Influences of single neurons that are computed at once, about."""
 
-ByRung = tuple[Float[Array, "... _saved _step _seen output"], ...]
-"""Arrays (..., saved, step, seen, output), one for each rung."""
+ByLevel = tuple[Float[Array, "... _saved _step _seen output"], ...]
+"""Arrays (..., saved, step, seen, output), one for each level."""
 
 
 class Task(eqx.Module):
@@ -48,7 +48,7 @@ class Task(eqx.Module):
 
     @property
     def starts(self) -> list[State]:
-        """One state for each rung."""
+        """One state for each level."""
         momentum = self.training.momentum != 0
         return [self.equations.initial(self.noise, (), momentum=momentum) for _ in self.training.ladder]
 
@@ -82,20 +82,20 @@ class Step(NamedTuple):
 
 
 def schedules(training: TrainingSignal) -> tuple[Step, ...]:
-    """(saved, step) of every rung."""
+    """(saved, step) of every level."""
 
-    def of_rung(substeps: int) -> Step:
+    def of_level(substeps: int) -> Step:
         batches = None if training.batches is None else jnp.repeat(training.batches, substeps, axis=1)
         return Step(jnp.repeat(training.rates / substeps, substeps, axis=1), batches)
 
-    return tuple(of_rung(rung.substeps) for rung in training.ladder)
+    return tuple(of_level(level.substeps) for level in training.ladder)
 
 
 def source_shapes(training: TrainingSignal) -> list[tuple[int, ...]]:
-    """(saved, step, seen, output) of the predictions that each rung trains on."""
+    """(saved, step, seen, output) of the predictions that each level trains on."""
     seen = len(training.targets) if training.batches is None else training.batches.shape[-1]
     saved, steps = training.rates.shape
-    return [(saved, steps * rung.substeps, seen, training.targets.shape[1]) for rung in training.ladder]
+    return [(saved, steps * level.substeps, seen, training.targets.shape[1]) for level in training.ladder]
 
 
 def over_steps(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> tuple[Any, Any]:
@@ -107,8 +107,8 @@ def over_steps(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any)
 
 
 def combined(training: TrainingSignal, parts: Sequence[Any]) -> Any:
-    """Sum over the rungs of a ladder."""
-    coefficients = [rung.coefficient for rung in training.ladder]
+    """Sum over the levels of a ladder."""
+    coefficients = [level.coefficient for level in training.ladder]
     return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *parts)
 
 
@@ -123,12 +123,12 @@ def _trained(
     extra: Any,
     keep: Callable[[Float[Array, "seen output"], Float[Array, "seen output"], Contributed], Any],
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Train all neurons together. Returns what is observed (saved, ...), and for each rung what is kept (saved, step,
+    """Train all neurons together. Returns what is observed (saved, ...), and for each level what is kept (saved, step,
     ...).
 
     predictions(f, given): the predictions that a step trains on. f: those of the neurons (seen, output).
-    given: for every rung, an array (saved, step, ...). A step receives its own part.
-    observe(sites, extra): what is observed at a saved time. sites: of every rung.
+    given: for every level, an array (saved, step, ...). A step receives its own part.
+    observe(sites, extra): what is observed at a saved time. sites: of every level.
     extra: arrays (saved, ...). A saved time receives its own part.
     keep(f, residual, x): what is kept of a step. f: the predictions trained on. residual: Delta. x: the contributions
     (seen, output, neuron) of every population to the predictions.
@@ -149,8 +149,8 @@ def _trained(
         steps, given, extra = now
         passes = [equations.forward(state, task.noise) for state in states]
         sites = [equations.sites(fields) for _, fields in passes]
-        rungs = zip(passes, steps, given, strict=True)
-        after = [over_steps(train, state, (step, each)) for (state, _), step, each in rungs]
+        levels = zip(passes, steps, given, strict=True)
+        after = [over_steps(train, state, (step, each)) for (state, _), step, each in levels]
         return [state for state, _ in after], (observe(sites, extra), tuple(kept for _, kept in after))
 
     return jax.lax.scan(interval, task.starts, (schedules(training), given, extra))[1]
@@ -161,13 +161,13 @@ def _means(task: Task, sites: list[Sites]) -> Observables:
 
 
 class Record(NamedTuple):
-    """Of a training run, for every rung.
+    """Of a training run, for every level.
 
     f: the predictions trained on.
     x: contributions of the neurons to them, for every population.
     """
 
-    f: ByRung
+    f: ByLevel
     x: tuple[dict[str, Float[Array, "_saved _step _seen output _neuron"]], ...]
 
 
@@ -188,23 +188,23 @@ class Driven(NamedTuple):
     """
 
     observables: Observables
-    f: ByRung
-    residual: ByRung
+    f: ByLevel
+    residual: ByLevel
 
 
-def driven(task: Task, f: ByRung, sources: ByRung) -> Driven:
+def driven(task: Task, f: ByLevel, sources: ByLevel) -> Driven:
     """First derivatives of a training run in sources, one for each direction.
 
     f: predictions of the run whose derivatives are taken. The neurons of `task` may be fewer than those that gave f:
     they are trained on f, and only changes of f are their own.
-    sources: (direction, saved, step, seen, output) for every rung.
+    sources: (direction, saved, step, seen, output) for every level.
     """
 
     def predictions(own: Seen, given: tuple[Seen, Seen]) -> Seen:
         f, source = given
         return f + (own - jax.lax.stop_gradient(own)) + source
 
-    def run(sources: ByRung) -> Driven:
+    def run(sources: ByLevel) -> Driven:
         given = tuple(zip(f, sources, strict=True))
         means, kept = _trained(
             task, predictions, given, lambda sites, _: _means(task, sites), None, lambda f, residual, x: (f, residual)
@@ -231,7 +231,7 @@ class Influences(NamedTuple):
 
 
 def influences(
-    task: Task, f: ByRung, responses: Observables, amplitudes: dict[str, Float[Array, "direction neuron"]]
+    task: Task, f: ByLevel, responses: Observables, amplitudes: dict[str, Float[Array, "direction neuron"]]
 ) -> Influences:
     """The influence of every neuron: its own contribution less the mean, plus its amplitudes times the responses.
 
@@ -258,19 +258,19 @@ def _of_population(
     """At one time, for the neurons of population `name`: mean squares of their influences on the observables, and the
     influences themselves on predictions and strengths.
 
-    sites: of every rung. responses: (direction, ...).
+    sites: of every level. responses: (direction, ...).
     """
     equations, training = task.equations, task.training
     means = [{key: equations.averages(key, each[key]) for key in each} for each in sites]
 
     def own(site: list[Any]) -> Observables:
-        def of_rung(site: Any, mean: dict[str, Any]) -> Observables:
+        def of_level(site: Any, mean: dict[str, Any]) -> Observables:
             alone = equations.averages(name, jax.tree.map(lambda a: a[..., None], site))
             change = jax.tree.map(jnp.subtract, alone, mean[name])
             tangent = {key: change if key == name else jax.tree.map(jnp.zeros_like, mean[key]) for key in mean}
             return jax.jvp(equations.assemble, (mean,), (tangent,))[1]
 
-        return combined(training, [of_rung(*pair) for pair in zip(site, means, strict=True)])
+        return combined(training, [of_level(*pair) for pair in zip(site, means, strict=True)])
 
     def chunk(total: Observables, some: tuple[Any, Float[Array, "neuron direction"]]) -> tuple[Observables, OfNeurons]:
         site, amplitudes = some

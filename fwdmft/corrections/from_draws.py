@@ -74,10 +74,13 @@ def from_draws(
     )
 
 
-def control_variates(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None) -> Known | None:
+def control_variates(
+    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None, parts: int | None = None
+) -> Known | None:
     """Control variates, whose means are those of all neurons behind q; None if they would cost more than they save.
 
-    Then the sampling errors of q and of these means cancel, as far as control variates tell q.
+    Then the sampling errors of q and of these means cancel, as far as control variates tell q. parts: samplings that
+    their covariance is taken from; None for as many as the stated error asks for.
     """
     if infinite is None or task.plan.stream is not None or task.spec.relative_error > PAYING:
         return None
@@ -108,8 +111,8 @@ def control_variates(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infi
     replicates = task.spec.replicates
     every = (noise_of(fitted.equations, infinite.neurons, seed, i) for i in range(replicates))
     # Numbered from the last of the simulations of infinite width.
-    parts = range(replicates, replicates + covariance_parts(task.spec.relative_error))
-    return known(controls, every, (noise_of(fitted.equations, CONTROL_NEURONS, seed, i) for i in parts))
+    numbered = range(replicates, replicates + (parts or covariance_parts(task.spec.relative_error)))
+    return known(controls, every, (noise_of(fitted.equations, CONTROL_NEURONS, seed, i) for i in numbered))
 
 
 def covariance_parts(error: float) -> int:
@@ -175,21 +178,21 @@ def _strength(q: Arrays) -> Arrays:
     }
 
 
-def _diagnostics(drawn: FiniteWidth, made: Known | None) -> dict[str, Any]:
+def _diagnostics(draws: FiniteWidth, made: Known | None) -> dict[str, Any]:
     """draws, draw_width; relative errors reached; what control variates leave; and the self-check.
 
     self_check: q from draws alone, E q_n less b/n, less q of the large simulation, in standard errors, root mean square
     and largest, over f and K.
     """
-    estimates, layout = drawn.estimates, drawn.layout
-    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, drawn.bias.check))
+    estimates, layout = draws.estimates, draws.layout
+    variance, left, check = (layout.split(a) for a in (estimates.variance, estimates.left, draws.bias.check))
     whole = float(np.sum(variance["prediction"]))
     scores = np.concatenate([check[name][variance[name] > 0] for name in JUDGED])
     return {
-        "draws": drawn.draws,
-        "draw_width": drawn.width,
-        "relative_error_variance": drawn.errors["sigma"],
-        "relative_error_bias": drawn.errors["bias"],
+        "draws": draws.draws,
+        "draw_width": draws.width,
+        "relative_error_variance": draws.errors["sigma"],
+        "relative_error_bias": draws.errors["bias"],
         "control_variates": 0 if made is None else made.controls.count,
         "variance_left": float(np.sum(variance["prediction"] * left["prediction"])) / whole if whole > 0 else 0.0,
         "self_check": float(np.sqrt(np.mean(scores**2))) if scores.size else 0.0,

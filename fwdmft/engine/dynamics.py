@@ -102,12 +102,12 @@ def trajectory(
 ) -> Any:
     """What `observe(equations, fields)` collects before the update of every saved step, a time axis first.
 
-    With a step-halving ladder the passes are combined rung by rung, see `fwdmft.optimization`.
+    With a step-halving ladder the passes are combined level by level, see `fwdmft.optimization`.
     """
-    passes = [one_pass(equations, noise, matrices, training, observe, rung.substeps).seen for rung in training.ladder]
+    passes = [one_pass(equations, noise, matrices, training, observe, level.substeps).seen for level in training.ladder]
     if len(passes) == 1:
         return passes[0]
-    coefficients = [rung.coefficient for rung in training.ladder]
+    coefficients = [level.coefficient for level in training.ladder]
     return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *passes)
 
 

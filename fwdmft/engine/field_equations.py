@@ -187,7 +187,7 @@ class FieldEquations(eqx.Module):
             raise Unsupported(f"{type(self).__name__} has kernels of all points")
         return self
 
-    def with_room(self, capacities: Pairs) -> "FieldEquations":
+    def with_capacities(self, capacities: Pairs) -> "FieldEquations":
         """The same equations with room for so many basis vectors, on the forward and backward side of each matrix."""
         return self
 

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft.corrections.finite_width import JUDGED
-from fwdmft.engine import capacity as room
-from fwdmft.engine import neurons, simulation
+from fwdmft.engine import capacity, neurons, simulation
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.field_equations import FieldEquations, Noise
 from fwdmft.engine.problem import TheoryTask
@@ -54,7 +53,7 @@ class Infinite(NamedTuple):
     each: dict[str, np.ndarray]
     truncation: dict[str, np.ndarray]
     neurons: int
-    bases: room.Bases
+    bases: capacity.Bases
     equations: FieldEquations
 
     @property
@@ -97,10 +96,10 @@ def most_neurons(task: TheoryTask) -> int:
     return task.spec.neurons or fitting
 
 
-def excess_error(task: TheoryTask, found: Infinite) -> float:
+def excess_error(task: TheoryTask, infinite: Infinite) -> float:
     """The error of q over what it may be."""
     share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
-    error = max(relative(found.spread[name], found.mean[name]) for name in JUDGED)
+    error = max(relative(infinite.spread[name], infinite.mean[name]) for name in JUDGED)
     return error / (share * task.spec.relative_error)
 
 
@@ -112,7 +111,7 @@ def wider(excess: float) -> int:
 def too_large_at_first(task: TheoryTask) -> int:
     """Vectors that a random matrix acts on at once, if bases for these are too large with few neurons; else 0."""
     matrices = task.at_infinite_width.matrices
-    if room.numbers(matrices, tuple(matrix.capacities for matrix in matrices), FEWEST) <= ROOM:
+    if capacity.numbers(matrices, tuple(matrix.capacities for matrix in matrices), FEWEST) <= ROOM:
         return 0
     return max(max(matrix.blocks) for matrix in matrices)
 
@@ -139,7 +138,7 @@ def _simulations(
         return first
     check_finite(first.seen["prediction"], task.times)
     equations, closer = first.equations, fitting(first.equations, first.bases)
-    updates = task.plan.steps * sum(rung.substeps for rung in ladder)
+    updates = task.plan.steps * sum(level.substeps for level in ladder)
     if (_flops(equations) - _flops(closer)) * count * updates * (replicates - 1) > COMPILING:
         equations = closer
     first = first._replace(equations=equations)
@@ -160,7 +159,9 @@ def _simulations(
         simulations.append(one)
     report(stage, replicates, replicates)
     each = {name: np.stack([each.seen[name] for each in simulations]) for name in simulations[0].seen}
-    bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in simulations), strict=True)))
+    bases = capacity.Bases(
+        *(np.max(parts, axis=0) for parts in zip(*(each.bases for each in simulations), strict=True))
+    )
     return Infinite(each, left_out, count, bases, _roomiest([one.equations for one in simulations]))
 
 
@@ -177,20 +178,22 @@ def _with_truncation(infinite: Infinite, task: TheoryTask, ladder: tuple[Richard
 def simulation_numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
     """About how many numbers a simulation holds."""
     matrices = equations.matrices
-    return count * task.site_numbers + 2 * room.numbers(matrices, tuple(m.capacities for m in matrices), count)
+    return count * task.site_numbers + 2 * capacity.numbers(matrices, tuple(m.capacities for m in matrices), count)
 
 
 def _roomiest(each: list[FieldEquations]) -> FieldEquations:
     """Equations with room for the bases of all, which resolve as closely as any."""
     sides = np.max([[m.capacities for m in equations.matrices] for equations in each], axis=0)
-    roomy = each[0].with_room(tuple((int(ahead), int(back)) for ahead, back in sides))
+    roomy = each[0].with_capacities(tuple((int(ahead), int(back)) for ahead, back in sides))
     return roomy.learning(min(float(equations.learned) for equations in each))
 
 
-def fitting(equations: FieldEquations, bases: room.Bases) -> FieldEquations:
+def fitting(equations: FieldEquations, bases: capacity.Bases) -> FieldEquations:
     """The same equations with no more room than bases took, and a little."""
     matrices = equations.matrices
-    return equations.with_room(room.fitted(tuple(m.capacities for m in matrices), [m.blocks for m in matrices], bases))
+    return equations.with_capacities(
+        capacity.fitted(tuple(m.capacities for m in matrices), [m.blocks for m in matrices], bases)
+    )
 
 
 def _flops(equations: FieldEquations) -> int:
@@ -224,7 +227,7 @@ def too_many_vectors(task: TheoryTask, crowded: Crowded) -> str:
     """What is wrong, and what helps."""
     return (
         f"random matrices act on too many independent vectors, {crowded.vectors} or more; expected at least "
-        f"{room.NEURONS_PER_VECTOR} times as many sample neurons: raise theory.neurons (tried: "
+        f"{capacity.NEURONS_PER_VECTOR} times as many sample neurons: raise theory.neurons (tried: "
         f"{task.spec.neurons or TRIED}) or theory.basis_tolerance ({task.spec.basis_tolerance:g})"
     )
 
@@ -232,7 +235,7 @@ def too_many_vectors(task: TheoryTask, crowded: Crowded) -> str:
 def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[RichardsonLevel, ...], tuple[RichardsonLevel, ...]]:
     """Step-halving ladders that reach the plan's tolerance, and a cruder one for draws and networks.
 
-    Plain gradient descent needs one rung. Raises ComputationError when the longest ladder does not suffice.
+    Plain gradient descent needs one level. Raises ComputationError when the longest ladder does not suffice.
     """
     tolerance = task.plan.tolerance
     if tolerance is None:

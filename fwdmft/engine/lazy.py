@@ -94,8 +94,8 @@ class LazyEquations(FieldEquations):
     def observe(self, sites: Sites) -> Observables:
         return self.neurons.observe(sites["neurons"]) | {"prediction": sites["prediction"]}
 
-    def with_room(self, capacities: Any) -> "LazyEquations":
-        return LazyEquations(self.neurons.with_room(capacities))
+    def with_capacities(self, capacities: Any) -> "LazyEquations":
+        return LazyEquations(self.neurons.with_capacities(capacities))
 
     def resolving(self, tolerance: float) -> "LazyEquations":
         return LazyEquations(self.neurons.resolving(tolerance))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft.compiling import quickly
-from fwdmft.engine import capacity as room
+from fwdmft.engine import capacity
 from fwdmft.engine.basis_matrix import BasisMatrix
 from fwdmft.engine.capacity import Bases
 from fwdmft.engine.dynamics import TrainingSignal, one_pass
@@ -112,13 +112,13 @@ def _large_pass(
 ) -> tuple[Observables, Bases]:
     total: Any = None
     used = []
-    for rung in training.ladder:
+    for level in training.ladder:
         matrices = gaussian_matrices(equations, noise, training.momentum != 0)
-        halt = (lambda state: jnp.any(room.bases(state.matrices).full)) if matrices else None
-        seen = one_pass(equations, noise, matrices, training, observing.__call__, rung.substeps, halt=halt)
-        observables = jax.tree.map(lambda a, c=rung.coefficient: c * a, observing.complete(seen.seen))
+        halt = (lambda state: jnp.any(capacity.bases(state.matrices).full)) if matrices else None
+        seen = one_pass(equations, noise, matrices, training, observing.__call__, level.substeps, halt=halt)
+        observables = jax.tree.map(lambda a, c=level.coefficient: c * a, observing.complete(seen.seen))
         total = observables if total is None else jax.tree.map(jnp.add, total, observables)
-        used.append(room.bases(seen.state.matrices if matrices else ()))
+        used.append(capacity.bases(seen.state.matrices if matrices else ()))
     return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*used, strict=True)))
 
 
@@ -143,9 +143,9 @@ def infinite_width(
             equations = equations.learning(moved)
             continue
         vectors, blocks = int(np.max(bases.rank)), [m.blocks for m in equations.matrices]
-        wider = room.fitted(tuple(m.capacities for m in equations.matrices), blocks, bases)
-        equations = equations.with_room(wider)
-        if room.NEURONS_PER_VECTOR * vectors > count or min(max(pair) for pair in wider) > count:
+        wider = capacity.fitted(tuple(m.capacities for m in equations.matrices), blocks, bases)
+        equations = equations.with_capacities(wider)
+        if capacity.NEURONS_PER_VECTOR * vectors > count or min(max(pair) for pair in wider) > count:
             return Crowded(vectors, equations)
 
 

@@ -140,7 +140,7 @@ def activity(task: Task, width: int) -> int:
 
 def _train_member(task: Task, width: int, numbers: Numbers, key: Array) -> dict[str, Array]:
     model = _cast(task.build(width, key), task.dtype)
-    passes = [(rung.coefficient, _one_pass(task, width, numbers, model, rung.substeps)) for rung in task.plan.ladder]
+    passes = [(level.coefficient, _one_pass(task, width, numbers, model, level.substeps)) for level in task.plan.ladder]
     if len(passes) == 1:
         return passes[0][1]
     combined = {name: sum((c * seen[name] for c, seen in passes), jnp.zeros(())) for name in passes[0][1]}

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from fwdmft.engine import capacity as room
+from fwdmft.engine import capacity
 from fwdmft.engine.field_equations import Pairs
 from fwdmft.program.structure import Structure
 
@@ -26,7 +26,7 @@ def first_capacities(structure: Structure, points: int, outputs: int) -> Pairs:
     """Bases start with room for several times the vectors of a step, as is usual, or once over for many positions."""
     steps = [totals(blocks) for blocks in block_sizes(structure, points, outputs)]
     many = any(matrix.stencil.sources > 1 for matrix in structure.matrices)
-    return room.at_first(steps, 1 if many else 7)
+    return capacity.at_first(steps, 1 if many else 7)
 
 
 def joined_rows(rows: Float[np.ndarray, "point site feature"]) -> Float[np.ndarray, "row feature"]:

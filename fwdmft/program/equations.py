@@ -329,7 +329,7 @@ class ForwardProgram(FieldEquations):
     def at_kernel_points(self, points: np.ndarray | None) -> "ForwardProgram":
         return replace(self, kernel_points=None if points is None else jnp.asarray(points))
 
-    def with_room(self, capacities: Pairs) -> "ForwardProgram":
+    def with_capacities(self, capacities: Pairs) -> "ForwardProgram":
         return replace(self, capacities=capacities)
 
     def resolving(self, tolerance: float) -> "ForwardProgram":

@@ -17,7 +17,7 @@ from fwdmft.engine import neurons
 from fwdmft.engine.dynamics import TrainingSignal, training_signal, trajectory
 from fwdmft.engine.field_equations import FieldEquations, Observables
 from fwdmft.engine.lazy import LazyEquations
-from fwdmft.engine.simulation import Observing, gaussian_matrices, infinite_width
+from fwdmft.engine.simulation import Large, Observing, gaussian_matrices, infinite_width
 from fwdmft.experiment.architecture import ArchitectureSpec
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import LossSpec, SquaredError
@@ -96,7 +96,7 @@ class Case:
     def equations(self) -> FieldEquations:
         """At the case's richness, or at richness 1 where the parameterization's vanishes with width."""
         equations = self.as_built.with_richness(1.0) if self.lazy else self.as_built
-        return self.with_room(equations, self.neurons)
+        return self.with_capacities(equations, self.neurons)
 
     @property
     def centred_equations(self) -> FieldEquations:
@@ -115,11 +115,11 @@ class Case:
         """Whether richness vanishes at infinite width."""
         return self.parameterization.richness(None) == 0
 
-    def with_room(self, equations: FieldEquations, count: int, plan: Plan | None = None) -> FieldEquations:
+    def with_capacities(self, equations: FieldEquations, count: int, plan: Plan | None = None) -> FieldEquations:
         """The equations with bases that are large enough for so many neurons."""
         training = self.training(plan)
         large = infinite_width(equations, lambda e: noise(e, count), training, Observing())
-        assert large is not None, f"{count} neurons are too few for the bases of the random matrices"
+        assert isinstance(large, Large), f"{count} neurons are too few for the bases of the random matrices"
         return large.equations
 
     def training(self, plan: Plan | None = None) -> TrainingSignal:

@@ -99,7 +99,7 @@ def a_first_step_follows_the_tangent_kernel(case: Case) -> None:
     K is observed, while the step trains the weights: no term of K is missing, and none has another factor. Finitely
     many neurons cross a kink one by one, which leaves an order between one and two.
     """
-    simulation = case.posed(case.with_room(case.equations.resolving(EXACTLY), case.few), case.few)
+    simulation = case.posed(case.with_capacities(case.equations.resolving(EXACTLY), case.few), case.few)
     rate = SMALL_RATE * float(case.plan.learning_rates[0])
     errors = []
     for each in (rate, rate / 8):
