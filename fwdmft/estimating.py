@@ -68,9 +68,13 @@ class Part:
 class Estimate:
     """What a run is expected to take, by the names that its diagnostics have.
 
-    neurons: of a large simulation, None without theory, or where q comes from draws. basis_rank: of the random
-    matrices at infinite width, forward and backward. draws, draw_width: of small networks; response_neurons: of the
-    linear response; None where there are none. peak_memory_bytes: of the process. parts: where the time goes.
+    name: of the experiment.
+    neurons: sample neurons of a large simulation, None without theory, or where q comes from draws.
+    basis_rank: vectors in the bases of random matrices in the pilot, forward and backward side of each.
+    draws, draw_width: number and width of small networks, None where there are none.
+    response_neurons: neurons of the linear response, None where there is none.
+    parts: where the time goes, in the order of the run.
+    peak_memory_bytes: most that the process holds at once.
     pilot_seconds: what the estimate took.
     """
 
@@ -96,9 +100,13 @@ class Estimate:
 
 
 def estimate(experiment: Experiment, clock: Clock = time.perf_counter) -> Estimate:
-    """Foresee what `run` takes, from a pilot.
+    """Foresee what `run` takes on this machine, from a pilot of some seconds to a tenth of a long run.
 
-    clock: of seconds. Raises what `run` raises for data or settings that do not fit, or training that diverges.
+    experiment: of `load_experiment`. clock: gives seconds; what it counts is what is foreseen: real time, or that of
+    processors (`time.process_time`).
+    Returns the numbers of neurons and draws, memory in bytes and the seconds of each part, see `Estimate`. Programs are
+    taken to be compiled anew.
+    Raises InputError for data or settings that do not fit, ComputationError when training diverges in the pilot.
     """
     start = clock()
     prepared = prepare(experiment)
