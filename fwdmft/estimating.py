@@ -19,9 +19,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from fwdmft.corrections import from_response
-from fwdmft.corrections.finite_width import NARROWEST, PILOT, FiniteWidth, most_draws, needed
+from fwdmft.corrections.finite_width import PILOT, FiniteWidth, most_draws, needed
 from fwdmft.corrections.from_draws import CONTROL_NEURONS, control_variates, covariance_parts, drawn, wanted
-from fwdmft.corrections.samples import PARTS
 from fwdmft.engine import infinite_width as large
 from fwdmft.engine.infinite_width import Infinite, gradient_flow_ladders
 from fwdmft.engine.problem import TheoryTask
@@ -42,11 +41,14 @@ Clock = Callable[[], float]
 Ladder = tuple[RichardsonLevel, ...]
 Result = TypeVar("Result")
 
-OPERATIONS = 4e9
-"""Of each part of a pilot, about: some seconds."""
+OPERATIONS, OF_NETWORKS = 5e10, 1e10
+"""Of a pilot of the theory and of one of networks, about: some seconds. Bases have to grow as they will."""
 
 ROUGH = 0.06
 """Stated error from which the covariance of control variates takes fewest samplings."""
+
+OF_A_SOURCE = 20_000
+"""The same of the linear response, to all of its sources."""
 
 FALLING = 0.75
 """Power of the number of neurons that errors of q fall with, about: between independent and equally spaced ones."""
@@ -185,7 +187,7 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
     """wanted: whether more is asked for than the ladder of networks."""
     spec = task.spec
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
-    together = spec.replicates * large.FEWEST + 2 * PARTS * NARROWEST * PILOT + 4 * CONTROL_NEURONS
+    together = spec.replicates * large.FEWEST + 4 * CONTROL_NEURONS
     saved = sum(a.size for a in task.observed.values()) / len(task.times)
     plan, every, longer = first_steps(task.plan, spec.save_every, _per_step(task), saved, OPERATIONS / together)
     short = replace(_changed(task, save_every=every), plan=plan)
@@ -274,7 +276,7 @@ def _linear_response(task: TheoryTask, clock: Clock, foreseen: Foreseen) -> int:
     """Neurons of the pilot."""
     spec, training = task.spec, task.training(foreseen.ladder)
     first = spec.neurons or from_response.first_try(training)
-    fitting = OPERATIONS / (from_response.SAMPLINGS * task.plan.steps * OF_A_FIELD**2 * task.site_numbers)
+    fitting = OPERATIONS / (from_response.SAMPLINGS * task.plan.steps * OF_A_SOURCE * task.site_numbers)
     count = first
     while count > max(fitting, from_response.FEWEST):
         count //= 2
@@ -336,7 +338,7 @@ def _ensembles(task: Task, spec: EnsembleSpec, clock: Clock, foreseen: Foreseen)
 def _networks(task: Task, width: int, members: int, clock: Clock, foreseen: Foreseen) -> tuple[float, float]:
     """Seconds per network, and of compiling."""
     chunk = chunk_size(task, width, members)
-    costs, most = member_operations(task, width), OPERATIONS / (CONCURRENT * chunk)
+    costs, most = member_operations(task, width), OF_NETWORKS / (CONCURRENT * chunk)
     plan, every, longer = first_steps(task.plan, task.save_every, *costs, most)
     short = replace(task, plan=plan, save_every=every)
     more = ensemble_bytes(task, width, members) - ensemble_bytes(short, width, members)
