@@ -19,9 +19,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from fwdmft.corrections import from_response
-from fwdmft.corrections.finite_width import NARROWEST, PILOT, FiniteWidth, most_draws, needed
+from fwdmft.corrections.finite_width import PILOT, FiniteWidth, most_draws, needed
 from fwdmft.corrections.from_draws import CONTROL_NEURONS, control_variates, covariance_parts, drawn, wanted
-from fwdmft.corrections.samples import PARTS
 from fwdmft.engine import infinite_width as large
 from fwdmft.engine.infinite_width import Infinite, gradient_flow_ladders
 from fwdmft.engine.problem import TheoryTask
@@ -42,11 +41,14 @@ Clock = Callable[[], float]
 Ladder = tuple[RichardsonLevel, ...]
 Result = TypeVar("Result")
 
-OPERATIONS = 4e9
-"""Of each part of a pilot, about: some seconds."""
+OPERATIONS, OF_NETWORKS = 5e10, 1e10
+"""Of a pilot of the theory and of one of networks, about: some seconds. Bases have to grow as they will."""
 
 ROUGH = 0.06
 """Stated error from which the covariance of control variates takes fewest samplings."""
+
+OF_A_SOURCE = 20_000
+"""The same of the linear response, to all of its sources."""
 
 FALLING = 0.75
 """Power of the number of neurons that errors of q fall with, about: between independent and equally spaced ones."""
@@ -68,9 +70,13 @@ class Part:
 class Estimate:
     """What a run is expected to take, by the names that its diagnostics have.
 
-    neurons: of a large simulation, None without theory, or where q comes from draws. basis_rank: of the random
-    matrices at infinite width, forward and backward. draws, draw_width: of small networks; response_neurons: of the
-    linear response; None where there are none. peak_memory_bytes: of the process. parts: where the time goes.
+    name: of the experiment.
+    neurons: sample neurons of a large simulation, None without theory, or where q comes from draws.
+    basis_rank: vectors in the bases of random matrices in the pilot, forward and backward side of each.
+    draws, draw_width: number and width of small networks, None where there are none.
+    response_neurons: neurons of the linear response, None where there is none.
+    parts: where the time goes, in the order of the run.
+    peak_memory_bytes: most that the process holds at once.
     pilot_seconds: what the estimate took.
     """
 
@@ -96,9 +102,13 @@ class Estimate:
 
 
 def estimate(experiment: Experiment, clock: Clock = time.perf_counter) -> Estimate:
-    """Foresee what `run` takes, from a pilot.
+    """Foresee what `run` takes on this machine, from a pilot of some seconds to a tenth of a long run.
 
-    clock: of seconds. Raises what `run` raises for data or settings that do not fit, or training that diverges.
+    experiment: of `load_experiment`. clock: gives seconds; what it counts is what is foreseen: real time, or that of
+    processors (`time.process_time`).
+    Returns the numbers of neurons and draws, memory in bytes and the seconds of each part, see `Estimate`. Programs are
+    taken to be compiled anew.
+    Raises InputError for data or settings that do not fit, ComputationError when training diverges in the pilot.
     """
     start = clock()
     prepared = prepare(experiment)
@@ -177,7 +187,7 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
     """wanted: whether more is asked for than the ladder of networks."""
     spec = task.spec
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
-    together = spec.replicates * large.FEWEST + 2 * PARTS * NARROWEST * PILOT + 4 * CONTROL_NEURONS
+    together = spec.replicates * large.FEWEST + 4 * CONTROL_NEURONS
     saved = sum(a.size for a in task.observed.values()) / len(task.times)
     plan, every, longer = first_steps(task.plan, spec.save_every, _per_step(task), saved, OPERATIONS / together)
     short = replace(_changed(task, save_every=every), plan=plan)
@@ -266,7 +276,7 @@ def _linear_response(task: TheoryTask, clock: Clock, foreseen: Foreseen) -> int:
     """Neurons of the pilot."""
     spec, training = task.spec, task.training(foreseen.ladder)
     first = spec.neurons or from_response.first_try(training)
-    fitting = OPERATIONS / (from_response.SAMPLINGS * task.plan.steps * OF_A_FIELD**2 * task.site_numbers)
+    fitting = OPERATIONS / (from_response.SAMPLINGS * task.plan.steps * OF_A_SOURCE * task.site_numbers)
     count = first
     while count > max(fitting, from_response.FEWEST):
         count //= 2
@@ -332,7 +342,7 @@ def _ensembles(task: Task, spec: EnsembleSpec, clock: Clock, foreseen: Foreseen)
 def _networks(task: Task, width: int, members: int, clock: Clock, foreseen: Foreseen) -> tuple[float, float]:
     """Seconds per network, and of compiling."""
     chunk = chunk_size(task, width, members)
-    costs, most = member_operations(task, width), OPERATIONS / (CONCURRENT * chunk)
+    costs, most = member_operations(task, width), OF_NETWORKS / (CONCURRENT * chunk)
     plan, every, longer = first_steps(task.plan, task.save_every, *costs, most)
     short = replace(task, plan=plan, save_every=every)
     more = ensemble_bytes(task, width, members) - ensemble_bytes(short, width, members)

@@ -36,7 +36,7 @@ FIELDS, BUFFERS = 3, 2
 CONTROL_FIELDS = CONTROL_TIMES + FIELDS
 """Copies of the fields behind control variates: contributions at several times, and what leads there."""
 
-RESPONSE = 8
+RESPONSE = 4
 """Copies of what the linear response keeps, about: expansions have several coefficients."""
 
 GROWN = 4
