@@ -86,6 +86,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "gaussian_matrix.py": (*MATRICES, *DEEP),
     "infinite_width.py": (*KERNEL_POINTS, *WHOLE),
     "kernels.py": (*PROGRAMS, *EQUATIONS, *KERNEL_POINTS),
+    "layout.py": DRAWS,
     "layers.py": (*RESPONSE, "tests/physics/test_deep.py"),
     "lazy.py": (*LAZY, *KERNEL_POINTS),
     "linear_response.py": RESPONSE,
