@@ -37,7 +37,7 @@ def solved(**settings: Any) -> TheoryResult:
 
 @pytest.fixture(scope="module")
 def precise() -> TheoryResult:
-    return solved(relative_error=0.01)
+    return solved(relative_error=0.005)
 
 
 def test_sigma_and_b_are_those_of_the_worked_case(precise: TheoryResult) -> None:
@@ -55,7 +55,7 @@ def test_sigma_and_b_are_those_of_the_worked_case(precise: TheoryResult) -> None
 
 def test_neurons_follow_from_the_error(precise: TheoryResult) -> None:
     crude = solved(relative_error=0.3, bias=False)
-    asked = {0.01: precise, 0.3: crude}
+    asked = {0.005: precise, 0.3: crude}
     for error, result in asked.items():
         assert 0 < result.diagnostics["relative_error_variance"] < error
     assert precise.diagnostics["response_neurons"] > crude.diagnostics["response_neurons"]

@@ -12,6 +12,7 @@ from fwdmft.corrections.linear_response import Response, affordable, has_room, l
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import Report, noise_of, relative
 from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.sobol_errors import spread_error
 from fwdmft.in_order import after_the_first, fitting_workers
 from fwdmft.optimization import RichardsonLevel
 
@@ -62,9 +63,8 @@ class _Samplings:
 
     def error(self, name: str) -> Arrays:
         """From the spread, and from what is left out of contributions, which is common to all."""
-        parts = [getattr(response, name) for response in self.each]
-        root, left_out = len(parts) ** 0.5, self.each[0].truncation.get(name, {})
-        spread = {key: np.std([part[key] for part in parts], axis=0, ddof=1) / root for key in parts[0]}
+        parts, left_out = [getattr(response, name) for response in self.each], self.each[0].truncation.get(name, {})
+        spread = {key: spread_error(np.stack([part[key] for part in parts])) for key in parts[0]}
         return {key: np.hypot(error, left_out.get(key, 0.0)) for key, error in spread.items()}
 
     def reached(self, name: str) -> float:
