@@ -13,10 +13,10 @@ import numpy as np
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import samples
+from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, bias
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Pairs, Sums, estimates
 from fwdmft.corrections.samples import PARTS, Sampler
-from fwdmft.engine.simulation import STRENGTH
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
 from fwdmft.in_order import in_order
@@ -68,58 +68,6 @@ class Wanted(NamedTuple):
     width: int | None
     covariance: bool
     seed: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the observables are in flat arrays."""
-
-    shapes: dict[str, tuple[int, ...]]
-
-    @property
-    def slices(self) -> dict[str, slice]:
-        slices, start = {}, 0
-        for name, shape in self.shapes.items():
-            size = int(np.prod(shape))
-            slices[name] = slice(start, start + size)
-            start += size
-        return slices
-
-    @property
-    def size(self) -> int:
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
-
-    def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
-        """By name, of flat arrays (..., observable)."""
-        return {
-            name: flat[..., where].reshape(*flat.shape[:-1], *self.shapes[name]) for name, where in self.slices.items()
-        }
-
-    @property
-    def pairs(self) -> Pairs:
-        """Outputs of one point at one time, then strengths of layers at one time, see `split_pairs`."""
-        pairs = []
-        for name, group in (("prediction", 2), (STRENGTH, 1)):
-            if name in self.shapes:
-                shape = self.shapes[name]
-                rows = np.arange(int(np.prod(shape))).reshape(*shape[:group], -1) + self.slices[name].start
-                i, j = np.broadcast_arrays(rows[..., :, None], rows[..., None, :])
-                pairs.append((i.ravel(), j.ravel()))
-        first, second = zip(*pairs, strict=True)
-        return np.concatenate(first), np.concatenate(second)
-
-    def split_pairs(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values (..., pair) as (..., time, point, output, output) and (..., time, kernel, layer, kernel, layer)."""
-        time, point, output = self.shapes["prediction"]
-        size = time * point * output**2
-        outputs = flat[..., :size].reshape(*flat.shape[:-1], time, point, output, output)
-        if STRENGTH not in self.shapes:
-            return outputs, None
-        kernels_layers = self.shapes[STRENGTH][1:]
-        return outputs, flat[..., size:].reshape(*flat.shape[:-1], time, *kernels_layers, *kernels_layers)
-
-    def join(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.ravel(arrays[name]) for name in self.shapes])
 
 
 @dataclass

@@ -51,7 +51,7 @@ def open_sweep(directory: str | Path) -> xr.DataTree:
         name: {index: one.groups[name] for index, one in outlines.items() if name in one.groups} for name in names
     }
     axes = _axes(manifest, _names_in(groups))
-    combined = {name: _combined(name, found, finished, axes) for name, found in groups.items()}
+    combined = {name: _combined(name, opened, finished, axes) for name, opened in groups.items()}
     root = axes.coordinates.assign_attrs(_root_attributes(manifest, axes, next(iter(outlines.values())).attrs))
     return with_split_index(xr.DataTree.from_dict({"/": root, **combined}))
 
@@ -117,7 +117,7 @@ def _values(values: Sequence[Any]) -> np.ndarray:
 
 
 def _names_in(groups: Mapping[str, Groups]) -> frozenset[str]:
-    every = [one for found in groups.values() for one in found.values()]
+    every = [one for opened in groups.values() for one in opened.values()]
     return frozenset(str(name) for one in every for name in (*one.variables, *one.dims))
 
 
@@ -130,13 +130,13 @@ def _root_attributes(manifest: Manifest, axes: _Axes, attrs: Mapping[str, Any]) 
 # --- one group ---
 
 
-def _combined(group: str, found: Groups, files: Mapping[Index, Path], axes: _Axes) -> xr.Dataset:
-    sizes, labels = _sizes(found), _labels(found)
-    places = {index: _places(one, sizes, labels) for index, one in found.items()}
+def _combined(group: str, opened: Groups, files: Mapping[Index, Path], axes: _Axes) -> xr.Dataset:
+    sizes, labels = _sizes(opened), _labels(opened)
+    places = {index: _places(one, sizes, labels) for index, one in opened.items()}
     variables: dict[str, xr.Variable] = {}
     coordinates, left_out = dict(labels), []
-    for name in dict.fromkeys(str(name) for one in found.values() for name in one.variables if name not in labels):
-        having = {index: one[name].variable for index, one in found.items() if name in one.variables}
+    for name in dict.fromkeys(str(name) for one in opened.values() for name in one.variables if name not in labels):
+        having = {index: one[name].variable for index, one in opened.items() if name in one.variables}
         kind = {(one.dims, one.dtype.kind in "OUST") for one in having.values()}
         if len(kind) > 1:
             left_out.append(name)
@@ -146,7 +146,7 @@ def _combined(group: str, found: Groups, files: Mapping[Index, Path], axes: _Axe
             for index, one in having.items()
         }
         stacked = _stacked(parts, having, sizes, axes)
-        if any(name in one.coords for one in found.values()):
+        if any(name in one.coords for one in opened.values()):
             coordinates[name] = _same_everywhere(stacked, having, len(axes.dims))
         else:
             variables[name] = stacked
@@ -154,38 +154,38 @@ def _combined(group: str, found: Groups, files: Mapping[Index, Path], axes: _Axe
     return xr.Dataset(variables, coords=coordinates, attrs=attrs)
 
 
-def _sizes(found: Groups) -> dict[str, int]:
+def _sizes(opened: Groups) -> dict[str, int]:
     """Length of each dimension without labels: the longest among the points."""
     sizes: dict[str, int] = {}
-    for one in found.values():
+    for one in opened.values():
         for dim, size in one.sizes.items():
             sizes[str(dim)] = max(sizes.get(str(dim), 0), size)
     return sizes
 
 
-def _labels(found: Groups) -> dict[str, xr.Variable]:
+def _labels(opened: Groups) -> dict[str, xr.Variable]:
     """The labels of each labelled dimension: all that occur, numbers in order."""
-    dims = {str(name): one[name].attrs for one in found.values() for name in one.indexes}
-    return {dim: xr.Variable((dim,), _union(found, dim), attrs) for dim, attrs in dims.items()}
+    dims = {str(name): one[name].attrs for one in opened.values() for name in one.indexes}
+    return {dim: xr.Variable((dim,), _union(opened, dim), attrs) for dim, attrs in dims.items()}
 
 
-def _union(found: Groups, dim: str) -> np.ndarray:
-    each = [one[dim].values.tolist() for one in found.values() if dim in one.indexes]
+def _union(opened: Groups, dim: str) -> np.ndarray:
+    each = [one[dim].values.tolist() for one in opened.values() if dim in one.indexes]
     union = np.array(list(dict.fromkeys(label for labels in each for label in labels)))
     return np.sort(union) if union.dtype.kind in "iuf" else union
 
 
 def _places(one: xr.Dataset, sizes: dict[str, int], labels: Mapping[str, xr.Variable]) -> dict[str, np.ndarray]:
     """For every dimension of a point, its position of each combined position, or -1 (see `Part`)."""
-    found = {}
+    positions = {}
     for name, size in one.sizes.items():
         dim = str(name)
         if dim in labels:
-            found[dim] = one.indexes[name].get_indexer(labels[dim].values)
+            positions[dim] = one.indexes[name].get_indexer(labels[dim].values)
         else:
             every = np.arange(sizes[dim])
-            found[dim] = np.where(every < size, every, -1)
-    return found
+            positions[dim] = np.where(every < size, every, -1)
+    return positions
 
 
 def _stacked(

@@ -47,8 +47,8 @@ def _diverged(tree: xr.DataTree) -> xr.DataArray | None:
     """Networks that diverged and are left out, or None if there are none."""
     if "ensemble" not in tree.children:
         return None
-    found = tree["ensemble"].to_dataset()["diverged_members"].load()
-    return found if found.sum() else None
+    diverged = tree["ensemble"].to_dataset()["diverged_members"].load()
+    return diverged if diverged.sum() else None
 
 
 def _every_point(tree: xr.DataTree, numbers: xr.Dataset) -> Iterator[Table]:

@@ -63,12 +63,12 @@ class Stacked(BackendArray):
     def _outer(self, key: tuple[int | slice | np.ndarray, ...]) -> np.ndarray:
         chosen = [np.atleast_1d(np.arange(size)[one]) for size, one in zip(self.shape, key, strict=True)]
         lengths = [len(positions) for positions in chosen]
-        found = np.full(lengths, "" if self.dtype.kind == "O" else np.nan, self.dtype)
+        values = np.full(lengths, "" if self.dtype.kind == "O" else np.nan, self.dtype)
         points, inner = chosen[: len(self.axes)], tuple(chosen[len(self.axes) :])
         for target in np.ndindex(*lengths[: len(points)]):
             part = self.parts.get(tuple(int(positions[at]) for positions, at in zip(points, target, strict=True)))
-            if part is not None and found.size:
+            if part is not None and values.size:
                 # The ellipsis makes it a view even of a single value, so that what is read lands in the whole.
                 where: tuple[Any, ...] = (*target, Ellipsis)
-                part.read(inner, found[where])
-        return found[tuple(0 if isinstance(one, int | np.integer) else slice(None) for one in key)]
+                part.read(inner, values[where])
+        return values[tuple(0 if isinstance(one, int | np.integer) else slice(None) for one in key)]

@@ -1,0 +1,60 @@
+"""Where the observables of draws are in flat arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fwdmft.corrections.sample_estimates import Pairs
+from fwdmft.engine.simulation import STRENGTH
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shapes (time, ...) of the observables, in the order of the flat arrays."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        slices, start = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape))
+            slices[name] = slice(start, start + size)
+            start += size
+        return slices
+
+    @property
+    def size(self) -> int:
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+        """By name, of flat arrays (..., observable)."""
+        return {
+            name: flat[..., where].reshape(*flat.shape[:-1], *self.shapes[name]) for name, where in self.slices.items()
+        }
+
+    @property
+    def pairs(self) -> Pairs:
+        """Outputs of one point at one time, then strengths of layers at one time, see `split_pairs`."""
+        pairs = []
+        for name, group in (("prediction", 2), (STRENGTH, 1)):
+            if name in self.shapes:
+                shape = self.shapes[name]
+                rows = np.arange(int(np.prod(shape))).reshape(*shape[:group], -1) + self.slices[name].start
+                i, j = np.broadcast_arrays(rows[..., :, None], rows[..., None, :])
+                pairs.append((i.ravel(), j.ravel()))
+        first, second = zip(*pairs, strict=True)
+        return np.concatenate(first), np.concatenate(second)
+
+    def split_pairs(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (..., pair) as (..., time, point, output, output) and (..., time, kernel, layer, kernel, layer)."""
+        time, point, output = self.shapes["prediction"]
+        size = time * point * output**2
+        outputs = flat[..., :size].reshape(*flat.shape[:-1], time, point, output, output)
+        if STRENGTH not in self.shapes:
+            return outputs, None
+        kernels_layers = self.shapes[STRENGTH][1:]
+        return outputs, flat[..., size:].reshape(*flat.shape[:-1], time, *kernels_layers, *kernels_layers)
+
+    def join(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.ravel(arrays[name]) for name in self.shapes])
