@@ -9,7 +9,7 @@ import jax
 from fwdmft.corrections.controls import COMPONENTS
 from fwdmft.corrections.finite_width import NARROWEST, draw_numbers
 from fwdmft.corrections.from_draws import CONTROL_TIMES
-from fwdmft.corrections.from_response import first_try, may_respond
+from fwdmft.corrections.from_response import SAMPLINGS, first_try, may_respond
 from fwdmft.corrections.linear_response import ROOM, numbers
 from fwdmft.corrections.sample_estimates import GROUPS
 from fwdmft.corrections.samples import PARTS, TOGETHER
@@ -110,14 +110,15 @@ def _simulations(task: TheoryTask, neurons: int, capacities: Pairs) -> int:
     """Numbers that large simulations hold, as many at a time as are side by side."""
     equations = task.at_infinite_width
     each = FIELDS * neurons * task.site_numbers + BUFFERS * capacity.numbers(equations.matrices, capacities, neurons)
-    return _side_by_side(each, simulation_numbers(task, equations.with_capacities(capacities), neurons))
+    counted = simulation_numbers(task, equations.with_capacities(capacities), neurons)
+    return _side_by_side(each, counted, task.spec.replicates)
 
 
 def _linear_response(task: TheoryTask, count: int | None) -> int:
     training = task.training(task.plan.ladder)
     count = count or task.spec.neurons or GROWN * first_try(training)
     held = min(numbers(task.equations, training, count), ROOM)
-    return _side_by_side(RESPONSE * held, held)
+    return _side_by_side(RESPONSE * held, held, SAMPLINGS)
 
 
 def _draws(task: TheoryTask, observed: int, replayed: int, width: int) -> int:
@@ -128,10 +129,10 @@ def _draws(task: TheoryTask, observed: int, replayed: int, width: int) -> int:
     return sums + max(networks, CONTROL_FIELDS * replayed * task.site_numbers)
 
 
-def _side_by_side(each: int, counted: int) -> int:
+def _side_by_side(each: int, counted: int, pieces: int) -> int:
     """Of all pieces of work that are under way at once, which are as many as `in_order.fitting_workers` allows for the
-    numbers counted, or for a piece that is smaller."""
-    return int(each * max(1.0, min(PROCESSORS, SIDE_BY_SIDE / counted)))
+    numbers counted, or for pieces that are smaller."""
+    return int(each * max(1.0, min(PROCESSORS, pieces, SIDE_BY_SIDE / counted)))
 
 
 def ensemble_bytes(task: Task, width: int, members: int) -> int:
