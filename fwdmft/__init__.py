@@ -18,6 +18,7 @@ from fwdmft.errors import ComputationError, InputError
 from fwdmft.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from fwdmft.executors.dask import dask_executor
     from fwdmft.experiment.model import load_experiment
     from fwdmft.plotting import plot
     from fwdmft.registry import ActivationFunction, Architecture, LossFunction
@@ -36,6 +37,7 @@ _HOMES = {
     "Architecture": "fwdmft.registry",
     "LossFunction": "fwdmft.registry",
     "agreement": "fwdmft.results.scores",
+    "dask_executor": "fwdmft.executors.dask",
     "load_experiment": "fwdmft.experiment.model",
     "load_sweep": "fwdmft.sweeping.spec",
     "open_result": "fwdmft.results.write",
@@ -54,6 +56,7 @@ __all__ = [
     "LossFunction",
     "__version__",
     "agreement",
+    "dask_executor",
     "hookimpl",
     "load_experiment",
     "load_sweep",

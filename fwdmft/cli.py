@@ -28,6 +28,7 @@ from fwdmft.machine import processors, thread_limits
 from fwdmft.plugin_code import culprit
 
 INTERRUPTED = 130
+LOCAL, DASK = "local", "dask"
 
 app = typer.Typer(
     name="fwdmft",
@@ -47,6 +48,23 @@ CompilationCache = Annotated[
     ),
 ]
 
+
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar=f"{LOCAL}|{DASK}",
+        help=f"Where it is computed: {LOCAL}, on this machine, or {DASK}, by the workers of a cluster.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help=f"With --executor {DASK}: a scheduler that is there, such as tcp://host:8786; left out: a cluster of this "
+        "machine, of one worker a processor.",
+    ),
+]
 
 COLLECTED = 100_000, 50, 50
 """When Python looks for unreachable objects: tracing programs makes so many that live on that Python's own thresholds
@@ -119,6 +137,8 @@ def run(
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints of the ensembles, kept in OUTPUT.partial.")
     ] = 30.0,
+    executor: ExecutorName = LOCAL,
+    scheduler: Scheduler = None,
     compilation_cache: CompilationCache = None,
 ) -> None:
     """Compute an experiment and write its result; go on from where an interrupted run of it was."""
@@ -127,10 +147,35 @@ def run(
     loaded = fwdmft.load_experiment(experiment)
     target = check_output(output)
     use_cache(cache_directory(compilation_cache))
-    with _checkpoint(target, fresh) as kept, live_progress() as progress:
-        result = fwdmft.run(loaded, progress=progress, force=force, checkpoint=kept, checkpoint_every=checkpoint_every)
+    with (
+        _executor(executor, scheduler, compilation_cache) as chosen,
+        _checkpoint(target, fresh) as kept,
+        live_progress() as progress,
+    ):
+        result = fwdmft.run(
+            loaded,
+            progress=progress,
+            force=force,
+            checkpoint=kept,
+            checkpoint_every=checkpoint_every,
+            executor=chosen,
+        )
         write_result(result, output)
     _print_summary(result)
+
+
+@contextmanager
+def _executor(name: str, scheduler: str | None, cache: str | None) -> Iterator[Any]:
+    """The executor that is asked for, None for this machine's own."""
+    if name not in (LOCAL, DASK):
+        raise InputError("executor", name, f"{LOCAL} or {DASK}")
+    if name == LOCAL:
+        if scheduler is not None:
+            raise InputError("scheduler", scheduler, f"no address without --executor {DASK}")
+        yield None
+        return
+    with fwdmft.dask_executor(scheduler, cache=cache) as cluster:
+        yield cluster
 
 
 @contextmanager
@@ -167,14 +212,20 @@ def sweep(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the results, one file per point.")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Points computed at a time, a process each.")] = 1,
     force: Annotated[bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")] = False,
+    executor: ExecutorName = LOCAL,
+    scheduler: Scheduler = None,
     compilation_cache: CompilationCache = None,
 ) -> None:
     """Compute an experiment at every point of a grid of its fields, skipping points that are there already."""
     loaded = fwdmft.load_sweep(file)
     cache = cache_directory(compilation_cache)
     words = "finished points are kept, and skipped when the sweep is run again"
-    with parting_words(lambda: words), live_progress() as progress:
-        outcome = fwdmft.run_sweep(loaded, output, jobs=jobs, progress=progress, force=force, compilation_cache=cache)
+    with (
+        _executor(executor, scheduler, compilation_cache) as chosen,
+        parting_words(lambda: words),
+        live_progress() as progress,
+    ):
+        outcome = fwdmft.run_sweep(loaded, output, jobs, progress, force, cache, chosen)
     counts = (f"{len(outcome.computed)} points computed", f"{len(outcome.skipped)} there already")
     typer.echo(", ".join((*counts, f"{len(outcome.failed)} failed")))
     if outcome.failed:

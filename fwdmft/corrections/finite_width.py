@@ -6,6 +6,7 @@ taken as the stated error asks for. Which draws there are depends on the seed an
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,8 @@ from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.simulation import STRENGTH
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
-from fwdmft.in_order import in_order
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import THREADS
 
 SHARED = 4
 """Groups that a chunk of draws is dealt to, so that the pilot fills all of them."""
@@ -57,7 +59,8 @@ Report = Callable[[str, int, int], None]
 
 class Wanted(NamedTuple):
     """error: stated, relative. asked: which of q, sigma and bias shall have it, bias `LESS_PRECISE` times as much.
-    draws, width: None to choose. covariance: all pairs of times."""
+    draws, width: None to choose. covariance: all pairs of times. flops: of a draw, for each unit of its width, about.
+    side_by_side: where chunks of draws are computed."""
 
     error: float
     asked: tuple[str, ...]
@@ -65,6 +68,8 @@ class Wanted(NamedTuple):
     width: int | None
     covariance: bool
     seed: int
+    flops: float = 0.0
+    side_by_side: SideBySide = THREADS
 
 
 @dataclass(frozen=True)
@@ -232,14 +237,25 @@ class _Drawing:
         if SHARED * chunks >= GROUPS:
             chunks = -(-SHARED * chunks // GROUPS) * GROUPS // SHARED
 
-        def work(number: int) -> dict[str, np.ndarray]:
-            # JAX keeps its precision setting per thread.
-            with jax.enable_x64(False):
-                root = jax.random.fold_in(jax.random.fold_in(jax.random.key(self._wanted.seed), self.width), number)
-                found = samples.draws(self.source, jax.random.split(root, chunk))
-                return {name: np.asarray(a) for name, a in found._asdict().items()}
+        numbers = range(self._drawn.done, chunks)
+        return self._wanted.side_by_side(
+            partial(_drawing, self.source, self._wanted.seed, self.width, chunk),
+            numbers,
+            flops=len(numbers) * chunk * self.width * self._wanted.flops,
+        )
 
-        return in_order(work, range(self._drawn.done, chunks))
+
+def _drawing(source: Sampler, seed: int, width: int, chunk: int) -> Callable[[int], dict[str, np.ndarray]]:
+    """Makes the draws of a chunk from its number."""
+
+    def drawn(number: int) -> dict[str, np.ndarray]:
+        # JAX keeps its precision setting per thread.
+        with jax.enable_x64(False):
+            root = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), width), number)
+            found = samples.draws(source, jax.random.split(root, chunk))
+            return {name: np.asarray(a) for name, a in found._asdict().items()}
+
+    return drawn
 
 
 def finite_width(

@@ -14,10 +14,12 @@ from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine import simulation
 from fwdmft.engine.dynamics import TrainingSignal, training_signal, updates
 from fwdmft.engine.field_equations import FieldEquations
-from fwdmft.engine.infinite_width import Infinite, Report, noise_of
+from fwdmft.engine.infinite_width import OF_A_FIELD, Infinite, Report, noise_of
 from fwdmft.engine.layers import strengths
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import STRENGTH, Crowded, Observing
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import THREADS
 from fwdmft.optimization import RichardsonLevel
 
 CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
@@ -44,10 +46,11 @@ def from_draws(
     infinite: Infinite | None,
     report: Report,
     checkpoint: Checkpoint | None,
+    side_by_side: SideBySide = THREADS,
 ) -> Corrections:
     """Sigma and b; q as well, where there is no infinite width."""
     made = _controls(task, ladder, infinite)
-    found = _finite_width(task, ladder, infinite, made, report, checkpoint)
+    found = _finite_width(task, ladder, infinite, made, report, checkpoint, side_by_side)
     estimates, layout = found.estimates, found.layout
     pairs = (*estimates.sigma, found.bias.value, found.bias.error, *found.q)
     variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
@@ -131,6 +134,7 @@ def _finite_width(
     made: Known | None,
     report: Report,
     checkpoint: Checkpoint | None,
+    side_by_side: SideBySide,
 ) -> FiniteWidth:
     spec = task.spec
     training, observing = task.training(ladder), task.observing(strength=bool(task.equations.layers))
@@ -153,6 +157,9 @@ def _finite_width(
         spec.draw_width,
         spec.covariance and spec.fluctuations,
         spec.seed,
+        # Networks of width r n, their parts, and mean-field neurons.
+        3 * PARTS * OF_A_FIELD * task.site_numbers * task.plan.steps * sum(rung.substeps for rung in ladder),
+        side_by_side,
     )
     return finite_width(sampler, covariances, q, wanted, report, checkpoint)
 

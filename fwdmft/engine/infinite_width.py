@@ -18,7 +18,8 @@ from fwdmft.engine.field_equations import FieldEquations, Noise
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import Crowded, Observing
 from fwdmft.errors import ComputationError
-from fwdmft.in_order import fitting_workers, in_order
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import THREADS, fitting_workers
 from fwdmft.optimization import RichardsonLevel, ladders
 
 DERIVATIVE_TOLERANCE = 1e-4
@@ -40,6 +41,12 @@ little without random matrices."""
 
 COMPILING = 10**11
 """Flops that take as long as compiling for other bases, about."""
+
+OF_A_FIELD = 20
+"""Flops for each number that a neuron's fields are, in a step, about."""
+
+LEFT_OUT = 0
+"""Stands for what bases leave out, among the numbers of the simulations after the first."""
 
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, int, int], None]
@@ -67,7 +74,9 @@ class Infinite(NamedTuple):
         return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
 
 
-def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report) -> Infinite | Crowded:
+def infinite_width(
+    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report, side_by_side: SideBySide = THREADS
+) -> Infinite | Crowded:
     """As many neurons as the error asks for; `Crowded` if the vectors of training are too many for them."""
     spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
     share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
@@ -76,7 +85,7 @@ def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report
     most = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
     while True:
         last = spec.neurons is not None or count >= most
-        found = _simulations(task, equations, count, ladder, report, last)
+        found = _simulations(task, equations, count, ladder, report, last, side_by_side)
         if isinstance(found, Crowded):
             if last or count >= TRIED:
                 return found
@@ -115,6 +124,7 @@ def _simulations(
     ladder: tuple[RichardsonLevel, ...],
     report: Report,
     last: bool,
+    side_by_side: SideBySide,
 ) -> Infinite | Crowded:
     """last: whether what bases leave out is measured as well."""
     stage, replicates = f"infinite width, {count} neurons", task.spec.replicates
@@ -129,12 +139,13 @@ def _simulations(
         equations = closer
     first = first._replace(equations=equations)
     found, left_out = [first], {}
-    works: list[Callable[[], Any]] = [
-        partial(large, task, equations, count, each, ladder) for each in range(1, replicates)
-    ]
-    if last:
-        works.append(partial(_truncation, first, task, count, ladder))
-    for one in in_order(lambda work: work(), works, fitting_workers(_numbers(task, equations, count))):
+    numbers = [*range(1, replicates), *([LEFT_OUT] if last else [])]
+    for one in side_by_side(
+        partial(_simulating, first, task, count, ladder),
+        numbers,
+        workers=fitting_workers(_numbers(task, equations, count)),
+        flops=len(numbers) * count * updates * (_flops(equations) + OF_A_FIELD * task.site_numbers),
+    ):
         if isinstance(one, Crowded):
             return one
         if isinstance(one, dict):
@@ -147,6 +158,19 @@ def _simulations(
     each = {name: np.stack([each.seen[name] for each in found]) for name in found[0].seen}
     bases = room.Bases(*(np.max(parts, axis=0) for parts in zip(*(each.bases for each in found), strict=True)))
     return Infinite(each, left_out, count, bases, _roomiest([one.equations for one in found]))
+
+
+def _simulating(
+    first: simulation.Large, task: TheoryTask, count: int, ladder: tuple[RichardsonLevel, ...]
+) -> Callable[[int], simulation.Large | Crowded | Arrays]:
+    """Makes the simulation of a number, or of what bases leave out of the first."""
+
+    def simulated(number: int) -> simulation.Large | Crowded | Arrays:
+        if number == LEFT_OUT:
+            return _truncation(first, task, count, ladder)
+        return large(task, first.equations, count, number, ladder)
+
+    return simulated
 
 
 def _truncation(first: simulation.Large, task: TheoryTask, count: int, ladder: tuple[RichardsonLevel, ...]) -> Arrays:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fwdmft.errors import FwdmftError
-from fwdmft.machine import SHARE, thread_limits
+from fwdmft.machine import thread_limits
 
 _COMMAND = "from fwdmft.sweeping.process import answer; answer()"
 
@@ -69,7 +69,7 @@ class Processes:
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
-    environment = thread_limits(job.processors) | os.environ | {SHARE: str(job.processors)}
+    environment = os.environ | _limits(job.processors)
     environment["PYTHONPATH"] = os.pathsep.join(place or os.getcwd() for place in sys.path)
     # A session of its own: Ctrl-C at the terminal is for the sweep, which ends the processes.
     return subprocess.Popen(
@@ -79,6 +79,12 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def _limits(share: int) -> dict[str, str]:
+    """Thread limits for a share of the processors; those that are there already and lower stay."""
+    there = {name: os.environ.get(name, "") for name in thread_limits(share)}
+    return {name: str(min(share, int(a) if a.isdecimal() else share)) for name, a in there.items()}
 
 
 def _answer_of(process: subprocess.Popen[bytes], job: Job) -> str | None:
