@@ -105,21 +105,23 @@ def _quiet() -> Iterator[None]:
 def _cluster(distributed: Any, workers: int) -> Iterator[str]:
     """The address of a cluster of processes on this machine, each of which keeps one processor busy."""
     before = dict(os.environ)
+    quiet = "ignore:resource_tracker:UserWarning"  # at Ctrl-C processes end at once, and their semaphores with them
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), quiet)))
     with temporary_directory() as place:
         made = distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,  # experiments are refused that need more than there is
             local_directory=str(place),
             silence_logs=logging.CRITICAL,
             env=thread_limits(1) | compiled_for(compiled_threads()),
-            scheduler_kwargs={"allowed_failures": DEATHS, "worker_ttl": SILENCE},
+            scheduler_kwargs={"allowed_failures": DEATHS, "worker_ttl": SILENCE, "dashboard": False},
         )
         os.environ.clear()
-        os.environ.update(before)  # the library sets threads of its workers in ours
+        os.environ.update(before)  # the library has set threads of its workers in ours
         with made:
             yield made.scheduler_address
 
