@@ -59,8 +59,7 @@ Report = Callable[[str, int, int], None]
 
 class Wanted(NamedTuple):
     """error: stated, relative. asked: which of q, sigma and bias shall have it, bias `LESS_PRECISE` times as much.
-    draws, width: None to choose. covariance: all pairs of times. flops: of a draw, for each unit of its width, about.
-    side_by_side: where chunks of draws are computed."""
+    draws, width: None to choose. covariance: all pairs of times. flops: of a draw, about, over its width."""
 
     error: float
     asked: tuple[str, ...]
@@ -68,8 +67,7 @@ class Wanted(NamedTuple):
     width: int | None
     covariance: bool
     seed: int
-    flops: float = 0.0
-    side_by_side: SideBySide = THREADS
+    flops: float
 
 
 @dataclass(frozen=True)
@@ -195,11 +193,18 @@ class _Drawing:
     """Draws at one width, and what they say so far."""
 
     def __init__(
-        self, source: Sampler, covariances: np.ndarray, wanted: Wanted, report: Report, checkpoint: Checkpoint | None
+        self,
+        source: Sampler,
+        covariances: np.ndarray,
+        wanted: Wanted,
+        report: Report,
+        checkpoint: Checkpoint | None,
+        side_by_side: SideBySide,
     ):
         self.source, self.width = source.single(), source.width
         self.layout = Layout(samples.observable_shapes(self.source))
         self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
+        self._side_by_side = side_by_side
         self._full = self.layout.slices["prediction"] if wanted.covariance else None
         stored = None if checkpoint is None else checkpoint.load(self._part)
         self._drawn = Drawn(_chunk(self.layout)) if stored is None else Drawn.of(stored)
@@ -238,7 +243,7 @@ class _Drawing:
             chunks = -(-SHARED * chunks // GROUPS) * GROUPS // SHARED
 
         numbers = range(self._drawn.done, chunks)
-        return self._wanted.side_by_side(
+        return self._side_by_side(
             partial(_drawing, self.source, self._wanted.seed, self.width, chunk),
             numbers,
             flops=len(numbers) * chunk * self.width * self._wanted.flops,
@@ -265,16 +270,19 @@ def finite_width(
     wanted: Wanted,
     report: Report,
     checkpoint: Checkpoint | None = None,
+    side_by_side: SideBySide = THREADS,
 ) -> FiniteWidth:
     """Sigma and b.
 
     sampler: draws at a width. covariances: of the control variates (block, component, component). q: None if it is not
-    known. Raises ComputationError if networks of the largest width diverge.
+    known. side_by_side: where chunks of draws are computed. Raises ComputationError if networks of the largest width
+    diverge.
     """
     width = wanted.width or NARROWEST
     while True:
         fixed = wanted.width is not None or width >= WIDEST
-        found = _at_width(_Drawing(sampler(width), covariances, wanted, report, checkpoint), q, wanted, fixed)
+        drawing = _Drawing(sampler(width), covariances, wanted, report, checkpoint, side_by_side)
+        found = _at_width(drawing, q, wanted, fixed)
         if isinstance(found, FiniteWidth):
             return found
         # The next order falls like 1/n.

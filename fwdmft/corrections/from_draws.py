@@ -159,9 +159,8 @@ def _finite_width(
         spec.seed,
         # Networks of width r n, their parts, and mean-field neurons.
         3 * PARTS * OF_A_FIELD * task.site_numbers * task.plan.steps * sum(rung.substeps for rung in ladder),
-        side_by_side,
     )
-    return finite_width(sampler, covariances, q, wanted, report, checkpoint)
+    return finite_width(sampler, covariances, q, wanted, report, checkpoint, side_by_side)
 
 
 def _strength(q: Arrays) -> Arrays:
