@@ -4,7 +4,8 @@
     python benchmarks/cluster.py --workers 1 2 4 --members 512
 
 Prints seconds and members a second of each number of workers, their ratio to one worker, and whether the bits are the
-same; then the seconds that the scheduler and the client take for a task, and the bytes of a chunk's result.
+same; then the time that a task takes the scheduler and the command, and what a chunk of members takes a worker, the
+network and the command, for the width above and a large one.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import pickle
 import time
 from typing import Any
 
-import numpy as np
-
 import fwdmft
 from fwdmft.executors.dask import DaskExecutor, dask_executor
+from fwdmft.networks.ensemble import _training
+from fwdmft.networks.tally import Tally
+from fwdmft.networks.task_statistics import grouped
+from fwdmft.preparing import prepare
 
 TASKS = 500
 
@@ -82,16 +85,21 @@ def overhead() -> None:
             print(f"| {size} | {1e3 * (time.perf_counter() - start) / count:.2f} |", flush=True)
 
 
-def result_size(arguments: argparse.Namespace) -> None:
-    """Of one member, as it travels."""
-    from fwdmft.networks.ensemble import _training
-    from fwdmft.preparing import prepare
-
+def of_a_chunk(arguments: argparse.Namespace, width: int, chunk: int) -> None:
+    """What a chunk of members costs a worker, the network, and the command that adds it up."""
     task = prepare(experiment(arguments)).ensemble
     assert task is not None
-    found = _training(task, arguments.width, 0, 1)([0])
-    numbers = sum(a.size for seen in found for a in seen.values() if isinstance(a, np.ndarray))
-    print(f"a member: {numbers} numbers, {len(pickle.dumps(found))} bytes")
+    train = _training(task, width, 0, chunk)
+    train([0])
+    start = time.perf_counter()
+    found = train([chunk])
+    trained = time.perf_counter() - start
+    start = time.perf_counter()
+    (seen,) = pickle.loads(content := pickle.dumps(found))
+    tally = Tally(chunk, chunk, 0)
+    tally.add(seen, grouped(task, seen))
+    added = time.perf_counter() - start
+    print(f"| {width} | {chunk} | {trained:.3g} | {len(content) / 1e6:.3g} | {added:.3g} |", flush=True)
 
 
 def main() -> None:
@@ -99,11 +107,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--members", type=int, default=256)
     parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--largest", type=int, default=4096, help="width at which a single member is trained")
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
     scaling(arguments)
     overhead()
-    result_size(arguments)
+    print("| width | members | seconds of a worker | MB | seconds of the command |\n|--:|--:|--:|--:|--:|")
+    for width, chunk in ((arguments.width, 64), (arguments.largest, 1)):
+        of_a_chunk(arguments, width, chunk)
 
 
 if __name__ == "__main__":

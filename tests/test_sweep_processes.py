@@ -15,7 +15,7 @@ import pytest
 from experiments import GAMMA0, experiment, sweep
 
 import fwdmft
-from fwdmft.sweeping.process import Job, Processes
+from fwdmft.sweeping.process import Job, Processes, _limits
 
 JOB = Job({"name": "no experiment"}, "", "", False, None, 1)
 
@@ -83,6 +83,15 @@ def test_jobs_share_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for jobs in (1, 2, 100):
         fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [1, 2, 3]})), tmp_path, jobs)
     assert seen == [8] * 3 + [4] * 3 + [2] * 3
+
+
+def test_a_share_limits_threads_unless_they_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command has told its own libraries all processors; those of a point get the point's share."""
+    monkeypatch.setenv("NPROC", "8")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.delenv("FWDMFT_PROCESSORS", raising=False)
+    limits = _limits(4)
+    assert (limits["NPROC"], limits["OPENBLAS_NUM_THREADS"], limits["FWDMFT_PROCESSORS"]) == ("4", "1", "4")
 
 
 def within(seconds: float, happened: Callable[[], bool]) -> None:

@@ -11,8 +11,9 @@ import logging
 import math
 import os
 import pickle
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -53,7 +54,13 @@ DEATHS = 3
 SILENCE = 60.0
 """Seconds after which a worker of our own cluster that is not heard of is started anew."""
 
+LOOKING = 5.0
+"""Seconds between looks at how many workers there are."""
+
 CONNECTING = "10 s"
+"""How long the scheduler is given to answer."""
+
+GONE = "the scheduler of the cluster is gone, or has dropped what it was asked for"
 
 _numbers = count()
 
@@ -92,13 +99,15 @@ def _distributed() -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """What the library logs of workers that come and go is told by us where it matters."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+    before = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in before:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
 @contextmanager
@@ -148,7 +157,7 @@ class DaskExecutor:
     ) -> None:
         self.client, self.cache, self.worth, self.patience = client, cache, worth, patience
         self._token = uuid4().hex[:8]
-        self._devices = 0
+        self._devices, self._room, self._looked = 0, PER_THREAD, -math.inf
 
     def side_by_side(self, experiment: Experiment, prepared: Prepared) -> SideBySide:
         return _OnCluster(self, experiment, prepared)
@@ -178,12 +187,12 @@ class DaskExecutor:
                     if failure is None:
                         with replacing(Path(jobs[place].path)) as scratch:
                             scratch.write_bytes(content)
-                except ClusterError as error:
+                except _Killed as error:
                     failure = str(error)
                 send()
                 yield place, failure
         finally:
-            self.client.cancel(list(places))
+            self.give_up(places)
 
     @property
     def devices(self) -> int:
@@ -198,8 +207,16 @@ class DaskExecutor:
         self.client.wait_for_workers(1)
 
     def window(self) -> int:
-        """How many pieces may be under way."""
-        return PER_THREAD * max(1, sum(self.client.nthreads().values()))
+        """How many pieces may be under way. Workers may come and go."""
+        if time.monotonic() - self._looked > LOOKING:
+            self._room = PER_THREAD * max(1, sum(self.client.nthreads().values()))
+            self._looked = time.monotonic()
+        return self._room
+
+    def give_up(self, futures: Iterable[Future]) -> None:
+        """Let nobody begin with these any more."""
+        if self.client.status == "running":
+            self.client.cancel(list(futures))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         """A task of its own, whatever else was sent."""
@@ -272,7 +289,7 @@ class _OnCluster:
                     result = unpacked(answer.result, self._prepared)
                 yield result
         finally:
-            executor.client.cancel([future for piece in waiting for future in piece.futures])
+            executor.give_up(future for piece in waiting for future in piece.futures)
 
     def _shipment(self, recipe: Callable[[], Callable[[Any], Any]]) -> bytes:
         import jax
@@ -289,7 +306,7 @@ class _OnCluster:
 
     def _answer(self, waiting: Sequence[_Piece], shipment: bytes, longest: float) -> Answer:
         """Of the first piece that waits. Another worker is asked as well where this takes far longer than it should."""
-        from distributed import wait
+        from distributed import CancelledError, wait
 
         piece, patience = waiting[0], max(self._executor.patience, FACTOR * longest)
         while True:
@@ -302,15 +319,17 @@ class _OnCluster:
                     piece.futures.append(self._executor.submit(worker.compute, shipment, piece.item))
                     patience *= 2
                 continue
+            except CancelledError:
+                raise ClusterError(GONE) from None
             for future in done:
                 try:
                     answer: Answer = _result(future)
-                except ClusterError:
+                except _Killed:
                     piece.futures.remove(future)
                     if not piece.futures:
                         raise
                     continue
-                self._executor.client.cancel([other for other in piece.futures if other is not future])
+                self._executor.give_up(other for other in piece.futures if other is not future)
                 if answer.error is not None:
                     raise answer.error
                 return answer
@@ -320,17 +339,21 @@ def _itself(content: bytes) -> bytes:
     return content
 
 
+class _Killed(ClusterError):
+    """Workers died of a piece."""
+
+
 def _result(future: Future) -> Any:
-    """What a task returned. Raises ClusterError where it could not be computed."""
+    """What a task returned. Raises ClusterError where it could not be computed, `_Killed` where workers died of it."""
     from distributed import CancelledError, KilledWorker
 
     try:
         return future.result()
     except KilledWorker as problem:
-        raise ClusterError(
+        raise _Killed(
             f"{problem.allowed_failures + 1} workers of the cluster died of the same piece, perhaps for lack of memory"
         ) from None
     except CancelledError:
-        raise ClusterError("the scheduler of the cluster is gone, or has dropped what it was asked for") from None
+        raise ClusterError(GONE) from None
     except Exception as problem:
         raise ClusterError(f"the cluster failed: {type(problem).__name__}: {problem}") from None

@@ -51,7 +51,7 @@ class Shipment:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a piece: its packed result or the error, and the seconds that it took."""
+    """What became of a piece: its packed result or the error, and the seconds that it took, but for preparing."""
 
     seconds: float
     result: bytes = b""
@@ -60,10 +60,10 @@ class Answer:
 
 def compute(shipment: bytes, item: Any) -> Answer:
     """The piece of an item. shipment: a pickled `Shipment`."""
-    start = time.perf_counter()
     try:
         with _LOCK:
             work, settings = _followed(shipment)
+        start = time.perf_counter()
         from fwdmft.executors.shipping import packed
 
         with settings():
@@ -71,7 +71,7 @@ def compute(shipment: bytes, item: Any) -> Answer:
         with settings(jax_enable_x64=True):
             return Answer(time.perf_counter() - start, result=packed(found))
     except Exception as error:
-        return Answer(time.perf_counter() - start, error=_told(error))
+        return Answer(0.0, error=_told(error))
 
 
 def point(job: Job, cache: str | None) -> tuple[str | None, bytes]:
