@@ -160,7 +160,9 @@ class Shipped:
 )
 def test_the_theory_travels(changes: dict) -> None:
     """Simulations, and samplings of linear response or draws with their control variates: to the last bit."""
-    given = fwdmft.load_experiment(TINY | {"theory": {"neurons": 64, "replicates": 2}, "ensemble": None} | changes)
+    given = fwdmft.load_experiment(
+        TINY | {"theory": {"neurons": 64, "replicates": 2, "bias": False}, "ensemble": None} | changes
+    )
     prepared = prepare(given)
     shipped = Shipped(prepared)
     assert prepared.theory is not None
