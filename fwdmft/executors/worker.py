@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from fwdmft.errors import ClusterError, FwdmftError, InputError
@@ -77,12 +78,14 @@ def compute(shipment: bytes, item: Any) -> Answer:
 def point(job: Job, cache: str | None) -> tuple[str | None, bytes]:
     """Why a point of a sweep failed or None, and its result file. It is computed in a process of its own, which keeps
     one processor busy, or as many as `FWDMFT_PROCESSORS` says where the worker runs."""
+    from distributed import get_worker
+
     from fwdmft.compilation_cache import cache_directory
-    from fwdmft.files import temporary_directory
     from fwdmft.sweeping.process import Processes
 
-    with temporary_directory() as place:
-        path, kept = place / "point.nc", cache_directory(cache)
+    # What a worker that is killed leaves there is removed by its cluster.
+    with TemporaryDirectory(dir=get_worker().local_directory) as place:
+        path, kept = Path(place) / "point.nc", cache_directory(cache)
         share = processors() if SHARE in os.environ else 1
         job = replace(job, path=str(path), cache=None if kept is None else str(kept), processors=share)
         failure = Processes().compute(job)
