@@ -19,6 +19,7 @@ from fwdmft.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from fwdmft.estimating import estimate
+    from fwdmft.executors.dask import dask_executor
     from fwdmft.experiment.model import load_experiment
     from fwdmft.plotting import plot
     from fwdmft.registry import ActivationFunction, Architecture, LossFunction
@@ -37,6 +38,7 @@ _HOMES = {
     "Architecture": "fwdmft.registry",
     "LossFunction": "fwdmft.registry",
     "agreement": "fwdmft.results.scores",
+    "dask_executor": "fwdmft.executors.dask",
     "estimate": "fwdmft.estimating",
     "load_experiment": "fwdmft.experiment.model",
     "load_sweep": "fwdmft.sweeping.spec",
@@ -56,6 +58,7 @@ __all__ = [
     "LossFunction",
     "__version__",
     "agreement",
+    "dask_executor",
     "estimate",
     "hookimpl",
     "load_experiment",

@@ -10,6 +10,8 @@ import atexit
 import gc
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,8 @@ from fwdmft.errors import InputError
 from fwdmft.exit_codes import reported
 from fwdmft.interruption import end_on_signals, parting_words
 from fwdmft.machine import processors, with_processors
+
+LOCAL, DASK = "local", "dask"
 
 app = typer.Typer(
     name="fwdmft",
@@ -47,6 +51,23 @@ CompilationCache = Annotated[
 Processors = Annotated[
     str | None,
     typer.Option("--cpus", metavar="N", help="Processors to use, at most; left out: FWDMFT_PROCESSORS, or all."),
+]
+
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar=f"{LOCAL}|{DASK}",
+        help=f"Where it is computed: {LOCAL}, on this machine, or {DASK}, by the workers of a cluster.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help=f"With --executor {DASK}: a scheduler that is there, such as tcp://host:8786; left out: a cluster of this "
+        "machine, of one worker a processor.",
+    ),
 ]
 
 COLLECTED = 100_000, 50, 50
@@ -94,6 +115,8 @@ def run(
     checkpoint_every: Annotated[
         float, typer.Option(min=0, help="Seconds between checkpoints of the ensembles, kept in OUTPUT.partial.")
     ] = 30.0,
+    executor: ExecutorName = LOCAL,
+    scheduler: Scheduler = None,
     compilation_cache: CompilationCache = None,
     cpus: Processors = None,
 ) -> None:
@@ -105,10 +128,35 @@ def run(
     loaded = fwdmft.load_experiment(experiment)
     target = check_output(output)
     use_cache(cache_directory(compilation_cache))
-    with resumable(target, fresh) as kept, live_progress() as progress:
-        result = fwdmft.run(loaded, progress=progress, force=force, checkpoint=kept, checkpoint_every=checkpoint_every)
+    with (
+        _executor(executor, scheduler, compilation_cache) as chosen,
+        resumable(target, fresh) as kept,
+        live_progress() as progress,
+    ):
+        result = fwdmft.run(
+            loaded,
+            progress=progress,
+            force=force,
+            checkpoint=kept,
+            checkpoint_every=checkpoint_every,
+            executor=chosen,
+        )
         write_result(result, output)
     _print_summary(result)
+
+
+@contextmanager
+def _executor(name: str, scheduler: str | None, cache: str | None) -> Iterator[Any]:
+    """The executor that is asked for, None for this machine's own."""
+    if name not in (LOCAL, DASK):
+        raise InputError("executor", name, f"{LOCAL} or {DASK}")
+    if name == LOCAL:
+        if scheduler is not None:
+            raise InputError("scheduler", scheduler, f"no address without --executor {DASK}")
+        yield None
+        return
+    with fwdmft.dask_executor(scheduler, cache=cache) as cluster:
+        yield cluster
 
 
 @app.command()
@@ -136,6 +184,8 @@ def sweep(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the results, one file per point.")],
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Points computed at a time, a process each.")] = 1,
     force: Annotated[bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")] = False,
+    executor: ExecutorName = LOCAL,
+    scheduler: Scheduler = None,
     compilation_cache: CompilationCache = None,
     cpus: Processors = None,
 ) -> None:
@@ -144,8 +194,12 @@ def sweep(
     loaded = fwdmft.load_sweep(file)
     cache = cache_directory(compilation_cache)
     words = "finished points are kept, and skipped when the sweep is run again"
-    with parting_words(lambda: words), live_progress() as progress:
-        outcome = fwdmft.run_sweep(loaded, output, jobs=jobs, progress=progress, force=force, compilation_cache=cache)
+    with (
+        _executor(executor, scheduler, compilation_cache) as chosen,
+        parting_words(lambda: words),
+        live_progress() as progress,
+    ):
+        outcome = fwdmft.run_sweep(loaded, output, jobs, progress, force, cache, chosen)
     counts = (f"{len(outcome.computed)} points computed", f"{len(outcome.skipped)} there already")
     typer.echo(", ".join((*counts, f"{len(outcome.failed)} failed")))
     if outcome.failed:

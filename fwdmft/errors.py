@@ -39,6 +39,11 @@ class InputError(FwdmftError, ValueError):
         self.problems: tuple[InputError, ...] = (self,)
         super().__init__(f"{field}: got {shortened(value)}; expected {expected}")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle holds the words for values, which may be anything."""
+        told = [(one.field, shortened(one.value), one.expected) for one in self.problems]
+        return _input_error, (told, str(self))
+
     @classmethod
     def of(cls, problems: Iterable[InputError], left: int = 0) -> InputError:
         """One error reporting several problems, a line each (a single problem is returned as it is).
@@ -67,6 +72,10 @@ class FwdmftWarning(UserWarning):
     """Something the user should know, while the computation goes on."""
 
 
+class ClusterError(FwdmftError):
+    """The workers of a cluster, or the way to them, failed; what was computed before can be kept."""
+
+
 class PluginError(FwdmftError):
     """A plugin does not keep to what it has to supply."""
 
@@ -82,3 +91,9 @@ def shortened(value: object) -> str:
     """`repr(value)` cut to a length that keeps a message on about one line."""
     text = repr(str(value)) if hasattr(value, "__fspath__") else repr(value)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
+
+
+def _input_error(told: list[tuple[str, str, str]], text: str) -> InputError:
+    error = InputError.of(InputError(field, Plain(value), expected) for field, value, expected in told)
+    error.args = (text,)
+    return error

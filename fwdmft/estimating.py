@@ -318,7 +318,7 @@ def _draws(
     middle = clock()
     outcome = small(few, width)
     seconds = clock() - middle
-    draws = spec.draws or max(outcome.draws, min(needed(outcome, wanted(short, infinite)), most_draws(width)))
+    draws = spec.draws or max(outcome.draws, min(needed(outcome, wanted(short, infinite, ladder)), most_draws(width)))
     compiling = max(0.0, middle - start - seconds)
     foreseen.parts.append(Part("draws", longer * seconds * draws / outcome.draws, compiling))
     foreseen.draws, foreseen.sizes = draws, foreseen.sizes._replace(draw_width=width)

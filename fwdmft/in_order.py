@@ -1,12 +1,14 @@
 """Work done side by side in threads, with results taken in order, so that sums do not depend on which was faster."""
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import jax
 
+from fwdmft.executors import SideBySide
 from fwdmft.machine import processors
 
 Item = TypeVar("Item")
@@ -59,3 +61,33 @@ def after_the_first(
         yield work(first)
         break
     yield from in_order(work, rest, workers)
+
+
+class Threads:
+    """Work side by side in threads of this process, see `fwdmft.executors.SideBySide`."""
+
+    @property
+    def devices(self) -> int:
+        return len(devices())
+
+    def __call__(
+        self,
+        recipe: Callable[[], Callable[[Item], Result]],
+        items: Sequence[Item],
+        *,
+        workers: int | None = None,
+        first_alone: bool = False,
+        flops: float = math.inf,
+    ) -> Iterator[Result]:
+        run = after_the_first if first_alone else in_order
+        return run(recipe(), items, PROCESSORS if workers is None else workers)
+
+
+THREADS: SideBySide = Threads()
+
+
+def devices() -> list[jax.Device]:
+    """The devices of this process to compute on: all of the first one's kind, or the one that the user has chosen."""
+    present = jax.local_devices()
+    (default,) = jax.numpy.zeros(()).devices()
+    return present if default == present[0] else [default]

@@ -16,6 +16,7 @@ import psutil
 SHARE = "FWDMFT_PROCESSORS"
 """Environment variable with the number of processors to use, such as a job's share of them."""
 
+_POOLS = ("PJRT_NPROC", "NPROC")  # of XLA, the first that is set
 _GROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60  # version 1 writes the largest multiple of a page for "no limit"
 
@@ -60,7 +61,7 @@ def peak_memory() -> int:
 
 def thread_limits(count: int) -> dict[str, str]:
     """Environment of a process that shall keep so many processors busy, whatever its libraries would take."""
-    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC", "PJRT_NPROC")
+    libraries = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", *_POOLS)
     return dict.fromkeys((SHARE, *libraries), str(count))
 
 
@@ -73,6 +74,19 @@ def with_processors(count: int, environment: Mapping[str, str] = os.environ) -> 
     after = thread_limits(processors({**environment, SHARE: str(count)}))
     chosen = {name: value for name, value in environment.items() if name != SHARE and value != before.get(name, value)}
     return {**environment, **after, **chosen}
+
+
+def compiled_threads(environment: Mapping[str, str] = os.environ) -> int:
+    """Threads that a program compiled by XLA is cut into pieces for, on which its last digits depend."""
+    for name in _POOLS:
+        if environment.get(name, "").isdecimal():
+            return int(environment[name])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def compiled_for(threads: int) -> dict[str, str]:
+    """Environment of a process whose programs are compiled for so many threads."""
+    return dict.fromkeys(_POOLS, str(threads))
 
 
 def _quotas(groups: Path) -> Iterator[float]:

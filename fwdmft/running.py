@@ -1,6 +1,5 @@
 """Run an experiment: theory and ensembles on the same task, assembled into one result."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -11,10 +10,12 @@ import xarray as xr
 
 from fwdmft import registry
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.datasets import Dataset
 from fwdmft.engine.infinite_width import gradient_flow_ladders
 from fwdmft.engine.problem import TheoryTask
+from fwdmft.executors import Executor, SideBySide
 from fwdmft.experiment.model import Experiment
+from fwdmft.identity import identity
+from fwdmft.in_order import THREADS
 from fwdmft.machine import peak_memory
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
 from fwdmft.networks.training import Task
@@ -39,19 +40,22 @@ def run(
     force: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 30.0,
+    executor: Executor | None = None,
 ) -> xr.DataTree:
     """Compute an experiment and return its result (see the documentation of the result file).
 
     progress: called with (stage, done, total). force: run even if the memory estimate exceeds what is available.
     checkpoint: a directory in which the ensembles put down what they have, at most every `checkpoint_every` seconds,
     and from which a later run of the same experiment goes on; who asked for it removes it.
+    executor: where members of ensembles and large parts of the theory are computed (see `fwdmft.dask_executor`); left
+    out: in threads of this process. Numbers are the same to the last bit, on processors of the same kind.
     The theory runs in float64 and networks in the precision asked for, whatever JAX is set to elsewhere.
     Raises InputError for data or settings that do not fit, ComputationError when training diverges.
     """
     report = progress or (lambda stage, done, total: None)
     # Losses over no points are NaN, and so are networks that diverge: not the mistakes that these settings find.
     with jax.debug_nans(False), jax.debug_infs(False):
-        return _run(experiment, report, force, checkpoint, checkpoint_every)
+        return _run(experiment, report, force, checkpoint, checkpoint_every, executor)
 
 
 def _run(
@@ -60,20 +64,20 @@ def _run(
     force: bool,
     checkpoint: str | os.PathLike[str] | None,
     checkpoint_every: float,
+    executor: Executor | None,
 ) -> xr.DataTree:
     start = time.perf_counter()
     prepared = prepare(experiment)
     dataset, plan, theory_task = prepared.dataset, prepared.plan, prepared.theory
     prepared.check_memory(force)
-    kept = (
-        None if checkpoint is None else Checkpoint(checkpoint, _identity(experiment, dataset, plan), checkpoint_every)
-    )
+    kept = None if checkpoint is None else Checkpoint(checkpoint, identity(experiment, dataset, plan), checkpoint_every)
+    side_by_side = THREADS if executor is None else executor.side_by_side(experiment, prepared)
     with jax.enable_x64(True):
-        theory = solve(theory_task, report, kept) if theory_task and experiment.theory else None
+        theory = solve(theory_task, report, kept, side_by_side) if theory_task and experiment.theory else None
         theory_seconds = time.perf_counter() - start
         ladder = theory.ladder if theory else _ladder(theory_task, plan)
     task = prepared.ensemble and replace(prepared.ensemble, plan=plan.on_ladder(ladder))
-    ensemble = _ensembles(experiment, task, report, kept)
+    ensemble = _ensembles(experiment, task, report, kept, side_by_side)
     with jax.enable_x64(True):
         widths = experiment.ensemble.widths if experiment.ensemble else DEFAULT_WIDTHS
         loss = theory_loss(experiment.loss, dataset, theory, widths) if theory else None
@@ -114,26 +118,12 @@ def _ladder(task: TheoryTask | None, plan: Plan) -> tuple[RichardsonLevel, ...]:
     return plan.ladder if task is None else gradient_flow_ladders(task)[1]
 
 
-def _identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str, str]:
-    """What the statistics of the ensembles depend on, by name."""
-    provider = registry.registry().provider("architecture", experiment.architecture.kind)
-    data = hashlib.sha256()
-    for array in (dataset.x, dataset.y, dataset.train, *(plan.stream or ())):
-        data.update(repr((array.shape, array.dtype)).encode())
-        data.update(array.tobytes())
-    fingerprint = experiment.architecture.fingerprint()
-    return ({"code of the network": fingerprint} if fingerprint else {}) | {
-        "experiment": experiment.model_dump_json(exclude={"name", "title", "description"}),
-        "data": data.hexdigest(),
-        "version of fwdmft": installed_version("fwdmft"),
-        "version of jax": installed_version("jax"),
-        "observables": ", ".join(registry.registry().origin("observable", name) for name in experiment.observables),
-        "plugin": f"{provider.name} {provider.version or installed_version(provider.distribution)}",
-    }
-
-
 def _ensembles(
-    experiment: Experiment, task: Task | None, report: Progress, checkpoint: Checkpoint | None
+    experiment: Experiment,
+    task: Task | None,
+    report: Progress,
+    checkpoint: Checkpoint | None,
+    side_by_side: SideBySide,
 ) -> list[WidthStatistics]:
     spec = experiment.ensemble
     if spec is None or task is None:
@@ -152,6 +142,7 @@ def _ensembles(
                 lambda done: report(stage, done, members),
                 checkpoint,
                 spec.diverged_share,
+                side_by_side,
             )
 
     return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]

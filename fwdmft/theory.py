@@ -30,6 +30,8 @@ from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import Crowded
 from fwdmft.engine.sobol_errors import sobol_error, spread_error
 from fwdmft.errors import ComputationError, FwdmftWarning, InputError
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import THREADS
 from fwdmft.optimization import RichardsonLevel
 from fwdmft.program.response_functions import is_supported, response_functions
 
@@ -69,24 +71,29 @@ class TheoryResult:
 
 
 def solve(
-    task: TheoryTask, report: Report = lambda stage, done, total: None, checkpoint: Checkpoint | None = None
+    task: TheoryTask,
+    report: Report = lambda stage, done, total: None,
+    checkpoint: Checkpoint | None = None,
+    side_by_side: SideBySide = THREADS,
 ) -> TheoryResult:
     """Run the theory. Call it where JAX computes in float64.
+
+    side_by_side: where simulations, draws and samplings are computed.
 
     Raises ComputationError when training diverges at infinite width, when its vectors are too many for the neurons, or
     when gradient flow does not converge; InputError when responses are asked of a network they are not defined for.
     """
     # Small products and decompositions are many; their threads would mostly wait for each other.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _solve(task, report, checkpoint)
+        return _solve(task, report, checkpoint, side_by_side)
 
 
-def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> TheoryResult:
+def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None, side_by_side: SideBySide) -> TheoryResult:
     check_responses(task)
     spec, clock = task.spec, _Clock()
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
     fine, coarse = gradient_flow_ladders(task)
-    tried = infinite_width(task, fine, report)
+    tried = infinite_width(task, fine, report, side_by_side)
     infinite = tried if isinstance(tried, Infinite) else None
     result: dict[str, Any] = {"times": task.times, "ladder": coarse, "diagnostics": {"substeps": fine[-1].substeps}}
     result["diagnostics"]["seconds_infinite_width"] = clock.lap()
@@ -100,9 +107,9 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None) -> T
     corrections = None
     if spec.fluctuations or spec.bias or infinite is None:
         if infinite is not None and has_response(task, coarse):
-            corrections = from_response(task, coarse, report)
+            corrections = from_response(task, coarse, report, side_by_side)
         else:
-            corrections = from_draws(task, coarse, infinite, report, checkpoint)
+            corrections = from_draws(task, coarse, infinite, report, checkpoint, side_by_side)
         result["diagnostics"] |= corrections.diagnostics | {"seconds_corrections": clock.lap()}
     return TheoryResult(
         dims=task.equations.dims

@@ -6,6 +6,7 @@ taken as the stated error asks for. Which draws there are depends on the seed an
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,8 @@ from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Pairs, 
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
-from fwdmft.in_order import in_order
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import THREADS
 
 SHARED = 4
 """Groups that a chunk of draws is dealt to, so that the pilot fills all of them."""
@@ -60,7 +62,7 @@ Report = Callable[[str, int, int], None]
 
 class Wanted(NamedTuple):
     """error: stated, relative. asked: which of q, sigma and bias shall have it, bias `LESS_PRECISE` times as much.
-    draws, width: None to choose. covariance: all pairs of times."""
+    draws, width: None to choose. covariance: all pairs of times. flops: of a draw, about, over its width."""
 
     error: float
     asked: tuple[str, ...]
@@ -68,6 +70,7 @@ class Wanted(NamedTuple):
     width: int | None
     covariance: bool
     seed: int
+    flops: float
 
 
 @dataclass
@@ -141,11 +144,18 @@ class _Drawing:
     """Draws at one width, and what they say so far."""
 
     def __init__(
-        self, source: Sampler, covariances: np.ndarray, wanted: Wanted, report: Report, checkpoint: Checkpoint | None
+        self,
+        source: Sampler,
+        covariances: np.ndarray,
+        wanted: Wanted,
+        report: Report,
+        checkpoint: Checkpoint | None,
+        side_by_side: SideBySide,
     ):
         self.source, self.width = source.single(), source.width
         self.layout = Layout(samples.observable_shapes(self.source))
         self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
+        self._side_by_side = side_by_side
         self._full = self.layout.slices["prediction"] if wanted.covariance else None
         stored = None if checkpoint is None else checkpoint.load(self._part)
         self._drawn = Drawn(_chunk(self.layout)) if stored is None else Drawn.of(stored)
@@ -183,14 +193,25 @@ class _Drawing:
         if SHARED * chunks >= GROUPS:
             chunks = -(-SHARED * chunks // GROUPS) * GROUPS // SHARED
 
-        def work(number: int) -> dict[str, np.ndarray]:
-            # JAX keeps its precision setting per thread.
-            with jax.enable_x64(False):
-                root = jax.random.fold_in(jax.random.fold_in(jax.random.key(self._wanted.seed), self.width), number)
-                drawn = samples.draws(self.source, jax.random.split(root, chunk))
-                return {name: np.asarray(a) for name, a in drawn._asdict().items()}
+        numbers = range(self._drawn.done, chunks)
+        return self._side_by_side(
+            partial(_drawing, self.source, self._wanted.seed, self.width, chunk),
+            numbers,
+            flops=len(numbers) * chunk * self.width * self._wanted.flops,
+        )
 
-        return in_order(work, range(self._drawn.done, chunks))
+
+def _drawing(source: Sampler, seed: int, width: int, chunk: int) -> Callable[[int], dict[str, np.ndarray]]:
+    """Makes the draws of a chunk from its number."""
+
+    def drawn(number: int) -> dict[str, np.ndarray]:
+        # JAX keeps its precision setting per thread.
+        with jax.enable_x64(False):
+            root = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), width), number)
+            found = samples.draws(source, jax.random.split(root, chunk))
+            return {name: np.asarray(a) for name, a in found._asdict().items()}
+
+    return drawn
 
 
 def finite_width(
@@ -200,16 +221,19 @@ def finite_width(
     wanted: Wanted,
     report: Report,
     checkpoint: Checkpoint | None = None,
+    side_by_side: SideBySide = THREADS,
 ) -> FiniteWidth:
     """Sigma and b.
 
     sampler: draws at a width. covariances: of the control variates (block, component, component). q: None if it is not
-    known. Raises ComputationError if networks of the largest width diverge.
+    known. side_by_side: where chunks of draws are computed. Raises ComputationError if networks of the largest width
+    diverge.
     """
     width = wanted.width or _first_width(wanted)
     while True:
         fixed = wanted.width is not None or width >= WIDEST
-        outcome = _at_width(_Drawing(sampler(width), covariances, wanted, report, checkpoint), q, wanted, fixed)
+        drawing = _Drawing(sampler(width), covariances, wanted, report, checkpoint, side_by_side)
+        outcome = _at_width(drawing, q, wanted, fixed)
         if isinstance(outcome, FiniteWidth):
             return outcome
         # The next order falls like 1/n.

@@ -14,10 +14,12 @@ from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine import simulation
 from fwdmft.engine.dynamics import TrainingSignal, training_signal, updates
 from fwdmft.engine.field_equations import FieldEquations
-from fwdmft.engine.infinite_width import Infinite, Report, noise_of
+from fwdmft.engine.infinite_width import OF_A_FIELD, Infinite, Report, noise_of
 from fwdmft.engine.layers import strengths
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import STRENGTH, Crowded, Observing
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import THREADS
 from fwdmft.optimization import RichardsonLevel
 
 CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
@@ -49,10 +51,11 @@ def from_draws(
     infinite: Infinite | None,
     report: Report,
     checkpoint: Checkpoint | None,
+    side_by_side: SideBySide = THREADS,
 ) -> Corrections:
     """Sigma and b; q as well, where there is no infinite width."""
     made = control_variates(task, ladder, infinite)
-    draws = drawn(task, ladder, infinite, made, report, checkpoint)
+    draws = drawn(task, ladder, infinite, made, report, checkpoint, side_by_side)
     estimates, layout = draws.estimates, draws.layout
     pairs = (*estimates.sigma, draws.bias.value, draws.bias.error, *draws.q)
     variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
@@ -138,6 +141,7 @@ def drawn(
     made: Known | None,
     report: Report,
     checkpoint: Checkpoint | None,
+    side_by_side: SideBySide = THREADS,
 ) -> FiniteWidth:
     """What draws say, with these control variates."""
     spec = task.spec
@@ -153,10 +157,10 @@ def drawn(
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
         q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
-    return finite_width(sampler, covariances, q, wanted(task, infinite), report, checkpoint)
+    return finite_width(sampler, covariances, q, wanted(task, infinite, ladder), report, checkpoint, side_by_side)
 
 
-def wanted(task: TheoryTask, infinite: Infinite | None) -> Wanted:
+def wanted(task: TheoryTask, infinite: Infinite | None, ladder: tuple[RichardsonLevel, ...]) -> Wanted:
     """What draws are asked for."""
     spec = task.spec
     asked = {"q": infinite is None, "sigma": spec.fluctuations, "bias": spec.bias}
@@ -167,6 +171,8 @@ def wanted(task: TheoryTask, infinite: Infinite | None) -> Wanted:
         spec.draw_width,
         spec.covariance and spec.fluctuations,
         spec.seed,
+        # Networks of width r n, their parts, and mean-field neurons.
+        3 * PARTS * OF_A_FIELD * task.site_numbers * task.plan.steps * sum(level.substeps for level in ladder),
     )
 
 

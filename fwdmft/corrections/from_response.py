@@ -1,6 +1,8 @@
 """Sigma and b of two-layer networks from the linear response of their neurons, to a stated error."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,10 +12,11 @@ from fwdmft.corrections.driven import source_shapes
 from fwdmft.corrections.finite_width import JUDGED, LESS_PRECISE
 from fwdmft.corrections.linear_response import Response, affordable, has_room, linear_response, numbers
 from fwdmft.engine.dynamics import TrainingSignal
-from fwdmft.engine.infinite_width import Report, noise_of, relative
+from fwdmft.engine.infinite_width import OF_A_FIELD, Report, noise_of, relative
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.sobol_errors import spread_error
-from fwdmft.in_order import after_the_first, fitting_workers
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import THREADS, fitting_workers
 from fwdmft.optimization import RichardsonLevel
 
 FEWEST, MOST = 1 << 8, 1 << 15
@@ -31,6 +34,9 @@ SHARE_RESPONDING = 0.25
 
 SAMPLINGS = 8
 """Independent samplings, whose spread gives standard errors."""
+
+PASSES = 100
+"""Passes through training that a sampling takes, about: sources respond, each by itself."""
 
 RESOLVED = 0.03
 """Contributions to predictions are resolved to this times the root of the stated error, as a share of their largest
@@ -72,12 +78,14 @@ class _Samplings:
         return max((relative(error[key], mean[key]) for key in JUDGED if key in mean), default=0.0)
 
 
-def from_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report) -> Corrections:
+def from_response(
+    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report, side_by_side: SideBySide = THREADS
+) -> Corrections:
     """Sigma and b."""
     spec, training = task.spec, task.training(ladder)
     count = spec.neurons or first_try(training)
     while True:
-        samplings = _samplings(task, training, count, report)
+        samplings = _samplings(task, ladder, count, report, side_by_side)
         errors = {name: samplings.reached(name) for name in ("variance", "bias")}
         more = count if spec.neurons else wider(task, training, count, errors["variance"], errors["bias"])
         if more == count:
@@ -120,28 +128,42 @@ def first_try(training: TrainingSignal) -> int:
     return int(np.clip(1 << max(fitting, 1).bit_length() - 1, FEWEST, FIRST_TRY))
 
 
-def _samplings(task: TheoryTask, training: TrainingSignal, count: int, report: Report) -> _Samplings:
-    spec, stage = task.spec, f"linear response, {count} neurons"
-    root, responses = jax.random.key(spec.seed), []
+def _samplings(
+    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], count: int, report: Report, side_by_side: SideBySide
+) -> _Samplings:
+    stage, responses = f"linear response, {count} neurons", []
+    updates = task.plan.steps * sum(level.substeps for level in ladder)
+    report(stage, 0, SAMPLINGS)
+    for response in side_by_side(
+        partial(_sampling, task, ladder, count),
+        range(SAMPLINGS),
+        workers=fitting_workers(numbers(task.equations, task.training(ladder), count)),
+        first_alone=True,
+        flops=SAMPLINGS * PASSES * OF_A_FIELD * count * updates * task.site_numbers,
+    ):
+        responses.append(response)
+        report(stage, len(responses), SAMPLINGS)
+    return _Samplings(responses)
 
-    def one(sampling: int) -> Response:
+
+def _sampling(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], count: int) -> Callable[[int], Response]:
+    """Makes the response from so many neurons in the sampling of a number."""
+    spec, training = task.spec, task.training(ladder)
+    root = jax.random.key(spec.seed)
+
+    def sampled(number: int) -> Response:
         # Numbered from the last of the simulations of infinite width.
-        noise = noise_of(task.equations, count, spec.seed, spec.replicates + sampling)
+        noise = noise_of(task.equations, count, spec.seed, spec.replicates + number)
         return linear_response(
             task.equations,
             noise,
             training,
             bias=spec.bias,
             covariance=spec.covariance and spec.fluctuations,
-            key=jax.random.fold_in(root, sampling),
+            key=jax.random.fold_in(root, number),
             responding=int(np.clip(SHARE_RESPONDING * count, *np.minimum(RESPONDING, count))),
             tolerance=RESOLVED * spec.relative_error**0.5,
-            truncation=sampling == 0,
+            truncation=number == 0,
         )
 
-    workers = fitting_workers(numbers(task.equations, training, count))
-    report(stage, 0, SAMPLINGS)
-    for response in after_the_first(one, range(SAMPLINGS), workers):
-        responses.append(response)
-        report(stage, len(responses), SAMPLINGS)
-    return _Samplings(responses)
+    return sampled

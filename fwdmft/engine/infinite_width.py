@@ -17,7 +17,8 @@ from fwdmft.engine.field_equations import FieldEquations, Noise
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import Crowded, Observing
 from fwdmft.errors import ComputationError
-from fwdmft.in_order import fitting_workers, in_order
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import THREADS, fitting_workers
 from fwdmft.optimization import RichardsonLevel, ladders
 
 DERIVATIVE_TOLERANCE = 1e-4
@@ -39,6 +40,12 @@ little without random matrices."""
 
 COMPILING = 10**11
 """Flops that take as long as compiling for other bases, about."""
+
+OF_A_FIELD = 20
+"""Flops for each number that a neuron's fields are, in a step, about."""
+
+LEFT_OUT = 0
+"""Stands for what bases leave out, among the numbers of the simulations after the first."""
 
 Arrays = dict[str, np.ndarray]
 Report = Callable[[str, int, int], None]
@@ -66,7 +73,9 @@ class Infinite(NamedTuple):
         return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
 
 
-def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report) -> Infinite | Crowded:
+def infinite_width(
+    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report, side_by_side: SideBySide = THREADS
+) -> Infinite | Crowded:
     """As many neurons as the error asks for; `Crowded` if the vectors of training are too many for them."""
     spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
     if spec.neurons is None and (vectors := too_large_at_first(task)):
@@ -74,7 +83,7 @@ def infinite_width(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report
     most = most_neurons(task)
     while True:
         last = spec.neurons is not None or count >= most
-        simulated = _simulations(task, equations, count, ladder, report, last)
+        simulated = _simulations(task, equations, count, ladder, report, last, side_by_side)
         if isinstance(simulated, Crowded):
             if last or count >= TRIED:
                 return simulated
@@ -129,6 +138,7 @@ def _simulations(
     ladder: tuple[RichardsonLevel, ...],
     report: Report,
     last: bool,
+    side_by_side: SideBySide,
 ) -> Infinite | Crowded:
     """last: whether what bases leave out is measured as well."""
     stage, replicates = f"infinite width, {count} neurons", task.spec.replicates
@@ -143,12 +153,13 @@ def _simulations(
         equations = closer
     first = first._replace(equations=equations)
     simulations, left_out = [first], {}
-    works: list[Callable[[], Any]] = [
-        partial(large, task, equations, count, each, ladder) for each in range(1, replicates)
-    ]
-    if last:
-        works.append(partial(_truncation, first, task, count, ladder))
-    for one in in_order(lambda work: work(), works, fitting_workers(simulation_numbers(task, equations, count))):
+    numbers = [*range(1, replicates), *([LEFT_OUT] if last else [])]
+    for one in side_by_side(
+        partial(_simulating, first, task, count, ladder),
+        numbers,
+        workers=fitting_workers(simulation_numbers(task, equations, count)),
+        flops=len(numbers) * count * updates * (_flops(equations) + OF_A_FIELD * task.site_numbers),
+    ):
         if isinstance(one, Crowded):
             return one
         if isinstance(one, dict):
@@ -163,6 +174,19 @@ def _simulations(
         *(np.max(parts, axis=0) for parts in zip(*(each.bases for each in simulations), strict=True))
     )
     return Infinite(each, left_out, count, bases, _roomiest([one.equations for one in simulations]))
+
+
+def _simulating(
+    first: simulation.Large, task: TheoryTask, count: int, ladder: tuple[RichardsonLevel, ...]
+) -> Callable[[int], simulation.Large | Crowded | Arrays]:
+    """Makes the simulation of a number, or of what bases leave out of the first."""
+
+    def simulated(number: int) -> simulation.Large | Crowded | Arrays:
+        if number == LEFT_OUT:
+            return _truncation(first, task, count, ladder)
+        return large(task, first.equations, count, number, ladder)
+
+    return simulated
 
 
 def _truncation(first: simulation.Large, task: TheoryTask, count: int, ladder: tuple[RichardsonLevel, ...]) -> Arrays:

@@ -2,24 +2,26 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError, FwdmftWarning
-from fwdmft.in_order import PROCESSORS, in_order
+from fwdmft.executors import SideBySide
+from fwdmft.in_order import PROCESSORS, THREADS, devices
 from fwdmft.jackknife import Jackknifed
 from fwdmft.networks.model import activations
 from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.tally import GROUPS, Tally
 from fwdmft.networks.task_statistics import Observed, grouped, task_statistics
-from fwdmft.networks.training import EVALUATED, Task, compiled_trainer
+from fwdmft.networks.training import EVALUATED, Task, compiled_trainer, trainer_on_devices
 
 MEMORY = 1 << 30
 """Bytes that the members under way may take together, about."""
@@ -65,6 +67,7 @@ def train_ensemble(
     progress: Callable[[int], None] = lambda done: None,
     checkpoint: Checkpoint | None = None,
     diverged_share: float = 0.0,
+    side_by_side: SideBySide = THREADS,
 ) -> WidthStatistics:
     """Train `members` networks of one width and summarise them.
 
@@ -72,12 +75,12 @@ def train_ensemble(
     With a checkpoint, members that it already has are not trained again, and the statistics are those of an
     uninterrupted run to the last bit. Members that diverge are left out, with a warning: what remains is no random
     choice, so ComputationError is raised, at once, when they are more than `diverged_share` of all, or fewer than two
-    stay finite.
+    stay finite. side_by_side: where chunks of members are trained; the statistics do not depend on it.
     """
     stored = None if checkpoint is None else checkpoint.load(f"width-{width}")
     tally = Tally(chunk_size(task, width, members), members, samples) if stored is None else Tally.of(stored)
     start = time.perf_counter() - tally.seconds
-    for seen in _chunks(task, width, members, seed, tally):
+    for seen in _chunks(task, width, members, seed, tally, side_by_side):
         tally.add(seen, grouped(task, seen))
         tally.seconds = time.perf_counter() - start
         if checkpoint is not None:
@@ -124,21 +127,48 @@ def statistics_of(task: Observed, tally: Tally, width: int) -> WidthStatistics:
     )
 
 
-def _chunks(task: Task, width: int, members: int, seed: int, tally: Tally) -> Iterator[dict[str, np.ndarray]]:
+def _chunks(
+    task: Task, width: int, members: int, seed: int, tally: Tally, side_by_side: SideBySide = THREADS
+) -> Iterator[dict[str, np.ndarray]]:
     """Observables (member, time, ...) of the members that the tally lacks, in order, a chunk at a time."""
     starts = range(tally.done, members, tally.chunk)
     if not starts:
         return
-    root = jax.random.fold_in(jax.random.key(seed), width)
-    # The last chunk is filled up with members that are not counted, to reuse the compiled program.
-    chunks = [jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(i, i + tally.chunk)) for i in starts]
-    compiled = compiled_trainer(task, width, chunks[0])
+    together = side_by_side.devices
+    pieces = [tuple(starts[i : i + together]) for i in range(0, len(starts), together)]
+    recipe = partial(_training, task, width, seed, tally.chunk)
+    for piece, found in zip(pieces, side_by_side(recipe, pieces, workers=CONCURRENT), strict=True):
+        # The last chunk is filled up with members that are not counted, to reuse the compiled program.
+        for first, seen in zip(piece, found, strict=True):
+            yield {name: a[: members - first] for name, a in seen.items()}
 
-    def observables(keys: Array) -> dict[str, np.ndarray]:
-        return {name: np.asarray(a) for name, a in compiled(keys).items()}
 
-    for first, seen in zip(starts, in_order(observables, chunks, CONCURRENT), strict=True):
-        yield {name: a[: members - first] for name, a in seen.items()}
+def _training(task: Task, width: int, seed: int, chunk: int) -> Callable[[Sequence[int]], list[dict[str, np.ndarray]]]:
+    """Makes the training of chunks, told by their first members, each device with one at a time."""
+    root, present = jax.random.fold_in(jax.random.key(seed), width), devices()
+
+    def keys(first: int) -> Array:
+        return jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(first, first + chunk))
+
+    if len(present) == 1:
+        alone = compiled_trainer(task, width, keys(0))
+        return lambda firsts: [_numpy(alone(keys(first))) for first in firsts]
+    spread = trainer_on_devices(task, width, jnp.stack([keys(0)] * len(present)), present)
+
+    def train(firsts: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        found = []
+        for begin in range(0, len(firsts), len(present)):
+            some = list(firsts[begin : begin + len(present)])
+            filled = some + some[-1:] * (len(present) - len(some))
+            seen = _numpy(spread(jnp.stack([keys(first) for first in filled])))
+            found += [{name: a[i] for name, a in seen.items()} for i in range(len(some))]
+        return found
+
+    return train
+
+
+def _numpy(arrays: dict[str, Array]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(a) for name, a in arrays.items()}
 
 
 def chunk_size(task: Task, width: int, members: int) -> int:

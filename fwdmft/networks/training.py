@@ -5,7 +5,7 @@ centred prediction f(theta) - f(theta_0) where the parameterization centres. Not
 but the schedule and the loss function.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from fwdmft import losses
@@ -117,8 +118,31 @@ def compiled_trainer(task: Task, width: int, keys: Array) -> Trainer:
     return partial(_program(task, width).lower(numbers, keys).compile(), numbers)
 
 
+def trainer_on_devices(task: Task, width: int, keys: Array, devices: Sequence[jax.Device]) -> Trainer:
+    """The same on several devices at once, from keys (device, member) to observables (device, member, time, ...).
+
+    Each device runs the program that a single one runs, so that numbers are the same to the last bit.
+    """
+    mesh, train_members = Mesh(np.array(devices), ("device",)), _members(task, width)
+    common, spread = PartitionSpec(), PartitionSpec("device")
+
+    def own(numbers: Numbers, keys: Array) -> dict[str, Array]:
+        return {name: a[None] for name, a in train_members(numbers, keys[0]).items()}
+
+    program = jitted(jax.shard_map(own, mesh=mesh, in_specs=(common, spread), out_specs=spread, check_vma=False))
+    numbers = jax.device_put(Numbers.of(task), NamedSharding(mesh, common))
+    sharding = NamedSharding(mesh, spread)
+    compiled = program.lower(numbers, jax.device_put(keys, sharding)).compile()
+    return lambda keys: compiled(numbers, jax.device_put(keys, sharding))
+
+
 def _program(task: Task, width: int) -> jax.stages.Wrapped:
-    """Jitted function from numbers and keys (member,) to observables (member, time, ...) of networks of this width.
+    """Jitted function from numbers and keys (member,) to observables (member, time, ...) of networks of this width."""
+    return jitted(_members(task, width))
+
+
+def _members(task: Task, width: int) -> Callable[[Numbers, Array], dict[str, Array]]:
+    """The function that `_program` compiles.
 
     Small networks are trained side by side; large ones one after the other, whose matrix products are then those of
     one network (up to twice as fast on a processor as products with a member axis).
@@ -129,7 +153,7 @@ def _program(task: Task, width: int) -> jax.stages.Wrapped:
         train = partial(_train_member, task, width, numbers)
         return jax.vmap(train)(keys) if side_by_side else jax.lax.map(train, keys)
 
-    return jitted(train_members)
+    return train_members
 
 
 def activity(task: Task, width: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fwdmft.errors import InputError
+from fwdmft.executors import Executor
 from fwdmft.files import temporary_directory
 from fwdmft.machine import processors
 from fwdmft.sweeping.manifest import manifest_of, write_manifest
@@ -44,18 +45,22 @@ def run_sweep(
     progress: Progress | None = None,
     force: bool = False,
     compilation_cache: Path | None = None,
+    executor: Executor | None = None,
 ) -> Outcome:
     """Compute the points of a sweep that `directory` does not hold yet, `jobs` of them at a time.
 
     Every point is validated before the first is computed. A point whose result file is there is skipped; one that
     fails is reported in the outcome and does not stop the others. progress: called with ("points", done, total).
     force: as in `run`. compilation_cache: directory for compiled programs; left out, points share one that is gone
-    afterwards. Points are computed in new processes, which share the processors.
+    afterwards. Points are computed in new processes, which share the processors. executor: who computes them instead
+    (see `fwdmft.dask_executor`), as many at a time as there are workers, each with one processor.
 
     Raises InputError for a sweep or points that are not valid, and where a result file holds another experiment.
     """
     if jobs < 1:
         raise InputError("jobs", jobs, "a whole number of at least 1")
+    if executor is not None and jobs > 1:
+        raise InputError("jobs", jobs, "1 with an executor, which computes as many points at a time as it has workers")
     every = points(sweep)
     home = _directory(directory)
     there = [_finished(point, home) for point in every]
@@ -64,7 +69,7 @@ def run_sweep(
     missing = [point for point, done in zip(every, there, strict=True) if not done]
     report = progress or (lambda stage, done, total: None)
     report("points", len(outcome.skipped), len(every))
-    for name, failure in _compute(missing, home, jobs, force, compilation_cache):
+    for name, failure in _compute(missing, home, jobs, force, compilation_cache, executor):
         if failure is None:
             outcome.computed.append(name)
         else:
@@ -136,20 +141,30 @@ def _differences(wanted: Any, stored: Any, path: tuple[str, ...] = ()) -> Iterat
 
 
 def _compute(
-    missing: Sequence[Point], home: Path, jobs: int, force: bool, cache: Path | None
+    missing: Sequence[Point], home: Path, jobs: int, force: bool, cache: Path | None, executor: Executor | None
 ) -> Iterator[tuple[str, str | None]]:
     """(name, reason of failure or None) of each point, as they finish; what is under way ends with the iteration.
 
     Points share what they compile: the same programs, unless a field changes shapes or functions.
     """
     share = max(1, processors() // max(1, min(jobs, len(missing))))
+    with temporary_directory() as scratch:
+        kept = str(cache or scratch)
+        work = [
+            Job(_dump(point), str(point.experiment.base), str(home / point.place.file), force, kept, share)
+            for point in missing
+        ]
+        for position, failure in _here(work, jobs) if executor is None else executor.points(work):
+            yield missing[position].place.name, failure
+
+
+def _here(work: Sequence[Job], jobs: int) -> Iterator[tuple[int, str | None]]:
+    """As `Executor.points`, in processes of this machine, `jobs` of them at a time."""
     under_way = Processes()
-    with temporary_directory() as scratch, ThreadPoolExecutor(jobs) as waiting:
-        futures: dict[Future[str | None], str] = {}
-        for point in missing:
-            path = str(home / point.place.file)
-            job = Job(_dump(point), str(point.experiment.base), path, force, str(cache or scratch), share)
-            futures[waiting.submit(under_way.compute, job)] = point.place.name
+    with ThreadPoolExecutor(jobs) as waiting:
+        futures: dict[Future[str | None], int] = {
+            waiting.submit(under_way.compute, job): position for position, job in enumerate(work)
+        }
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
