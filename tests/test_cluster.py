@@ -25,7 +25,7 @@ import fwdmft
 from fwdmft.cli import app
 from fwdmft.corrections.linear_response import Response
 from fwdmft.errors import ClusterError
-from fwdmft.executors.dask import DaskExecutor
+from fwdmft.executors.dask import SILENCE, DaskExecutor
 from fwdmft.executors.shipping import packed, unpacked
 from fwdmft.preparing import Prepared, prepare
 from fwdmft.theory import solve
@@ -86,10 +86,11 @@ def test_two_workers(cluster: DaskExecutor, expected: xr.DataTree) -> None:
 
 
 def test_one_worker_alone_while_the_other_is_silent(cluster: DaskExecutor, expected: xr.DataTree) -> None:
-    """As if the network between were cut: what it was asked for is asked of the other."""
-    pid = pid_of_one(cluster)
+    """As if the network between were cut: what it was asked for is asked of the other, before it is given up."""
+    pid, began = pid_of_one(cluster), time.monotonic()
     try:
         assert_same_bits(trained(cluster, lambda: os.kill(pid, signal.SIGSTOP)), expected)
+        assert time.monotonic() - began < SILENCE
     finally:
         os.kill(pid, signal.SIGCONT)
 
