@@ -211,7 +211,7 @@ def test_richness_at_finite_width_is_in_b() -> None:
     with jax.enable_x64(True):
         assert has_response(task(1.0), task(1.0).plan.ladder)
         assert not has_response(richer(task(1.0)), task(1.0).plan.ladder)
-        drawn = task(1.0, draws=1024, draw_width=32)
+        drawn = task(1.0, draws=1024, draw_width=32, relative_error=0.01)
         plain, rich = solve(drawn), solve(richer(drawn))
         below, above = (solve(task(g, fluctuations=False, bias=False)).mean for g in (1 - step, 1 + step))
     expected = c * (above["prediction"] - below["prediction"])[-1] / (2 * step)

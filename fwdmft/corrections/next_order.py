@@ -81,7 +81,8 @@ def bias(
     seen = PARTS * (rough_b - n * (mean.mean(axis=0) - q))
     doubt = np.einsum("io,ijo,jo->o", of_k, noise, of_k) + (PARTS * n * q_error) ** 2
     beyond = _typical(seen, alike) ** 2 - 2 * _typical(np.sqrt(doubt), alike) ** 2
-    size = np.maximum(size, np.sqrt(np.maximum(beyond, 0.0)))
+    # No larger than b: where b is nothing, as that of kernels before training, errors of q look like k.
+    size = np.maximum(size, np.minimum(np.sqrt(np.maximum(beyond, 0.0)), _typical(rough_b, alike)))
     total = noise + size**2 * np.multiply.outer(np.outer(next_shape, next_shape), np.ones_like(size))
     total[0, 0] += q_error**2
     # Two by two, for every observable; exact numbers, as f(0) = 0, have no noise.

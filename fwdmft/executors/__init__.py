@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from fwdmft.experiment.model import Experiment
@@ -24,6 +24,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@runtime_checkable
 class SideBySide(Protocol):
     """Maps over items, with results in order."""
 
@@ -49,6 +50,7 @@ class SideBySide(Protocol):
         """
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Computes what experiments and sweeps are made of."""
 

@@ -63,7 +63,14 @@ def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
 def test_linear_networks_at_finite_width(run: Runner, tmp_path: Path) -> None:
     """N Var of f, K and the kernels of every layer against the dense propagator of the field theory."""
     data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
-    theory = {"neurons": 4096, "bias": False, "covariance": False, "draws": 4096, "draw_width": 24}
+    theory = {
+        "neurons": 4096,
+        "bias": False,
+        "covariance": False,
+        "draws": 4096,
+        "draw_width": 24,
+        "relative_error": 0.01,
+    }
     found = deep(run, data, depth=3, activation="linear", gamma0=3.0, rate=0.015, steps=12, theory=theory)
     exact = dense_hessian.solve(3, 12, 3.0, 0.015)
     pairs = {
@@ -85,7 +92,14 @@ def test_variances_of_kernels_accumulate_through_layers(
 ) -> None:
     """At t = 0 and |x|^2 = D: N Var Phi^l = 2 l and N Var G^l = 2 (L + 1 - l), or 5 in place of 2 for sqrt(2) ReLU."""
     data = write(tmp_path / "point.npz", np.ones((1, 1)), [1.0], 1)
-    theory = {"neurons": 8192, "draws": 4096, "draw_width": 32, "bias": False, "covariance": False}
+    theory = {
+        "neurons": 8192,
+        "draws": 4096,
+        "draw_width": 32,
+        "bias": False,
+        "covariance": False,
+        "relative_error": 0.01,
+    }
     settings = {"depth": 3, "activation": activation, "gamma0": 1.0, "rate": 0.01, "steps": 1}
     found = deep(run, data, **settings, architecture={"gain": gain}, theory=theory)
     layers = np.arange(1, 4)

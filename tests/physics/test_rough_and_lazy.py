@@ -20,7 +20,7 @@ def test_lazy_networks_in_depth(run: Runner) -> None:
         parameterization={"kind": "neural_tangent"},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.05, "steps": 11},
         data={"kind": "gaussian", "features": 8, "train": 2, "test": 1},
-        theory=THEORY | {"save_every": 5},
+        theory=THEORY | {"save_every": 5, "relative_error": 0.01},
         ensemble={"widths": [32, 96], "members": 2000, "samples": 0},
     )
     assert float(np.abs(tree["theory"]["feature_kernel_bias"]).max()) < 3
