@@ -316,14 +316,20 @@ class _OnCluster:
             except TimeoutError:
                 # Where nothing has come back yet, nobody knows how long a piece takes.
                 if longest or any(future.done() for other in waiting for future in other.futures):
-                    piece.futures.append(self._executor.submit(worker.compute, shipment, piece.item))
+                    self._ask_again(piece, shipment)
                     patience *= 2
                 continue
             except CancelledError:
                 raise ClusterError(GONE) from None
             for future in done:
                 try:
-                    answer: Answer = _result(future)
+                    answer: Answer = _result(future, patience)
+                except TimeoutError:
+                    # A worker that has fallen silent holds the result.
+                    piece.futures.remove(future)
+                    self._ask_again(piece, shipment)
+                    patience *= 2
+                    continue
                 except _Killed:
                     piece.futures.remove(future)
                     if not piece.futures:
@@ -334,6 +340,9 @@ class _OnCluster:
                     raise answer.error
                 return answer
 
+    def _ask_again(self, piece: _Piece, shipment: bytes) -> None:
+        piece.futures.append(self._executor.submit(worker.compute, shipment, piece.item))
+
 
 def _itself(content: bytes) -> bytes:
     return content
@@ -343,12 +352,15 @@ class _Killed(ClusterError):
     """Workers died of a piece."""
 
 
-def _result(future: Future) -> Any:
-    """What a task returned. Raises ClusterError where it could not be computed, `_Killed` where workers died of it."""
+def _result(future: Future, seconds: float | None = None) -> Any:
+    """What a task returned. Raises ClusterError where it could not be computed, `_Killed` where workers died of it, and
+    TimeoutError where its worker does not hand it over in so many seconds."""
     from distributed import CancelledError, KilledWorker
 
     try:
-        return future.result()
+        return future.result(timeout=seconds)
+    except TimeoutError:
+        raise
     except KilledWorker as problem:
         raise _Killed(
             f"{problem.allowed_failures + 1} workers of the cluster died of the same piece, perhaps for lack of memory"
