@@ -89,6 +89,7 @@ def test_loss_excess_compares_equal_times(tree: xr.DataTree) -> None:
 def test_width_labels_stand_beside_their_lines_but_apart(tree: xr.DataTree) -> None:
     close = tree.copy(deep=True)
     at_width = close["theory/loss_at_width"]
+    at_width.loc[{"width": 64}] = 3 * at_width.sel(width=64).values
     at_width.loc[{"width": 1024}] = at_width.sel(width=256).values
     axes = draw("loss", close).axes[2]
     places = [text.get_position()[1] for text in axes.texts]
