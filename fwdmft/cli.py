@@ -10,8 +10,6 @@ import atexit
 import gc
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +21,10 @@ import fwdmft
 from fwdmft.compilation_cache import OFF, VARIABLE, cache_directory, use_cache
 from fwdmft.console import console, live_progress, prepare_streams
 from fwdmft.errors import InputError
+from fwdmft.executors.options import LOCAL, ExecutorName, Scheduler, chosen_executor
 from fwdmft.exit_codes import reported
 from fwdmft.interruption import end_on_signals, parting_words
 from fwdmft.machine import processors, with_processors
-
-LOCAL, DASK = "local", "dask"
 
 app = typer.Typer(
     name="fwdmft",
@@ -51,23 +48,6 @@ CompilationCache = Annotated[
 Processors = Annotated[
     str | None,
     typer.Option("--cpus", metavar="N", help="Processors to use, at most; left out: FWDMFT_PROCESSORS, or all."),
-]
-
-ExecutorName = Annotated[
-    str,
-    typer.Option(
-        "--executor",
-        metavar=f"{LOCAL}|{DASK}",
-        help=f"Where it is computed: {LOCAL}, on this machine, or {DASK}, by the workers of a cluster.",
-    ),
-]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help=f"With --executor {DASK}: a scheduler that is there, such as tcp://host:8786; left out: a cluster of this "
-        "machine, of one worker a processor.",
-    ),
 ]
 
 COLLECTED = 100_000, 50, 50
@@ -129,7 +109,7 @@ def run(
     target = check_output(output)
     use_cache(cache_directory(compilation_cache))
     with (
-        _executor(executor, scheduler, compilation_cache) as chosen,
+        chosen_executor(executor, scheduler, compilation_cache) as chosen,
         resumable(target, fresh) as kept,
         live_progress() as progress,
     ):
@@ -143,20 +123,6 @@ def run(
         )
         write_result(result, output)
     _print_summary(result)
-
-
-@contextmanager
-def _executor(name: str, scheduler: str | None, cache: str | None) -> Iterator[Any]:
-    """The executor that is asked for, None for this machine's own."""
-    if name not in (LOCAL, DASK):
-        raise InputError("executor", name, f"{LOCAL} or {DASK}")
-    if name == LOCAL:
-        if scheduler is not None:
-            raise InputError("scheduler", scheduler, f"no address without --executor {DASK}")
-        yield None
-        return
-    with fwdmft.dask_executor(scheduler, cache=cache) as cluster:
-        yield cluster
 
 
 @app.command()
@@ -195,7 +161,7 @@ def sweep(
     cache = cache_directory(compilation_cache)
     words = "finished points are kept, and skipped when the sweep is run again"
     with (
-        _executor(executor, scheduler, compilation_cache) as chosen,
+        chosen_executor(executor, scheduler, compilation_cache) as chosen,
         parting_words(lambda: words),
         live_progress() as progress,
     ):

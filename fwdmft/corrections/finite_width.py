@@ -208,8 +208,8 @@ def _drawing(source: Sampler, seed: int, width: int, chunk: int) -> Callable[[in
         # JAX keeps its precision setting per thread.
         with jax.enable_x64(False):
             root = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), width), number)
-            found = samples.draws(source, jax.random.split(root, chunk))
-            return {name: np.asarray(a) for name, a in found._asdict().items()}
+            of_chunk = samples.draws(source, jax.random.split(root, chunk))
+            return {name: np.asarray(a) for name, a in of_chunk._asdict().items()}
 
     return drawn
 
