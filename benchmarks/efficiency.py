@@ -94,10 +94,10 @@ THEORY: dict[tuple[str, str], dict[str, Any]] = {
     ("two layers", "b"): {"neurons": 256, "replicates": 2},
     ("depth 3", "q"): {"neurons": 512, "replicates": 4, "basis_tolerance": 1e-4},
     ("depth 3", "Sigma"): {"neurons": 512, "replicates": 4, "draws": 6144, "draw_width": 8},
-    ("depth 3", "b"): {"neurons": 1024, "replicates": 4, "draws": 2048, "draw_width": 8},
+    ("depth 3", "b"): {"neurons": 1024, "replicates": 4, "draws": 2048, "draw_width": 16},
     ("cnn", "q"): {"neurons": 256, "replicates": 4, "basis_tolerance": 1e-3},
     ("cnn", "Sigma"): {"neurons": 128, "replicates": 4, "draws": 4096, "draw_width": 4, "basis_tolerance": 1e-2},
-    ("cnn", "b"): {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8, "basis_tolerance": 1e-3},
+    ("cnn", "b"): {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 16, "basis_tolerance": 1e-3},
 }
 """Fields of the experiment's theory by setting and target. What a target does not need is left out of the run."""
 
