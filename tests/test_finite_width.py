@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -12,8 +13,10 @@ from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import next_order
+from fwdmft.corrections.finite_width import _judged
 from fwdmft.corrections.from_draws import PAYING, control_variates
-from fwdmft.corrections.sample_estimates import GROUPS, Sums, estimates
+from fwdmft.corrections.layout import Layout
+from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
 from fwdmft.corrections.samples import PARTS
 from fwdmft.engine.capacity import Bases
 from fwdmft.engine.infinite_width import Infinite, gradient_flow_ladders, relative
@@ -282,3 +285,24 @@ def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
     for part in (found.variance, found.bias, found.variance_standard_error, found.bias_standard_error):
         np.testing.assert_array_equal(part["prediction"], 0.0)
     assert np.all(np.einsum("tpcpc->tpc", found.variance["tangent_kernel"]) > 0)
+
+
+def test_next_order_of_an_entry_follows_its_own_growth() -> None:
+    """V_n = S + a / n + a^2 / (S n^2): one variance of many grows by half of itself, the others do not grow."""
+    n, small, a = 8, 5e-4, 2e-3
+    names = ("prediction", "tangent_kernel")
+    layout = Layout({name: (20,) for name in names})
+
+    def variance(width: int) -> np.ndarray:
+        values = np.ones(layout.size)
+        values[[0, 20]] = small + a / width + a**2 / (small * width**2)
+        return values
+
+    growth = variance(PARTS * n) - variance(n)
+    nothing, each = np.zeros(layout.size), np.zeros((GROUPS, layout.size))
+    sigma = variance(n) + STEP * growth
+    drawn = Estimates((sigma, nothing), (growth, nothing), variance(n), None, nothing, each, each, each)
+    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096), None)  # type: ignore[arg-type]
+    value, error = (part[0] for part in judged.estimates.sigma)
+    assert 0.5 * error < abs(value - small) < error
+    assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6

@@ -258,3 +258,12 @@ def test_no_rate_where_the_loss_does_not_fall() -> None:
         np.array([1.0, 0.5, 0.2, 0.1, 0]),
     ):
         assert rates(times, [4], [Jackknifed(curve, np.stack([curve, curve]))]) is None
+
+
+def test_a_group_whose_loss_rises_shares_no_time() -> None:
+    """The distance of its curve is unknown, without a warning of numpy's."""
+    times = np.linspace(0, 4, 50)
+    falling, rising = np.exp(-times), np.exp(0.1 * times)
+    one = Jackknifed(falling, np.stack([falling, rising]))
+    found = rates(times, [4, 8], [one, Jackknifed(falling, np.stack([falling, falling]))])
+    assert found is not None and np.isnan(found.distance_error[1, 0])

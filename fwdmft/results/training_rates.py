@@ -128,7 +128,12 @@ def _distance(
 
 
 def _apart(times: np.ndarray, scaled: np.ndarray, curve: np.ndarray, reference: np.ndarray) -> float:
-    """Root mean square of log curve(scaled) - log reference(times) over the times that both have."""
+    """Root mean square of log curve(scaled) - log reference(times) over the times that both have; NaN if none.
+
+    A loss that rises in some group of members has a negative rate, which scales its times away from all others.
+    """
     common = times <= scaled[-1]
+    if not common.any():
+        return np.nan
     moved = np.interp(times[common], scaled, np.log(curve))
     return float(np.sqrt(np.mean((moved - np.log(reference[common])) ** 2)))
