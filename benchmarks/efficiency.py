@@ -91,7 +91,7 @@ DEFAULT = {"q": 0.01, "Sigma": 0.03, "b": 0.2}
 THEORY: dict[tuple[str, str], dict[str, Any]] = {
     ("two layers", "q"): {"neurons": 1024, "replicates": 4},
     ("two layers", "Sigma"): {"neurons": 4096, "replicates": 2},
-    ("two layers", "b"): {"neurons": 256, "replicates": 2},
+    ("two layers", "b"): {"neurons": 512, "replicates": 4},
     ("depth 3", "q"): {"neurons": 512, "replicates": 4, "basis_tolerance": 1e-4},
     ("depth 3", "Sigma"): {"neurons": 512, "replicates": 4, "draws": 6144, "draw_width": 8},
     ("depth 3", "b"): {"neurons": 1024, "replicates": 4, "draws": 2048, "draw_width": 16},

@@ -32,8 +32,8 @@ from fwdmft.corrections.sample_estimates import STEP
 from fwdmft.corrections.samples import PARTS
 
 ORDINARY = 2.0
-"""|c / b| that is to be expected, root mean square. Measured: 1.8 to 2.4 for two layers of
-tanh with three points and 41 steps."""
+"""|c / b| that is to be expected, root mean square. Measured in eight settings, 40 steps: two layers of tanh .3 to 1.1
+(gamma0 .5 to 2), of ReLU 1.3 to 2.8, two layers deeper 1.6 to 2.7, convolutions about 1.5; root mean square 1.8."""
 
 
 class Bias(NamedTuple):
