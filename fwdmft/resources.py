@@ -12,7 +12,7 @@ from fwdmft.corrections.from_draws import CONTROL_TIMES
 from fwdmft.corrections.from_response import SAMPLINGS, first_try, may_respond
 from fwdmft.corrections.linear_response import ROOM, numbers
 from fwdmft.corrections.sample_estimates import GROUPS
-from fwdmft.corrections.samples import PARTS, TOGETHER
+from fwdmft.corrections.samples import TOGETHER, draw_size, together
 from fwdmft.engine import capacity
 from fwdmft.engine.field_equations import Pairs
 from fwdmft.engine.infinite_width import most_neurons, simulation_numbers, too_large_at_first
@@ -35,6 +35,9 @@ FIELDS, BUFFERS = 3, 2
 
 CONTROL_FIELDS = CONTROL_TIMES + FIELDS
 """Copies of the fields behind control variates: contributions at several times, and what leads there."""
+
+DRAWN = 24
+"""Copies of what a draw consists of, for a convolution, which keeps what every offset reads; others take 3 to 9."""
 
 RESPONSE = 4
 """Copies of what the linear response keeps, about: expansions have several coefficients."""
@@ -124,8 +127,8 @@ def _linear_response(task: TheoryTask, count: int | None) -> int:
 def _draws(task: TheoryTask, observed: int, replayed: int, width: int) -> int:
     """Sums over draws, networks of width n and r n under way in single precision, mean-field neurons before them."""
     sums = draw_numbers(observed, COMPONENTS * len(task.equations.populations))
-    wide = sum((1 + 1 / PARTS) * (PARTS * width) ** 2 * matrix.offsets for matrix in task.equations.matrices)
-    networks = PROCESSORS * TOGETHER * (FIELDS * 2 * PARTS * width * task.site_numbers + BUFFERS * int(wide)) // 2
+    size = draw_size(task.equations, task.site_numbers, width)
+    networks = PROCESSORS * together(TOGETHER, size) * DRAWN * size // 2
     return sums + max(networks, CONTROL_FIELDS * replayed * task.site_numbers)
 
 

@@ -12,7 +12,7 @@ import pytest
 from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.corrections import next_order
+from fwdmft.corrections import next_order, samples
 from fwdmft.corrections.finite_width import _judged
 from fwdmft.corrections.from_draws import PAYING, control_variates
 from fwdmft.corrections.layout import Layout
@@ -25,6 +25,7 @@ from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
 from fwdmft.program.weights import InputWeights
+from fwdmft.resources import DRAWN
 from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero, rarely_exceeded
 from fwdmft.theory import TheoryResult, TheoryTask, solve
 
@@ -306,3 +307,32 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     value, error = (part[0] for part in judged.estimates.sigma)
     assert 0.5 * error < abs(value - small) < error
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
+
+
+def sampler(size: int) -> samples.Sampler:
+    """Draws of width 4 of the task above."""
+    t = task()
+    return samples.Sampler(
+        t.equations, t.equations, t.training(t.plan.ladder), None, 4, t.observing(False), size
+    ).single()
+
+
+def test_large_draws_come_a_few_at_a_time() -> None:
+    """As many as are small enough together, for the same numbers and a bounded memory."""
+    with jax.enable_x64(False):
+        keys = jax.random.split(jax.random.key(1), 12)
+        for size, at_once in ((1, 12), (samples.NUMBERS // 5, 4), (10 * samples.NUMBERS, 1)):
+            assert samples.together(len(keys), size) == at_once
+            few, all_at_once = (samples.draws(sampler(each), keys) for each in (size, 1))
+            for a, b in zip(few, all_at_once, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_of_large_draws_is_foreseen() -> None:
+    """Of the compiled program, beside `DRAWN` copies of what a draw consists of."""
+    t = task()
+    size = samples.draw_size(t.equations, t.site_numbers, 4)
+    with jax.enable_x64(False):
+        keys = jax.random.split(jax.random.key(1), 64)
+        compiled = jax.jit(samples.draws.__wrapped__).lower(sampler(size), keys).compile().memory_analysis()
+    assert 0.1 < compiled.temp_size_in_bytes / (4 * DRAWN * samples.together(64, size) * size) < 1

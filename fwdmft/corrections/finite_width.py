@@ -330,7 +330,8 @@ def components(observables: int) -> int:
 
 
 def _chunk(layout: Layout) -> int:
-    return int(np.clip(_NUMBERS // (3 * layout.size), 8, 64))
+    """Draws of a chunk, a multiple of 8: they are simulated some at a time."""
+    return int(np.clip(_NUMBERS // (3 * layout.size), 8, 64)) // 8 * 8
 
 
 def _rms(a: np.ndarray) -> float:

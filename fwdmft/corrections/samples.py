@@ -57,8 +57,9 @@ def _helmert(count: int) -> np.ndarray:
 CONTRASTS = _helmert(PARTS)
 """Coefficients (contrast, part) of Helmert's contrasts: orthogonal to each other and to the mean, and as long."""
 
-TOGETHER = 64
-"""Draws that are simulated at once, so that what they are made of stays in a processor's cache."""
+TOGETHER, NUMBERS = 64, 1 << 19
+"""Draws that are simulated at once, and numbers of which these consist (`draw_size`), at most: what they are made of
+stays in a processor's cache, and memory is that of one draw where this is large."""
 
 Shared = tuple[tuple[Directions, Directions], ...]
 """Directions that the products with a matrix follow, forward and backward, for every matrix; none without controls."""
@@ -67,7 +68,8 @@ Shared = tuple[tuple[Directions, Directions], ...]
 class Sampler(eqx.Module):
     """Draws at width n.
 
-    equations: at the richness of width n and of width r n. controls: None for none. width: n.
+    equations: at the richness of width n and of width r n. controls: None for none. width: n. size: `draw_size`,
+    by default that of draws so small that their number at once does not matter.
     """
 
     narrow: FieldEquations
@@ -76,6 +78,7 @@ class Sampler(eqx.Module):
     controls: Controls | None
     width: int = eqx.field(static=True)
     observing: Observing = eqx.field(static=True)
+    size: int = eqx.field(static=True, default=1)
 
     def single(self) -> "Sampler":
         """The same in single precision."""
@@ -203,14 +206,26 @@ def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     return {name: a.shape for name, a in sorted(eqx.filter_eval_shape(shapes, sampler, jax.random.key(0)).items())}
 
 
+def draw_size(equations: FieldEquations, site_numbers: int, width: int) -> int:
+    """How many numbers the fields and the matrices of the wide network of a draw are, about.
+
+    site_numbers: fields of one neuron of every population. width: n.
+    """
+    neurons = PARTS * width
+    return neurons * (site_numbers + neurons * sum(matrix.offsets for matrix in equations.matrices))
+
+
+def together(count: int, size: int) -> int:
+    """How many of so many draws of this size are simulated at once: a divisor of their number."""
+    most = min(TOGETHER, max(1, NUMBERS // size))
+    return max(part for part in range(1, min(count, most) + 1) if count % part == 0)
+
+
 @quickly
 def draws(sampler: Sampler, keys: Key[Array, " draw"]) -> Draws:
     """One draw for every key, as many at once as is fast."""
-    whole = len(keys) // TOGETHER * TOGETHER
-    parts = []
-    if whole:
-        blocks = jax.lax.map(sampler.draws, keys[:whole].reshape(-1, TOGETHER))
-        parts.append(jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), blocks))
-    if whole < len(keys):
-        parts.append(sampler.draws(keys[whole:]))
-    return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
+    count = together(len(keys), sampler.size)
+    if count == len(keys):
+        return sampler.draws(keys)
+    blocks = jax.lax.map(sampler.draws, keys.reshape(-1, count))
+    return jax.tree.map(lambda a: a.reshape(len(keys), *a.shape[2:]), blocks)
