@@ -45,9 +45,10 @@ print("computed:", *outcome.computed)
 print("N Var f:", dict(theory["prediction_variance"].sizes))
 
 # %%
-# Left: the size of f for each η. Right: N Var f in time. Networks differ most while they learn, and agree again when all of them
-# have learned the point. Crosses: after one step N Var f is 4η²y² + η⁴γ₀²y⁴, as the :doc:`tutorial </tutorial>` derives; here
-# y² = 1 and γ₀ = 1. Bars are two standard errors; most are smaller than the points.
+# Left: the size of f for each η. Right: N Var f in time. Networks differ most while they learn, and agree again when
+# all of them have learned the point. Crosses: after one step N Var f is 4η²y² + η⁴γ₀²y⁴, as the
+# :doc:`tutorial </tutorial>` derives; here y² = 1 and γ₀ = 1. Bars are two standard errors; most are smaller than the
+# points.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 for rate, one in theory.groupby("learning_rate", squeeze=False):
