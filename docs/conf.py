@@ -19,7 +19,7 @@ from sphinx_gallery.sorting import ExplicitOrder  # noqa: E402
 project = "fwdmft"
 author = "the fwdmft authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_gallery.gen_gallery", "mathml"]
-SCRIPTS = ("richness", "fluctuations", "learning_rate", "gated_neurons", "closed_form")
+SCRIPTS = ("richness", "fluctuations", "learning_rate", "sweep", "gated_neurons", "closed_form")
 sphinx_gallery_conf = {
     "examples_dirs": "../examples/scripts",
     "gallery_dirs": "scripts",

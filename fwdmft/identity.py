@@ -1,6 +1,7 @@
 """What results depend on, by name: a checkpoint is of these, and workers of a cluster must have the same."""
 
 import hashlib
+from collections.abc import Iterator
 
 from fwdmft import registry
 from fwdmft.datasets import Dataset
@@ -11,7 +12,6 @@ from fwdmft.versions import installed_version
 
 def identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str, str]:
     """The experiment, and what else its results depend on, by name."""
-    provider = registry.registry().provider("architecture", experiment.architecture.kind)
     data = hashlib.sha256()
     for array in (dataset.x, dataset.y, dataset.train, *(plan.stream or ())):
         data.update(repr((array.shape, array.dtype)).encode())
@@ -22,6 +22,25 @@ def identity(experiment: Experiment, dataset: Dataset, plan: Plan) -> dict[str, 
         "data": data.hexdigest(),
         "version of fwdmft": installed_version("fwdmft"),
         "version of jax": installed_version("jax"),
-        "observables": ", ".join(registry.registry().origin("observable", name) for name in experiment.observables),
-        "plugin": f"{provider.name} {provider.version or installed_version(provider.distribution)}",
+        **{f"plugin of {what}": " ".join(plugin) for what, plugin in plugins_of(experiment).items()},
     }
+
+
+def plugins_of(experiment: Experiment) -> dict[str, tuple[str, str]]:
+    """Name and version of the plugin of everything that the experiment names: {"loss parity": ("parity", "0.1.0")}."""
+    return {f"{section} {name}": _plugin_of(section, name) for section, name in _named(experiment)}
+
+
+def _plugin_of(section: str, name: str) -> tuple[str, str]:
+    provider = registry.registry().provider(section, name)
+    return provider.name, provider.version or installed_version(provider.distribution)
+
+
+def _named(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """What is registered by fwdmft or plugins and named in the experiment: section of the registry, name."""
+    for section in registry.SECTIONS:
+        yield section, getattr(experiment, section).kind
+    for activation in experiment.architecture.activations():
+        yield "activation", activation
+    for observable in experiment.observables:
+        yield "observable", observable

@@ -83,8 +83,8 @@ def _check_same(results: Mapping[str, xr.DataTree]) -> None:
     for name, tree in others:
         for field, (ours, theirs) in differences(_compared(reference), _compared(tree)).items():
             raise InputError(f"{name}: {field}", theirs, f"{_shown(ours)} as in {first}: one experiment")
-        for field in ("plugin", "plugin_version", "model_conventions"):
-            if tree.attrs[field] != reference.attrs[field]:
+        for field in ("plugin", "plugin_version", "plugins", "model_conventions"):
+            if field in tree.attrs and tree.attrs[field] != reference.attrs.get(field, tree.attrs[field]):
                 raise InputError(f"{name}: {field}", tree.attrs[field], f"{reference.attrs[field]!r} as in {first}")
         data, expected = (one["data"].to_dataset() for one in (tree, reference))
         for variable in ("x", "y", "split"):

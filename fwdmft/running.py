@@ -14,7 +14,7 @@ from fwdmft.engine.infinite_width import gradient_flow_ladders
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.executors import Executor, SideBySide
 from fwdmft.experiment.model import Experiment
-from fwdmft.identity import identity
+from fwdmft.identity import identity, plugins_of
 from fwdmft.in_order import THREADS
 from fwdmft.machine import peak_memory
 from fwdmft.networks.ensemble import WidthStatistics, train_ensemble
@@ -25,7 +25,6 @@ from fwdmft.registry import Architecture
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
 from fwdmft.theory import solve
-from fwdmft.versions import installed_version
 
 Progress = Callable[[str, int, int], None]
 """(stage, done, total), called as work proceeds."""
@@ -81,9 +80,6 @@ def _run(
     with jax.enable_x64(True):
         widths = experiment.ensemble.widths if experiment.ensemble else DEFAULT_WIDTHS
         loss = theory_loss(experiment.loss, dataset, theory, widths) if theory else None
-    kind = experiment.architecture.kind
-    installed = registry.registry()
-    provider = installed.provider("architecture", kind)
     diagnostics = {
         "seconds": time.perf_counter() - start,
         "theory_seconds": theory_seconds,
@@ -97,9 +93,8 @@ def _run(
         loss,
         ensemble,
         diagnostics,
-        provider.name,
-        provider.version or installed_version(provider.distribution),
-        _described(installed.get("architecture", kind), experiment),
+        plugins_of(experiment),
+        _described(registry.registry().get("architecture", experiment.architecture.kind), experiment),
     )
 
 

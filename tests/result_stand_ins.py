@@ -71,7 +71,8 @@ def experiment(title: str = "Stand-in of a result") -> SimpleNamespace:
         '"optimizer":{"kind":"gradient_descent","learning_rate":0.03},'
         '"theory":{"neurons":4096},"ensemble":{"widths":[64,256,1024]}}'
     )
-    return SimpleNamespace(name="stand-in", title=title, model_dump_json=lambda: dump)
+    kind = SimpleNamespace(kind="deep")
+    return SimpleNamespace(name="stand-in", title=title, architecture=kind, model_dump_json=lambda: dump)
 
 
 def architecture(images: bool = False, **parts: Any) -> Architecture:
@@ -252,6 +253,11 @@ def _theory_loss(of: Theory) -> TheoryLoss:
     return whole if of.variance else TheoryLoss(infinite, bound)
 
 
+def plugins() -> dict[str, tuple[str, str]]:
+    """Of the architecture."""
+    return {"architecture deep": ("fwdmft_deep", "0.1.0")}
+
+
 def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
     """A whole result; of=Theory or None and networks=[Statistics] or [] replace or leave out a half."""
     of = parts.get("of", theory(outputs))
@@ -263,8 +269,7 @@ def tree(outputs: int = 1, images: bool = False, **parts: Any) -> xr.DataTree:
         None if of is None else _theory_loss(of),
         networks,
         {"seconds": 12.0, "device": "cpu", "peak_memory_bytes": 10**9},
-        "fwdmft_mlp",
-        "0.1.0",
+        plugins(),
         architecture(images, conventions=parts.get("conventions", ""), observables=parts.get("observables", {})),
     )
 

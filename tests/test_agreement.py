@@ -46,7 +46,7 @@ def _by_hand(q: list[float], mean: list[float], errors: dict[str, float], width:
     points = stand_ins.dataset()
     points.x, points.y, points.train = points.x[:1], points.y[:1], points.train[:1]
     run = stand_ins.experiment()
-    return result_tree(run, points, theory, None, [statistics], {}, "fwdmft_mlp", "0.1.0", stand_ins.architecture())
+    return result_tree(run, points, theory, None, [statistics], {}, stand_ins.plugins(), stand_ins.architecture())
 
 
 def test_agreement_by_hand() -> None:

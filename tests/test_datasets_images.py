@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from experiments import experiment, message
-from result_stand_ins import architecture
+from result_stand_ins import architecture, plugins
 from result_stand_ins import experiment as stand_in
 from sklearn.datasets import load_digits, load_sample_images
 from typer.testing import CliRunner
@@ -73,7 +73,7 @@ def test_standardisation_is_in_the_result() -> None:
         (digits().flattened(), raw.flattened(), ("feature",)),
     ):
         cnn = architecture(axes=dims)
-        found = result_tree(stand_in(), data, None, None, [], {}, "none", "0", cnn)["data"]
+        found = result_tree(stand_in(), data, None, None, [], {}, plugins(), cnn)["data"]
         assert (found["x_mean"].dims, found["x_scale"].dims) == (dims, ("point",))
         original = found["x"] * found["x_scale"] + found["x_mean"]
         np.testing.assert_allclose(original.transpose("point", *dims), plain.x, atol=ROUNDING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def test_theory_and_networks_with_both_agree() -> None:
     theory = result["theory"].to_dataset()
     found, error = (theory[f"tangent_kernel{end}"].values[0, :, 0, :, 0] for end in ("", "_standard_error"))
     assert (abs(found - tangent_kernel_at_start(x)) < 5 * error).all()
+    used = json.loads(result.attrs["plugins"])
+    assert used["loss parity"] == ["parity", "0.1.0"] and used["activation swish"] == ["swish", "0.1.0"]
 
 
 def tangent_kernel_at_start(x: np.ndarray) -> np.ndarray:

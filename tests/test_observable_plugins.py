@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from plugin_stand_ins import install, registry_of
 
 import fwdmft
 from fwdmft.errors import InputError, PluginError
+from fwdmft.identity import identity
 from fwdmft.observables import Observable, ObservableFunction
 from fwdmft.preparing import prepare
 from fwdmft.registry import plugins, registry
@@ -57,6 +59,19 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
 def test_they_are_listed() -> None:
     registered = {report.name: report.registers for report in plugins()}
     assert [registered[name] for name in NAMES] == [[f"observable: {name}"] for name in NAMES]
+
+
+def test_results_and_checkpoints_know_their_version(result: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ["fwdmft", fwdmft.__version__]
+    used = json.loads(result.attrs["plugins"])
+    assert used["observable sharpness"] == ["sharpness", "0.1.0"] and used["loss squared_error"] == own
+    prepared = prepare(asked := spec())
+    before = identity(asked, prepared.dataset, prepared.plan)
+    monkeypatch.setattr(registry().provider("observable", "sharpness"), "version", "0.2.0")
+    after = identity(asked, prepared.dataset, prepared.plan)
+    assert {name: after[name] for name in before if after[name] != before[name]} == {
+        "plugin of observable sharpness": "sharpness 0.2.0"
+    }
 
 
 def test_at_infinite_width_they_are_functions_of_the_kernels(result: xr.DataTree) -> None:

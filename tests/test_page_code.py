@@ -30,6 +30,8 @@ from fwdmft.registry import Registry
 from fwdmft.results import write_result
 from fwdmft.running import run
 from fwdmft.sweeping.manifest import Manifest, write_manifest
+from fwdmft.sweeping.points import points
+from fwdmft.sweeping.spec import Sweep
 
 TUTORIAL = DOCS / "tutorial.md"
 WITH_CODE = [page for page in PAGES if page != TUTORIAL and blocks(page, "python")]
@@ -112,8 +114,13 @@ def test_scripts_ask_for_what_can_be_run(script: Path, monkeypatch: pytest.Monke
         prepare(experiment)
         raise Prepared
 
+    def swept(sweep: Sweep, directory: str) -> None:
+        points(sweep, prepare)
+        raise Prepared
+
     monkeypatch.chdir(script.parent)
     monkeypatch.setattr(fwdmft, "run", prepared, raising=False)
+    monkeypatch.setattr(fwdmft, "run_sweep", swept, raising=False)
     with pytest.raises(Prepared):
         runpy.run_path(str(script))
 

@@ -36,6 +36,7 @@ _ROOT_ATTRIBUTES = {
     "experiment",
     "plugin",
     "plugin_version",
+    "plugins",
     "jax_version",
     "numpy_version",
     "source",

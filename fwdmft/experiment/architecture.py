@@ -51,6 +51,11 @@ class ArchitectureSpec(Spec):
         """What the network depends on beyond these fields and the plugin, such as a hash of code; "" for nothing."""
         return ""
 
+    def activations(self) -> tuple[str, ...]:
+        """The registered activations that these fields name."""
+        fields = type(self).model_fields.items()
+        return tuple(getattr(self, name) for name, info in fields if _Installed in info.metadata)
+
     def remarks(self) -> tuple[str, ...]:
         """What users should know of the theory of these networks: sentences that `run` and `validate` show as warnings.
 

@@ -46,14 +46,15 @@ def result_tree(
     theory_loss: TheoryLoss | None,
     ensemble: Sequence[WidthStatistics],
     diagnostics: Mapping[str, Any],
-    plugin: str,
-    plugin_version: str,
+    plugins: Mapping[str, tuple[str, str]],
     architecture: Architecture,
 ) -> xr.DataTree:
     """The result as a DataTree with groups /data, /theory, /ensemble and /diagnostics.
 
     diagnostics: scalars, strings, arrays, or (dims, array) for named dimensions; theory.diagnostics and
-    theory.responses are added. architecture: names axes of x and what it observes, states its conventions.
+    theory.responses are added. plugins: name and version of the plugin of "architecture mlp" and of all else that the
+    experiment names (`fwdmft.identity.plugins_of`). architecture: names axes of x and what it observes, states its
+    conventions.
     A half that did not run (theory None, ensemble empty) has no group. Raises ValueError when arrays do not have
     the shapes stated here, as that is a mistake of the caller.
     """
@@ -64,13 +65,16 @@ def result_tree(
     if ensemble:
         groups["/ensemble"] = ensemble_group(ensemble, known, dataset)
     groups["/diagnostics"] = _diagnostics(theory, diagnostics)
-    root = xr.Dataset(attrs=_root_attributes(experiment, plugin, plugin_version, architecture.conventions))
+    root = xr.Dataset(attrs=_root_attributes(experiment, plugins, architecture.conventions))
     return with_split_index(xr.DataTree.from_dict({"/": root, **groups}))
 
 
-def _root_attributes(experiment: Experiment, plugin: str, plugin_version: str, conventions: str) -> dict[str, str]:
+def _root_attributes(
+    experiment: Experiment, plugins: Mapping[str, tuple[str, str]], conventions: str
+) -> dict[str, str]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     own = installed_version("fwdmft")
+    plugin, version = plugins[f"architecture {experiment.architecture.kind}"]
     return {
         "title": experiment.title or experiment.name,
         "Conventions": describe.CONVENTIONS,
@@ -81,7 +85,8 @@ def _root_attributes(experiment: Experiment, plugin: str, plugin_version: str, c
         "schema_version": describe.SCHEMA_VERSION,
         "experiment": experiment.model_dump_json(),
         "plugin": plugin,
-        "plugin_version": plugin_version,
+        "plugin_version": version,
+        "plugins": json.dumps(dict(plugins)),
         "jax_version": installed_version("jax"),
         "numpy_version": installed_version("numpy"),
         "source": describe.SOURCE,

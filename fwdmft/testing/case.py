@@ -42,6 +42,12 @@ SAMPLINGS = 32
 DRAWN = 8
 """Width at which draws of networks are compared with networks."""
 
+CHUNK, CHUNKS = 64, 16
+"""Draws that are compared with networks: at a time, and how many times."""
+
+COMPARED = 2 * CHUNK * CHUNKS
+"""Networks that draws are compared with, at their width and at `PARTS` times this width."""
+
 
 class Simulation(NamedTuple):
     """Equations, the noise of as many neurons as there are to be, and what training imposes on them."""
@@ -202,8 +208,15 @@ class Case:
         return tuple(self.ensemble(width, members) for width, members in pairs)
 
     def ensemble(self, width: int, members: int) -> WidthStatistics:
-        """Statistics of trained networks."""
-        return train_ensemble(self.task(), width, members, SEED, samples=0)
+        """Statistics of trained networks, once for all laws that ask for the same."""
+        if (width, members) not in self._trained:
+            self._trained[width, members] = train_ensemble(self.task(), width, members, SEED, samples=0)
+        return self._trained[width, members]
+
+    @cached_property
+    def _trained(self) -> dict[tuple[int, int], WidthStatistics]:
+        """What `ensemble` found, by width and members."""
+        return {}
 
     def task(self, plan: Plan | None = None, kernels: bool = True) -> Task:
         """Training of float64 networks."""

@@ -60,7 +60,7 @@ def small_richness_is_the_lazy_limit(case: Case) -> None:
     """
     count, plan = MORE * case.few, replace(case.plan, weight_decay=0.0)
     # What bases leave out must not count beside gamma0^2.
-    equations = case.with_capacities(case.centred_equations.resolving(CLOSELY), count, plan)
+    equations = case.with_capacities(case.centred_equations.resolving(CLOSELY), case.neurons, plan)
     simulation = case.posed(equations, count, plan=plan)
     lazy = observed(simulation._replace(equations=LazyEquations(equations)))
 

@@ -81,15 +81,16 @@ def small_targets_are_large_richness(case: Case) -> None:
 def forward_predicts_what_is_observed(case: Case) -> None:
     """The prediction that training uses is the observable."""
     walk = _walk(case.simulation(case.few))
-    assert_equal("forward", walk.prediction, walk.before["prediction"])
+    assert_equal("forward", walk.reached.prediction, walk.reached.observed["prediction"])
 
 
 def a_step_without_residual_changes_nothing(case: Case) -> None:
     """Neither does one with learning rate zero."""
     walk = _walk(case.simulation(case.few))
-    assert_same(walk.without_residual, walk.before)
-    assert_same(walk.without_rate, walk.before)
-    moved = np.max(np.abs(walk.after["prediction"] - walk.before["prediction"]))
+    before = walk.reached.observed
+    assert_same(walk.without_residual, before)
+    assert_same(walk.without_rate, before)
+    moved = np.max(np.abs(walk.after["prediction"] - before["prediction"]))
     assert moved > 0, "a step with residual and learning rate changed nothing either"
 
 
@@ -99,11 +100,11 @@ def a_first_step_follows_the_tangent_kernel(case: Case) -> None:
     K is observed, while the step trains the weights: no term of K is missing, and none has another factor. Finitely
     many neurons cross a kink one by one, which leaves an order between one and two.
     """
-    simulation = case.posed(case.with_capacities(case.equations.resolving(EXACTLY), case.few), case.few)
+    simulation = case.posed(case.with_capacities(case.equations.resolving(EXACTLY), case.neurons), case.few)
     rate = SMALL_RATE * float(case.plan.learning_rates[0])
     errors = []
     for each in (rate, rate / 8):
-        change, expected = (np.asarray(a) for a in _first_step(simulation, jnp.asarray(each)))
+        change, expected = _first_step(simulation, each)
         errors.append(float(np.linalg.norm(change - expected)) / float(np.linalg.norm(expected)))
     assert errors[0] < 0.5, f"a step differs from eta K Delta by {errors[0]:.2g} of it"
     order = float(np.log2(errors[0] / max(errors[1], 1e-12)) / 3)
@@ -169,50 +170,60 @@ def _matrices(values: np.ndarray, dims: tuple[str, ...]) -> np.ndarray:
     return values.reshape(-1, size, size)
 
 
-class _Walk(NamedTuple):
-    """Two steps of training, then: what is predicted and observed, and observed after three further kinds of step."""
+class _Stepped(NamedTuple):
+    """A pass: what it predicts and observes, its residual Delta (point, output), and the state after a step."""
 
     prediction: Array
-    before: Observables
+    observed: Observables
+    residual: Array
+    later: Any
+
+
+@eqx.filter_jit
+def _stepped(simulation: Simulation, state: Any, rate: Array, share: Array) -> _Stepped:
+    """A pass from this state, and a step of a learning rate with a share of the residual.
+
+    All laws of single steps call this one program, which takes longer to compile than to run.
+    """
+    equations, noise, training = simulation
+    state, fields = equations.forward(state, noise)
+    residual = training.residual(fields.f, None)
+    later = equations.step(state, fields, share * residual, Update(rate, 0.0, 0.0))
+    return _Stepped(fields.f, equations.observe(equations.sites(fields)), residual, later)
+
+
+@eqx.filter_jit
+def _initial(simulation: Simulation) -> Any:
+    equations, noise, _ = simulation
+    return equations.initial(noise, gaussian_matrices(equations, noise, False), momentum=False)
+
+
+class _Walk(NamedTuple):
+    """Two steps of training, then: a pass, and what is observed after three further kinds of step."""
+
+    reached: _Stepped
     without_residual: Observables
     without_rate: Observables
     after: Observables
 
 
-@eqx.filter_jit
 def _walk(simulation: Simulation) -> _Walk:
-    equations, noise, training = simulation
-    rate, state = training.rates[0, 0], _initial(simulation)
+    rate, state = simulation.training.rates[0, 0], _initial(simulation)
+
+    def stepped(state: Any, rate: Array, share: float = 1.0) -> _Stepped:
+        return _stepped(simulation, state, rate, jnp.asarray(share))
+
     for _ in range(2):
-        state, fields = equations.forward(state, noise)
-        state = equations.step(state, fields, training.residual(fields.f, None), Update(rate, 0.0, 0.0))
-    state, fields = equations.forward(state, noise)
-    residual = training.residual(fields.f, None)
-
-    def observed_after(rate: Array, residual: Array) -> Observables:
-        later = equations.step(state, fields, residual, Update(rate, 0.0, 0.0))
-        return equations.observe(equations.sites(equations.forward(later, noise)[1]))
-
-    return _Walk(
-        prediction=fields.f,
-        before=equations.observe(equations.sites(fields)),
-        without_residual=observed_after(rate, jnp.zeros_like(residual)),
-        without_rate=observed_after(jnp.zeros_like(rate), residual),
-        after=observed_after(rate, residual),
-    )
+        state = stepped(state, rate).later
+    reached = stepped(state, rate)
+    others = stepped(state, rate, share=0.0), stepped(state, jnp.zeros_like(rate)), reached
+    return _Walk(reached, *(stepped(each.later, rate).observed for each in others))
 
 
-@eqx.filter_jit
-def _first_step(simulation: Simulation, rate: Array) -> tuple[Array, Array]:
+def _first_step(simulation: Simulation, rate: float) -> tuple[np.ndarray, np.ndarray]:
     """f(1) - f(0), and eta K Delta (point, output)."""
-    equations, noise, training = simulation
-    state, fields = equations.forward(_initial(simulation), noise)
-    residual = training.residual(fields.f, None)
-    kernel = equations.observe(equations.sites(fields))["tangent_kernel"]
-    _, later = equations.forward(equations.step(state, fields, residual, Update(rate, 0.0, 0.0)), noise)
-    return later.f - fields.f, rate * jnp.tensordot(kernel, residual, axes=2)
-
-
-def _initial(simulation: Simulation) -> Any:
-    equations, noise, _ = simulation
-    return equations.initial(noise, gaussian_matrices(equations, noise, False), momentum=False)
+    eta, all_of_it = jnp.asarray(rate, simulation.training.rates.dtype), jnp.asarray(1.0)
+    first = _stepped(simulation, _initial(simulation), eta, all_of_it)
+    second = _stepped(simulation, first.later, eta, all_of_it)
+    change = np.asarray(second.prediction) - np.asarray(first.prediction)
+    return change, rate * np.tensordot(np.asarray(first.observed["tangent_kernel"]), np.asarray(first.residual), axes=2)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft.activations import kinked as has_kinks
+from fwdmft.corrections.samples import PARTS
 from fwdmft.experiment.optimizer import GradientDescent
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.registry import Architecture
-from fwdmft.testing.case import SEED, Case, points
+from fwdmft.testing.case import COMPARED, DRAWN, SEED, Case, points
 
 SHAPES = {1: (5,), 2: (2, 3), 3: (4, 4, 1)}
 """Of one point, by the number of its axes; more axes have two entries each."""
@@ -37,8 +38,9 @@ def small_case(architecture: Architecture, spec: Mapping[str, Any], kinked: bool
         "neurons": 1 << 11,
         "draws": 512,
         "draw_width": 8,
-        "widths": (32, 96),
-        "members": (1000, 700),
+        # Those of the first width are also the networks that draws are compared with.
+        "widths": (PARTS * DRAWN, 96),
+        "members": (COMPARED, 700),
     }
     case = Case(
         str(spec["kind"]), architecture, spec, x.reshape(2, *sizes), y, train, save_every=SAVED, **(common | settings)

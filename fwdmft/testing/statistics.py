@@ -12,11 +12,8 @@ from fwdmft.corrections import samples
 from fwdmft.corrections.sample_estimates import GROUPS
 from fwdmft.networks.ensemble import WidthStatistics
 from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
-from fwdmft.testing.case import DRAWN, SEED, Case
+from fwdmft.testing.case import CHUNK, CHUNKS, COMPARED, DRAWN, SEED, Case
 from fwdmft.testing.law import Law
-
-CHUNK, CHUNKS = 64, 16
-"""Draws at a time, and how many times."""
 
 
 def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
@@ -33,7 +30,7 @@ def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
     )
     parts = samples.parts(mean, difference)
     for width, drawn in ((DRAWN, parts.reshape(-1, parts.shape[-1])), (samples.PARTS * DRAWN, mean + change)):
-        networks = case.ensemble(width, 2 * CHUNK * CHUNKS)
+        networks = case.ensemble(width, COMPARED)
         start = 0
         for name, shape in shapes.items():
             size = int(np.prod(shape))
