@@ -53,20 +53,20 @@ def points(sweep: Sweep, check: Callable[[Experiment], object] = load_points) ->
     Raises InputError with a line per problem, which names the point and the field; what is wrong with every point is
     said once.
     """
-    found: list[Point] = []
+    valid: list[Point] = []
     problems: dict[tuple[str, str], list[tuple[Place, InputError]]] = {}
     every = list(places(sweep))
     for place in every:
         try:
             experiment = _experiment(sweep, place)
             check(experiment)
-            found.append(Point(place, experiment))
+            valid.append(Point(place, experiment))
         except InputError as error:
             for one in error.problems:
                 problems.setdefault((one.field, one.expected), []).append((place, one))
     if problems:
         raise InputError.of(line for same in problems.values() for line in _lines(same, len(every)))
-    return found
+    return valid
 
 
 def _lines(same: list[tuple[Place, InputError]], total: int) -> Iterator[InputError]:

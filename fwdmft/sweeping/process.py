@@ -86,8 +86,8 @@ def _answer_of(process: subprocess.Popen[bytes], job: Job) -> str | None:
     try:
         process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
         process.stdin.flush()
-        found: str | None = json.loads(process.stdout.read())
-        return found
+        problem: str | None = json.loads(process.stdout.read())
+        return problem
     except (OSError, ValueError):
         code = process.wait()
     if code == -signal.SIGKILL:

@@ -127,14 +127,14 @@ def load_sweep(source: str | Path | Mapping[str, Any], home: str | Path | None =
     Raises InputError with one line per problem.
     """
     if isinstance(source, Mapping):
-        values, found = dict(source), Path.cwd()
+        values, folder = dict(source), Path.cwd()
     else:
-        values, found = read_mapping(Path(source)), Path(source).resolve().parent
+        values, folder = read_mapping(Path(source)), Path(source).resolve().parent
     try:
         sweep = Sweep.model_validate(values)
     except ValidationError as error:
         raise input_error(error, Sweep, values) from None
-    return _with_base(sweep, found if home is None else Path(home).resolve())
+    return _with_base(sweep, folder if home is None else Path(home).resolve())
 
 
 def _with_base(sweep: Sweep, home: Path) -> Sweep:
