@@ -93,11 +93,11 @@ def _pass(depth: int, x: Any, y: Any, train: Any, neurons: int, steps: int) -> A
 def _draws(depth: int, x: Any, y: Any, train: Any, width: int, steps: int) -> Any:
     import jax
 
-    from fwdmft.corrections.samples import Sampler, draws
+    from fwdmft.corrections.samples import TOGETHER, Sampler, draws
     from fwdmft.engine.simulation import Observing
 
     equations, training = _posed(depth, x, y, train, steps)
-    sampler = Sampler(equations, equations, training, None, width, Observing()).single()
+    sampler = Sampler(equations, equations, training, None, width, Observing(), TOGETHER).single()
     return lambda: draws(sampler, jax.random.split(jax.random.key(0), 4096)).mean
 
 

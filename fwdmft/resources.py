@@ -12,7 +12,7 @@ from fwdmft.corrections.from_draws import CONTROL_TIMES
 from fwdmft.corrections.from_response import SAMPLINGS, first_try, may_respond
 from fwdmft.corrections.linear_response import ROOM, numbers
 from fwdmft.corrections.sample_estimates import GROUPS
-from fwdmft.corrections.samples import TOGETHER, draw_size, together
+from fwdmft.corrections.samples import at_once, draw_size
 from fwdmft.engine import capacity
 from fwdmft.engine.field_equations import Pairs
 from fwdmft.engine.infinite_width import most_neurons, simulation_numbers, too_large_at_first
@@ -128,7 +128,7 @@ def _draws(task: TheoryTask, observed: int, replayed: int, width: int) -> int:
     """Sums over draws, networks of width n and r n under way in single precision, mean-field neurons before them."""
     sums = draw_numbers(observed, COMPONENTS * len(task.equations.populations))
     size = draw_size(task.equations, task.site_numbers, width)
-    networks = PROCESSORS * together(TOGETHER, size) * DRAWN * size // 2
+    networks = PROCESSORS * at_once(size) * DRAWN * size // 2
     return sums + max(networks, CONTROL_FIELDS * replayed * task.site_numbers)
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = CHEAP if _accepted(CHEAP) else ""
 os.environ["FWDMFT_COMPILATION_CACHE"] = "off"  # tests leave the user's directories alone
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # in processes that tests start
+# Where a shell started the tests in the background, they and their processes would ignore the interruptions they test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Python looks for cycles again and again while JAX traces, which makes a great many objects that stay.
 gc.set_threshold(200_000, 50, 100)
 

@@ -309,30 +309,30 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
 
 
-def sampler(size: int) -> samples.Sampler:
-    """Draws of width 4 of the task above."""
+def sampler(width: int, at_once: int) -> samples.Sampler:
+    """Draws of the task above."""
     t = task()
-    return samples.Sampler(
-        t.equations, t.equations, t.training(t.plan.ladder), None, 4, t.observing(False), size
-    ).single()
+    training, observing = t.training(t.plan.ladder), t.observing(False)
+    return samples.Sampler(t.equations, t.equations, training, None, width, observing, at_once).single()
 
 
-def test_large_draws_come_a_few_at_a_time() -> None:
-    """As many as are small enough together, for the same numbers and a bounded memory."""
+def test_draws_do_not_depend_on_how_many_come_at_once() -> None:
     with jax.enable_x64(False):
         keys = jax.random.split(jax.random.key(1), 12)
-        for size, at_once in ((1, 12), (samples.NUMBERS // 5, 4), (10 * samples.NUMBERS, 1)):
-            assert samples.together(len(keys), size) == at_once
-            few, all_at_once = (samples.draws(sampler(each), keys) for each in (size, 1))
-            for a, b in zip(few, all_at_once, strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        # 12 are not a multiple of 5: they come 4 at a time.
+        few, whole = (samples.draws(sampler(4, count), keys) for count in (5, 12))
+    for a, b in zip(few, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_memory_of_large_draws_is_foreseen() -> None:
-    """Of the compiled program, beside `DRAWN` copies of what a draw consists of."""
+@pytest.mark.parametrize("width", [4, 128])
+def test_memory_of_draws_is_foreseen(width: int) -> None:
+    """That of the compiled program for 64 of them, which come one by one where they are wide."""
     t = task()
-    size = samples.draw_size(t.equations, t.site_numbers, 4)
+    size = samples.draw_size(t.equations, t.site_numbers, width)
+    count = samples.at_once(size)
+    assert count == (64 if width == 4 else 1)
     with jax.enable_x64(False):
         keys = jax.random.split(jax.random.key(1), 64)
-        compiled = jax.jit(samples.draws.__wrapped__).lower(sampler(size), keys).compile().memory_analysis()
-    assert 0.1 < compiled.temp_size_in_bytes / (4 * DRAWN * samples.together(64, size) * size) < 1
+        compiled = jax.jit(samples.draws.__wrapped__).lower(sampler(width, count), keys).compile()
+    assert 0.1 < compiled.memory_analysis().temp_size_in_bytes / (4 * DRAWN * count * size) < 1

@@ -10,7 +10,7 @@ from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.controls import COMPONENTS, Known, known, make_controls
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.finite_width import JUDGED, NARROWEST, FiniteWidth, Limit, Wanted, components, finite_width
-from fwdmft.corrections.samples import PARTS, Sampler, draw_size
+from fwdmft.corrections.samples import PARTS, Sampler, at_once, draw_size
 from fwdmft.engine import simulation
 from fwdmft.engine.dynamics import TrainingSignal, training_signal, updates
 from fwdmft.engine.field_equations import FieldEquations
@@ -149,8 +149,8 @@ def drawn(
 
     def sampler(width: int) -> Sampler:
         narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, PARTS * width))
-        size = draw_size(task.equations, task.site_numbers, width)
-        return Sampler(narrow, wide, training, made.controls if made else None, width, observing, size)
+        count = at_once(draw_size(task.equations, task.site_numbers, width))
+        return Sampler(narrow, wide, training, made.controls if made else None, width, observing, count)
 
     covariances = made.covariances if made else np.zeros((1, 0, 0))
     q = None

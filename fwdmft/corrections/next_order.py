@@ -32,8 +32,9 @@ from fwdmft.corrections.sample_estimates import STEP
 from fwdmft.corrections.samples import PARTS
 
 ORDINARY = 2.0
-"""|c / b| that is to be expected, root mean square. Measured in eight settings, 40 steps: two layers of tanh .3 to 1.1
-(gamma0 .5 to 2), of ReLU 1.3 to 2.8, two layers deeper 1.6 to 2.7, convolutions about 1.5; root mean square 1.8."""
+"""|c / b| that is to be expected, root mean square. Measured for f and K (`benchmarks/next_order.py`): two layers of
+tanh .1 to .9 (1.8 to 2.4 with other three points, 41 steps), ReLU 2.1 to 2.8, depth 3 of tanh up to 2.4, convolutions
+about 1; root mean square 1.6."""
 
 
 class Bias(NamedTuple):

@@ -68,8 +68,8 @@ Shared = tuple[tuple[Directions, Directions], ...]
 class Sampler(eqx.Module):
     """Draws at width n.
 
-    equations: at the richness of width n and of width r n. controls: None for none. width: n. size: `draw_size`,
-    by default that of draws so small that their number at once does not matter.
+    equations: at the richness of width n and of width r n. controls: None for none. width: n. at_once:
+    how many draws are simulated at once, at most (see the function `at_once`).
     """
 
     narrow: FieldEquations
@@ -78,7 +78,7 @@ class Sampler(eqx.Module):
     controls: Controls | None
     width: int = eqx.field(static=True)
     observing: Observing = eqx.field(static=True)
-    size: int = eqx.field(static=True, default=1)
+    at_once: int = eqx.field(static=True)
 
     def single(self) -> "Sampler":
         """The same in single precision."""
@@ -215,16 +215,15 @@ def draw_size(equations: FieldEquations, site_numbers: int, width: int) -> int:
     return neurons * (site_numbers + neurons * sum(matrix.offsets for matrix in equations.matrices))
 
 
-def together(count: int, size: int) -> int:
-    """How many of so many draws of this size are simulated at once: a divisor of their number."""
-    most = min(TOGETHER, max(1, NUMBERS // size))
-    return max(part for part in range(1, min(count, most) + 1) if count % part == 0)
+def at_once(size: int) -> int:
+    """How many draws of this `draw_size` are simulated at once, at most."""
+    return min(TOGETHER, max(1, NUMBERS // size))
 
 
 @quickly
 def draws(sampler: Sampler, keys: Key[Array, " draw"]) -> Draws:
     """One draw for every key, as many at once as is fast."""
-    count = together(len(keys), sampler.size)
+    count = max(part for part in range(1, sampler.at_once + 1) if len(keys) % part == 0)
     if count == len(keys):
         return sampler.draws(keys)
     blocks = jax.lax.map(sampler.draws, keys.reshape(-1, count))

@@ -199,7 +199,7 @@ class Case:
         known = make_controls(self.equations, noise(self.equations, self.neurons), self.training())
         widths = DRAWN, PARTS * DRAWN
         narrow, wide = (self.as_built.with_richness(self.parameterization.richness(n)) for n in widths)
-        return Sampler(narrow, wide, self.training(), known, DRAWN, Observing())
+        return Sampler(narrow, wide, self.training(), known, DRAWN, Observing(), CHUNK)
 
     @cached_property
     def ensembles(self) -> tuple[WidthStatistics, ...]:
