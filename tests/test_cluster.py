@@ -18,6 +18,7 @@ import psutil
 import pytest
 import xarray as xr
 import yaml
+from distributed import LocalCluster
 from experiments import experiment, sweep
 from typer.testing import CliRunner
 
@@ -197,17 +198,41 @@ def test_members_on_several_devices() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_points_of_sweeps(cluster: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on this machine, where each has one processor as well."""
-    monkeypatch.setattr("fwdmft.sweeping.run.processors", lambda: 1)
-    base = TINY | {"parameterization": {"kind": "mean_field"}}
-    grid = fwdmft.load_sweep(sweep(base=base, over={RATE: [0.05]}))
-    assert fwdmft.run_sweep(grid, tmp_path / "here").computed == ["learning_rate=0.05"]
+RATES = ["learning_rate=0.05", "learning_rate=0.06"]
+
+
+def test_points_of_sweeps(cluster: DaskExecutor, tmp_path: Path) -> None:
+    """The same bits on 1, 2 and 4 workers, one processor a point, as on this machine with all of its processors.
+
+    The simulation is so large that its last digits depend on the threads that it is compiled for.
+    """
+    base = TINY | {
+        "parameterization": {"kind": "mean_field"},
+        "data": {"kind": "digits", "train": 12, "test": 4, "resolution": 8},
+        "theory": {"neurons": 4096, "replicates": 2, "fluctuations": False, "bias": False, "kernel_points": 1},
+        "ensemble": None,
+    }
+    grid = fwdmft.load_sweep(sweep(base=base, over={RATE: [0.05, 0.06]}))
+    assert sorted(fwdmft.run_sweep(grid, tmp_path / "here").computed) == RATES
     told: list[int] = []
-    outcome = fwdmft.run_sweep(grid, tmp_path / "there", progress=lambda *each: told.append(each[1]), executor=cluster)
-    assert outcome.computed == ["learning_rate=0.05"] and told == [0, 1]
-    here, there = (fwdmft.open_result(tmp_path / place / "learning_rate=0.05.nc") for place in ("here", "there"))
-    assert_same_bits(there, here)
+
+    def there(place: str, executor: DaskExecutor) -> None:
+        outcome = fwdmft.run_sweep(grid, tmp_path / place, progress=lambda *a: told.append(a[1]), executor=executor)
+        assert sorted(outcome.computed) == RATES
+        for name in RATES:
+            found, expected = (fwdmft.open_result(tmp_path / each / f"{name}.nc") for each in (place, "here"))
+            assert_same_bits(found, expected)
+
+    there("2", cluster)
+    with (
+        LocalCluster(1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as growing,
+        fwdmft.dask_executor(growing.scheduler_address) as other,
+    ):
+        there("1", other)
+        growing.scale(4)
+        other.client.wait_for_workers(4)
+        there("4", other)
+    assert told == [0, 1, 2] * 3
     with pytest.raises(fwdmft.InputError, match="jobs: got 2; expected 1 with an executor"):
         fwdmft.run_sweep(grid, tmp_path, jobs=2, executor=cluster)
 

@@ -17,7 +17,7 @@ from experiments import GAMMA0, experiment, sweep
 import fwdmft
 from fwdmft.sweeping.process import Job, Processes
 
-JOB = Job({"name": "no experiment"}, "", "", False, None, 1)
+JOB = Job({"name": "no experiment"}, "", "", False, None, 1, 1)
 
 
 def test_a_process_that_dies_is_a_failed_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ SWEEP = """
 import sys
 from fwdmft.sweeping import process
 process._COMMAND = sys.argv[1]
-process.Processes().compute(process.Job({}, "", sys.argv[2], False, None, 1))
+process.Processes().compute(process.Job({}, "", sys.argv[2], False, None, 1, 1))
 """
 
 
@@ -77,12 +77,15 @@ def test_a_sweep_that_is_given_up_ends_its_points(tmp_path: Path, monkeypatch: p
 
 
 def test_jobs_share_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+    """But are all compiled for as many threads as the process that asks."""
+    seen: list[Job] = []
     monkeypatch.setattr("fwdmft.sweeping.run.processors", lambda: 8)
-    monkeypatch.setattr(Processes, "compute", lambda _, job: seen.append(job.processors))
+    monkeypatch.setattr("fwdmft.sweeping.run.compiled_threads", lambda: 9)
+    monkeypatch.setattr(Processes, "compute", lambda _, job: seen.append(job))
     for jobs in (1, 2, 100):
         fwdmft.run_sweep(fwdmft.load_sweep(sweep(over={GAMMA0: [1, 2, 3]})), tmp_path, jobs)
-    assert seen == [8] * 3 + [4] * 3 + [2] * 3
+    assert [job.processors for job in seen] == [8] * 3 + [4] * 3 + [2] * 3
+    assert {job.threads for job in seen} == {9}
 
 
 def within(seconds: float, happened: Callable[[], bool]) -> None:

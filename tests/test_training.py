@@ -86,11 +86,10 @@ def test_widths_have_their_own_members() -> None:
 
 
 def test_memory_bounds_the_members_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ensemble, "CONCURRENT", 2)
-    monkeypatch.setattr(ensemble, "MEMORY", 7 * member_bytes(task(), WIDTH))
+    monkeypatch.setattr(ensemble, "MEMORY", (3 * ensemble.PIECES + 1) * member_bytes(task(), WIDTH))
     assert ensemble.chunk_size(task(), WIDTH, 100) == 3
     assert ensemble.chunk_size(task(), 1000 * WIDTH, 100) == 1
-    assert ensemble.chunk_size(task(), WIDTH, 4) == 2
+    assert ensemble.chunk_size(task(), WIDTH, ensemble.PIECES + 1) == 2
 
 
 def diverging(share: float) -> Task:
@@ -119,12 +118,12 @@ def test_divergence_of_more_than_the_stated_share_is_an_error() -> None:
     words = r"diverged; expected at most a share of 0.1 \(ensemble.diverged_share\)"
     with pytest.raises(fwdmft.ComputationError, match=words):
         train_ensemble(diverging(0.5), WIDTH, 10, 0, 0, diverged_share=0.1)
-    with pytest.raises(fwdmft.ComputationError, match="of the first 2 networks of width 6 diverged"):
+    with pytest.raises(fwdmft.ComputationError, match="1 of the first 1 networks of width 6 diverged"):
         train_ensemble(diverging(1.0), WIDTH, 4, 0, 0, diverged_share=0.1)
 
 
 def test_of_networks_that_diverge_two_must_remain() -> None:
-    with pytest.raises(fwdmft.ComputationError, match="4 of 4 networks .* and two that do not"):
+    with pytest.raises(fwdmft.ComputationError, match="3 of the first 3 networks .* and two that do not"):
         train_ensemble(diverging(1.0), WIDTH, 4, 0, 0, diverged_share=1.0)
 
 

@@ -24,7 +24,11 @@ from fwdmft.networks.task_statistics import Observed, grouped, task_statistics
 from fwdmft.networks.training import EVALUATED, Task, compiled_trainer, trainer_on_devices
 
 MEMORY = 1 << 30
-"""Bytes that the members under way may take together, about."""
+"""Bytes that `PIECES` chunks of members may take together, about."""
+
+PIECES = 16
+"""Chunks that members are dealt to at least, so that so many processors are busy. It does not depend on how many there
+are: sums over members are sums over chunks, and shall have the same bits everywhere."""
 
 CONCURRENT = PROCESSORS
 """Chunks trained at once: the arrays of one keep a single processor busy."""
@@ -172,9 +176,9 @@ def _numpy(arrays: dict[str, Array]) -> dict[str, np.ndarray]:
 
 
 def chunk_size(task: Task, width: int, members: int) -> int:
-    """Members per chunk: as many as fit into `MEMORY`, at most 64, and few enough to keep every processor busy."""
-    fitting = MEMORY // CONCURRENT // member_bytes(task, width)
-    return int(np.clip(fitting, 1, min(-(-members // CONCURRENT), 64)))
+    """Members per chunk: as many as fit into `MEMORY`, at most 64, and few enough for `PIECES` chunks."""
+    fitting = MEMORY // PIECES // member_bytes(task, width)
+    return int(np.clip(fitting, 1, min(-(-members // PIECES), 64)))
 
 
 def member_bytes(task: Task, width: int) -> int:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fwdmft.errors import FwdmftError
-from fwdmft.machine import with_processors
+from fwdmft.machine import compiled_for, with_processors
 
 _COMMAND = "from fwdmft.sweeping.process import answer; answer()"
 
@@ -26,7 +26,8 @@ _COMMAND = "from fwdmft.sweeping.process import answer; answer()"
 class Job:
     """A point to compute: its experiment, where its paths start, where its result goes.
 
-    cache: directory for compiled programs, None for none. processors: how many it may keep busy.
+    cache: directory for compiled programs, None for none. processors: how many it may keep busy. threads: for which
+    programs are compiled (`fwdmft.machine`): those of the process that asks, as last digits depend on them.
     """
 
     experiment: dict[str, Any]
@@ -35,6 +36,7 @@ class Job:
     force: bool
     cache: str | None
     processors: int
+    threads: int
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Processes:
 
 
 def _start(job: Job) -> subprocess.Popen[bytes]:
-    environment = with_processors(job.processors)
+    environment = with_processors(job.processors) | compiled_for(job.threads)
     environment["PYTHONPATH"] = os.pathsep.join(place or os.getcwd() for place in sys.path)
     # A session of its own: Ctrl-C at the terminal is for the sweep, which ends the processes.
     return subprocess.Popen(

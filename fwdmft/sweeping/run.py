@@ -17,7 +17,7 @@ from typing import Any
 from fwdmft.errors import InputError
 from fwdmft.executors import Executor
 from fwdmft.files import temporary_directory
-from fwdmft.machine import processors
+from fwdmft.machine import compiled_threads, processors
 from fwdmft.sweeping.manifest import manifest_of, write_manifest
 from fwdmft.sweeping.points import Point, points
 from fwdmft.sweeping.process import Job, Processes
@@ -147,11 +147,11 @@ def _compute(
 
     Points share what they compile: the same programs, unless a field changes shapes or functions.
     """
-    share = max(1, processors() // max(1, min(jobs, len(missing))))
+    share, threads = max(1, processors() // max(1, min(jobs, len(missing)))), compiled_threads()
     with temporary_directory() as scratch:
         kept = str(cache or scratch)
         work = [
-            Job(_dump(point), str(point.experiment.base), str(home / point.place.file), force, kept, share)
+            Job(_dump(point), str(point.experiment.base), str(home / point.place.file), force, kept, share, threads)
             for point in missing
         ]
         for position, failure in _here(work, jobs) if executor is None else executor.points(work):
