@@ -36,17 +36,17 @@ def unpacked(content: bytes, prepared: Prepared) -> Any:
 
 
 class _Packing(pickle.Pickler):
-    def persistent_id(self, found: Any) -> tuple[Any, ...] | None:
-        if isinstance(found, FieldEquations):
-            capacities = tuple(matrix.capacities for matrix in found.matrices)
-            numbers = [np.asarray(a) for a in jax.tree.leaves(found)]
-            return "equations", isinstance(found, LazyEquations), capacities, numbers
-        if isinstance(found, TheoryTask):
-            return "theory", found.equations
-        if isinstance(found, Task):
-            return "ensemble", found.plan.ladder
-        if isinstance(found, ObservableFunction):
-            return "observable", found.name
+    def persistent_id(self, thing: Any) -> tuple[Any, ...] | None:
+        if isinstance(thing, FieldEquations):
+            capacities = tuple(matrix.capacities for matrix in thing.matrices)
+            numbers = [np.asarray(a) for a in jax.tree.leaves(thing)]
+            return "equations", isinstance(thing, LazyEquations), capacities, numbers
+        if isinstance(thing, TheoryTask):
+            return "theory", thing.equations
+        if isinstance(thing, Task):
+            return "ensemble", thing.plan.ladder
+        if isinstance(thing, ObservableFunction):
+            return "observable", thing.name
         return None
 
 
@@ -55,8 +55,8 @@ class _Unpacking(pickle.Unpickler):
         super().__init__(content)
         self._prepared = prepared
 
-    def persistent_load(self, told: tuple[Any, ...]) -> Any:
-        kind, *facts = told
+    def persistent_load(self, reference: tuple[Any, ...]) -> Any:
+        kind, *facts = reference
         return getattr(self, f"_{kind}")(*facts)
 
     def _equations(self, lazy: bool, capacities: Any, numbers: list[np.ndarray]) -> FieldEquations:

@@ -68,9 +68,9 @@ def compute(shipment: bytes, item: Any) -> Answer:
         from fwdmft.executors.shipping import packed
 
         with settings():
-            found = work(item)
+            result = work(item)
         with settings(jax_enable_x64=True):
-            return Answer(time.perf_counter() - start, result=packed(found))
+            return Answer(time.perf_counter() - start, result=packed(result))
     except Exception as error:
         return Answer(0.0, error=_told(error))
 

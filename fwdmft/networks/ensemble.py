@@ -141,9 +141,9 @@ def _chunks(
     together = side_by_side.devices
     pieces = [tuple(starts[i : i + together]) for i in range(0, len(starts), together)]
     recipe = partial(_training, task, width, seed, tally.chunk)
-    for piece, found in zip(pieces, side_by_side(recipe, pieces, workers=CONCURRENT), strict=True):
+    for piece, trained in zip(pieces, side_by_side(recipe, pieces, workers=CONCURRENT), strict=True):
         # The last chunk is filled up with members that are not counted, to reuse the compiled program.
-        for first, seen in zip(piece, found, strict=True):
+        for first, seen in zip(piece, trained, strict=True):
             yield {name: a[: members - first] for name, a in seen.items()}
 
 
@@ -160,13 +160,13 @@ def _training(task: Task, width: int, seed: int, chunk: int) -> Callable[[Sequen
     spread = trainer_on_devices(task, width, jnp.stack([keys(0)] * len(present)), present)
 
     def train(firsts: Sequence[int]) -> list[dict[str, np.ndarray]]:
-        found = []
+        members = []
         for begin in range(0, len(firsts), len(present)):
             some = list(firsts[begin : begin + len(present)])
             filled = some + some[-1:] * (len(present) - len(some))
             seen = _numpy(spread(jnp.stack([keys(first) for first in filled])))
-            found += [{name: a[i] for name, a in seen.items()} for i in range(len(some))]
-        return found
+            members += [{name: a[i] for name, a in seen.items()} for i in range(len(some))]
+        return members
 
     return train
 
