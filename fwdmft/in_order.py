@@ -1,14 +1,13 @@
 """Work done side by side in threads, with results taken in order, so that sums do not depend on which was faster."""
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import jax
 
-from fwdmft.executors import SideBySide
+from fwdmft.executors import SideBySide, Work
 from fwdmft.machine import processors
 
 Item = TypeVar("Item")
@@ -70,17 +69,9 @@ class Threads:
     def devices(self) -> int:
         return len(devices())
 
-    def __call__(
-        self,
-        recipe: Callable[[], Callable[[Item], Result]],
-        items: Sequence[Item],
-        *,
-        workers: int | None = None,
-        first_alone: bool = False,
-        flops: float = math.inf,
-    ) -> Iterator[Result]:
-        run = after_the_first if first_alone else in_order
-        return run(recipe(), items, PROCESSORS if workers is None else workers)
+    def __call__(self, work: Work[Item, Result]) -> Iterator[Result]:
+        run = after_the_first if work.first_alone else in_order
+        return run(work.recipe(), work.items, PROCESSORS if work.workers is None else work.workers)
 
 
 THREADS: SideBySide = Threads()

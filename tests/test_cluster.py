@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import fwdmft
 from fwdmft.cli import app
 from fwdmft.corrections.linear_response import Response
 from fwdmft.errors import ClusterError
+from fwdmft.executors import Work
 from fwdmft.executors.dask import SILENCE, DaskExecutor
 from fwdmft.executors.shipping import packed, unpacked
 from fwdmft.preparing import Prepared, prepare
@@ -109,7 +110,7 @@ def test_workers_with_other_data_are_refused(cluster: DaskExecutor, tmp_path: Pa
     prepared = prepare(given)
     np.savez(tmp_path / "points.npz", x=np.eye(3), y=-np.ones((3, 1)), train=2)
     with pytest.raises(ClusterError, match="other facts than this process: data; expected the same files of data"):
-        list(cluster.side_by_side(given, prepared)(unpicklable_by_no_means, [0]))
+        list(cluster.side_by_side(given, prepared)(Work(unpicklable_by_no_means, [0])))
 
 
 def unpicklable_by_no_means() -> Callable[[Any], Any]:
@@ -120,9 +121,9 @@ def test_what_workers_raise_is_told(cluster: DaskExecutor) -> None:
     given = fwdmft.load_experiment(TINY)
     mapped = cluster.side_by_side(given, prepare(given))
     with pytest.raises(fwdmft.InputError, match="^field: got 7; expected less$"):
-        list(mapped(partial(refusing, 7), [0]))
+        list(mapped(Work(partial(refusing, 7), [0])))
     with pytest.raises(ClusterError, match="a worker on .*: unexpected ZeroDivisionError"):
-        list(mapped(partial(partial, divmod, 1), [0]))
+        list(mapped(Work(partial(partial, divmod, 1), [0])))
 
 
 def refusing(value: int) -> Callable[[Any], Any]:
@@ -145,14 +146,14 @@ class Shipped:
     def _there(self, thing: Any) -> Any:
         return unpacked(packed(thing), self.prepared)
 
-    def __call__(self, recipe: Callable[[], Callable], items: Sequence, **how: Any) -> Iterator[Any]:
+    def __call__(self, work: Work) -> Iterator[Any]:
         self.sent += 1
-        work = self._there(recipe)()
-        for number, item in enumerate(items):
-            found = self._there(work(item))
+        function = self._there(work.recipe)()
+        for number, item in enumerate(work.items):
+            result = self._there(function(item))
             if number == 0:
-                assert bits(recipe()(item)) == bits(found)
-            yield found
+                assert bits(work.recipe()(item)) == bits(result)
+            yield result
 
 
 @pytest.mark.parametrize(

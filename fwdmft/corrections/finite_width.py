@@ -20,7 +20,7 @@ from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Pairs, 
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
-from fwdmft.executors import SideBySide
+from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS
 
 SHARED = 4
@@ -194,11 +194,9 @@ class _Drawing:
             chunks = -(-SHARED * chunks // GROUPS) * GROUPS // SHARED
 
         numbers = range(self._drawn.done, chunks)
-        return self._side_by_side(
-            partial(_drawing, self.source, self._wanted.seed, self.width, chunk),
-            numbers,
-            flops=len(numbers) * chunk * self.width * self._wanted.flops,
-        )
+        recipe = partial(_drawing, self.source, self._wanted.seed, self.width, chunk)
+        flops = len(numbers) * chunk * self.width * self._wanted.flops
+        return self._side_by_side(Work(recipe, numbers, flops=flops))
 
 
 def _drawing(source: Sampler, seed: int, width: int, chunk: int) -> Callable[[int], dict[str, np.ndarray]]:

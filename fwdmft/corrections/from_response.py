@@ -15,7 +15,7 @@ from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import OF_A_FIELD, Report, noise_of, relative
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.sobol_errors import spread_error
-from fwdmft.executors import SideBySide
+from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
 from fwdmft.optimization import RichardsonLevel
 
@@ -133,14 +133,15 @@ def _samplings(
 ) -> _Samplings:
     stage, responses = f"linear response, {count} neurons", []
     updates = task.plan.steps * sum(level.substeps for level in ladder)
-    report(stage, 0, SAMPLINGS)
-    for response in side_by_side(
+    work = Work(
         partial(_sampling, task, ladder, count),
         range(SAMPLINGS),
         workers=fitting_workers(numbers(task.equations, task.training(ladder), count)),
         first_alone=True,
         flops=SAMPLINGS * PASSES * OF_A_FIELD * count * updates * task.site_numbers,
-    ):
+    )
+    report(stage, 0, SAMPLINGS)
+    for response in side_by_side(work):
         responses.append(response)
         report(stage, len(responses), SAMPLINGS)
     return _Samplings(responses)

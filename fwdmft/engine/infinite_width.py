@@ -17,7 +17,7 @@ from fwdmft.engine.field_equations import FieldEquations, Noise
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import Crowded, Observing
 from fwdmft.errors import ComputationError
-from fwdmft.executors import SideBySide
+from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
 from fwdmft.optimization import RichardsonLevel, ladders
 
@@ -154,12 +154,13 @@ def _simulations(
     first = first._replace(equations=equations)
     simulations, left_out = [first], {}
     numbers = [*range(1, replicates), *([LEFT_OUT] if last else [])]
-    for one in side_by_side(
+    work = Work(
         partial(_simulating, first, task, count, ladder),
         numbers,
         workers=fitting_workers(simulation_numbers(task, equations, count)),
         flops=len(numbers) * count * updates * (_flops(equations) + OF_A_FIELD * task.site_numbers),
-    ):
+    )
+    for one in side_by_side(work):
         if isinstance(one, Crowded):
             return one
         if isinstance(one, dict):

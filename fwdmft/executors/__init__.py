@@ -1,7 +1,8 @@
 """Where pieces of work are done: side by side on this machine, or by the workers of a cluster.
 
-SideBySide  maps a function over items and gives the results in order, so that sums of them do not depend on who was
-            faster. `fwdmft.in_order.THREADS` are threads of this process.
+Work        a function and the items that it is mapped over.
+SideBySide  does work and gives the results in order, so that sums of them do not depend on who was faster.
+            `fwdmft.in_order.THREADS` are threads of this process.
 Executor    does this for an experiment, and computes the points of sweeps. `dask` is one: a cluster of
             dask.distributed. Without an executor, points are computed in processes of this machine
             (`fwdmft.sweeping.process`), all else in threads.
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from fwdmft.experiment.model import Experiment
@@ -24,30 +26,33 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Work(Generic[Item, Result]):
+    """recipe()(item) of every item.
+
+    recipe: makes the function once wherever it is needed, compiled if that takes long. It can be shipped (see
+    `shipping`): a partial of a function of a module. workers: threads that have room here, None for one a processor.
+    first_alone: whether threads share what the first item compiles. flops: of all items together, about; what is little
+    is not sent away.
+    """
+
+    recipe: Callable[[], Callable[[Item], Result]]
+    items: Sequence[Item]
+    workers: int | None = None
+    first_alone: bool = False
+    flops: float = math.inf
+
+
 @runtime_checkable
 class SideBySide(Protocol):
-    """Maps over items, with results in order."""
+    """Does work, with results in order."""
 
     @property
     def devices(self) -> int:
         """Number of JAX devices on which a piece of work can be spread."""
 
-    def __call__(
-        self,
-        recipe: Callable[[], Callable[[Item], Result]],
-        items: Sequence[Item],
-        *,
-        workers: int | None = None,
-        first_alone: bool = False,
-        flops: float = math.inf,
-    ) -> Iterator[Result]:
-        """recipe()(item) of each item in turn, a bounded number of them under way or waiting.
-
-        recipe: makes the function once wherever it is needed, compiled if that takes long. It can be shipped (see
-        `shipping`): a partial of a function of a module. workers: threads that have room here, None for one a
-        processor. first_alone: whether threads share what the first item compiles. flops: of all items together, about;
-        what is little is not sent away.
-        """
+    def __call__(self, work: Work[Item, Result]) -> Iterator[Result]:
+        """The result of each item in turn, a bounded number of them under way or waiting."""
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from fwdmft.compilation_cache import OFF
 from fwdmft.errors import ClusterError, InputError
-from fwdmft.executors import Item, Result, SideBySide, worker
+from fwdmft.executors import Item, Result, SideBySide, Work, worker
 from fwdmft.executors.worker import Answer, Shipment
 from fwdmft.files import replacing, temporary_directory
 from fwdmft.machine import compiled_for, compiled_threads, processors, thread_limits
@@ -242,20 +242,12 @@ class _OnCluster:
     def devices(self) -> int:
         return self._executor.devices
 
-    def __call__(
-        self,
-        recipe: Callable[[], Callable[[Item], Result]],
-        items: Sequence[Item],
-        *,
-        workers: int | None = None,
-        first_alone: bool = False,
-        flops: float = math.inf,
-    ) -> Iterator[Result]:
+    def __call__(self, work: Work[Item, Result]) -> Iterator[Result]:
         from fwdmft.in_order import THREADS
 
-        if flops < self._executor.worth:
-            return THREADS(recipe, items, workers=workers, first_alone=first_alone)
-        return self._sent(recipe, items)
+        if work.flops < self._executor.worth:
+            return THREADS(work)
+        return self._sent(work.recipe, work.items)
 
     def _sent(self, recipe: Callable[[], Callable[[Item], Result]], items: Sequence[Item]) -> Iterator[Result]:
         import jax

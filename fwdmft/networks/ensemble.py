@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError, FwdmftWarning
-from fwdmft.executors import SideBySide
+from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import PROCESSORS, THREADS, devices
 from fwdmft.jackknife import Jackknifed
 from fwdmft.networks.model import activations
@@ -141,7 +141,7 @@ def _chunks(
     together = side_by_side.devices
     pieces = [tuple(starts[i : i + together]) for i in range(0, len(starts), together)]
     recipe = partial(_training, task, width, seed, tally.chunk)
-    for piece, trained in zip(pieces, side_by_side(recipe, pieces, workers=CONCURRENT), strict=True):
+    for piece, trained in zip(pieces, side_by_side(Work(recipe, pieces, workers=CONCURRENT)), strict=True):
         # The last chunk is filled up with members that are not counted, to reuse the compiled program.
         for first, seen in zip(piece, trained, strict=True):
             yield {name: a[: members - first] for name, a in seen.items()}
