@@ -156,11 +156,12 @@ def command(*words: object, **environment: str) -> subprocess.CompletedProcess[s
 def test_processors_are_chosen_before_libraries_are_imported(words: tuple[str, ...]) -> None:
     """Numpy and JAX read their numbers of threads when they are imported."""
     script = (
-        "import os, sys; from fwdmft import cli; chosen = cli.with_processors\n"
+        "import os, sys; from fwdmft import cli; from fwdmft.commands import options\n"
+        "chosen = options.with_processors\n"
         "def seen(count):\n"
         "    print({'numpy', 'jax'} & sys.modules.keys(), chosen(count)['OPENBLAS_NUM_THREADS'])\n"
         "    return chosen(count)\n"
-        "cli.with_processors = seen; cli.main()"
+        "options.with_processors = seen; cli.main()"
     )
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     command = [sys.executable, "-c", script, *words, "--cpus", "1"]

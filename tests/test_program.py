@@ -1,4 +1,4 @@
-"""Forward programs: their rules, their training against `jax.grad`, and their neurons under a record."""
+"""Forward programs: their training, and their networks, against networks that are written by hand and `jax.grad`."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,23 +14,15 @@ import numpy as np
 import pytest
 from jax import Array
 
-from fwdmft.corrections import controls
-from fwdmft.engine import explicit_matrix, neurons
-from fwdmft.engine.averages import recording
-from fwdmft.engine.dynamics import Trajectory, one_pass, training_signal
-from fwdmft.engine.replayed_matrix import recorded
-from fwdmft.engine.simulation import gaussian_matrices
-from fwdmft.engine.stencil import Stencil
+from fwdmft.engine import explicit_matrix
 from fwdmft.engine.update import Update, at_rest
-from fwdmft.experiment.loss import SquaredError
 from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks.model import Network
-from fwdmft.optimization import Plan
 from fwdmft.program.building import forward_program
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.net import Net
 from fwdmft.program.state import ProgramState
-from fwdmft.program.structure import ProgramError, structure
+from fwdmft.program.structure import structure
 from fwdmft.testing.agreement import assert_equal
 from fwdmft_cnn import equations as of_cnn
 from fwdmft_cnn import model as cnn
@@ -53,101 +45,6 @@ def double_precision() -> Iterator[None]:
     with jax.enable_x64(True):
         yield
 
-
-# --- rules ---
-
-
-def hidden(net: Net) -> tuple[Array, Array]:
-    return net.layer("hidden", net.input("W", "hidden", X), jnp.tanh)
-
-
-def read(net: Net) -> Array:
-    return net.readout("w", "hidden", hidden(net)[1])
-
-
-def twice(net: Net, first: Callable[[], Any], second: Callable[[], Any]) -> Array:
-    first(), second()
-    return read(net)
-
-
-OTHER = np.ones((3, 5))
-BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "no readout": (lambda net: hidden(net)[1][:, :1], "calls net.readout at least once, and returns its value"),
-    "another value": (
-        lambda net: 2 * read(net),
-        "returns what net.readout gave, or the sum of all such values as they are",
-    ),
-    "a readout left out": (
-        lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.readout("v", "b", jnp.zeros((3, 2)))),
-        "returns what net.readout gave, or the sum of all such values as they are",
-    ),
-    "no layers": (lambda net: net.readout("w", "a", net.input("W", "a", X)), "names its hidden layers with net.layer"),
-    "input of numbers": (
-        lambda net: net.input("W", "a", X[:, 0]),
-        r"net.input\('W'\): x has axes \(point, site, feature\), not the shape \(3,\)",
-    ),
-    "input without points": (lambda net: net.input("W", "a", X[:2]), r"not the shape \(2, 4\)"),
-    "input of other features": (
-        lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.input("V", "b", OTHER)),
-        r"net.input\('V'\): every use of a name has the same settings",
-    ),
-    "other settings": (
-        lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.input("V", "b", X, sigma=2.0)),
-        r"net.input\('V'\): every use of a name has the same settings; .*sigma=2.0.* is not .*sigma=1.0",
-    ),
-    "other weights": (
-        lambda net: twice(net, lambda: net.input("V", "b", X), lambda: net.vector("V", "b")),
-        r"net.vector\('V'\): 'V' already names other weights",
-    ),
-    "taps of other positions": (
-        lambda net: net.dense("W", "a", "b", net.input("V", "a", X), stencil=Stencil(((0, 1),), 2)),
-        r"net.dense\('W'\): taps read 2 positions on the last axis of sites, not \(\)",
-    ),
-    "a population that nothing leads to": (
-        lambda net: net.dense("W", "b", "a", net.input("V", "a", X)),
-        r"net.dense\('W'\): 'b' is not a population that an input or a matrix leads to: a",
-    ),
-    "a population before any": (lambda net: net.average("a", jnp.zeros((3, 2))), "leads to: none so far"),
-    "no neurons": (
-        lambda net: net.average("a", net.input("V", "a", X)[:, 0]),
-        r"net.average\('a'\): arrays have axes \(point, site, neuron\); this one has the shape \(3,\)",
-    ),
-    "features without neurons": (
-        lambda net: net.layer("a", net.input("V", "a", X), lambda h: jnp.mean(h, axis=-1)),
-        r"net.layer\('a'\), features: arrays have axes",
-    ),
-    "a readout twice": (
-        lambda net: read(net) + net.readout("w", "hidden", jnp.zeros((3, 2))),
-        r"net.readout\('w'\): a readout is read once; give the second one another name",
-    ),
-    "a usual observable": (
-        lambda net: net.observe("prediction", ("point",), jnp.zeros(3)),
-        r"net.observe\('prediction'\): a name that is not in use; in use are \['prediction', 'feature_kernel'",
-    ),
-    "an observable twice": (
-        lambda net: twice(net, *[lambda: net.observe("a", ("point",), jnp.zeros(3))] * 2),
-        r"in use are .*'a'\]",
-    ),
-    "axes without names": (
-        lambda net: net.observe("a", ("point",), jnp.zeros((3, 1))),
-        r"net.observe\('a'\): a name for each axis of the value; \('point',\) are not those of \(3, 1\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("rule", BROKEN)
-def test_a_broken_rule_is_named(rule: str) -> None:
-    program, message = BROKEN[rule]
-    with pytest.raises(ProgramError, match=message):
-        structure(lambda net, x: program(net), X, 1)
-
-
-def test_widths_of_unknown_populations() -> None:
-    with pytest.raises(ProgramError, match=r"widths of populations \['a'\]; the program has hidden"):
-        forward_program(lambda net, x: read(net), X, 1, 1.0, widths={"a": 2.0})
-
-
-# --- training ---
 
 GAMMA0, WIDTH, OUTPUTS, STEPS = 1.3, 6, 2, 3
 MEAN_FIELD = MeanField(gamma0=GAMMA0)
@@ -401,59 +298,3 @@ def observed(network: Network, x: np.ndarray) -> dict[str, Array]:
         "gradient_kernel": jnp.stack([*map(gradient, slopes)]),
     }
     return kernels | {name: jnp.moveaxis(a, 0, axis.get(name, 0)) for name, a in others.items()}
-
-
-# --- mean-field neurons ---
-
-
-FEW = 32
-"""Neurons that are replayed by themselves; their own averages are off by a fifth."""
-
-
-def gated(net: Net, x: Array) -> Array:
-    """A matrix used twice, from a population to itself, and an average that enters what follows."""
-    h, v = net.layer("hidden", net.input("W", "hidden", x), jnp.tanh)
-    for _ in range(2):
-        size = net.average("hidden", v * h)[:, None]
-        h, v = net.layer("hidden", h + size * net.dense("J", "hidden", "hidden", v), jnp.tanh)
-    return net.readout("w", "hidden", v)
-
-
-def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields of some neurons of a large simulation, and of the same neurons under its record, by themselves."""
-    equations = forward_program(gated, X, 1, GAMMA0)
-    noise = neurons.sample(equations.populations, equations.supplies, count, seed=3)
-    noise = jax.tree.map(jnp.asarray, noise)
-    training = training_signal(Plan(np.full(4, 0.3), momentum=0.3), SquaredError(), Y[:, :1], TRAIN[:, 0] > 0, 1)
-    steps = len(training.rates)
-    matrices, taken = (
-        gaussian_matrices(equations, noise, True, steps),
-        recording(equations.averages_taken, (3, 1), steps),
-    )
-
-    @jax.jit
-    def large() -> Trajectory:
-        return one_pass(equations, noise, matrices, training, controls._collect, 1, record=True, averages=taken)
-
-    found = large()
-    after = found.state.matrices
-    ranks = [(int(m.forward.rank), int(m.backward.rank)) for m in after]
-    assert not any(side.full for m in after for side in (m.forward, m.backward))
-    pairs = zip(after, ranks, equations.matrices, strict=True)
-    records = tuple(recorded(m.forward.record, m.backward.record, rank, of.uses) for m, rank, of in pairs)
-    equations = equations.with_capacities(tuple(record.capacities for record in records))
-    bare = controls.Controls(equations, training, records, found.state.averages.records, found.residuals, {}, ())
-    few = jax.tree.map(lambda a: a[:, :FEW], noise)
-    seen = jax.tree.map(lambda a: a.reshape(-1, count)[:, :FEW], found.seen)
-    return seen, controls._fields(bare, few)
-
-
-def test_mean_field_neurons_are_those_of_the_large_simulation() -> None:
-    """Up to the projection of their numbers, which keeps a finite simulation consistent: errors fall as S^(-1/2)."""
-    errors = []
-    for count in (1 << 9, 1 << 13):
-        large, alone = (jax.tree.leaves(each) for each in recorded_and_replayed(count))
-        pairs = zip(large, alone, strict=True)
-        errors.append(max(float(jnp.linalg.norm(a - b) / jnp.linalg.norm(a)) for a, b in pairs))
-    assert errors[1] < 0.1
-    assert 2.5 < errors[0] / errors[1] < 6.5  # S^-1/2 would be 4

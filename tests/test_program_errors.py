@@ -7,10 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import Array
 
+from fwdmft.engine.stencil import Stencil
 from fwdmft.errors import PluginError
 from fwdmft.plugin import Net, ProgramError, forward_program
+from fwdmft.program.structure import structure
 
+ROWS = np.random.default_rng(0).standard_normal((3, 4))
 X = np.random.default_rng(0).standard_normal((3, 4, 5))
 
 
@@ -122,3 +126,96 @@ def test_errors_within_a_program_are_told_with_its_line() -> None:
 def test_arguments_that_are_no_keys_are_told() -> None:
     with pytest.raises(ProgramError, match="hashable, such as tuples in place of lists"):
         forward_program(program(RIGHT[0]), X, 1, 1.0, [1.0])
+
+
+def hidden(net: Net) -> tuple[Array, Array]:
+    return net.layer("hidden", net.input("W", "hidden", ROWS), jnp.tanh)
+
+
+def read(net: Net) -> Array:
+    return net.readout("w", "hidden", hidden(net)[1])
+
+
+def twice(net: Net, first: Callable[[], Any], second: Callable[[], Any]) -> Array:
+    first(), second()
+    return read(net)
+
+
+OTHER = np.ones((3, 5))
+BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "no readout": (lambda net: hidden(net)[1][:, :1], "calls net.readout at least once, and returns its value"),
+    "another value": (
+        lambda net: 2 * read(net),
+        "returns what net.readout gave, or the sum of all such values as they are",
+    ),
+    "a readout left out": (
+        lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.readout("v", "b", jnp.zeros((3, 2)))),
+        "returns what net.readout gave, or the sum of all such values as they are",
+    ),
+    "no layers": (
+        lambda net: net.readout("w", "a", net.input("W", "a", ROWS)),
+        "names its hidden layers with net.layer",
+    ),
+    "input of numbers": (
+        lambda net: net.input("W", "a", ROWS[:, 0]),
+        r"net.input\('W'\): x has axes \(point, site, feature\), not the shape \(3,\)",
+    ),
+    "input without points": (lambda net: net.input("W", "a", ROWS[:2]), r"not the shape \(2, 4\)"),
+    "input of other features": (
+        lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.input("V", "b", OTHER)),
+        r"net.input\('V'\): every use of a name has the same settings",
+    ),
+    "other settings": (
+        lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.input("V", "b", ROWS, sigma=2.0)),
+        r"net.input\('V'\): every use of a name has the same settings; .*sigma=2.0.* is not .*sigma=1.0",
+    ),
+    "other weights": (
+        lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.vector("V", "b")),
+        r"net.vector\('V'\): 'V' already names other weights",
+    ),
+    "taps of other positions": (
+        lambda net: net.dense("W", "a", "b", net.input("V", "a", ROWS), stencil=Stencil(((0, 1),), 2)),
+        r"net.dense\('W'\): taps read 2 positions on the last axis of sites, not \(\)",
+    ),
+    "a population that nothing leads to": (
+        lambda net: net.dense("W", "b", "a", net.input("V", "a", ROWS)),
+        r"net.dense\('W'\): 'b' is not a population that an input or a matrix leads to: a",
+    ),
+    "a population before any": (lambda net: net.average("a", jnp.zeros((3, 2))), "leads to: none so far"),
+    "no neurons": (
+        lambda net: net.average("a", net.input("V", "a", ROWS)[:, 0]),
+        r"net.average\('a'\): arrays have axes \(point, site, neuron\); this one has the shape \(3,\)",
+    ),
+    "features without neurons": (
+        lambda net: net.layer("a", net.input("V", "a", ROWS), lambda h: jnp.mean(h, axis=-1)),
+        r"net.layer\('a'\), features: arrays have axes",
+    ),
+    "a readout twice": (
+        lambda net: read(net) + net.readout("w", "hidden", jnp.zeros((3, 2))),
+        r"net.readout\('w'\): a readout is read once; give the second one another name",
+    ),
+    "a usual observable": (
+        lambda net: net.observe("prediction", ("point",), jnp.zeros(3)),
+        r"net.observe\('prediction'\): a name that is not in use; in use are \['prediction', 'feature_kernel'",
+    ),
+    "an observable twice": (
+        lambda net: twice(net, *[lambda: net.observe("a", ("point",), jnp.zeros(3))] * 2),
+        r"in use are .*'a'\]",
+    ),
+    "axes without names": (
+        lambda net: net.observe("a", ("point",), jnp.zeros((3, 1))),
+        r"net.observe\('a'\): a name for each axis of the value; \('point',\) are not those of \(3, 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_rule_is_named(rule: str) -> None:
+    program, message = BROKEN[rule]
+    with pytest.raises(ProgramError, match=message):
+        structure(lambda net, x: program(net), ROWS, 1)
+
+
+def test_widths_of_unknown_populations() -> None:
+    with pytest.raises(ProgramError, match=r"widths of populations \['a'\]; the program has hidden"):
+        forward_program(lambda net, x: read(net), ROWS, 1, 1.0, widths={"a": 2.0})
