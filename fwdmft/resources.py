@@ -111,9 +111,9 @@ def theory_bytes(task: TheoryTask, sizes: Sizes = MOST_EXPECTED) -> int:
 
 def _simulations(task: TheoryTask, neurons: int, capacities: Pairs) -> int:
     """Numbers that large simulations hold, as many at a time as are side by side."""
-    equations = task.at_infinite_width
-    each = FIELDS * neurons * task.site_numbers + BUFFERS * capacity.numbers(equations.matrices, capacities, neurons)
-    counted = simulation_numbers(task, equations.with_capacities(capacities), neurons)
+    roomy = task.at_infinite_width.with_capacities(capacities)
+    each = FIELDS * neurons * task.site_numbers + BUFFERS * capacity.numbers(roomy.matrices, neurons)
+    counted = simulation_numbers(task, roomy, neurons)
     return _side_by_side(each, counted, task.spec.replicates)
 
 

@@ -25,7 +25,7 @@ from fwdmft.engine import averages, explicit_matrix
 from fwdmft.engine.averages import AverageRecord
 from fwdmft.engine.basis_matrix import BasisMatrix
 from fwdmft.engine.dynamics import TrainingSignal, one_pass, updates
-from fwdmft.engine.field_equations import FieldEquations, Fields, Noise
+from fwdmft.engine.field_equations import Contribution, FieldEquations, Fields, Noise
 from fwdmft.engine.gaussian_matrix import Record
 from fwdmft.engine.replayed_matrix import MatrixRecord, recorded, replayed
 from fwdmft.engine.simulation import gaussian_matrices
@@ -42,8 +42,7 @@ BLOCKS = 8
 _FITTED = 4096
 """Neurons from which principal components are computed."""
 
-Pairs = tuple[tuple[Float[Array, "_row _neuron"], Float[Array, "_row _neuron"]], ...]
-"""Pairs of fields (row, neuron)."""
+Pairs = tuple[Contribution, ...]
 
 
 class Product(NamedTuple):
@@ -88,8 +87,7 @@ class Replay(NamedTuple):
 
 
 def _collect(equations: FieldEquations, fields: Fields) -> dict[str, Pairs]:
-    contributions = equations.contributions(fields)
-    return {name: tuple((pair.left, pair.right) for pair in pairs) for name, pairs in contributions.items()}
+    return equations.contributions(fields)
 
 
 @quickly
@@ -269,13 +267,7 @@ def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple
     equations, training = controls.equations, controls.training
     dtype = jnp.result_type(*noise.values())
     matrices = tuple(
-        replayed(
-            record,
-            (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]),
-            training.momentum != 0,
-            matrix.offsets,
-            dtype,
-        )
+        replayed(record, matrix.neurons(noise), training.momentum != 0, matrix.offsets, dtype)
         for matrix, record in zip(equations.matrices, controls.records, strict=True)
     )
     substeps = training.ladder[-1].substeps

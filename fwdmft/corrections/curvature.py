@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.corrections.driven import ByLevel, Step, Task, combined, over_steps, schedules
+from fwdmft.corrections.driven import ByLevel, Step, Task, over_steps, schedules
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.field_equations import Noise, Observables, Sites, State
 
@@ -115,7 +115,7 @@ def curvature(
     def interval(levels: list[dict[str, Expansion]], now: tuple) -> tuple[list[dict[str, Expansion]], Observables]:
         looks = [observe(states) for states in levels]
         levels = [over_steps(train, states, given)[0] for (states, _), *given in zip(looks, *now, strict=True)]
-        return levels, combined(training, [seen for _, seen in looks])
+        return levels, training.combined([seen for _, seen in looks])
 
     start = jax.vmap(lambda noise: equations.initial(noise, (), momentum=training.momentum != 0))(noise)
     still = jax.tree.map(jnp.zeros_like, eqx.filter(start, eqx.is_inexact_array))
@@ -129,10 +129,14 @@ def bent(
 ) -> Float[Array, "seen output"]:
     """1/2 r''[Sigma_f], where Sigma_f = sum_k changes_k changes_k^T. f: predictions at the points seen."""
 
-    def half(change: Float[Array, "seen output"]) -> Float[Array, "seen output"]:
-        def slope(f: Float[Array, "seen output"]) -> Float[Array, "seen output"]:
-            return jax.jvp(partial(step.residual, training), (f,), (change,))[1]
+    each = jax.vmap(partial(second_derivative, partial(step.residual, training), f))(changes)
+    return jnp.sum(each / 2, axis=0)
 
-        return jax.jvp(slope, (f,), (change,))[1] / 2
 
-    return jnp.sum(jax.vmap(half)(changes), axis=0)
+def second_derivative(function: Callable[[Any], Any], at: Any, along: Any) -> Any:
+    """Of a function in one direction."""
+
+    def slope(at: Any) -> Any:
+        return jax.jvp(function, (at,), (along,))[1]
+
+    return jax.jvp(slope, (at,), (along,))[1]

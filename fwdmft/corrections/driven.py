@@ -12,7 +12,7 @@ level    A training run of a step-halving ladder (`fwdmft.optimization`). All le
 source   Numbers that are added to the predictions, at every step and seen point of every level.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -83,12 +83,7 @@ class Step(NamedTuple):
 
 def schedules(training: TrainingSignal) -> tuple[Step, ...]:
     """(saved, step) of every level."""
-
-    def of_level(substeps: int) -> Step:
-        batches = None if training.batches is None else jnp.repeat(training.batches, substeps, axis=1)
-        return Step(jnp.repeat(training.rates / substeps, substeps, axis=1), batches)
-
-    return tuple(of_level(level.substeps) for level in training.ladder)
+    return tuple(Step(*training.schedule(level.substeps)) for level in training.ladder)
 
 
 def source_shapes(training: TrainingSignal) -> list[tuple[int, ...]]:
@@ -104,12 +99,6 @@ def over_steps(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any)
         return jax.lax.scan(body, carry, xs)
     carry, y = body(carry, jax.tree.map(lambda a: a[0], xs))
     return carry, jax.tree.map(lambda a: a[None], y)
-
-
-def combined(training: TrainingSignal, parts: Sequence[Any]) -> Any:
-    """Sum over the levels of a ladder."""
-    coefficients = [level.coefficient for level in training.ladder]
-    return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *parts)
 
 
 Contributed = dict[str, Float[Array, "seen output _neuron"]]
@@ -157,7 +146,7 @@ def _trained(
 
 
 def _means(task: Task, sites: list[Sites]) -> Observables:
-    return combined(task.training, [task.equations.observe(each) for each in sites])
+    return task.training.combined([task.equations.observe(each) for each in sites])
 
 
 class Record(NamedTuple):
@@ -270,7 +259,7 @@ def _of_population(
             tangent = {key: change if key == name else jax.tree.map(jnp.zeros_like, mean[key]) for key in mean}
             return jax.jvp(equations.assemble, (mean,), (tangent,))[1]
 
-        return combined(training, [of_level(*pair) for pair in zip(site, means, strict=True)])
+        return training.combined([of_level(*pair) for pair in zip(site, means, strict=True)])
 
     def chunk(total: Observables, some: tuple[Any, Float[Array, "neuron direction"]]) -> tuple[Observables, OfNeurons]:
         site, amplitudes = some

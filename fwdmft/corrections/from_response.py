@@ -67,6 +67,11 @@ class _Samplings:
         parts = [getattr(response, name) for response in self.each]
         return {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
 
+    def covariance(self, name: str) -> np.ndarray | None:
+        """The mean of one that may be None."""
+        parts = [getattr(response, name) for response in self.each]
+        return None if parts[0] is None else np.mean(parts, axis=0)
+
     def error(self, name: str) -> Arrays:
         """From the spread, and from what is left out of contributions, which is common to all."""
         parts, left_out = [getattr(response, name) for response in self.each], self.each[0].truncation.get(name, {})
@@ -91,20 +96,15 @@ def from_response(
         if more == count:
             break
         count = more
-    covariance, layers = samplings.each[0].prediction_covariance, samplings.each[0].layer_covariance
     return Corrections(
         variance=samplings.mean("variance"),
         variance_error=samplings.error("variance"),
         bias=samplings.mean("bias"),
         bias_error=samplings.error("bias"),
-        prediction_covariance=None
-        if covariance is None
-        else np.mean([np.asarray(each.prediction_covariance) for each in samplings.each], axis=0),
+        prediction_covariance=samplings.covariance("prediction_covariance"),
         equal_time_covariances=np.stack([each.equal_time_covariance for each in samplings.each]),
         prediction_biases=np.stack([each.bias["prediction"] for each in samplings.each]) if spec.bias else None,
-        layer_covariance=None
-        if layers is None
-        else np.mean([np.asarray(each.layer_covariance) for each in samplings.each], axis=0),
+        layer_covariance=samplings.covariance("layer_covariance"),
         limit=(samplings.mean("mean"), samplings.error("mean")),
         diagnostics={
             "response_neurons": count,

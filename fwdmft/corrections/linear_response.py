@@ -35,7 +35,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from fwdmft.compiling import quickly
-from fwdmft.corrections.curvature import curvature
+from fwdmft.corrections.curvature import curvature, second_derivative
 from fwdmft.corrections.driven import Driven, Influences, Record, Task, driven, influences, record, source_shapes
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.field_equations import FieldEquations, Observables
@@ -185,11 +185,7 @@ def _linear(equations: FieldEquations, means: Any) -> bool:
 
 def _second(equations: FieldEquations, at: Any, along: Any) -> Observables:
     """Second derivative of what is assembled from averages."""
-
-    def slope(at: Any) -> Any:
-        return jax.jvp(equations.assemble, (at,), (along,))[1]
-
-    return jax.jvp(slope, (at,), (along,))[1]
+    return second_derivative(equations.assemble, at, along)
 
 
 def _numpy(tree: Any) -> Any:

@@ -95,7 +95,7 @@ class Sampler(eqx.Module):
 
     def _noise(self, key: Key[Array, ""]) -> Noise:
         equations = self.wide if self.controls is None else self.controls.equations
-        counts = {p.name: PARTS * neurons_of(p.width, self.width) for p in equations.populations}
+        counts = {p.name: PARTS * round(p.width * self.width) for p in equations.populations}
         rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
         if self.controls is not None:
             rows += [(s.name, s.population, s.count) for s in equations.supplies]
@@ -143,8 +143,7 @@ class Sampler(eqx.Module):
     def _independent(self, equations: FieldEquations, noise: Noise, key: Key[Array, ""]) -> list[ExplicitMatrix]:
         """Matrices of independent entries between the neurons."""
         shapes = {
-            i: explicit_matrix.shape(matrix.prior, (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]))
-            for i, matrix in enumerate(equations.matrices)
+            i: explicit_matrix.shape(matrix.prior, matrix.neurons(noise)) for i, matrix in enumerate(equations.matrices)
         }
         momentum = self.training.momentum != 0
         numbers = _normal(key, shapes)
@@ -160,8 +159,13 @@ class Sampler(eqx.Module):
                 earlier = jnp.asarray(self.controls.records[i].earlier)
                 drawn = explicit_matrix.shared_with(drawn, *shared[i], earlier, matrix.prior)
             matrices.append(drawn)
+        seen = self._trained(equations, noise, matrices)
+        return jnp.concatenate([a.ravel() for _, a in sorted(seen.items())])
+
+    def _trained(self, equations: FieldEquations, noise: Noise, matrices: list[ExplicitMatrix]) -> Observables:
+        """Of a network."""
         seen = trajectory(equations, noise, tuple(matrices), self.training, self.observing.__call__)
-        return jnp.concatenate([a.ravel() for _, a in sorted(self.observing.complete(seen).items())])
+        return self.observing.complete(seen)
 
 
 def _normal(key: Key[Array, ""], shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Float[Array, "..."]]:
@@ -189,19 +193,12 @@ def parts(mean: np.ndarray, difference: np.ndarray) -> np.ndarray:
     return mean[:, None] + PARTS * CONTRASTS.T @ difference
 
 
-def neurons_of(share: float, width: int) -> int:
-    """Number of neurons of a population of this share in a network of some width."""
-    return round(share * width)
-
-
 def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
 
     def shapes(sampler: Sampler, key: Key[Array, ""]) -> Observables:
-        noise, equations = sampler._noise(key), sampler.wide
-        matrices = tuple(sampler._independent(equations, noise, key))
-        seen = trajectory(equations, noise, matrices, sampler.training, sampler.observing.__call__)
-        return sampler.observing.complete(seen)
+        noise = sampler._noise(key)
+        return sampler._trained(sampler.wide, noise, sampler._independent(sampler.wide, noise, key))
 
     return {name: a.shape for name, a in sorted(eqx.filter_eval_shape(shapes, sampler, jax.random.key(0)).items())}
 

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from fwdmft.engine.stencil import POINT, Stencil
-from fwdmft.engine.update import Trained, Update, heavy_ball
+from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
 
 
 class MatrixPrior(NamedTuple):
@@ -72,10 +72,10 @@ class Side(Protocol):
     def extended(
         self,
         other: Any,
-        v: Float[Array, "vector position source"],
+        v: Float[Array, "vector source"],
         noise: Float[Array, "row target"],
         prior: MatrixPrior,
-    ) -> tuple[Any, Float[Array, "capacity vector position"]]:
+    ) -> tuple[Any, Float[Array, "capacity vector"]]:
         """The side with a basis in which v lies, and the coordinates of v.
 
         other: the other side, of the same type as this one and what is returned. noise: N(0, 1) numbers of the
@@ -99,19 +99,17 @@ class BasisMatrix(NamedTuple):
         self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
         """W v / sqrt(N_in) for vectors v. noise: see `Side.extended`."""
-        side, coordinates = self.forward.extended(self.backward, v, noise, prior)
-        value = _acted(side, self.backward, self.kept.value, self.learned.value, coordinates, prior)
-        return self._replace(forward=side), Product(value, coordinates)
+        side, product = _acted(self.forward, self.backward, self.kept.value, self.learned.value, v, noise, prior)
+        return self._replace(forward=side), product
 
     def apply_transposed(
         self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v. prior: that of the matrix, not of its transpose."""
         prior = prior.transposed()
-        side, coordinates = self.backward.extended(self.forward, v, noise, prior)
         learned = prior.ratio**0.5 * jnp.swapaxes(self.learned.value, 0, 2)
-        value = _acted(side, self.forward, self.kept.value, learned, coordinates, prior)
-        return self._replace(backward=side), Product(value, coordinates)
+        side, product = _acted(self.backward, self.forward, self.kept.value, learned, v, noise, prior)
+        return self._replace(backward=side), product
 
     def learn(
         self,
@@ -135,18 +133,28 @@ class BasisMatrix(NamedTuple):
         )
 
 
+def unlearned(forward: Side, backward: Side, momentum: bool, offsets: int) -> BasisMatrix:
+    """A bank of so many matrices before training, seen from these sides."""
+    dtype, ahead, back = forward.basis.dtype, len(forward.basis), len(backward.basis)
+    kept, learned = jnp.ones((), dtype), jnp.zeros((ahead, offsets, back), dtype)
+    return BasisMatrix(forward, backward, at_rest(kept, momentum), at_rest(learned, momentum))
+
+
 def _acted(
     side: Side,
     other: Side,
     kept: Float[Array, ""],
     learned: Float[Array, "capacity offset other_capacity"],
-    coordinates: Float[Array, "capacity vector position"],
+    v: Float[Array, "vector position source"],
+    noise: Float[Array, "row target"],
     prior: MatrixPrior,
-) -> Float[Array, "vector place target"]:
-    """The products of vectors with these coordinates."""
+) -> tuple[Side, Product]:
+    """The side with a basis in which the vectors v lie, and their products."""
+    side, coordinates = side.extended(other, v.reshape(-1, v.shape[-1]), noise, prior)
+    coordinates = coordinates.reshape(-1, *v.shape[:2])
     read = _read(coordinates, prior.stencil)
     value = (kept * read) @ side.image + (read @ learned.reshape(read.shape[1], -1)) @ other.basis
-    return value.reshape(coordinates.shape[1], prior.stencil.places, -1)
+    return side, Product(value.reshape(len(v), prior.stencil.places, -1), coordinates)
 
 
 def _read(coordinates: Float[Array, "capacity vector position"], stencil: Stencil) -> Float[Array, "row column"]:

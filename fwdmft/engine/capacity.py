@@ -43,10 +43,10 @@ def at_first(blocks: list[tuple[int, int]], times: int) -> Pairs:
     return tuple((_capacity(times * ahead + 4, ahead), _capacity(times * back + 4, back)) for ahead, back in blocks)
 
 
-def fitted(capacities: Pairs, blocks: list[tuple[int, int]], bases: Bases) -> Pairs:
+def fitted(matrices: tuple[RandomMatrix, ...], bases: Bases) -> Pairs:
     """Capacities that suit what a pass used, or larger ones where it found bases full."""
     rank, full = np.asarray(bases.rank).tolist(), np.asarray(bases.full).tolist()
-    old, each = ([number for pair in pairs for number in pair] for pairs in (capacities, blocks))
+    old, each = ([number for m in matrices for number in getattr(m, name)] for name in ("capacities", "blocks"))
     if any(full):
         # The pass was broken off, so what it used is the least that is needed, of all bases.
         needed = [_capacity(GROWTH * used, block) for used, block in zip(rank, each, strict=True)]
@@ -67,11 +67,10 @@ def expected(matrices: tuple[RandomMatrix, ...], neurons: int) -> Pairs:
     return tuple((ahead, back) for ahead, back in pairs)
 
 
-def numbers(matrices: tuple[RandomMatrix, ...], capacities: Pairs, neurons: int) -> int:
-    """How many numbers bases of this room take: with images, the noise of these, and what is learned between bases."""
+def numbers(matrices: tuple[RandomMatrix, ...], neurons: int) -> int:
+    """How many numbers bases take: with images, the noise of these, and what is learned between bases."""
     return sum(
-        neurons * (ahead + back) * (1 + 2 * m.offsets) + 2 * m.offsets * ahead * back
-        for (ahead, back), m in zip(capacities, matrices, strict=True)
+        neurons * sum(m.capacities) * (1 + 2 * m.offsets) + 2 * m.offsets * math.prod(m.capacities) for m in matrices
     )
 
 

@@ -5,14 +5,14 @@ in the random matrices (see `field_equations`), and mean-field neurons are shown
 has recorded, in place of their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft import losses
 from fwdmft.engine.averages import Averages
@@ -57,6 +57,16 @@ class TrainingSignal(eqx.Module):
         points = self.train[chosen]
         return jnp.zeros_like(f).at[points].set(losses.residual(self.loss, f[points], self.targets[chosen]))
 
+    def schedule(self, substeps: int) -> tuple[Float[Array, "saved substep"], Int[Array, "saved substep batch"] | None]:
+        """Learning rate and batch of every substep."""
+        batches = None if self.batches is None else jnp.repeat(self.batches, substeps, axis=1)
+        return jnp.repeat(self.rates, substeps, axis=1) / substeps, batches
+
+    def combined(self, levels: Sequence[Any]) -> Any:
+        """What a step-halving ladder makes of its levels, see `fwdmft.optimization`."""
+        coefficients = [level.coefficient for level in self.ladder]
+        return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *levels)
+
 
 def training_signal(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, save_every: int) -> TrainingSignal:
     """The training signal of a plan for targets y (point, output) and a mask of training points, none with a stream."""
@@ -100,15 +110,9 @@ Observe = Callable[[FieldEquations, Fields], Any]
 def trajectory(
     equations: FieldEquations, noise: Noise, matrices: tuple[Any, ...], training: TrainingSignal, observe: Observe
 ) -> Any:
-    """What `observe(equations, fields)` collects before the update of every saved step, a time axis first.
-
-    With a step-halving ladder the passes are combined level by level, see `fwdmft.optimization`.
-    """
+    """What `observe(equations, fields)` collects before the update of every saved step, a time axis first."""
     passes = [one_pass(equations, noise, matrices, training, observe, level.substeps).seen for level in training.ladder]
-    if len(passes) == 1:
-        return passes[0]
-    coefficients = [level.coefficient for level in training.ladder]
-    return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *passes)
+    return training.combined(passes)
 
 
 def updates(training: TrainingSignal, substeps: int) -> int:
@@ -176,28 +180,17 @@ def one_pass(
         fields = equations.forward(state, noise)[1]
         return fields.f, observe(equations, fields)
 
-    f, nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(first))
+    f, nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(first))
     kept = jnp.zeros((updates(training, substeps) if record else 0, *f.shape), f.dtype)
-    carry, schedule = _Carry(state, jnp.zeros((), jnp.int32), kept), _schedule(training, substeps)
+    rates, batches = training.schedule(substeps)
+    schedule = rates, batches, jnp.zeros(rates.shape, bool).at[:, 0].set(True)  # the first of an interval is observed
+    carry = _Carry(state, jnp.zeros((), jnp.int32), kept)
     if halt is None:
         carry, seen = jax.lax.scan(interval, carry, schedule)
     else:
         stop = halt
         carry, seen = _scan_until(lambda c: stop(c.state), interval, carry, schedule)
     return Trajectory(seen, carry.state, carry.residuals)
-
-
-def _schedule(
-    training: TrainingSignal, substeps: int
-) -> tuple[Float[Array, "saved step"], Int[Array, "saved step batch"] | None, Bool[Array, "saved step"]]:
-    """Learning rate, batch, and whether it is the first one, of every substep (saved, substep, ...)."""
-
-    def repeated(a: Shaped[Array, "saved step *batch"]) -> Shaped[Array, "saved substep *batch"]:
-        return jnp.repeat(a, substeps, axis=1)
-
-    rates = repeated(training.rates) / substeps
-    batches = None if training.batches is None else repeated(training.batches)
-    return rates, batches, jnp.zeros(rates.shape, bool).at[:, 0].set(True)
 
 
 def _scan_until(

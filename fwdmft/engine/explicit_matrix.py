@@ -20,7 +20,7 @@ with numbers zeta. Gram-Schmidt in the causal order needs one side only, and the
 with the orthonormal bases E, E' of both sides, and G = Zeta^T E or E'^T Xi, entry by entry: whichever came first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft.engine.basis_matrix import MatrixPrior, Product
-from fwdmft.engine.field_equations import RandomMatrix
+from fwdmft.engine.field_equations import Noise, RandomMatrix
 from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
 
 
@@ -87,12 +87,9 @@ def of(numbers: Float[Array, "offset out in"], prior: MatrixPrior, momentum: boo
     return ExplicitMatrix(at_rest(prior.sigma * numbers, momentum))
 
 
-def empty(
-    matrices: Sequence[RandomMatrix], noise: Mapping[str, Float[Array, "_number _neuron"]]
-) -> tuple[ExplicitMatrix, ...]:
+def empty(matrices: Sequence[RandomMatrix], noise: Noise) -> tuple[ExplicitMatrix, ...]:
     """Matrices of zeros between the populations of this noise: of all random matrices they are traced the fastest."""
-    shapes = [shape(m.prior, (noise[m.source].shape[-1], noise[m.target].shape[-1])) for m in matrices]
-    return tuple(of(jnp.zeros(each), m.prior, False) for each, m in zip(shapes, matrices, strict=True))
+    return tuple(of(jnp.zeros(shape(m.prior, m.neurons(noise))), m.prior, False) for m in matrices)
 
 
 class Directions(NamedTuple):

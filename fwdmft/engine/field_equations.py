@@ -63,6 +63,10 @@ class RandomMatrix(NamedTuple):
         """Number of matrices in the bank."""
         return self.prior.stencil.offsets
 
+    def neurons(self, noise: Noise) -> tuple[int, int]:
+        """How many there are at the source and at the target of the matrix, with this noise."""
+        return noise[self.source].shape[-1], noise[self.target].shape[-1]
+
 
 class Contribution(NamedTuple):
     """Two fields (row, neuron) of a population; the neurons contribute products of a row of each."""

@@ -40,9 +40,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append
+from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append, unlearned
 from fwdmft.engine.orthonormalising import orthonormalising
-from fwdmft.engine.update import at_rest
 
 FEW = 8
 """New directions are few if they are so many times fewer than the vectors of a block."""
@@ -92,15 +91,14 @@ class OneSided(NamedTuple):
     def extended(
         self,
         other: "OneSided",
-        v: Float[Array, "vector position source"],
+        v: Float[Array, "vector source"],
         noise: Float[Array, "row target"],
         prior: MatrixPrior,
-    ) -> tuple["OneSided", Float[Array, "capacity vector position"]]:
+    ) -> tuple["OneSided", Float[Array, "capacity vector"]]:
         """See `Side`.
 
         known: coordinates of v in the basis so far. unseen: squared norm of the part of v outside of the basis.
         """
-        shape, v = v.shape, v.reshape(-1, v.shape[-1])
         known = self.basis @ v.T / v.shape[-1]
         squares = jnp.mean(v**2, axis=-1)
         unseen = jax.lax.cond(
@@ -111,10 +109,11 @@ class OneSided(NamedTuple):
         norms = jnp.where(squares > 0, squares, 1.0)
         new = unseen / norms > prior.tolerance
         room = self.rank + len(v) <= len(self.basis)
+        shapes = jax.eval_shape(lambda: _directions(self, other, v, known, v @ v.T, self.rank, noise, prior))
         fresh = jax.lax.cond(
             jnp.any(new) & room,
-            lambda: _resolved(self, other, v, known, norms, noise, prior),
-            lambda: _nothing_new(self, other, v, jnp.max(unseen / norms), prior.stencil.offsets),
+            lambda: _resolved(self, other, v, known, norms, noise, prior, shapes),
+            lambda: jax.tree.map(jnp.zeros_like, shapes)._replace(dropped=jnp.max(unseen / norms)),
         )
         coordinates = append(known, fresh.coordinates, self.rank)
         extended = OneSided(
@@ -125,7 +124,7 @@ class OneSided(NamedTuple):
             self.full | (jnp.any(new) & ~room),
             None if self.record is None else _noted(self.record, coordinates, fresh, self.rank),
         )
-        return extended, coordinates.reshape(-1, *shape[:2])
+        return extended, coordinates
 
 
 def untouched(
@@ -140,29 +139,14 @@ def untouched(
     capacities: of forward and backward side. neurons: in, out. recorded: number of blocks to keep a record of, and
     vectors in a block forward and backward; None for no record.
     """
-    ahead, back = capacities
-    records: list[Record | None] = [None, None]
-    if recorded is not None:
-        blocks, *vectors = recorded
-        sizes = zip((ahead, back), (back, ahead), vectors, strict=True)
-        records = [_empty_record(blocks, own, other, each, offsets) for own, other, each in sizes]
-    return BasisMatrix(
-        _unknown((ahead, neurons[0]), (ahead * offsets, neurons[1]), records[0]),
-        _unknown((back, neurons[1]), (back * offsets, neurons[0]), records[1]),
-        at_rest(jnp.ones(()), momentum),
-        at_rest(jnp.zeros((ahead, offsets, back)), momentum),
-    )
 
+    def side(own: int, other: int, source: int, target: int, block: int) -> OneSided:
+        record = None if recorded is None else _empty_record(recorded[0], own, other, recorded[block], offsets)
+        basis, images = jnp.zeros((own, source)), jnp.zeros((own * offsets, target))
+        return OneSided(basis, images, jnp.zeros((), jnp.int32), jnp.zeros(()), jnp.zeros((), bool), record)
 
-def _unknown(basis: tuple[int, int], images: tuple[int, int], record: Record | None) -> OneSided:
-    return OneSided(
-        jnp.zeros(basis),
-        jnp.zeros(images),
-        jnp.zeros((), jnp.int32),
-        jnp.zeros(()),
-        jnp.zeros((), bool),
-        record,
-    )
+    forward, backward = side(*capacities, *neurons, 1), side(*capacities[::-1], *neurons[::-1], 2)
+    return unlearned(forward, backward, momentum, offsets)
 
 
 def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int) -> Record:
@@ -209,23 +193,6 @@ def _noted(record: Record, coordinates: Float[Array, "capacity vector"], fresh: 
     )
 
 
-def _nothing_new(
-    side: OneSided, other: OneSided, v: Float[Array, "vector source"], dropped: Float[Array, ""], offsets: int
-) -> _Fresh:
-    """What a block adds whose vectors lie in the basis."""
-    count = len(v)
-    none = jnp.zeros((count, count))
-    return _Fresh(
-        jnp.zeros_like(v),
-        jnp.zeros((count * offsets, side.image.shape[1])),
-        none,
-        none,
-        jnp.zeros((len(other.basis), count, offsets)),
-        jnp.zeros((), side.rank.dtype),
-        dropped,
-    )
-
-
 def _resolved(
     side: OneSided,
     other: OneSided,
@@ -234,10 +201,12 @@ def _resolved(
     norms: Float[Array, " vector"],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
+    shapes: _Fresh,
 ) -> _Fresh:
     """What a block adds that has new directions.
 
-    known: coordinates of v in the basis so far. norms: squared norms of v, 1 for a vector that vanishes.
+    known: coordinates of v in the basis so far. norms: squared norms of v, 1 for a vector that vanishes. shapes: of
+    what is returned.
     The new directions are computed all at once, or the first few alone if there are no more.
     """
     size = v.shape[-1]
@@ -251,9 +220,8 @@ def _resolved(
 
     def of(directions: int) -> _Fresh:
         fresh = _directions(side, other, v, known, mixing[:directions], number, noise, prior)
-        return jax.tree.map(_filled, fresh._replace(dropped=dropped), full)
+        return jax.tree.map(_filled, fresh._replace(dropped=dropped), shapes)
 
-    full = jax.eval_shape(lambda: _directions(side, other, v, known, mixing, number, noise, prior))
     few = len(v) // FEW
     if few < 2:
         return of(len(v))

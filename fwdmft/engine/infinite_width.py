@@ -120,7 +120,7 @@ def wider(excess: float) -> int:
 def too_large_at_first(task: TheoryTask) -> int:
     """Vectors that a random matrix acts on at once, if bases for these are too large with few neurons; else 0."""
     matrices = task.at_infinite_width.matrices
-    if capacity.numbers(matrices, tuple(matrix.capacities for matrix in matrices), FEWEST) <= ROOM:
+    if capacity.numbers(matrices, FEWEST) <= ROOM:
         return 0
     return max(max(matrix.blocks) for matrix in matrices)
 
@@ -202,8 +202,7 @@ def _with_truncation(infinite: Infinite, task: TheoryTask, ladder: tuple[Richard
 
 def simulation_numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
     """About how many numbers a simulation holds."""
-    matrices = equations.matrices
-    return count * task.site_numbers + 2 * capacity.numbers(matrices, tuple(m.capacities for m in matrices), count)
+    return count * task.site_numbers + 2 * capacity.numbers(equations.matrices, count)
 
 
 def _roomiest(each: list[FieldEquations]) -> FieldEquations:
@@ -215,10 +214,7 @@ def _roomiest(each: list[FieldEquations]) -> FieldEquations:
 
 def fitting(equations: FieldEquations, bases: capacity.Bases) -> FieldEquations:
     """The same equations with no more room than bases took, and a little."""
-    matrices = equations.matrices
-    return equations.with_capacities(
-        capacity.fitted(tuple(m.capacities for m in matrices), [m.blocks for m in matrices], bases)
-    )
+    return equations.with_capacities(capacity.fitted(equations.matrices, bases))
 
 
 def _flops(equations: FieldEquations) -> int:

@@ -16,9 +16,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append
+from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append, unlearned
 from fwdmft.engine.gaussian_matrix import Record
-from fwdmft.engine.update import at_rest
 
 
 class SideRecord(NamedTuple):
@@ -62,12 +61,11 @@ class ReplayedSide(NamedTuple):
     def extended(
         self,
         other: "ReplayedSide",
-        v: Float[Array, "vector position source"],
+        v: Float[Array, "vector source"],
         noise: Float[Array, "row target"],
         prior: MatrixPrior,
-    ) -> tuple["ReplayedSide", Float[Array, "capacity vector position"]]:
+    ) -> tuple["ReplayedSide", Float[Array, "capacity vector"]]:
         """See `Side`: with the directions that the next block of vectors brought in the recording."""
-        shape, v = v.shape, v.reshape(-1, v.shape[-1])
         offsets = prior.stencil.offsets
         record = _of_block(SideRecord(*(a[self.done] for a in self.record)), len(v), offsets)
 
@@ -83,8 +81,7 @@ class ReplayedSide(NamedTuple):
         fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)
         basis = append(self.basis, fresh, record.start)
         images = append(self.image, image, offsets * record.start)
-        extended = ReplayedSide(basis, images, self.record, self.done + 1)
-        return extended, record.coordinates.reshape(-1, *shape[:2])
+        return ReplayedSide(basis, images, self.record, self.done + 1), record.coordinates
 
 
 def recorded(forward: Record, backward: Record, ranks: tuple[int, int], uses: int) -> MatrixRecord:
@@ -125,13 +122,7 @@ def replayed(
         own = jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, own)
         return ReplayedSide(jnp.zeros((capacity, source), dtype), image, own, jnp.zeros((), jnp.int32))
 
-    ahead, back = record.capacities
-    return BasisMatrix(
-        side(record.forward, *neurons),
-        side(record.backward, *neurons[::-1]),
-        at_rest(jnp.ones((), dtype), momentum),
-        at_rest(jnp.zeros((ahead, offsets, back), dtype), momentum),
-    )
+    return unlearned(side(record.forward, *neurons), side(record.backward, *neurons[::-1]), momentum, offsets)
 
 
 def _of_block(record: SideRecord, vectors: int, offsets: int) -> SideRecord:

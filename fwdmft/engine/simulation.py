@@ -97,7 +97,7 @@ def gaussian_matrices(
     return tuple(
         untouched(
             matrix.capacities,
-            (noise[matrix.source].shape[-1], noise[matrix.target].shape[-1]),
+            matrix.neurons(noise),
             momentum,
             matrix.offsets,
             (recorded * matrix.uses, *matrix.blocks) if recorded else None,
@@ -110,16 +110,15 @@ def gaussian_matrices(
 def _large_pass(
     equations: FieldEquations, noise: Noise, training: TrainingSignal, observing: Observing
 ) -> tuple[Observables, Bases]:
-    total: Any = None
-    used = []
+    observables, used = [], []
     for level in training.ladder:
         matrices = gaussian_matrices(equations, noise, training.momentum != 0)
         halt = (lambda state: jnp.any(capacity.bases(state.matrices).full)) if matrices else None
         seen = one_pass(equations, noise, matrices, training, observing.__call__, level.substeps, halt=halt)
-        observables = jax.tree.map(lambda a, c=level.coefficient: c * a, observing.complete(seen.seen))
-        total = observables if total is None else jax.tree.map(jnp.add, total, observables)
+        observables.append(observing.complete(seen.seen))
         used.append(capacity.bases(seen.state.matrices if matrices else ()))
-    return total, Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*used, strict=True)))
+    bases = Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*used, strict=True)))
+    return training.combined(observables), bases
 
 
 def infinite_width(
@@ -142,8 +141,7 @@ def infinite_width(
                 return Large(arrays, bases, equations)
             equations = equations.learning(moved)
             continue
-        vectors, blocks = int(np.max(bases.rank)), [m.blocks for m in equations.matrices]
-        wider = capacity.fitted(tuple(m.capacities for m in equations.matrices), blocks, bases)
+        vectors, wider = int(np.max(bases.rank)), capacity.fitted(equations.matrices, bases)
         equations = equations.with_capacities(wider)
         if capacity.NEURONS_PER_VECTOR * vectors > count or min(max(pair) for pair in wider) > count:
             return Crowded(vectors, equations)
