@@ -76,11 +76,11 @@ def with_processors(count: int, environment: Mapping[str, str] = os.environ) -> 
     return {**environment, **after, **chosen}
 
 
-def compiled_threads(environment: Mapping[str, str] = os.environ) -> int:
+def compiled_threads() -> int:
     """Threads that a program compiled by XLA is cut into pieces for, on which its last digits depend."""
     for name in _POOLS:
-        if environment.get(name, "").isdecimal():
-            return int(environment[name])
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -88,10 +88,14 @@ class Plan:
         return replace(self, stream=stream)
 
 
-def ladders(longest: int = 9, levels: int = 5) -> Iterator[tuple[RichardsonLevel, ...]]:
-    """Ever finer step-halving ladders 1; 1, 2; 1, 2, 4; ... of at most `levels` levels, to 2^(longest - 1) substeps."""
-    for count in range(1, longest + 1):
-        substeps = [2**j for j in range(max(0, count - levels), count)]
+LONGEST, LEVELS = 9, 5
+"""Ladders go to 2^(LONGEST - 1) substeps, with at most so many levels."""
+
+
+def ladders() -> Iterator[tuple[RichardsonLevel, ...]]:
+    """Ever finer step-halving ladders 1; 1, 2; 1, 2, 4; ..."""
+    for count in range(1, LONGEST + 1):
+        substeps = [2**j for j in range(max(0, count - LEVELS), count)]
         yield tuple(RichardsonLevel(m, c) for m, c in zip(substeps, _extrapolation(substeps), strict=True))
 
 

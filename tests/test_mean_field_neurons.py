@@ -61,10 +61,9 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
 
     found = large()
     after = found.state.matrices
-    ranks = [(int(m.forward.rank), int(m.backward.rank)) for m in after]
     assert not any(side.full for m in after for side in (m.forward, m.backward))
-    pairs = zip(after, ranks, equations.matrices, strict=True)
-    records = tuple(recorded(m.forward.record, m.backward.record, rank, of.uses) for m, rank, of in pairs)
+    pairs = zip(after, equations.matrices, strict=True)
+    records = tuple(recorded(m.forward.record, m.backward.record, of.uses) for m, of in pairs)
     equations = equations.with_capacities(tuple(record.capacities for record in records))
     bare = controls.Controls(equations, training, records, found.state.averages.records, found.residuals, {}, ())
     few = jax.tree.map(lambda a: a[:, :FEW], noise)

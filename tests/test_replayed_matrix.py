@@ -65,7 +65,7 @@ def recording(own: Neurons, stencil: Stencil) -> tuple[BasisMatrix, jax.Array, M
     ahead, back = matrix.forward, matrix.backward
     assert not ahead.full and not back.full
     assert ahead.record is not None and back.record is not None
-    return matrix, fields, recorded(ahead.record, back.record, (int(ahead.rank), int(back.rank)), 1)
+    return matrix, fields, recorded(ahead.record, back.record, 1)
 
 
 def replaying(record: MatrixRecord, own: Neurons, stencil: Stencil) -> jax.Array:

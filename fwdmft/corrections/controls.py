@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from fwdmft.compiling import quickly
 from fwdmft.engine import averages, explicit_matrix
@@ -94,11 +94,11 @@ def _collect(equations: FieldEquations, fields: Fields) -> dict[str, Pairs]:
 def _recording_pass(
     equations: FieldEquations, noise: Noise, training: TrainingSignal
 ) -> tuple[
-    list[tuple[Record, Record, tuple[Int[Array, ""], Int[Array, ""]]]],
+    list[tuple[Record, Record]],
     tuple[AverageRecord, ...],
     Float[Array, "step point output"],
 ]:
-    """For every matrix its records and ranks; records of averages; the residuals (step, point, output)."""
+    """For every matrix its records; records of averages; the residuals (step, point, output)."""
     substeps = training.ladder[-1].substeps
     passes = updates(training, substeps)
     matrices = gaussian_matrices(equations, noise, training.momentum != 0, passes)
@@ -106,7 +106,7 @@ def _recording_pass(
     taken = averages.recording(equations.averages_taken, shape, passes)
     seen = one_pass(equations, noise, matrices, training, lambda *_: None, substeps, record=True, averages=taken)
     after = seen.state.matrices if matrices else ()
-    recordings = [(m.forward.record, m.backward.record, (m.forward.rank, m.backward.rank)) for m in after]
+    recordings = [(matrix.forward.record, matrix.backward.record) for matrix in after]
     return recordings, seen.state.averages.records if taken.records else (), seen.residuals
 
 
@@ -122,10 +122,8 @@ def make_controls(
     training: with few saved times, and without a stream. most: components of a population, at most.
     """
     recordings, taken, residuals = _recording_pass(equations, noise, training)
-    records = tuple(
-        recorded(ahead, back, (int(ranks[0]), int(ranks[1])), matrix.uses)
-        for matrix, (ahead, back, ranks) in zip(equations.matrices, recordings, strict=True)
-    )
+    pairs = zip(equations.matrices, recordings, strict=True)
+    records = tuple(recorded(ahead, back, matrix.uses) for matrix, (ahead, back) in pairs)
     equations = equations.with_capacities(tuple(record.capacities for record in records))
     symmetric = _symmetric(equations, noise)
     bare = Controls(equations, training, records, taken, residuals, {}, tuple(symmetric.items()))

@@ -21,7 +21,6 @@ from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide, Work
-from fwdmft.in_order import THREADS
 
 SHARED = 4
 """Groups that a chunk of draws is dealt to, so that the pilot fills all of them."""
@@ -218,8 +217,8 @@ def finite_width(
     q: Limit | None,
     wanted: Wanted,
     report: Report,
-    checkpoint: Checkpoint | None = None,
-    side_by_side: SideBySide = THREADS,
+    checkpoint: Checkpoint | None,
+    side_by_side: SideBySide,
 ) -> FiniteWidth:
     """Sigma and b.
 

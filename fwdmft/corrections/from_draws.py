@@ -51,7 +51,7 @@ def from_draws(
     infinite: Infinite | None,
     report: Report,
     checkpoint: Checkpoint | None,
-    side_by_side: SideBySide = THREADS,
+    side_by_side: SideBySide,
 ) -> Corrections:
     """Sigma and b; q as well, where there is no infinite width."""
     made = control_variates(task, ladder, infinite)

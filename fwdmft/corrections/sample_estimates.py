@@ -28,9 +28,10 @@ Draws are dealt into groups. Every group gives an estimate, with beta from all t
 spread of these estimates.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -224,50 +225,43 @@ def _of_group(
 ) -> dict[str, np.ndarray]:
     s, count = group.parts, group.count
     beta, beta_y = slopes
-    mean_m, mean_y, mean_x = s["m"] / count, s["y"] / count, s["x"] / count
+    mean, slope = {name: s[name] / count for name in ("m", "y", "x")}, {"m": beta, "d": beta, "y": beta_y}
     unbiased = count / (count - 1)
-    excess = known - unbiased * (s["xx"] / count - np.outer(mean_x, mean_x))
+    excess = known - unbiased * (s["xx"] / count - np.outer(mean["x"], mean["x"]))
     excess_d = (PARTS - 1) * known - s["dxx"] / count
 
-    def covariance(kind: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Of responses whose products were summed, elementwise; a, b: their slopes."""
-        product, correction = s[kind] / count, excess_d if kind.endswith("dd") else excess
-        if not kind.endswith("dd"):
-            # d has mean zero.
-            product = unbiased * (product - means[kind])
-        if kind.startswith("full"):
-            return product + a.T @ correction @ b
-        return product + _form(a, correction, b)
+    def covariance(
+        prefix: str, kind: str, i: Any, j: Any, product: Callable = np.multiply, form: Callable = _form
+    ) -> np.ndarray:
+        """Of responses i and j, whose products were summed under this name."""
+        a, b = slope[kind[0]][:, i], slope[kind[1]][:, j]
+        if kind == "dd":  # d has mean zero
+            return s[prefix + kind] / count + form(a, excess_d, b)
+        means = product(mean[kind[0]][i], mean[kind[1]][j])
+        return unbiased * (s[prefix + kind] / count - means) + form(a, excess, b)
 
-    def limit(mm: np.ndarray, dd: np.ndarray, ym: np.ndarray, yy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """V_n and V_rn - V_n."""
-        return n * (mm + dd), PARTS * n * (2 * ym + yy)
+    def limit(of: Callable[[str], np.ndarray], ym: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """V_n and V_rn - V_n. ym: Cov(Y, m)."""
+        return n * (of("mm") + of("dd")), PARTS * n * (2 * ym + of("yy"))
 
-    i, j = pairs
-    means = {"mm": mean_m**2, "ym": mean_y * mean_m, "yy": mean_y**2}
-    means |= {"pair_mm": mean_m[i] * mean_m[j], "pair_ym": mean_y[i] * mean_m[j], "pair_my": mean_m[i] * mean_y[j]}
-    means |= {"pair_yy": mean_y[i] * mean_y[j]}
-    slopes_of = {"m": beta, "d": beta, "y": beta_y}
-    kinds = ("mm", "dd", "ym", "yy")
-    variance, growth = limit(*(covariance(kind, slopes_of[kind[0]], slopes_of[kind[1]]) for kind in kinds))
-    paired = {
-        kind: covariance(f"pair_{kind}", slopes_of[kind[0]][:, i], slopes_of[kind[1]][:, j]) for kind in (*kinds, "my")
-    }
-    at_n, more = limit(paired["mm"], paired["dd"], (paired["ym"] + paired["my"]) / 2, paired["yy"])
+    every, (i, j) = slice(None), pairs
+    alone = partial(covariance, "", i=every, j=every)
+    paired = partial(covariance, "pair_", i=i, j=j)
+    variance, growth = limit(alone, alone("ym"))
+    at_n, more = limit(paired, (paired("ym") + paired("my")) / 2)
     values = {
         "sigma": variance + STEP * growth,
         "variance": variance,
         "growth": growth,
-        "mean": mean_m - beta.T @ mean_x,
-        "change": mean_y - beta_y.T @ mean_x,
+        "mean": mean["m"] - beta.T @ mean["x"],
+        "change": mean["y"] - beta_y.T @ mean["x"],
         "pairs": at_n + STEP * more,
     }
     if full is not None:
-        fm, fy = mean_m[full], mean_y[full]
-        means |= {"full_mm": np.outer(fm, fm), "full_ym": np.outer(fy, fm), "full_yy": np.outer(fy, fy)}
-        mm, dd, ym, yy = (
-            covariance(f"full_{kind}", slopes_of[kind[0]][:, full], slopes_of[kind[1]][:, full]) for kind in kinds
+        among = partial(
+            covariance, "full_", i=full, j=full, product=np.outer, form=lambda a, matrix, b: a.T @ matrix @ b
         )
-        at_n, more = limit(mm, dd, (ym + ym.T) / 2, yy)
+        ym = among("ym")
+        at_n, more = limit(among, (ym + ym.T) / 2)
         values["full"] = at_n + STEP * more
     return values

@@ -30,7 +30,7 @@ from fwdmft.engine import explicit_matrix
 from fwdmft.engine.dynamics import TrainingSignal, trajectory
 from fwdmft.engine.explicit_matrix import Directions, ExplicitMatrix
 from fwdmft.engine.field_equations import FieldEquations, Noise, Observables
-from fwdmft.engine.neurons import Supply
+from fwdmft.engine.neurons import Supply, cut
 from fwdmft.engine.simulation import Observing
 
 
@@ -171,12 +171,7 @@ class Sampler(eqx.Module):
 def _normal(key: Key[Array, ""], shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Float[Array, "..."]]:
     """Independent N(0, 1) numbers, all drawn at once: a generator for every shape takes long to compile."""
     numbers = jax.random.normal(key, (sum(map(math.prod, shapes.values())),))
-    arrays, start = {}, 0
-    for name, shape in shapes.items():
-        end = start + math.prod(shape)
-        arrays[name] = numbers[start:end].reshape(shape)
-        start = end
-    return arrays
+    return dict(zip(shapes, cut(numbers, shapes.values()), strict=True))
 
 
 def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *rest neuron"]:

@@ -60,7 +60,7 @@ class Record(NamedTuple):
     mixing: new directions as combinations of the residuals, the parts of the vectors outside of the basis.
     revealed: coefficients of the other side's basis in the images of new directions, for every offset.
     start: rank before the block.
-    done: number of blocks met.
+    done, rank: number of blocks met, and of basis vectors after them.
     """
 
     coordinates: Float[Array, "block capacity vector"]
@@ -68,6 +68,7 @@ class Record(NamedTuple):
     revealed: Float[Array, "block capacity direction offset"]
     start: Int[Array, " block"]
     done: Int[Array, ""]
+    rank: Int[Array, ""]
 
 
 class OneSided(NamedTuple):
@@ -155,7 +156,7 @@ def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int)
         jnp.zeros((blocks, vectors, vectors)),
         jnp.zeros((blocks, other, vectors, offsets)),
         jnp.zeros(blocks, jnp.int32),
-        jnp.zeros((), jnp.int32),
+        *(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)),
     )
 
 
@@ -190,6 +191,7 @@ def _noted(record: Record, coordinates: Float[Array, "capacity vector"], fresh: 
         put(record.revealed, fresh.revealed),
         put(record.start, rank),
         record.done + 1,
+        rank + fresh.number,
     )
 
 

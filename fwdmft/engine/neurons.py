@@ -6,11 +6,14 @@ scrambled Sobol sequence per population, mapped to Gaussians: averages of smooth
 S^-1/2. Rich dynamics is not polynomial in the noise, which is why this is no Gauss-Hermite grid.
 """
 
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
+from jaxtyping import Array, Float
 from scipy.special import ndtri
 
 Noise = dict[str, np.ndarray]
@@ -69,6 +72,13 @@ def sample(
             later = rng.standard_normal((max(0, supply.count - len(rows)), neurons))
             noise[supply.name] = np.concatenate([rows, later])[: supply.count]
     return noise
+
+
+def cut(rows: Float[Array, "row *rest"], shapes: Iterable[tuple[int, ...]]) -> list[Float[Array, "..."]]:
+    """Arrays (*shape, *rest), row by row."""
+    shapes = list(shapes)
+    ends = [0, *accumulate(map(math.prod, shapes))]
+    return [rows[a:b].reshape(*each, *rows.shape[1:]) for a, b, each in zip(ends[:-1], ends[1:], shapes, strict=True)]
 
 
 def _sobol_normal(neurons: int, dimension: int, entropy: tuple[int, ...]) -> np.ndarray:

@@ -13,7 +13,8 @@ JAX's cotangents are derivatives of a mean over S neurons, so they are 1/S times
 of them by one number, S / n of the first population, and corrects where S / n of another population is not the same.
 """
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,15 +78,16 @@ def backward(
         into.insert(0, back)
         cotangent = back if share[population] == 1.0 else back / share[population]
         total = jax.tree.map(jnp.add, total, run.pulled_back(number, cotangent))
-    every = zip(structure.inputs, total.inputs, strict=True)
-    inputs = tuple(tuple(whole(each.population, a) for a in cotangents) for each, cotangents in every)
-    targets = zip(structure.matrices, total.products, strict=True)
+
+    def wholes(populations: list[str], cotangents: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(jax.tree.map(partial(whole, name), a) for name, a in zip(populations, cotangents, strict=True))
+
     added = Additions(
-        inputs,
-        tuple(tuple(whole(matrix.target, a) for a in cotangents) for matrix, cotangents in targets),
-        tuple(whole(each.population, a) for each, a in zip(structure.vectors, total.vectors, strict=True)),
+        wholes([each.population for each in structure.inputs], total.inputs),
+        wholes([matrix.target for matrix in structure.matrices], total.products),
+        wholes([each.population for each in structure.vectors], total.vectors),
         total.averages,
-        tuple(whole(each.population, a) for each, a in zip(structure.layers, total.layers, strict=True)),
+        wholes([each.population for each in structure.layers], total.layers),
     )
     averages = state.averages.after(list(forwards.averages), slopes)
     state = state._replace(matrices=tuple(matrices), averages=averages)

@@ -1,8 +1,5 @@
 """Blocks of vectors that random matrices act on at once, and the room they need."""
 
-import numpy as np
-from jaxtyping import Float
-
 from fwdmft.engine import capacity
 from fwdmft.engine.field_equations import Pairs
 from fwdmft.program.structure import Structure
@@ -27,7 +24,3 @@ def first_capacities(structure: Structure, points: int, outputs: int) -> Pairs:
     steps = [totals(blocks) for blocks in block_sizes(structure, points, outputs)]
     many = any(matrix.stencil.sources > 1 for matrix in structure.matrices)
     return capacity.at_first(steps, 1 if many else 7)
-
-
-def joined_rows(rows: Float[np.ndarray, "point site feature"]) -> Float[np.ndarray, "row feature"]:
-    return rows.reshape(-1, rows.shape[-1])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.program.blocks import first_capacities, joined_rows
+from fwdmft.program.blocks import first_capacities
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.locality import check_locality
 from fwdmft.program.net import Program
@@ -51,7 +51,7 @@ def forward_program(
     unknown = set(given) - set(seen.populations)
     if unknown:
         raise ProgramError(f"widths of populations {sorted(unknown)}; the program has {', '.join(seen.populations)}")
-    inputs = tuple(InputWeights(joined_rows(outline.rows[each.name]), each.sigma, each.bias) for each in seen.inputs)
+    inputs = tuple(InputWeights(outline.rows[each.name], each.sigma, each.bias) for each in seen.inputs)
     return ForwardProgram(
         x=jnp.asarray(x),
         inputs=inputs,

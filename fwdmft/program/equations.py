@@ -22,12 +22,12 @@ from fwdmft.engine.field_equations import (
     Unsupported,
 )
 from fwdmft.engine.layer_sites import LayerSites
-from fwdmft.engine.neurons import Population, Supply
+from fwdmft.engine.neurons import Population, Supply, cut
 from fwdmft.engine.products import mix
 from fwdmft.engine.update import Update, at_rest, heavy_ball
 from fwdmft.program import kernels
 from fwdmft.program.backward import Size, backward
-from fwdmft.program.blocks import block_sizes, first_capacities, joined_rows, totals
+from fwdmft.program.blocks import block_sizes, first_capacities, totals
 from fwdmft.program.finite import ProgramNetwork, program_network
 from fwdmft.program.kernels import PopulationAverages
 from fwdmft.program.net import Forward
@@ -82,11 +82,10 @@ class ForwardProgram(FieldEquations):
 
     @property
     def populations(self) -> tuple[Population, ...]:
-        populations = []
-        for name in self.structure.populations:
-            own = [math.prod(shape) for shape in self._numbers(name)]
-            populations.append(Population(name, sum(own), self.width[name]))
-        return tuple(populations)
+        return tuple(
+            Population(name, sum(map(math.prod, self._numbers(name))), self.width[name])
+            for name in self.structure.populations
+        )
 
     def _numbers(self, population: str) -> list[tuple[int, ...]]:
         """Shapes of the random numbers that a neuron carries: of readouts, input weights, vectors."""
@@ -132,7 +131,7 @@ class ForwardProgram(FieldEquations):
     def initial(
         self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
     ) -> ProgramState:
-        left = {name: list(self._split(name, noise[name])) for name in self.structure.populations}
+        left = {name: cut(noise[name], self._numbers(name)) for name in self.structure.populations}
         readouts = [each.sigma * left[each.population].pop(0) for each in self.structure.readouts]
         pairs = zip(self.structure.inputs, self.inputs, strict=True)
         inputs = [weights.initial(left[each.population].pop(0)) for each, weights in pairs]
@@ -151,14 +150,6 @@ class ForwardProgram(FieldEquations):
             origin,
             jnp.zeros((), bool),
         )
-
-    def _split(self, population: str, rows: Float[Array, "number neuron"]) -> list[Float[Array, "... neuron"]]:
-        arrays, start = [], 0
-        for shape in self._numbers(population):
-            end = start + math.prod(shape)
-            arrays.append(rows[start:end].reshape(*shape, rows.shape[-1]))
-            start = end
-        return arrays
 
     def forward(self, state: ProgramState, noise: Noise) -> tuple[ProgramState, ProgramFields]:
         width = self.width
@@ -350,8 +341,7 @@ class ForwardProgram(FieldEquations):
             raise Unsupported("the program is shown what was read off the points")
         outline = structure(self.program, x, self.outputs)
         inputs = tuple(
-            carried_weights(joined_rows(outline.rows[each.name]), each.sigma, each.bias)
-            for each in self.structure.inputs
+            carried_weights(outline.rows[each.name], each.sigma, each.bias) for each in self.structure.inputs
         )
         together = max(len(x), together)
         capacities = first_capacities(self.structure, together, self.outputs)

@@ -86,14 +86,18 @@ class _Random(Net):
         return self.sizes.setdefault(population, FEW + (len(self.sizes) if self.distinct else 0))
 
     def _numbers(self, population: str, *sites: int) -> Array:
-        neurons = self._neurons(population)
-        seed = self.counter.next("numbers")
-        a, b = (np.random.default_rng((seed, which)).standard_normal((POINTS, *sites, neurons)) for which in (0, 1))
-        if self.neuron is not None:
-            a[..., self.neuron] = b[..., self.neuron]
+        a, b = self._drawn(population, POINTS, *sites)
         if self.point is not None:
             a[self.point] = b[self.point]
         return jnp.asarray(a)
+
+    def _drawn(self, population: str, *axes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers (*axes, neuron), and other ones, which the changed neuron has already."""
+        shape, seed = (*axes, self._neurons(population)), self.counter.next("numbers")
+        a, b = (np.random.default_rng((seed, which)).standard_normal(shape) for which in (0, 1))
+        if self.neuron is not None:
+            a[..., self.neuron] = b[..., self.neuron]
+        return a, b
 
     def _goes_in(self, where: str, a: Any, population: str) -> None:
         if not self.distinct:
@@ -118,13 +122,9 @@ class _Random(Net):
         return self._numbers(matrix.target, *matrix.places(v.shape[1:-1]))
 
     def _vector(self, vector: Vector) -> Array:
-        shape, neurons = vector.shape, self._neurons(vector.population)
-        seed = self.counter.next("numbers")
-        a, b = (np.random.default_rng((seed, which)).standard_normal((1, *shape, neurons)) for which in (0, 1))
-        if self.neuron is not None:
-            a[..., self.neuron] = b[..., self.neuron]
+        a, _ = self._drawn(vector.population, 1, *vector.shape)
         values = jnp.asarray(vector.scale * (vector.mean + vector.sigma * a))
-        return jnp.broadcast_to(values, (POINTS, *shape, neurons))
+        return jnp.broadcast_to(values, (POINTS, *a.shape[1:]))
 
     def average(self, population: str, o: Array) -> Array:
         self._goes_in(f"net.average({population!r})", o, population)

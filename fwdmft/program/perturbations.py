@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from fwdmft.engine.averages import plain
 from fwdmft.engine.basis_matrix import Product
 from fwdmft.program.equations import ForwardProgram
-from fwdmft.program.places import Block, at_places, fed_blocks, fed_by, from_places, given_blocks, given_to
+from fwdmft.program.places import Block, Blocks, at_places, blocks, fed_by, from_places, given_to
 from fwdmft.program.reading import Fed, additions, linearised
 
 Kernel = Float[Array, "time place time place"]
@@ -56,7 +56,7 @@ def arithmetic(
     """v and D y from y and D v (place, neuron), neuron by neuron."""
     structure, points, neurons = equations.structure, len(equations.x), own.y.shape[-1]
     zero = additions(structure, points, dict.fromkeys(structure.populations, neurons), own.y.dtype)
-    fed, given = fed_blocks(structure, population, points), given_blocks(structure, population, points)
+    fed, given = blocks(structure, population, points)
     # What other populations are fed is of no consequence for this one.
     y = {kind: list(getattr(zero, kind)) for kind in ("inputs", "products", "vectors")}
     for block in fed:
@@ -83,15 +83,15 @@ def adjoint(
     neuron: Callable[[NeuronFields], tuple[Float[Array, "given neuron"], Float[Array, "fed neuron"]]],
     fields: NeuronFields,
     memory: Memory,
-    places: tuple[list[Block], list[Block]],
+    places: Blocks,
     t: Int[Array, ""],
     own: slice,
     of_given: bool,
 ) -> NeuronFields:
     """Derivatives of v(t), or else of D y(t), at some places of theirs (target), in perturbations of y(s) and D v(s).
 
-    neuron: (v, D y) of (y, D v). fields: along the pass, with time first. places: blocks of what is fed and of what is
-    given. own: places of the target. of_given: whether it is v(t).
+    neuron: (v, D y) of (y, D v). fields: along the pass, with time first. places: of the population. own: places of the
+    target. of_given: whether it is v(t).
     Returns arrays (time, place, target, neuron).
     """
     targets = own.stop - own.start
@@ -115,12 +115,12 @@ def adjoint(
         owned = jnp.where(back == 0, at_target, 0.0)
         _, pull_back = jax.vjp(neuron, NeuronFields(fields.y[s], fields.dv[s]))
         derivatives = jax.vmap(pull_back, in_axes=1, out_axes=1)
-        from_dy = kept(memory.ahead, places[0], s, later.y)
+        from_dy = kept(memory.ahead, places.fed, s, later.y)
         from_dy = from_dy if of_given else from_dy + owned
         # v does not depend on D v.
         (only,) = derivatives((jnp.zeros((given, targets, neurons)), from_dy))
         dv = later.dv.at[s].set(only.dv)
-        from_v = kept(memory.back, places[1], s, dv)
+        from_v = kept(memory.back, places.given, s, dv)
         from_v = from_v + owned if of_given else from_v
         (both,) = derivatives((from_v, from_dy))
         return NeuronFields(later.y.at[s].set(both.y), dv)

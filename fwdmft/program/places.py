@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fwdmft.engine.neurons import cut
 from fwdmft.program.reading import Additions
 from fwdmft.program.structure import Structure
 
@@ -44,32 +45,35 @@ Owned = dict[str, list[tuple[str, tuple[int, ...]]]]
 """Of each kind of weights: their population, and sites of each use."""
 
 
-def fed_blocks(structure: Structure, population: str, points: int) -> list[Block]:
-    """Of what is fed to a population: input fields, products, its own numbers."""
-    kinds: Owned = {
+class Blocks(NamedTuple):
+    """Of what is fed to a population: input fields, products, its own numbers. Of what it gives to matrices and to
+    readouts."""
+
+    fed: list[Block]
+    given: list[Block]
+
+
+def blocks(structure: Structure, population: str, points: int) -> Blocks:
+    """The places of a population."""
+    fed: Owned = {
         "inputs": [(each.population, each.rows) for each in structure.inputs],
         "products": [(each.target, tuple(map(math.prod, each.uses))) for each in structure.matrices],
         "vectors": [(each.population, (math.prod(each.shape),)) for each in structure.vectors],
     }
-    return _blocks(kinds, population, points)
-
-
-def given_blocks(structure: Structure, population: str, points: int) -> list[Block]:
-    """Of what a population gives to matrices and to readouts."""
-    kinds: Owned = {
+    given: Owned = {
         "matrix": [(each.source, tuple(map(math.prod, each.uses))) for each in structure.matrices],
         "readout": [(each.population, (each.places,)) for each in structure.readouts],
     }
-    return _blocks(kinds, population, points)
+    return Blocks(_blocks(fed, population, points), _blocks(given, population, points))
 
 
 def _blocks(kinds: Owned, population: str, points: int) -> list[Block]:
-    blocks: list[Block] = []
+    made: list[Block] = []
     for kind, every in kinds.items():
         for number, (owner, sites) in enumerate(every):
             if owner == population:
-                blocks.append(Block(kind, number, blocks[-1].every.stop if blocks else 0, points, sites))
-    return blocks
+                made.append(Block(kind, number, made[-1].every.stop if made else 0, points, sites))
+    return made
 
 
 def fed_by(block: Block, arrays: Additions) -> tuple[Float[Array, "point ... neuron"], ...]:
@@ -96,10 +100,5 @@ def from_places(
     places: Float[Array, "place neuron"], like: Sequence[Float[Array, "point ... neuron"]]
 ) -> list[Float[Array, "point ... neuron"]]:
     """What `at_places` has joined, in the shapes of those arrays."""
-    arrays, start = [], 0
-    for each in like:
-        points, *sites, neurons = each.shape
-        end = start + points * math.prod(sites)
-        arrays.append(jnp.moveaxis(places[start:end].reshape(-1, points, neurons), 0, 1).reshape(each.shape))
-        start = end
-    return arrays
+    arrays = cut(places, [(math.prod(a.shape[1:-1]), len(a)) for a in like])
+    return [jnp.swapaxes(a, 0, 1).reshape(each.shape) for a, each in zip(arrays, like, strict=True)]

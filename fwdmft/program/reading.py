@@ -166,10 +166,8 @@ class _Reading(Net):
     def __init__(self, structure: Structure, fed: Fed, zero: Additions, outputs: int):
         self.structure, self.fed, self.zero, self.outputs = structure, fed, zero, outputs
         self.counter = Counter()
-        self.names: dict[str, int] = {}
         kinds: tuple[tuple[Any, ...], ...] = structure.inputs, structure.matrices, structure.vectors, structure.readouts
-        for each in kinds:
-            self.names |= {weights.name: number for number, weights in enumerate(each)}
+        self.names = {weights.name: number for kind in kinds for number, weights in enumerate(kind)}
         self.matrices = list(fed.matrices)
         self.into: list[Array] = []
         self.read: list[list[Array]] = [[] for _ in structure.inputs]

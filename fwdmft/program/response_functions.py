@@ -54,7 +54,7 @@ from fwdmft.engine.stencil import POINT
 from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.perturbations import Kernel, Memory, NeuronFields, adjoint, arithmetic
-from fwdmft.program.places import Block, at_places, fed_blocks, fed_by, given_blocks, given_to
+from fwdmft.program.places import Block, at_places, blocks, fed_by, given_to
 from fwdmft.program.reading import Additions
 from fwdmft.program.state import ProgramFields, ProgramState
 
@@ -122,7 +122,7 @@ def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, n
         return at_places(given_to(structure, Block(kind, number, 0, points, ()), into))
 
     def fields(population: str, y: Additions, dv: tuple[Float[Array, "point ..."], ...]) -> NeuronFields:
-        fed, back = fed_blocks(structure, population, points), given_blocks(structure, population, points)
+        fed, back = blocks(structure, population, points)
         return NeuronFields(
             at_places(a for block in fed for a in fed_by(block, y)),
             at_places(a for block in back for a in given_to(structure, block, dv)),
@@ -204,7 +204,7 @@ def _learned(equations: ForwardProgram, population: str, course: Course, kappa: 
         readout = structure.readouts[block.number]
         return of(block, alike(readout.places) / (width[population] ** 2 * readout.places), readout.trained)
 
-    fed, given = fed_blocks(structure, population, points), given_blocks(structure, population, points)
+    fed, given = blocks(structure, population, points)
     return Memory(tuple(map(ahead, fed)), tuple(map(back, given)))
 
 
@@ -226,8 +226,8 @@ def _extended(
     structure, points = equations.structure, course.residual.shape[1]
     uses = [(cut.number, cut.use) for cut in structure.cuts if cut.kind == "matrix"]
 
-    def block(blocks: list[Block], matrix: int) -> Block:
-        return next(each for each in blocks if each.kind in ("products", "matrix") and each.number == matrix)
+    def block(every: list[Block], matrix: int) -> Block:
+        return next(each for each in every if each.kind in ("products", "matrix") and each.number == matrix)
 
     def row(derivative: Float[Array, "time place target neuron"]) -> Float[Array, "target time place"]:
         return jnp.moveaxis(kept[:, None, None] * jnp.mean(derivative, axis=-1), -1, 0)
@@ -235,18 +235,18 @@ def _extended(
     def sweep(population: str, own: slice, of_given: bool) -> NeuronFields:
         memory = _memory(equations, population, learned[population], kept, responses)
         neuron = partial(arithmetic, equations, population)
-        places = fed_blocks(structure, population, points), given_blocks(structure, population, points)
+        places = blocks(structure, population, points)
         return adjoint(neuron, course.fields[population], memory, places, t, own, of_given)
 
     for number, use in uses:
         source = structure.matrices[number].source
-        own = block(given_blocks(structure, source, points), number)
+        own = block(blocks(structure, source, points).given, number)
         derivative = sweep(source, own.of_use(use), True).dv[:, own.every]
         place = slice(points * use, points * (use + 1))
         responses = responses._replace(feature=responses.feature.at[number, t, place].set(row(derivative)))
     for number, use in reversed(uses):
         target = structure.matrices[number].target
-        own = block(fed_blocks(structure, target, points), number)
+        own = block(blocks(structure, target, points).fed, number)
         derivative = sweep(target, own.of_use(use), False).y[:, own.every]
         place = slice(points * use, points * (use + 1))
         responses = responses._replace(gradient=responses.gradient.at[number, t, place].set(row(derivative)))
@@ -276,5 +276,5 @@ def _memory(
         strength = structure.matrices[block.number].sigma ** 2 * _ratio(equations, block.number)
         return of_learned + strength * initial * responses.gradient[block.number]
 
-    fed, given = fed_blocks(structure, population, points), given_blocks(structure, population, points)
+    fed, given = blocks(structure, population, points)
     return Memory(tuple(map(ahead, fed, learned.ahead)), tuple(map(back, given, learned.back)))

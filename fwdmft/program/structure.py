@@ -99,10 +99,10 @@ class Structure:
 
 @dataclass
 class Outline:
-    """A structure, and rows (point, row, feature) that all calls of each input weights read."""
+    """A structure, and what all calls of each input weights read, point by point."""
 
     structure: Structure
-    rows: dict[str, Float[np.ndarray, "point _row _feature"]]
+    rows: dict[str, Float[np.ndarray, "_row _feature"]]
 
 
 @dataclass
@@ -142,7 +142,7 @@ def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int)
         tuple(reading.cuts),
         tuple(reading.observed.items()),
     )
-    rows = {name: np.concatenate(each, axis=1) for name, each in reading.rows.items()}
+    rows = {name: np.concatenate(each, axis=1).reshape(-1, each[0].shape[-1]) for name, each in reading.rows.items()}
     return Outline(everything, rows)
 
 

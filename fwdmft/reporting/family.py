@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import xarray as xr
 
-LOOKS = ("theory", "networks", "averaged")
-"""How curves are drawn: dashed; solid with markers and bars; dotted. Each width has its colour and marker."""
-
 
 class Curve(NamedTuple):
-    """One side of a measure, over all its dimensions; error: one standard error, of the same dimensions, or None."""
+    """One side of a measure, over all its dimensions; error: one standard error, of the same dimensions, or None.
+
+    look: how it is drawn, theory (dashed), networks (solid with markers and bars), or averaged (dotted).
+    """
 
     name: str
     look: str

@@ -145,9 +145,9 @@ def _combined(group: str, opened: Groups, files: Mapping[Index, Path], axes: _Ax
             index: Part(files[index], group, name, tuple(places[index][str(dim)] for dim in one.dims))
             for index, one in having.items()
         }
-        stacked = _stacked(parts, having, sizes, axes)
+        stacked = _stacked(parts, having, axes)
         if any(name in one.coords for one in opened.values()):
-            coordinates[name] = _same_everywhere(stacked, having, len(axes.dims))
+            coordinates[name] = _same_everywhere(stacked, having)
         else:
             variables[name] = stacked
     attrs = {"left_out": left_out} if left_out else {}
@@ -188,9 +188,7 @@ def _places(one: xr.Dataset, sizes: dict[str, int], labels: Mapping[str, xr.Vari
     return positions
 
 
-def _stacked(
-    parts: Mapping[Index, Part], having: Mapping[Index, xr.Variable], sizes: Mapping[str, int], axes: _Axes
-) -> xr.Variable:
+def _stacked(parts: Mapping[Index, Part], having: Mapping[Index, xr.Variable], axes: _Axes) -> xr.Variable:
     one = next(iter(having.values()))
     dims = tuple(map(str, one.dims))
     inner = tuple(len(places) for places in next(iter(parts.values())).places)
@@ -199,7 +197,7 @@ def _stacked(
     return xr.Variable((*axes.dims, *dims), lazy, one.attrs)
 
 
-def _same_everywhere(stacked: xr.Variable, having: Mapping[Index, xr.Variable], axes: int) -> xr.Variable:
+def _same_everywhere(stacked: xr.Variable, having: Mapping[Index, xr.Variable]) -> xr.Variable:
     """A coordinate without the axes of the grid if it is the same at all points, else as it is; read at once."""
     first, *rest = having.values()
     if all(first.equals(one) for one in rest):

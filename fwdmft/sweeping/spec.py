@@ -67,11 +67,6 @@ class Sweep(Spec):
         alone = tuple(Axis((field,), tuple((value,) for value in values)) for field, values in self.over.items())
         return alone + tuple(Axis(tuple(group), tuple(zip(*group.values(), strict=True))) for group in self.together)
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """All fields that vary, in the order of the axes."""
-        return tuple(field for axis in self.axes for field in axis.fields)
-
     def home_of(self, values: Mapping[str, Any]) -> Path:
         """Where the relative paths of a point start: at the file that names them.
 
