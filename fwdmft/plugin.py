@@ -25,7 +25,8 @@ Names
 architecture        `Architecture`, `ArchitectureSpec`, `ActivatedArchitecture`, `MOST_LAYERS`, `Observable`, `deferred`
 forward programs    `Net` (start there), `forward_program`, `ForwardProgram`, `ProgramError`, `Stencil`, `activation`,
                     `Activation`, `kinked`
-networks            `Network` (with `OfLayers`): for architectures that bring an Equinox module of their own
+networks            `Network` (with `OfLayers`), `whole_neurons`: for architectures that bring an Equinox module of
+                    their own
 other schemas       `ParameterizationSpec`; `OptimizerSpec` with `Plan`; `DatasetSpec` with `Dataset`
 numbers in schemas  `Real`, `NonNegativeReal`, `PositiveReal`, `Whole`, `Count`, `Steps`, `Seed`
 observables of all  `ObservableFunction`, with an `Observable`
@@ -58,6 +59,7 @@ from fwdmft.registry import ActivationFunction, Architecture, LossFunction, defe
 if TYPE_CHECKING:
     from fwdmft.activations import Activation, activation, kinked
     from fwdmft.datasets import Dataset
+    from fwdmft.engine.neurons import whole_neurons
     from fwdmft.engine.stencil import Stencil
     from fwdmft.networks.model import Network, OfLayers
     from fwdmft.optimization import Plan
@@ -79,6 +81,7 @@ _HOMES = {
     "activation": "fwdmft.activations",
     "forward_program": "fwdmft.program.building",
     "kinked": "fwdmft.activations",
+    "whole_neurons": "fwdmft.engine.neurons",
 }
 
 __all__ = [
@@ -119,6 +122,7 @@ __all__ = [
     "hookimpl",
     "kinked",
     "warned_if_slow",
+    "whole_neurons",
 ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from fwdmft import registry
+from fwdmft.corrections.from_draws import draw_multiple
 from fwdmft.datasets import Dataset
 from fwdmft.datasets.loading import load_points
 from fwdmft.datasets.streams import with_stream
@@ -70,6 +71,8 @@ def prepare(experiment: Experiment) -> Prepared:
         ensemble = _ensemble_task(experiment, dataset, plan) if experiment.ensemble else None
         if experiment.theory and theory:
             check_responses(theory)
+            if theory.spec.fluctuations or theory.spec.bias:
+                draw_multiple(theory)
             for remark in experiment.architecture.remarks():
                 warnings.warn(f"architecture.{remark}", FwdmftWarning, stacklevel=2)
         return Prepared(dataset, plan, theory, ensemble, _peak_bytes(experiment, theory, ensemble), device)

@@ -4,6 +4,7 @@ A pilot of draws shows whether the next order in 1/n is small at width n; if not
 taken as the stated error asks for. Which draws there are depends on the seed and on numbers alone, never on a clock.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +33,7 @@ MOST_NEURONS = 1 << 18
 """Draws times width at most, unless more draws are asked for: those of wide networks are costly."""
 
 NARROWEST, WIDEST = 8, 128
-"""Widths n that are tried."""
+"""Widths n that are tried: the next multiples of what layers of several widths ask for."""
 
 NEXT_ORDER = 0.7
 """Share of the stated error that the next order in 1/n may have in Sigma, see `_judged`."""
@@ -61,12 +62,14 @@ Report = Callable[[str, int, int], None]
 
 class Wanted(NamedTuple):
     """error: stated, relative. asked: which of q, sigma and bias shall have it, bias `LESS_PRECISE` times as much.
-    draws, width: None to choose. covariance: all pairs of times. flops: of a draw, about, over its width."""
+    draws, width: None to choose. multiple: what divides the width. covariance: all pairs of times. flops: of a draw,
+    about, over its width."""
 
     error: float
     asked: tuple[str, ...]
     draws: int | None
     width: int | None
+    multiple: int
     covariance: bool
     seed: int
     flops: float
@@ -226,23 +229,29 @@ def finite_width(
     known. side_by_side: where chunks of draws are computed. Raises ComputationError if networks of the largest width
     diverge.
     """
-    width = wanted.width or _first_width(wanted)
+    width, widest = wanted.width or _first_width(wanted), multiple_of(wanted.multiple, WIDEST)
     while True:
-        fixed = wanted.width is not None or width >= WIDEST
+        fixed = wanted.width is not None or width >= widest
         drawing = _Drawing(sampler(width), covariances, wanted, report, checkpoint, side_by_side)
         outcome = _at_width(drawing, q, wanted, fixed)
         if isinstance(outcome, FiniteWidth):
             return outcome
         # The next order falls like 1/n.
-        width = min(width * 2 ** int(np.ceil(np.log2(outcome))), WIDEST)
+        width = min(width * 2 ** int(np.ceil(np.log2(outcome))), widest)
+
+
+def multiple_of(divisor: int, width: int) -> int:
+    """The least multiple of a divisor from a width on."""
+    return -(-width // divisor) * divisor
 
 
 def _first_width(wanted: Wanted) -> int:
     """The narrowest at which the next order that b ordinarily has leaves room in its stated error."""
-    if "bias" not in wanted.asked:
-        return NARROWEST
-    least = (1 + 1 / PARTS) * ORDINARY / (ROOM_FOR_NEXT_ORDER * LESS_PRECISE * wanted.error)
-    return int(np.clip(1 << int(np.ceil(np.log2(least))), NARROWEST, WIDEST)) if least > 1 else NARROWEST
+    width = NARROWEST
+    if "bias" in wanted.asked:
+        least = (1 + 1 / PARTS) * ORDINARY / (ROOM_FOR_NEXT_ORDER * LESS_PRECISE * wanted.error)
+        width = int(np.clip(1 << math.ceil(math.log2(least)), NARROWEST, WIDEST)) if least > 1 else NARROWEST
+    return multiple_of(wanted.multiple, width)
 
 
 def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -> FiniteWidth | float:

@@ -9,15 +9,26 @@ import numpy as np
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.controls import COMPONENTS, Known, known, make_controls
 from fwdmft.corrections.corrections import Arrays, Corrections
-from fwdmft.corrections.finite_width import JUDGED, NARROWEST, FiniteWidth, Limit, Wanted, components, finite_width
+from fwdmft.corrections.finite_width import (
+    JUDGED,
+    NARROWEST,
+    WIDEST,
+    FiniteWidth,
+    Limit,
+    Wanted,
+    components,
+    finite_width,
+)
 from fwdmft.corrections.samples import PARTS, Sampler, at_once, draw_size
 from fwdmft.engine import simulation
 from fwdmft.engine.dynamics import TrainingSignal, training_signal, updates
 from fwdmft.engine.field_equations import FieldEquations
 from fwdmft.engine.infinite_width import OF_A_FIELD, Infinite, Report, noise_of
 from fwdmft.engine.layers import strengths
+from fwdmft.engine.neurons import least_width
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import STRENGTH, Crowded, Observing
+from fwdmft.errors import InputError
 from fwdmft.executors import SideBySide
 from fwdmft.in_order import THREADS
 from fwdmft.optimization import RichardsonLevel
@@ -161,6 +172,18 @@ def drawn(
     return finite_width(sampler, covariances, q, wanted(task, infinite, ladder), report, checkpoint, side_by_side)
 
 
+def draw_multiple(task: TheoryTask) -> int:
+    """What divides the width of draws, so that all layers have whole numbers of neurons.
+
+    Raises InputError where there is no such width, or the one that is asked for is none.
+    """
+    multiple, width = least_width(task.equations.populations, WIDEST), task.spec.draw_width
+    if width is not None and width % multiple:
+        expected = f"a multiple of {multiple}, so that all layers have whole numbers of neurons"
+        raise InputError("theory.draw_width", width, expected)
+    return multiple
+
+
 def wanted(task: TheoryTask, infinite: Infinite | None, ladder: tuple[RichardsonLevel, ...]) -> Wanted:
     """What draws are asked for."""
     spec = task.spec
@@ -170,6 +193,7 @@ def wanted(task: TheoryTask, infinite: Infinite | None, ladder: tuple[Richardson
         tuple(name for name, needed in asked.items() if needed),
         spec.draws,
         spec.draw_width,
+        draw_multiple(task),
         spec.covariance and spec.fluctuations,
         spec.seed,
         # Networks of width r n, their parts, and mean-field neurons.

@@ -30,7 +30,7 @@ from fwdmft.engine import explicit_matrix
 from fwdmft.engine.dynamics import TrainingSignal, trajectory
 from fwdmft.engine.explicit_matrix import Directions, ExplicitMatrix
 from fwdmft.engine.field_equations import FieldEquations, Noise, Observables
-from fwdmft.engine.neurons import Supply, cut
+from fwdmft.engine.neurons import Supply, cut, whole_neurons
 from fwdmft.engine.simulation import Observing
 
 
@@ -95,7 +95,7 @@ class Sampler(eqx.Module):
 
     def _noise(self, key: Key[Array, ""]) -> Noise:
         equations = self.wide if self.controls is None else self.controls.equations
-        counts = {p.name: PARTS * round(p.width * self.width) for p in equations.populations}
+        counts = {p.name: PARTS * whole_neurons(p.width, self.width) for p in equations.populations}
         rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
         if self.controls is not None:
             rows += [(s.name, s.population, s.count) for s in equations.supplies]

@@ -10,16 +10,22 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtri
 
+from fwdmft.errors import InputError
+
 Noise = dict[str, np.ndarray]
 
 EVEN = 256
 """Coordinates of a Sobol sequence beyond this are no better than independent numbers."""
+
+ROUNDED = 1e-6
+"""Relative difference from a whole number that is left to the decimals of a ratio, such as .3333333."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,36 @@ class Population:
     name: str
     gaussians: int
     width: float = 1.0
+
+
+def whole_neurons(ratio: float, width: int) -> int:
+    """Number of neurons of a population in a network of width N.
+
+    ratio: of the population's width to N. Nothing is rounded: q depends on the ratio, and another one of relative
+    order 1/N would be taken for a part of b.
+    Raises InputError (field "ensemble.widths") where ratio N is no whole number of neurons.
+    """
+    count = round(ratio * width)
+    if count < 1 or abs(ratio * width - count) > ROUNDED * count:
+        expected = f"a width N of which {ratio:g} N, the width of a layer, is whole; it is {ratio * width:g} here"
+        raise InputError("ensemble.widths", width, expected)
+    return count
+
+
+def least_width(populations: Iterable[Population], most: int) -> int:
+    """The least N of which every population has a whole number of neurons: so have its multiples, and no others.
+
+    Raises InputError (field "architecture") where it is larger than `most`.
+    """
+    ratios = [population.width for population in populations]
+    fractions = [Fraction(ratio).limit_denominator(most) for ratio in ratios]
+    least = math.lcm(*(each.denominator for each in fractions))
+    exact = all(abs(each - Fraction(ratio)) <= ROUNDED * ratio for each, ratio in zip(fractions, ratios, strict=True))
+    if least > most or not exact:
+        shown = [float(f"{ratio:.7g}") for ratio in dict.fromkeys(ratios)]
+        expected = f"ratios of widths to N that are all whole numbers of neurons at some N up to {most}"
+        raise InputError("architecture", shown, expected)
+    return least
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fwdmft.engine.field_equations import (
     Unsupported,
 )
 from fwdmft.engine.layer_sites import LayerSites
-from fwdmft.engine.neurons import Population, Supply, cut
+from fwdmft.engine.neurons import Population, Supply, cut, whole_neurons
 from fwdmft.engine.products import mix
 from fwdmft.engine.update import Update, at_rest, heavy_ball
 from fwdmft.program import kernels
@@ -348,8 +348,11 @@ class ForwardProgram(FieldEquations):
         return replace(self, inputs=inputs, together=together, capacities=capacities)
 
     def network(self, width: int, gamma0: float, key: Key[Array, ""]) -> ProgramNetwork:
-        """The same program with numbers for weights: a network of width N and of this richness."""
-        neurons = {name: round(factor * width) for name, factor in self.width.items()}
+        """The same program with numbers for weights: a network of width N and of this richness.
+
+        Raises InputError where a population has no whole number of neurons.
+        """
+        neurons = {name: whole_neurons(ratio, width) for name, ratio in self.width.items()}
         return program_network(self.program, self.structure, self.outputs, gamma0, neurons, key)
 
     def on(self, x: Float[Array, "point ..."]) -> FieldEquations:

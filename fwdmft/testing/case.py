@@ -12,11 +12,13 @@ import numpy as np
 from jaxtyping import Array
 
 from fwdmft.corrections.controls import make_controls
+from fwdmft.corrections.finite_width import WIDEST, multiple_of
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine import neurons
 from fwdmft.engine.dynamics import TrainingSignal, training_signal, trajectory
 from fwdmft.engine.field_equations import FieldEquations, Observables
 from fwdmft.engine.lazy import LazyEquations
+from fwdmft.engine.neurons import least_width
 from fwdmft.engine.simulation import Large, Observing, gaussian_matrices, infinite_width
 from fwdmft.experiment.architecture import ArchitectureSpec
 from fwdmft.experiment.halves import TheorySpec
@@ -40,7 +42,7 @@ SAMPLINGS = 32
 """Samplings whose average is compared with networks at infinite width, and whose spread is the Monte-Carlo error."""
 
 DRAWN = 8
-"""Width at which draws of networks are compared with networks."""
+"""Width at which draws of networks are compared with networks, or the next at which layers have whole neurons."""
 
 CHUNK, CHUNKS = 64, 16
 """Draws that are compared with networks: at a time, and how many times."""
@@ -193,13 +195,18 @@ class Case:
         """The saved steps."""
         return self.plan.saved(self.save_every)
 
+    @property
+    def drawn(self) -> int:
+        """Width of the networks that draws are compared with."""
+        return multiple_of(least_width(self.as_built.populations, WIDEST), DRAWN)
+
     @cached_property
     def sampler(self) -> Sampler:
-        """Draws of networks of width `DRAWN`, which share their random numbers with mean-field neurons."""
+        """Draws of networks of width `drawn`, which share their random numbers with mean-field neurons."""
         known = make_controls(self.equations, noise(self.equations, self.neurons), self.training())
-        widths = DRAWN, PARTS * DRAWN
+        widths = self.drawn, PARTS * self.drawn
         narrow, wide = (self.as_built.with_richness(self.parameterization.richness(n)) for n in widths)
-        return Sampler(narrow, wide, self.training(), known, DRAWN, Observing(), CHUNK)
+        return Sampler(narrow, wide, self.training(), known, self.drawn, Observing(), CHUNK)
 
     @cached_property
     def ensembles(self) -> tuple[WidthStatistics, ...]:

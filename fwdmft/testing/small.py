@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fwdmft.activations import kinked as has_kinks
+from fwdmft.corrections.finite_width import multiple_of
 from fwdmft.corrections.samples import PARTS
 from fwdmft.experiment.optimizer import GradientDescent
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.registry import Architecture
-from fwdmft.testing.case import COMPARED, DRAWN, SEED, Case, points
+from fwdmft.testing.case import COMPARED, SEED, Case, points
 
 SHAPES = {1: (5,), 2: (2, 3), 3: (4, 4, 1)}
 """Of one point, by the number of its axes; more axes have two entries each."""
@@ -37,14 +38,14 @@ def small_case(architecture: Architecture, spec: Mapping[str, Any], kinked: bool
         "few": 256,
         "neurons": 1 << 11,
         "draws": 512,
-        "draw_width": 8,
-        # Those of the first width are also the networks that draws are compared with.
-        "widths": (PARTS * DRAWN, 96),
         "members": (COMPARED, 700),
     }
     case = Case(
         str(spec["kind"]), architecture, spec, x.reshape(2, *sizes), y, train, save_every=SAVED, **(common | settings)
     )
+    # Layers have whole numbers of neurons. Networks of the first width are also those that draws are compared with.
+    drawn = case.drawn
+    case = replace(case, **({"draw_width": drawn, "widths": (PARTS * drawn, multiple_of(drawn, 96))} | settings))
     largest = _largest_eigenvalue(case)
     rate = float(f"{SHARE / max(largest, 1.0):.1g}")
     # To move f by y takes features a movement of gamma0 y / sqrt(K), which is not to be large.

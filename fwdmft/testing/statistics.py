@@ -12,7 +12,7 @@ from fwdmft.corrections import samples
 from fwdmft.corrections.sample_estimates import GROUPS
 from fwdmft.networks.ensemble import WidthStatistics
 from fwdmft.testing.agreement import Estimate, assert_zero, extrapolated
-from fwdmft.testing.case import CHUNK, CHUNKS, COMPARED, DRAWN, SEED, Case
+from fwdmft.testing.case import CHUNK, CHUNKS, COMPARED, SEED, Case
 from fwdmft.testing.law import Law
 
 
@@ -29,7 +29,8 @@ def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
         np.concatenate([np.asarray(getattr(draw, name)) for draw in every]) for name in ("mean", "difference", "change")
     )
     parts = samples.parts(mean, difference)
-    for width, drawn in ((DRAWN, parts.reshape(-1, parts.shape[-1])), (samples.PARTS * DRAWN, mean + change)):
+    both = (case.drawn, parts.reshape(-1, parts.shape[-1])), (samples.PARTS * case.drawn, mean + change)
+    for width, drawn in both:
         networks = case.ensemble(width, COMPARED)
         start = 0
         for name, shape in shapes.items():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation
+from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation, whole_neurons
 from fwdmft_deep.schema import Deep
 
 SMALL = 1e-6
@@ -73,9 +73,9 @@ def model(
 ) -> DeepNetwork:
     """A network with independent N(0, sigma_w^2) weights and N(0, 1) biases (scaled by sigma_b where they act).
 
-    Layer l has n_l `width` neurons, rounded to the next integer.
+    Raises InputError where a layer has no whole number of neurons.
     """
-    sizes = [x.shape[1], *(max(1, round(ratio * width)) for ratio in spec.widths()), outputs]
+    sizes = [x.shape[1], *(whole_neurons(ratio, width) for ratio in spec.widths()), outputs]
     sigmas = parameterization.weight_scales(spec.depth)
     key_weights, key_biases = jax.random.split(key)
     biases = [jax.random.normal(k, (n,)) for k, n in zip(_keys(key_biases, spec.depth), sizes[1:-1], strict=True)]

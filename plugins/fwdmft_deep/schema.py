@@ -24,7 +24,7 @@ class Deep(ActivatedArchitecture):
     width_ratios: tuple[PositiveReal, ...] | None = Field(
         None,
         description="Width of each hidden layer in units of the width N (dimensionless), a list of depth numbers; "
-        "left out: 1 for all.",
+        "each a whole number of neurons; left out: 1 for all.",
     )
     branch_scale: PositiveReal | None = Field(
         None,
