@@ -162,6 +162,46 @@ def of_toys() -> Pair:
     return equations, net, X, Weights({"A": net.A, "B": net.B}, {"P": net.P[None], "Q": net.Q[None]}, readouts, numbers)
 
 
+def without_inputs(net: Net, x: Array) -> Array:
+    """Neurons that know the points through numbers of their own alone, and others that know them through an average."""
+    h = jnp.sum(net.vector("A", "left", (x.shape[1],)) * x[:, :, None], axis=1)
+    h, v = net.layer("left", h, jnp.tanh)
+    k = net.vector("slope", "right", mean=0.5) * net.average("left", v * h)[:, None] + net.vector("shift", "right")
+    _, u = net.layer("right", k, jnp.sin)
+    return net.readout("r", "left", v) + net.readout("s", "right", u)
+
+
+class WithoutInputs(Network):
+    """The same for single points."""
+
+    A: Array
+    slope: Array
+    shift: Array
+    r: Array
+    s: Array
+
+    def __call__(self, x: Array) -> Array:
+        return self.trace(x, self.shifts())[0]
+
+    def shifts(self) -> tuple[Array, ...]:
+        return jnp.zeros(self.A.shape[1]), jnp.zeros(len(self.slope))
+
+    def trace(self, x: Array, shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        h = x @ self.A + shifts[0]
+        v = jnp.tanh(h)
+        u = jnp.sin(self.slope * jnp.mean(v * h) + self.shift + shifts[1])
+        return (self.r @ v + self.s @ u) / (GAMMA0 * WIDTH), (v, u)
+
+
+def of_numbers() -> Pair:
+    equations = forward_program(without_inputs, X, OUTPUTS, GAMMA0)
+    shapes = (X.shape[1], WIDTH), (WIDTH,), (WIDTH,), (OUTPUTS, WIDTH), (OUTPUTS, WIDTH)
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    net = WithoutInputs(*(jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)))
+    numbers = {"A": net.A, "slope": net.slope, "shift": net.shift}
+    return equations, net, X, Weights({}, {}, {"r": net.r[:, None], "s": net.s[:, None]}, numbers)
+
+
 PAIRS: dict[str, Callable[[], Pair]] = {
     "residual": lambda: of_layers(Deep(depth=3, bias=0.3, branch_scale=0.7)),
     "frozen": lambda: of_layers(Deep(depth=3, bias=0.2, width_ratios=(1.0, 2.0, 0.5), frozen=(1,))),
@@ -173,6 +213,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "attention": lambda: of_tokens(Transformer(depth=2)),
     "causal": lambda: of_tokens(Transformer(depth=1, scores="linear", causal=True, mlp=False, branch_scale=0.7)),
     "toy": of_toys,
+    "without inputs": of_numbers,
 }
 
 

@@ -105,6 +105,51 @@ def test_a_factor_of_a_readout_is_told() -> None:
         forward_program(lambda net, x: 2 * program(RIGHT[0])(net, x), X, 1, 1.0)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net, h: h * h.shape[-1],
+        lambda net, h: h * jnp.arange(h.shape[-1]),
+        lambda net, h: h / len(h),
+        lambda net, h: h * jnp.arange(len(h))[:, None, None],
+    ],
+)
+def test_numbers_and_places_of_neurons_and_points_do_not_matter(change: Callable[[Net, Any], Any]) -> None:
+    with pytest.raises(ProgramError, match=r"^net.readout\('w'\): what goes in here depends on how many points or neu"):
+        forward_program(program(change), X, 1, 1.0)
+
+
+def test_operations_do_not_depend_on_points() -> None:
+    wrong = program(lambda net, h: net.dense("V", "a", "a", h) if len(h) > 1 else h)
+    with pytest.raises(ProgramError, match="calls the same operations for any points, and for any number of them"):
+        forward_program(wrong, X, 1, 1.0)
+
+
+@pytest.mark.parametrize("read", [lambda net, h: 1 + net.average("a", h**2), lambda net, h: h[:, 0]])
+def test_inputs_are_made_of_points(read: Callable[[Net, Array], Array]) -> None:
+    """An average of features would be taken where products vanish, once and for all."""
+    wrong = program(lambda net, h: h * net.average("b", net.input("U", "b", read(net, h)) ** 2)[:, None, None])
+    with pytest.raises(ProgramError, match=r"^net.input\('U'\): x depends on weights here.*as net.vector\(name"):
+        forward_program(wrong, X, 1, 1.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net, x: np.tanh(x),
+        lambda net, x: x if x[0, 0, 0] > 0 else -x,
+        lambda net, x: jax.vmap(lambda row: net.input("V", "b", row), 1, 1)(x),
+    ],
+)
+def test_what_jax_cannot_trace_is_told_with_its_line(change: Callable[[Net, Any], Any]) -> None:
+    def forward(net: Net, x: Any) -> Any:
+        _, v = net.layer("a", net.input("W", "a", change(net, x)), jnp.tanh)
+        return net.readout("w", "a", v)
+
+    with pytest.raises(ProgramError, match=r"failed with Tracer.*test_program_errors.py, line.*jnp.where in place of"):
+        forward_program(forward, X, 1, 1.0)
+
+
 def test_points_mixed_in_x_are_told() -> None:
     def forward(net: Net, x: Any) -> Any:
         _, v = net.layer("a", net.input("W", "a", x - jnp.mean(x, axis=0)), jnp.tanh)
@@ -163,11 +208,23 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "input without points": (lambda net: net.input("W", "a", ROWS[:2]), r"not the shape \(2, 4\)"),
     "input of other features": (
         lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.input("V", "b", OTHER)),
-        r"net.input\('V'\): every use of a name has the same settings",
+        r"net.input\('V'\): every use of a name has the same settings; features = 5 is not features = 4",
+    ),
+    "negative strength of biases": (
+        lambda net: net.input("V", "b", ROWS, bias=-0.3),
+        r"net.input\('V'\): got bias = -0.3; expected a finite number of at least 0",
+    ),
+    "standard deviations that are none": (
+        lambda net: net.readout("w", "hidden", hidden(net)[1], sigma=float("nan")),
+        r"net.readout\('w'\): got sigma = nan; expected a finite number of at least 0",
+    ),
+    "infinite numbers": (
+        lambda net: twice(net, lambda: hidden(net), lambda: net.vector("g", "hidden", mean=float("inf"))),
+        r"net.vector\('g'\): got mean = inf; expected a finite number",
     ),
     "other settings": (
         lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.input("V", "b", ROWS, sigma=2.0)),
-        r"net.input\('V'\): every use of a name has the same settings; .*sigma=2.0.* is not .*sigma=1.0",
+        r"net.input\('V'\): every use of a name has the same settings; sigma = 2.0 is not sigma = 1.0",
     ),
     "other weights": (
         lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.vector("V", "b")),
@@ -179,7 +236,7 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "a population that nothing leads to": (
         lambda net: net.dense("W", "b", "a", net.input("V", "a", ROWS)),
-        r"net.dense\('W'\): 'b' is not a population that an input or a matrix leads to: a",
+        r"net.dense\('W'\): 'b' is not a population that an input, a matrix or a vector leads to: a",
     ),
     "a population before any": (lambda net: net.average("a", jnp.zeros((3, 2))), "leads to: none so far"),
     "no neurons": (
@@ -217,5 +274,5 @@ def test_a_broken_rule_is_named(rule: str) -> None:
 
 
 def test_widths_of_unknown_populations() -> None:
-    with pytest.raises(ProgramError, match=r"widths of populations \['a'\]; the program has hidden"):
-        forward_program(lambda net, x: read(net), ROWS, 1, 1.0, widths={"a": 2.0})
+    with pytest.raises(ProgramError, match=r"widths of populations \['b'\]; the program has a"):
+        forward_program(program(lambda net, h: h), ROWS, 1, 1.0, widths={"b": 2.0})

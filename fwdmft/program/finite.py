@@ -65,10 +65,11 @@ class ProgramNetwork(Network):
         return flagged
 
     def _neurons(self, population: str) -> int:
-        for each in self.structure.inputs:
-            if each.population == population:
-                return len(self.inputs[each.name][0])
-        return next(self.matrices[m.name].shape[1] for m in self.structure.matrices if m.target == population)
+        seen = self.structure
+        counts = [len(self.inputs[each.name][0]) for each in seen.inputs if each.population == population]
+        counts += [self.matrices[each.name].shape[1] for each in seen.matrices if each.target == population]
+        counts += [self.vectors[each.name].shape[-1] for each in seen.vectors if each.population == population]
+        return counts[0]
 
     def _run(self, x: Float[Array, "..."], shifts: OfLayers) -> tuple[Float[Array, " output"], "_Finite"]:
         net = _Finite(self, shifts)

@@ -1,10 +1,12 @@
 """Whether neurons, and points, meet only through the operations of `Net`, which everything else relies on.
 
 The program is run on random numbers for two points and two neurons, then with other numbers for one of them. What goes
-into an operation for the other one may not change. Before that its shapes are followed with another number of neurons
-in every population, which tells these apart.
+into an operation for the other one may not change, nor may it when that one is alone. What inputs are made of may not
+change with any weights. Before that its shapes are followed with another number of neurons in every population, which
+tells these apart.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,58 +16,92 @@ from jaxtyping import Array
 
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net
-from fwdmft.program.structure import FEW, Counter, ProgramError, called
+from fwdmft.program.structure import FEW, Counter, ProgramError, called, is_of_tracing
 
 POINTS = 2
+
+ROUNDED = 1e-5
+"""Of the largest entry: rounding, as XLA computes arrays of other shapes otherwise."""
+
+Seen = list[tuple[str, np.ndarray]]
+"""What went into operations, in their order; neurons are on the last axis."""
 
 
 def check_locality(forward: Forward, shape: tuple[int, ...], outputs: int) -> None:
     """Of a program that has a structure. shape: of x of a single point. Raises ProgramError naming the operation."""
     x = np.random.default_rng(0).standard_normal((POINTS, *shape))
+    with jax.enable_x64(True):
+        _check_populations(forward, x, outputs)
+        base = _run(forward, x, _Random(outputs))
+        for where, a, b in _pairs(base.read, _run(forward, x, _Random(outputs, seed=1)).read):
+            if not np.array_equal(a, b, equal_nan=True):
+                raise ProgramError(
+                    f"{where}: x depends on weights here, and is made of the points alone. K order parameters enter a "
+                    "population as net.vector(name, population, (K,)) times them, features of neurons by net.dense"
+                )
+        for changed, kept in ((0, 1), (1, 0)):
+            other = _run(forward, x, _Random(outputs, base.averages, neuron=changed))
+            for where, a, b in _pairs(base.into, other.into):
+                if not np.array_equal(a[..., kept], b[..., kept], equal_nan=True):
+                    raise ProgramError(
+                        f"{where}: what goes in here mixes neurons; outside of net.average and net.dense, arrays are "
+                        "computed neuron by neuron: no sums, means or products of matrices over their last axis"
+                    )
+            others = x.copy()
+            others[changed] = np.random.default_rng(1).standard_normal(shape)
+            for where, a, b in _pairs(base.into, _run(forward, others, _Random(outputs, point=changed)).into):
+                if not np.array_equal(a[kept], b[kept], equal_nan=True):
+                    raise ProgramError(
+                        f"{where}: what goes in here mixes points; arrays are computed point by point: nothing is "
+                        "summed or averaged over their first axis"
+                    )
+        alone = _run(forward, x[1:], _Random(outputs, [a[1:] for a in base.averages], alone=True))
+        for where, a, b in _pairs(base.into, alone.into):
+            if not _nearly_equal(a[1:, ..., 1:], b):
+                raise ProgramError(
+                    f"{where}: what goes in here depends on how many points or neurons there are, or on their order; "
+                    "networks are shown one point at a time, and neurons have no order"
+                )
+
+
+def _check_populations(forward: Forward, x: np.ndarray, outputs: int) -> None:
+    """Without numbers, and with another number of neurons in every population."""
     try:
-        jax.eval_shape(lambda: called(forward, _Random(outputs, distinct=True), x))
+        jax.eval_shape(lambda x: called(forward, _Random(outputs, distinct=True), x), x)
     except ProgramError as error:
+        if is_of_tracing(error.__cause__):
+            raise
         # Its structure was found with as many neurons in each population, so that is what fails.
         raise ProgramError(
             "neurons of different populations are added, multiplied or confused; what is computed neuron by neuron "
             f"belongs to one population, and net.dense leads to another one. With other numbers of neurons: {error}"
         ) from None
-    base = _run(forward, x, outputs)
-    for changed, kept in ((0, 1), (1, 0)):
-        for (where, a), (_, b) in zip(base.into, _run(forward, x, outputs, base, neuron=changed).into, strict=True):
-            if not np.array_equal(a[..., kept], b[..., kept], equal_nan=True):
-                raise ProgramError(
-                    f"{where}: what goes in here mixes neurons; outside of net.average and net.dense, arrays are "
-                    "computed neuron by neuron: no sums, means or products of matrices over their last axis"
-                )
-        other = x.copy()
-        other[changed] = np.random.default_rng(1).standard_normal(shape)
-        for (where, a), (_, b) in zip(base.into, _run(forward, other, outputs, point=changed).into, strict=True):
-            if not np.array_equal(a[kept], b[kept], equal_nan=True):
-                raise ProgramError(
-                    f"{where}: what goes in here mixes points; arrays are computed point by point: nothing is summed "
-                    "or averaged over their first axis"
-                )
 
 
-def _run(
-    forward: Forward,
-    x: Any,
-    outputs: int,
-    usual: "_Random | None" = None,
-    neuron: int | None = None,
-    point: int | None = None,
-) -> "_Random":
-    reading = _Random(outputs, usual.averages if usual else None, neuron, point)
+def _run(forward: Forward, x: Any, reading: "_Random") -> "_Random":
     called(forward, reading, x)
     return reading
+
+
+def _pairs(before: Seen, after: Seen) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """What goes into every operation in both runs."""
+    if [where for where, _ in before] != [where for where, _ in after]:
+        raise ProgramError("a forward program calls the same operations for any points, and for any number of them")
+    for (where, a), (_, b) in zip(before, after, strict=True):
+        yield where, a, b
+
+
+def _nearly_equal(a: np.ndarray, b: np.ndarray) -> bool:
+    largest = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
+    return a.shape == b.shape and np.allclose(a, b, rtol=0.0, atol=ROUNDED * largest, equal_nan=True)
 
 
 class _Random(Net):
     """Random numbers for whatever comes from weights.
 
-    replayed: values of averages. neuron, point: whose numbers are others than usual. distinct: populations differ in
-    their numbers of neurons, and nothing is recorded.
+    replayed: values of averages. neuron, point: whose numbers are others than usual. alone: the second neuron and the
+    second point are the only ones. seed: of the numbers. distinct: populations differ in their numbers of neurons, and
+    nothing is recorded. What it sees: into, what goes into every operation; read, into inputs alone.
     """
 
     def __init__(
@@ -74,11 +110,15 @@ class _Random(Net):
         replayed: list[Array] | None = None,
         neuron: int | None = None,
         point: int | None = None,
+        alone: bool = False,
+        seed: int = 0,
         distinct: bool = False,
     ):
         self.outputs, self.replayed, self.neuron, self.point, self.distinct = outputs, replayed, neuron, point, distinct
+        self.first, self.seed = int(alone), seed
         self.counter = Counter()
-        self.into: list[tuple[str, np.ndarray]] = []
+        self.into: Seen = []
+        self.read: Seen = []
         self.averages: list[Array] = []
         self.sizes: dict[str, int] = {}
 
@@ -89,15 +129,15 @@ class _Random(Net):
         a, b = self._drawn(population, POINTS, *sites)
         if self.point is not None:
             a[self.point] = b[self.point]
-        return jnp.asarray(a)
+        return jnp.asarray(a[self.first :])
 
     def _drawn(self, population: str, *axes: int) -> tuple[np.ndarray, np.ndarray]:
         """Numbers (*axes, neuron), and other ones, which the changed neuron has already."""
-        shape, seed = (*axes, self._neurons(population)), self.counter.next("numbers")
-        a, b = (np.random.default_rng((seed, which)).standard_normal(shape) for which in (0, 1))
+        shape, number = (*axes, self._neurons(population)), self.counter.next("numbers")
+        a, b = (np.random.default_rng((number, which)).standard_normal(shape) for which in (2 * self.seed, 1))
         if self.neuron is not None:
             a[..., self.neuron] = b[..., self.neuron]
-        return a, b
+        return a[..., self.first :], b[..., self.first :]
 
     def _goes_in(self, where: str, a: Any, population: str) -> None:
         if not self.distinct:
@@ -111,10 +151,11 @@ class _Random(Net):
     def _of_points(self, where: str, a: Any) -> None:
         """What has no axis of neurons."""
         if not self.distinct:
-            self.into.append((where, np.stack([np.asarray(a)] * FEW, axis=-1)))
+            self.into.append((where, np.stack([np.asarray(a)] * (FEW - self.first), axis=-1)))
 
     def _input(self, weights: Input, x: Array | np.ndarray) -> Array:
         self._of_points(f"net.input({weights.name!r})", x)
+        self.read += self.into[-1:]
         return self._numbers(weights.population, *x.shape[1:-1])
 
     def _dense(self, matrix: Matrix, v: Array) -> Array:
@@ -124,7 +165,7 @@ class _Random(Net):
     def _vector(self, vector: Vector) -> Array:
         a, _ = self._drawn(vector.population, 1, *vector.shape)
         values = jnp.asarray(vector.scale * (vector.mean + vector.sigma * a))
-        return jnp.broadcast_to(values, (POINTS, *a.shape[1:]))
+        return jnp.broadcast_to(values, (POINTS - self.first, *a.shape[1:]))
 
     def average(self, population: str, o: Array) -> Array:
         self._goes_in(f"net.average({population!r})", o, population)

@@ -7,10 +7,12 @@ A forward program is the forward pass of a network, written once for its neurons
         h, v = net.layer("hidden", h, jnp.tanh)
         return net.readout("w", "hidden", v)
 
-Everything else in it is `jax.numpy`. Arrays have the points first and the neurons last, with any axes ("sites": tokens,
-steps, positions) between them. Neurons meet only through the operations of `Net`. The same program has several
-readings: its structure is found by running it once (`structure`), at infinite width products with random matrices are
-Gaussian (`reading`), and at width N they are products with matrices of numbers (`finite`).
+Everything else in it is `jax.numpy`, which JAX can trace: no `if` that asks for numbers, and the operations stand
+outside of `jax.vmap` and `jax.lax.scan` (a loop of Python repeats them). Arrays have the points first and the neurons
+last, with any axes ("sites": tokens, steps, positions) between them. Neurons meet only through the operations of `Net`.
+The same program has several readings: its structure is found by running it once (`structure`), at infinite width
+products with random matrices are Gaussian (`reading`), and at width N they are products with matrices of numbers
+(`finite`).
 
 Definitions
 -----------
@@ -49,8 +51,8 @@ class Program:
 class Net(ABC):
     """The operations. Names of weights and populations are free; the same name stands for the same weights.
 
-    A population begins with the `input` or `dense` that leads to it. Arrays of one population are added and multiplied
-    as they are; from one to another leads `dense` alone.
+    A population begins with the `input`, `dense` or `vector` that leads to it. Arrays of one population are added and
+    multiplied as they are; from one to another leads `dense` alone.
 
     sigma: standard deviation of the initial entries. trained: whether the weights are trained.
 
@@ -73,7 +75,7 @@ class Net(ABC):
     ) -> Float[Array, "point *site neuron"]:
         """W x / sqrt(D) + sigma_b b with a row of W and a number b ~ N(0, 1) for each neuron.
 
-        x: of D features. bias: sigma_b.
+        x: of D features, made of the points alone, not of weights. bias: sigma_b.
         """
         return self._input(Input(name, population, sigma, bias, trained), x)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -41,10 +42,21 @@ def called(forward: Forward, net: Net, x: Any) -> Any:
         lines = traceback.extract_tb(error.__traceback__)
         own = [line for line in lines if line.filename == _file_of(forward)] or lines[-1:]
         where = f"{PurePath(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line}"
+        if is_of_tracing(error):
+            raise ProgramError(
+                f"the forward program failed with {type(error).__name__} ({where}). JAX traces a program, also without "
+                "numbers: it takes jax.numpy in place of numpy, jnp.where in place of if, and calls the operations of "
+                "net outside of jax.vmap, jax.lax.scan and jax.lax.cond"
+            ) from error
         raise ProgramError(
             f"the forward program failed with {type(error).__name__}: {error} ({where}). Arrays have the axes "
             f"(point, *site, neuron); x has the shape {jnp.shape(x)}, with the points first"
         ) from error
+
+
+def is_of_tracing(error: BaseException | None) -> bool:
+    """Whether numbers were asked for where JAX follows shapes."""
+    return isinstance(error, jax.errors.JAXTypeError | jax.errors.JAXIndexError)
 
 
 def _file_of(forward: Any) -> str | None:
@@ -210,6 +222,7 @@ class _StructureReading(Net):
         where, name = f"net.readout({readout.name!r})", readout.name
         if name in self.readouts:
             raise ProgramError(f"{where}: a readout is read once; give the second one another name")
+        _check_numbers(readout, where)
         self.readouts[name] = replace(readout, sites=self._sites(v, readout.population, where))
         self.cuts.append(Cut("readout", len(self.readouts) - 1))
         # Another number for every readout, so that what the program returns tells whether it is their sum.
@@ -238,9 +251,8 @@ class _StructureReading(Net):
     def _sites(self, a: Float[Array, "*axis"], population: str, where: str) -> Sites:
         """Of an array (point, *site, neuron)."""
         if population not in self.populations:
-            expected = (
-                f"a population that an input or a matrix leads to: {', '.join(self.populations) or 'none so far'}"
-            )
+            begun = ", ".join(self.populations) or "none so far"
+            expected = f"a population that an input, a matrix or a vector leads to: {begun}"
             raise ProgramError(f"{where}: {population!r} is not {expected}")
         if jnp.ndim(a) < 2 or len(a) != self.points or a.shape[-1] != FEW:
             raise ProgramError(
@@ -253,11 +265,28 @@ class _StructureReading(Net):
         others = (self.inputs, self.matrices, self.vectors, self.readouts)
         if new.name not in known and any(new.name in each for each in others):
             raise ProgramError(f"{where}: {new.name!r} already names other weights")
+        _check_numbers(new, where)
         before = known.get(new.name, new)
-        seen = {key: () for key in ("calls", "uses") if hasattr(before, key)}
-        if replace(before, **seen) != new:
-            raise ProgramError(f"{where}: every use of a name has the same settings; {new} is not {before}")
+        names = [each.name for each in fields(new) if each.name not in ("calls", "uses")]
+        other = [name for name in names if getattr(before, name) != getattr(new, name)]
+        if other:
+            expected = f"every use of a name has the same settings; {_words(new, other)} is not {_words(before, other)}"
+            raise ProgramError(f"{where}: {expected}")
         return before
+
+
+def _check_numbers(weights: Input | Matrix | Vector | Readout, where: str) -> None:
+    """Raise ProgramError for numbers that are no standard deviations, or not finite."""
+    for each in fields(weights):
+        value = getattr(weights, each.name)
+        if each.name in ("sigma", "bias") and not 0 <= value < math.inf:
+            raise ProgramError(f"{where}: got {each.name} = {value}; expected a finite number of at least 0")
+        if each.name in ("mean", "scale") and not math.isfinite(value):
+            raise ProgramError(f"{where}: got {each.name} = {value}; expected a finite number")
+
+
+def _words(weights: Any, names: list[str]) -> str:
+    return ", ".join(f"{name} = {getattr(weights, name)}" for name in names)
 
 
 def flat(a: Float[Array, "*rest neuron"], axes: int = 1) -> Float[Array, "*leading site neuron"]:
