@@ -26,7 +26,7 @@ from fwdmft.networks.building import builder
 from fwdmft.networks.ensemble import statistics_bytes
 from fwdmft.networks.kernels import empirical_kernels
 from fwdmft.networks.training import Task, evaluate
-from fwdmft.observables import OBSERVABLES, ObservableFunction
+from fwdmft.observables import OBSERVABLES, Observable, ObservableFunction
 from fwdmft.optimization import Plan
 from fwdmft.resources import check_memory, device_kind, ensemble_bytes, theory_bytes
 from fwdmft.theory import check_responses
@@ -181,7 +181,8 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
     equations: FieldEquations = architecture.field_equations(
         experiment.architecture, experiment.parameterization, dataset.x, dataset.y.shape[1]
     )
-    check_dims(equations, architecture, registry.registry().origin("architecture", kind))
+    declared = architecture.observed(experiment.architecture)
+    check_dims(equations, declared, registry.registry().origin("architecture", kind))
     if plan.stream is None:
         return equations
     try:
@@ -192,9 +193,9 @@ def _field_equations(experiment: Experiment, dataset: Dataset, plan: Plan) -> Fi
         ) from None
 
 
-def check_dims(equations: FieldEquations, architecture: registry.Architecture, origin: str) -> None:
+def check_dims(equations: FieldEquations, declared: Mapping[str, Observable], origin: str) -> None:
     """Check that the theory observes what the architecture declares. Raises PluginError."""
-    expected = {name: one.dims for name, one in architecture.observables.items()}
+    expected = {name: one.dims for name, one in declared.items()}
     expected |= {name: one.dims for name, one in OBSERVABLES.items() if name in equations.dims}
     if equations.dims != expected:
         shown = {name: each for name, each in equations.dims.items() if expected.get(name) != each}
@@ -224,7 +225,7 @@ def _ensemble_task(experiment: Experiment, dataset: Dataset, plan: Plan) -> Task
         kernels=spec.kernels,
         dtype=np.dtype(spec.precision),
         kernel_points=spec.kernel_points,
-        observables={name: one.dims for name, one in architecture.observables.items()},
+        observables={name: one.dims for name, one in architecture.observed(experiment.architecture).items()},
         functions=observable_functions(experiment),
     )
     for width in spec.widths:
@@ -264,7 +265,7 @@ def _final_only(spec: EnsembleSpec, task: Task) -> bool:
     extrapolated = task.plan.tolerance is not None
     if spec.predictions == "last" and extrapolated:
         raise InputError("ensemble.predictions", "last", "every or auto, as gradient_flow extrapolates predictions")
-    too_large = statistics_bytes(replace(task, kernels=False)) > LARGE_PREDICTIONS and not extrapolated
+    too_large = statistics_bytes(replace(task, kernels=False), spec.widths[0]) > LARGE_PREDICTIONS and not extrapolated
     return spec.predictions == "last" or (spec.predictions == "auto" and too_large)
 
 

@@ -57,6 +57,11 @@ class Architecture:
     conventions: str = ""
     observables: Mapping[str, Observable] = field(default_factory=dict)
 
+    def observed(self, spec: ArchitectureSpec) -> dict[str, Observable]:
+        """Those of `observables` that networks with these settings have (`ArchitectureSpec.unobserved`)."""
+        absent = spec.unobserved()
+        return {name: one for name, one in self.observables.items() if name not in absent}
+
 
 @dataclass(frozen=True)
 class LossFunction:

@@ -140,7 +140,7 @@ def _side_by_side(each: int, counted: int, pieces: int) -> int:
 
 def ensemble_bytes(task: Task, width: int, members: int) -> int:
     """Estimated peak memory of training one width."""
-    return CONCURRENT * chunk_size(task, width, members) * member_bytes(task, width) + statistics_bytes(task)
+    return CONCURRENT * chunk_size(task, width, members) * member_bytes(task, width) + statistics_bytes(task, width)
 
 
 def check_memory(needed: int, force: bool, lazy: bool = False) -> None:

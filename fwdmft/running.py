@@ -104,7 +104,7 @@ def _described(architecture: Architecture, experiment: Experiment) -> Architectu
     fingerprint = experiment.architecture.fingerprint()
     code = f"; code of sha256 {fingerprint}" if fingerprint else ""
     asked = {each.name: each.observable for each in observable_functions(experiment)}
-    observables = {**architecture.observables, **asked}
+    observables = {**architecture.observed(experiment.architecture), **asked}
     return replace(architecture, conventions=architecture.conventions + code, observables=observables)
 
 

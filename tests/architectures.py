@@ -121,4 +121,13 @@ CASES = (
         optimizer=GradientDescent(learning_rate=0.1, steps=7),
         save_every=3,
     ),
+    sequences(
+        "transformer",
+        "heads",
+        {"activation": "tanh", "heads": "infinite", "key_size": 2, "mlp": False, "branch_scale": 0.7},
+        (2, 3),
+        parameterization=MeanField(gamma0=1.5),
+        optimizer=GradientDescent(learning_rate=0.1, steps=7),
+        save_every=3,
+    ),
 )

@@ -2,7 +2,8 @@
 
 Half of `--count` are valid and must run or be refused with a reason, half have one thing broken and must be refused.
 `--symmetries`: so many further ones are computed together with each of their exact twins (`symmetries`). Prints what
-became of them, and every experiment that failed as YAML. The same seed tries the same ones, whatever the jobs.
+became of them (on standard error what did so far), and every experiment that failed as YAML. The same seed tries the
+same ones, whatever the jobs.
 """
 
 from __future__ import annotations
@@ -129,7 +130,15 @@ def attempts(wanted: dict[str, int], number: int, jobs: int, minutes: float) -> 
                 for failure in found.failures:
                     print(failure, flush=True)
                 whole[found.kind].add(found)
+                print(summary(whole[found.kind]), file=sys.stderr, flush=True)
     return whole
+
+
+def summary(outcomes: Outcomes) -> str:
+    """Counts, so far."""
+    seconds = f"{outcomes.seconds:.0f} processor seconds, the slowest {outcomes.slowest:.0f}"
+    became = [f"{times:5d}  {became}" for became, times in outcomes.counts.most_common()]
+    return "\n  ".join([f"{outcomes.kind}: {outcomes.counts.total()}, {seconds}", *became])
 
 
 def main() -> None:
@@ -142,10 +151,8 @@ def main() -> None:
     given = parser.parse_args()
     wanted = {"symmetric": given.symmetries, "valid": (given.count + 1) // 2, "invalid": given.count // 2}
     found = attempts(wanted, given.seed, given.jobs, given.minutes)
-    for kind, each in found.items():
-        print(f"{kind}: {each.counts.total()}, {each.seconds:.0f} processor seconds, the slowest {each.slowest:.0f}")
-        for became, times in each.counts.most_common():
-            print(f"  {times:5d}  {became}")
+    for each in found.values():
+        print(summary(each))
     sys.exit(any(each.counts[FAILED] or each.counts[DIED] for each in found.values()))
 
 

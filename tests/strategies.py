@@ -119,6 +119,7 @@ def architectures(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> dict[str, 
                 mlp=sometimes(st.booleans()),
                 branch_scale=sometimes(log_uniform(0.3, 1)),
             )
+            | (st.just({}) | fields(heads=st.just("infinite"), key_size=st.sampled_from([1, 2, 4])))
         )
     depth = draw(st.integers(2, 3) if kind == "deep" else st.integers(1, 2))
     branch = draw(sometimes(log_uniform(0.3, 1)))

@@ -13,19 +13,23 @@ import pytest
 from experiments import experiment
 
 import fwdmft
+from fwdmft.experiment.optimizer import GradientDescent
 from fwdmft.experiment.parameterization import MeanField
 from fwdmft.networks.kernels import empirical_kernels
+from fwdmft.preparing import prepare
 from fwdmft.registry import registry
 from fwdmft.results import write_result
 from fwdmft.testing import Case, points
-from fwdmft.testing.agreement import ROUNDING, assert_equal
+from fwdmft.testing.agreement import ROUNDING, assert_equal, assert_zero
 from fwdmft.testing.networks import LAWS
 from fwdmft_transformer.model import TransformerNetwork
 
 WIDTH, TOKENS, FEATURES, GAMMA0 = 6, 4, 3, 1.5
+DATA = {"kind": "in_context_regression", "features": 2, "context": 2, "train": 2, "test": 1}
 _, Y, TRAIN = points(2, 1, outputs=2)
 X = np.random.default_rng(1).standard_normal((2, TOKENS, FEATURES))
 SCORES = ("softmax", "linear")
+HEADS = {"heads": "infinite", "key_size": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -51,33 +55,46 @@ def without_scores(model: TransformerNetwork) -> TransformerNetwork:
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
-def test_laws_of_networks(law: Any) -> None:
-    law(case())
+@pytest.mark.parametrize("heads", [{}, HEADS], ids=["one", "many"])
+def test_laws_of_networks(law: Any, heads: dict[str, Any]) -> None:
+    law(case(**heads))
 
 
 @pytest.mark.parametrize(
-    ("scores", "mlp", "causal"), [("softmax", True, False), ("softmax", False, True), ("linear", True, True)]
+    ("scores", "mlp", "causal", "heads"),
+    [
+        ("softmax", True, False, {}),
+        ("softmax", False, True, {}),
+        ("linear", True, True, {}),
+        ("softmax", True, True, HEADS),
+        ("linear", False, False, {"heads": "infinite", "key_size": 3}),
+    ],
 )
-def test_against_the_equations_token_by_token(scores: str, mlp: bool, causal: bool) -> None:
+def test_against_the_equations_token_by_token(scores: str, mlp: bool, causal: bool, heads: dict[str, Any]) -> None:
     """Predictions, attention and the tangent kernel, which is the sum over all parameters."""
-    model = network(scores=scores, mlp=mlp, causal=causal)
+    model, size = network(scores=scores, mlp=mlp, causal=causal, **heads), heads.get("key_size", WIDTH)
 
     def forward(model: TransformerNetwork, x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         h = [model.U @ x[a] / FEATURES**0.5 for a in range(TOKENS)]
         found = []
         for block in model.blocks:
             v = [jnp.tanh(one) for one in h]
-            q, k = ([matrix @ one / WIDTH**0.5 for one in v] for matrix in (block.Q, block.K))
-            weights = jnp.zeros((TOKENS, TOKENS))
+            q, k, u = ([matrix @ one / WIDTH**0.5 for one in v] for matrix in (block.Q, block.K, block.V))
+            every, z = [], jnp.zeros((TOKENS, WIDTH))
+            for head in range(WIDTH // size):
+                own = slice(head * size, (head + 1) * size)
+                weights = jnp.zeros((TOKENS, TOKENS))
+                for a in range(TOKENS):
+                    seen = range(a + 1 if causal else TOKENS)
+                    s = {b: jnp.sum(q[a][own] * k[b][own]) / (size**0.5 if heads else WIDTH) for b in seen}
+                    norm = sum(jnp.exp(s[b]) for b in seen)
+                    for b in seen:
+                        weights = weights.at[a, b].set(jnp.exp(s[b]) / norm if scores == "softmax" else s[b] / TOKENS)
+                    z = z.at[a, own].set(sum(weights[a, b] * u[b][own] for b in seen))
+                every.append(weights)
+            found.append(jnp.stack(every))
             for a in range(TOKENS):
-                seen = range(a + 1 if causal else TOKENS)
-                s = {b: jnp.mean(q[a] * k[b]) for b in seen}
-                norm = sum(jnp.exp(s[b]) for b in seen)
-                for b in seen:
-                    weights = weights.at[a, b].set(jnp.exp(s[b]) / norm if scores == "softmax" else s[b] / TOKENS)
-            found.append(weights)
-            for a in range(TOKENS):
-                h[a] = h[a] + 0.7 * block.V @ sum(weights[a, b] * v[b] for b in range(TOKENS)) / WIDTH**0.5
+                h[a] = h[a] + 0.7 * (block.output @ z[a] / WIDTH**0.5 if heads else z[a])
                 if mlp:
                     h[a] = h[a] + 0.7 * block.W @ jnp.tanh(h[a]) / WIDTH**0.5
         f = model.w @ sum(jnp.tanh(one) for one in h) / TOKENS / (GAMMA0 * WIDTH)
@@ -86,9 +103,11 @@ def test_against_the_equations_token_by_token(scores: str, mlp: bool, causal: bo
     parameters, static = eqx.partition(model, eqx.is_array)
     differentiated = jax.jacrev(lambda p, x: forward(eqx.combine(p, static), x), has_aux=True)
     jacobian, (f, attention) = jax.jit(jax.vmap(differentiated, in_axes=(None, 0)))(parameters, jnp.asarray(X))
-    found = jax.jit(jax.vmap(lambda x: (model(x), model.observables(x)["attention"])))(jnp.asarray(X))
-    assert_equal("f", found[0], f)
-    assert_equal("attention", found[1], attention)
+    found, observed = jax.jit(jax.vmap(lambda x: (model(x), model.observables(x))))(jnp.asarray(X))
+    assert_equal("f", found, f)
+    assert_equal("attention", observed["attention"], jnp.mean(attention, axis=2))
+    if heads:
+        assert_equal("attention_dispersion", observed["attention_dispersion"], jnp.var(attention, axis=2))
     rows = jnp.concatenate([leaf.reshape(2, 2, -1) for leaf in jax.tree.leaves(jacobian)], axis=2)
     expected = GAMMA0**2 * WIDTH * jnp.einsum("mcp,ndp->mcnd", rows, rows)
     found = jax.jit(lambda: empirical_kernels(model, jnp.asarray(X), GAMMA0, WIDTH))()
@@ -100,9 +119,10 @@ def test_against_the_equations_token_by_token(scores: str, mlp: bool, causal: bo
     assert_equal("G", found["gradient_kernel"][-1], jnp.einsum("mcai,ndai->mcnd", g, g) / WIDTH)
 
 
+@pytest.mark.parametrize("heads", [{}, HEADS], ids=["one", "many"])
 @pytest.mark.parametrize("causal", [True, False])
-def test_zero_scores_average_over_tokens(causal: bool) -> None:
-    model = without_scores(network(causal=causal))
+def test_zero_scores_average_over_tokens(causal: bool, heads: dict[str, Any]) -> None:
+    model = without_scores(network(causal=causal, **heads))
     counted = np.tril(np.ones((TOKENS, TOKENS))) if causal else np.ones((TOKENS, TOKENS))
     average = counted / counted.sum(axis=1, keepdims=True)
     for x in jnp.asarray(X):
@@ -117,9 +137,10 @@ def test_zero_linear_scores_leave_tokens_alone() -> None:
         assert_equal("f", model(x), jnp.mean(jnp.stack([single(x[a : a + 1]) for a in range(TOKENS)]), axis=0))
 
 
+@pytest.mark.parametrize("heads", [{}, HEADS], ids=["one", "many"])
 @pytest.mark.parametrize("scores", SCORES)
-def test_a_permutation_of_tokens_permutes_attention(scores: str) -> None:
-    model, order = network(scores=scores), np.array([2, 0, 3, 1])
+def test_a_permutation_of_tokens_permutes_attention(scores: str, heads: dict[str, Any]) -> None:
+    model, order = network(scores=scores, **heads), np.array([2, 0, 3, 1])
     x = jnp.asarray(X[0])
     assert_equal("f", model(x[order]), model(x))
     attention = model.observables(x)["attention"]
@@ -148,6 +169,36 @@ def test_scales_of_weights_are_in_order() -> None:
         assert_equal("weights", after, factor * before)
     with pytest.raises(fwdmft.InputError, match="expected one number, or a list of 8"):
         case(sigma_w=tuple(sigmas), mlp=False).build(WIDTH, jax.random.key(3))
+    many = case(sigma_w=tuple(sigmas), mlp=False, **HEADS).build(WIDTH, jax.random.key(3))
+    drawn = [many.U, *[m for b in many.blocks for m in (b.Q, b.K, b.V, b.output)], many.w]
+    for before, after, factor in zip(in_order(one), drawn, sigmas, strict=True):
+        assert_equal("weights of many heads", after, factor * before)
+
+
+def test_heads_need_a_size() -> None:
+    for field in ({"heads": "infinite"}, {"key_size": 2}):
+        settings = experiment(architecture={"kind": "transformer", **field}, data=DATA)
+        with pytest.raises(fwdmft.InputError, match=r"architecture\.key_size: got .* with"):
+            fwdmft.load_experiment(settings)
+    settings = experiment(
+        architecture={"kind": "transformer", **HEADS}, data=DATA, ensemble={"widths": [9]}, theory=None
+    )
+    with pytest.raises(fwdmft.InputError, match=r"ensemble\.widths: got 9; .*0\.5 N"):
+        prepare(fwdmft.load_experiment(settings))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_linear_heads_at_first(size: int) -> None:
+    """s_ab = q_a.k_b / sqrt(d) has mean 0 and the variance Phi_aa Phi_bb over heads, with Phi_aa = |x_a|^2 / D here."""
+    settings = {"scores": "linear", "activation": "linear", "heads": "infinite", "key_size": size, "depth": 1}
+    of_heads = case(sigma_w=1.0, **settings, mlp=False)
+    one_step = GradientDescent(learning_rate=0.01, steps=2)
+    seen = replace(of_heads, neurons=1 << 10, optimizer=one_step, save_every=1).infinite_width
+    phi = np.sum(X**2, axis=2) / FEATURES
+    expected = phi[:, :, None] * phi[:, None, :] / TOKENS**2
+    dispersion, mean = seen["attention_dispersion"][0, 0], seen["attention"][0, 0]
+    assert_zero("dispersion", replace(dispersion, value=dispersion.value - expected), float(np.max(expected)))
+    assert_zero("attention", mean, float(np.max(expected)) ** 0.5)
 
 
 def test_ensembles_hold_the_statistics_of_attention(tmp_path: Path) -> None:
@@ -156,7 +207,7 @@ def test_ensembles_hold_the_statistics_of_attention(tmp_path: Path) -> None:
     spec = experiment(
         architecture={"kind": "transformer", "activation": "tanh", "depth": 2},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 2},
-        data={"kind": "in_context_regression", "features": 2, "context": 2, "train": 2, "test": 1},
+        data=DATA,
         theory=None,
         ensemble={"widths": [width], "members": members, "precision": "float64", "seed": 4},
     )

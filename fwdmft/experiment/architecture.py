@@ -56,6 +56,10 @@ class ArchitectureSpec(Spec):
         fields = type(self).model_fields.items()
         return tuple(getattr(self, name) for name, info in fields if _Installed in info.metadata)
 
+    def unobserved(self) -> tuple[str, ...]:
+        """Names among `Architecture(observables=...)` that are not observed with these settings."""
+        return ()
+
     def remarks(self) -> tuple[str, ...]:
         """What users should know of the theory of these networks: sentences that `run` and `validate` show as warnings.
 

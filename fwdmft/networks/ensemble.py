@@ -188,7 +188,7 @@ def member_bytes(task: Task, width: int) -> int:
     trained = _trained_at_once(task)
     active = _ACTIVATIONS * max(trained, min(points, EVALUATED)) * neurons
     jacobian = len(task.kernel_at) * outputs * (parameters + neurons) if task.kernels else 0
-    numbers = 5 * parameters + 2 * jacobian + active + _saved(task)
+    numbers = 5 * parameters + 2 * jacobian + active + _saved(task, width)
     return numbers * np.dtype(task.dtype).itemsize
 
 
@@ -217,28 +217,28 @@ _ACTIVATIONS = 12
 """Numbers held per point and neuron while differentiating: shifted copies of a convolution, and the chain rule."""
 
 
-def statistics_bytes(task: Task) -> int:
+def statistics_bytes(task: Task, width: int) -> int:
     """Estimated bytes of the sums over members: powers of what is saved, and groups of predictions and kernels."""
     predictions = task.y.size * (1 if task.final_only else len(task.times))
     trained = int(task.train[task.kernel_at].sum())
     kernels = len(task.times) * trained**2 if task.kernels else 0
-    return 8 * (6 * _saved(task) + GROUPS * (predictions + kernels))
+    return 8 * (6 * _saved(task, width) + GROUPS * (predictions + kernels))
 
 
-def _saved(task: Task) -> int:
+def _saved(task: Task, width: int) -> int:
     """Numbers of one member that are summed over members."""
     points, outputs = task.y.shape
     predictions = points * outputs * (1 if task.final_only else len(task.times))
     if not task.kernels:
         return predictions
     kernels = len(task.kernel_at) ** 2 * (2 * outputs**2 + 1)
-    return predictions + len(task.times) * (kernels + points * _observed(task))
+    return predictions + len(task.times) * (kernels + points * _observed(task, width))
 
 
-def _observed(task: Task) -> int:
+def _observed(task: Task, width: int) -> int:
     """Numbers that an architecture observes of one point."""
     if not task.observables:
         return 0
-    build = eqx.filter_eval_shape(task.build, 1, jax.random.key(0))
+    build = eqx.filter_eval_shape(task.build, width, jax.random.key(0))
     point = jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype)
     return sum(a.size for a in eqx.filter_eval_shape(lambda model, x: model.observables(x), build, point).values())

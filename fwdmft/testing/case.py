@@ -239,7 +239,7 @@ class Case:
             center=self.parameterization.center,
             kernels=kernels,
             dtype=np.float64,
-            observables={name: one.dims for name, one in self.architecture.observables.items()},
+            observables={name: one.dims for name, one in self.architecture.observed(self.schema).items()},
         )
 
     def build(self, width: int, key: Array) -> Network:

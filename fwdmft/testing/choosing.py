@@ -48,6 +48,6 @@ def case_of(kind: str, file: Path | None, kinked: bool) -> Case:
         ) from None
     case, origin = small_case(architecture, spec, kinked), registry().origin("architecture", kind)
     with jax.enable_x64(True):
-        check_dims(case.as_built, architecture, origin)
+        check_dims(case.as_built, architecture.observed(case.schema), origin)
         check_network(case.task(), case.widths[0], origin)
     return case

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation
+from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, activation, whole_neurons
 from fwdmft_transformer.schema import Transformer
 
 Tokens = Float[Array, "token feature"]
@@ -16,16 +16,27 @@ Matrix = Float[Array, "out in"]
 
 
 class Block(eqx.Module):
-    """Q, K and V of attention, and W of the layer behind it (None without)."""
+    """Q, K, V of attention, `output` (O) of many heads, and W of the layer behind it (None without).
+
+    Rows of Q, K, V and columns of O are those of all heads, one head after the other.
+    """
 
     Q: Matrix
     K: Matrix
     V: Matrix
+    output: Matrix | None
     W: Matrix | None
 
 
+class Attended(NamedTuple):
+    """What attention adds to each token (over beta), and its weights: (head, token, token)."""
+
+    added: Float[Array, "token neuron"]
+    weights: Float[Array, "head token token_prime"]
+
+
 class Passed(NamedTuple):
-    """Prediction, features (token, neuron) of every layer, attention (token, token) of every block."""
+    """Prediction, features (token, neuron) of every layer, attention (head, token, token) of every block."""
 
     f: Float[Array, " output"]
     features: tuple[Array, ...]
@@ -58,7 +69,9 @@ class TransformerNetwork(Network):
         return passed.f, passed.features
 
     def observables(self, x: Tokens) -> dict[str, Array]:
-        return {"attention": jnp.stack(self._pass(x, self.shifts()).attention)}
+        weights = jnp.stack(self._pass(x, self.shifts()).attention)
+        observed = {"attention": jnp.mean(weights, axis=1)}
+        return observed if self.spec.heads == 1 else observed | {"attention_dispersion": jnp.var(weights, axis=1)}
 
     def _pass(self, x: Tokens, shifts: OfLayers) -> Passed:
         beta = self.spec.branch_scale
@@ -66,8 +79,9 @@ class TransformerNetwork(Network):
         features, attention = [self.phi(h)], []
         for block, shift in zip(self.blocks, shifts[1:], strict=True):
             v = features[-1]
-            attention.append(self._attention(_times(block.Q, v), _times(block.K, v)))
-            h = h + beta * _times(block.V, attention[-1] @ v)
+            added, weights = self._attended(block, v)
+            attention.append(weights)
+            h = h + beta * added
             if block.W is not None:
                 h = h + beta * _times(block.W, self.phi(h))
             h = h + shift
@@ -75,10 +89,17 @@ class TransformerNetwork(Network):
         f = self.w @ jnp.mean(features[-1], axis=0) / (self.gamma0 * h.shape[1])
         return Passed(f, tuple(features), tuple(attention))
 
-    def _attention(
-        self, q: Float[Array, "token neuron"], k: Float[Array, "token neuron"]
-    ) -> Float[Array, "token token_prime"]:
-        scores = q @ k.T / q.shape[1]
+    def _attended(self, block: Block, v: Float[Array, "token neuron"]) -> Attended:
+        if block.output is None:
+            weights = self._attention(_times(block.Q, v) @ _times(block.K, v).T / v.shape[1])
+            return Attended(_times(block.V, weights @ v), weights[None])
+        size = self.spec.key_size or 1
+        q, k, u = (_times(matrix, v).reshape(len(v), -1, size) for matrix in (block.Q, block.K, block.V))
+        weights = jax.vmap(self._attention)(jnp.einsum("ahi,bhi->hab", q, k) / size**0.5)
+        z = jnp.einsum("hab,bhi->ahi", weights, u)
+        return Attended(_times(block.output, z.reshape(len(v), -1)), weights)
+
+    def _attention(self, scores: Float[Array, "token token_prime"]) -> Float[Array, "token token_prime"]:
         counts = jnp.tril(jnp.ones(scores.shape, bool)) if self.spec.causal else jnp.ones(scores.shape, bool)
         if self.spec.scores == "softmax":
             return jax.nn.softmax(jnp.where(counts, scores, -jnp.inf), axis=1)
@@ -98,16 +119,21 @@ def model(
     width: int,
     key: Key[Array, ""],
 ) -> TransformerNetwork:
-    """A network with independent N(0, sigma_w^2) weights. x: (point, token, feature)."""
+    """A network with independent N(0, sigma_w^2) weights. x: (point, token, feature).
+
+    Raises InputError where there is no whole number of heads.
+    """
+    if spec.key_size is not None:
+        whole_neurons(1 / spec.key_size, width)
     sigmas = parameterization.weight_scales(spec.weights_depth)
     key_input, key_readout, key_blocks = jax.random.split(key, 3)
     keys = jax.random.split(key_blocks, len(sigmas) - 2)
     hidden = [sigma * jax.random.normal(k, (width, width)) for sigma, k in zip(sigmas[1:-1], keys, strict=True)]
-    size = len(spec.matrices)
-    blocks = [hidden[first : first + size] for first in range(0, len(hidden), size)]
+    names = spec.matrices
+    blocks = [dict(zip(names, hidden[first:], strict=False)) for first in range(0, len(hidden), len(names))]
     return TransformerNetwork(
         U=sigmas[0] * jax.random.normal(key_input, (width, x.shape[2])),
-        blocks=tuple(Block(Q=b[0], K=b[1], V=b[2], W=b[3] if spec.mlp else None) for b in blocks),
+        blocks=tuple(Block(b["Q"], b["K"], b["V"], b.get("O"), b.get("W")) for b in blocks),
         w=sigmas[-1] * jax.random.normal(key_readout, (outputs, width)),
         tokens=x.shape[1],
         spec=spec,

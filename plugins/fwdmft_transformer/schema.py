@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fwdmft.plugin import MOST_LAYERS, ActivatedArchitecture, Count, PositiveReal
+from fwdmft.plugin import MOST_LAYERS, ActivatedArchitecture, Count, InputError, PositiveReal
 
 
 class Transformer(ActivatedArchitecture):
@@ -14,14 +14,27 @@ class Transformer(ActivatedArchitecture):
 
     With v = phi(h): q, k = Q v / sqrt(N), K v / sqrt(N), s_ab = q_a.k_b / N,
     h_a += beta V sum_b attention_ab v_b / sqrt(N), then h_a += beta W phi(h_a) / sqrt(N).
+    With many heads (`heads` infinite) each of the N / d heads has d-vectors q, k, u = V v / sqrt(N), scores
+    s_ab = q_a.k_b / sqrt(d) and attention of its own; h_a += beta O z_a / sqrt(N), where z_a holds
+    sum_b attention_ab u_b of all heads.
     """
 
     kind: Literal["transformer"] = Field(
         "transformer",
         description="Blocks of attention on x (point, token, feature); a list sigma_w has the input weights, then Q, "
-        "K, V and (with mlp) W of each block, then the readout.",
+        "K, V, (with heads infinite) O and (with mlp) W of each block, then the readout.",
     )
     depth: Count = Field(1, le=MOST_LAYERS, description="Number of blocks (blocks).")
+    heads: Literal[1, "infinite"] = Field(
+        1,
+        description="1: one head as wide as the stream, so attention does not vary at infinite width; infinite: N / "
+        "key_size heads, whose attention varies from head to head at any width.",
+    )
+    key_size: Count | None = Field(
+        None,
+        le=64,
+        description="Size d of the vectors q, k, u of each head, for heads: infinite; N is a multiple of d (neurons).",
+    )
     scores: Literal["softmax", "linear"] = Field(
         "softmax", description="Attention weights: softmax_b(s_ab), or s_ab / A over A tokens (linear)."
     )
@@ -35,13 +48,23 @@ class Transformer(ActivatedArchitecture):
         1.0, description="Scale beta of what blocks add to the stream (dimensionless; of order depth^(-1/2))."
     )
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Transformer:
+        if (self.key_size is None) != (self.heads == 1):
+            expected = "a number with heads: infinite" if self.key_size is None else "nothing with one head"
+            raise InputError("key_size", self.key_size, expected)
+        return self
+
     @property
     def matrices(self) -> str:
         """Names of a block's matrices, in their order in sigma_w."""
-        return "QKVW" if self.mlp else "QKV"
+        return "QKV" + ("" if self.heads == 1 else "O") + ("W" if self.mlp else "")
+
+    def unobserved(self) -> tuple[str, ...]:
+        return ("attention_dispersion",) if self.heads == 1 else ()
 
     def remarks(self) -> tuple[str, ...]:
-        if self.scores == "softmax":
+        if self.scores == "softmax" or self.heads != 1:
             return ()
         return (
             "scores: linear attention vanishes at infinite width, at all times: changing the signs of Q and V together "
