@@ -141,6 +141,8 @@ def resumable(output: Path, fresh: bool) -> Iterator[Path]:
     except ComputationError:
         discard(place)
         raise
+    except InputError:  # of which the same command would make no more
+        raise
     except BaseException:
         if words():
             print(words(), file=sys.stderr)

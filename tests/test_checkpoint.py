@@ -99,7 +99,8 @@ def test_fresh_starts_over(tmp_path: Path) -> None:
     beside(output).mkdir()
     (beside(output) / "identity.json").write_text("{}")
     file = saved(tmp_path / "experiment.yaml", ensemble={"widths": [2], "members": 2})
-    assert call("run", file, "-o", output).exit_code == 2
+    refused = call("run", file, "-o", output)
+    assert refused.exit_code == 2 and "the same command" not in refused.stderr
     result = call("run", file, "-o", output, "--fresh")
     assert result.exit_code == 0 and "going on" not in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["experiment.yaml", "result.nc"]
