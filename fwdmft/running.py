@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import jax
+import numpy as np
 import xarray as xr
 
 from fwdmft import registry
@@ -24,6 +25,7 @@ from fwdmft.preparing import observable_functions, prepare
 from fwdmft.registry import Architecture
 from fwdmft.results.build import result_tree
 from fwdmft.results.theory_loss import theory_loss
+from fwdmft.rounding import check_networks, has_targets
 from fwdmft.theory import solve
 
 Progress = Callable[[str, int, int], None]
@@ -128,7 +130,7 @@ def _ensembles(
         stage = f"width {width}"
         report(stage, 0, members)
         with jax.enable_x64(spec.precision == "float64"):
-            return train_ensemble(
+            statistics = train_ensemble(
                 task,
                 width,
                 members,
@@ -139,5 +141,9 @@ def _ensembles(
                 spec.diverged_share,
                 side_by_side,
             )
+        if has_targets(task.y, task.train, task.plan):
+            name = "final_prediction" if task.final_only else "prediction"
+            check_networks(width, np.dtype(spec.precision), task.gamma0(width), statistics.mean[name])
+        return statistics
 
     return [one(*each) for each in zip(spec.widths, spec.members_per_width(), strict=True)]

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.corrections import Arrays, Corrections
+from fwdmft.corrections.finite_width import NARROWEST
 from fwdmft.corrections.from_draws import from_draws
 from fwdmft.corrections.from_response import from_response, has_response
 from fwdmft.engine.infinite_width import (
@@ -34,6 +35,7 @@ from fwdmft.executors import SideBySide
 from fwdmft.in_order import THREADS
 from fwdmft.optimization import RichardsonLevel
 from fwdmft.program.response_functions import is_supported, response_functions
+from fwdmft.rounding import check_theory, has_targets
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None, side
     if isinstance(tried, Crowded):
         _without_infinite_width(task, tried)
     if infinite is not None:
+        if has_targets(task.y, task.train, task.plan):
+            gamma0 = task.richness(NARROWEST) if task.lazy else float(infinite.equations.gamma0)
+            check_theory(gamma0, infinite.mean["prediction"])
         task = resolved(task, infinite)
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:

@@ -63,7 +63,7 @@ Report = Callable[[str, int, int], None]
 class Wanted(NamedTuple):
     """error: stated, relative. asked: which of q, sigma and bias shall have it, bias `LESS_PRECISE` times as much.
     draws, width: None to choose. multiple: what divides the width. covariance: all pairs of times. flops: of a draw,
-    about, over its width."""
+    about, over its width. double: in double precision."""
 
     error: float
     asked: tuple[str, ...]
@@ -73,6 +73,7 @@ class Wanted(NamedTuple):
     covariance: bool
     seed: int
     flops: float
+    double: bool = False
 
 
 @dataclass
@@ -154,7 +155,7 @@ class _Drawing:
         checkpoint: Checkpoint | None,
         side_by_side: SideBySide,
     ):
-        self.source, self.width = source.single(), source.width
+        self.source, self.width = source if wanted.double else source.single(), source.width
         self.layout = Layout(samples.observable_shapes(self.source))
         self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
         self._side_by_side = side_by_side
@@ -169,6 +170,11 @@ class _Drawing:
     @property
     def count(self) -> int:
         return self._drawn.count
+
+    @property
+    def rounding(self) -> float:
+        """Of the numbers of draws, relative."""
+        return float(np.finfo(np.float64 if self._wanted.double else np.float32).eps)
 
     def extend(self, count: int) -> Estimates:
         """Estimates from at least so many draws."""
@@ -196,17 +202,19 @@ class _Drawing:
             chunks = -(-SHARED * chunks // GROUPS) * GROUPS // SHARED
 
         numbers = range(self._drawn.done, chunks)
-        recipe = partial(_drawing, self.source, self._wanted.seed, self.width, chunk)
+        recipe = partial(_drawing, self.source, self._wanted.seed, self.width, chunk, self._wanted.double)
         flops = len(numbers) * chunk * self.width * self._wanted.flops
         return self._side_by_side(Work(recipe, numbers, flops=flops))
 
 
-def _drawing(source: Sampler, seed: int, width: int, chunk: int) -> Callable[[int], dict[str, np.ndarray]]:
+def _drawing(
+    source: Sampler, seed: int, width: int, chunk: int, double: bool
+) -> Callable[[int], dict[str, np.ndarray]]:
     """Makes the draws of a chunk from its number."""
 
     def drawn(number: int) -> dict[str, np.ndarray]:
         # JAX keeps its precision setting per thread.
-        with jax.enable_x64(False):
+        with jax.enable_x64(double):
             root = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), width), number)
             of_chunk = samples.draws(source, jax.random.split(root, chunk))
             return {name: np.asarray(a) for name, a in of_chunk._asdict().items()}
@@ -310,8 +318,8 @@ def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteW
         known, off = layout.join(q.mean), np.minimum(off, rest)
         off = np.hypot(off, layout.join(q.truncation))
     b = bias(estimates.mean, estimates.change, drawing.width, known, off, relative, layout.slices.values())
-    # Draws are in single precision, and b is n times a difference of theirs: what varies least is known no better.
-    rounding = STEP * drawing.width * np.finfo(np.float32).eps * np.abs(estimates.mean.mean(axis=0))
+    # b is n times a difference of draws: what varies least is known no better than they are.
+    rounding = STEP * drawing.width * drawing.rounding * np.abs(estimates.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))
     pairs = {"q": (q_value, q_error), "sigma": estimates.sigma, "bias": (b.value, b.error)}
     errors = {name: _reached(pair, layout) for name, pair in pairs.items()}

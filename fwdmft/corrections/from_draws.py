@@ -32,6 +32,7 @@ from fwdmft.errors import InputError
 from fwdmft.executors import SideBySide
 from fwdmft.in_order import THREADS
 from fwdmft.optimization import RichardsonLevel
+from fwdmft.rounding import movement
 
 CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
 """The simulation behind the control variates: most neurons, times of contributions, and what bases may leave out."""
@@ -47,6 +48,10 @@ FEWEST_COMPONENTS = 8
 DIRECTIONS = 8
 """Directions of a matrix, in units of the width n, of which control variates still tell enough: networks can follow as
 many as they have neurons, n and r n."""
+
+SMALL = 1e-3
+"""gamma0 f, by which training moves neurons' fields, from which on draws are in single precision. Below it, rounding,
+6e-8 of these fields, is more than 6e-5 of f; and b is about a hundred times f, less its like."""
 
 KURTOSIS, SHARE_OF_COVARIANCE, MOST_PARTS = 4.0, 0.4, 32
 """From S neurons the covariance of control variates has a relative error of root 2 k / S, with k about this: the share
@@ -160,16 +165,17 @@ def drawn(
 
     def sampler(width: int) -> Sampler:
         narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, PARTS * width))
-        count = at_once(draw_size(task.equations, task.site_numbers, width))
+        count = at_once(draw_size(task.equations, task.site_numbers, width) * (2 if asked.double else 1))
         return Sampler(narrow, wide, training, made.controls if made else None, width, observing, count)
 
+    asked = wanted(task, infinite, ladder)
     covariances = made.covariances if made else np.zeros((1, 0, 0))
     q = None
     if infinite is not None:
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
         q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
-    return finite_width(sampler, covariances, q, wanted(task, infinite, ladder), report, checkpoint, side_by_side)
+    return finite_width(sampler, covariances, q, asked, report, checkpoint, side_by_side)
 
 
 def draw_multiple(task: TheoryTask) -> int:
@@ -188,6 +194,8 @@ def wanted(task: TheoryTask, infinite: Infinite | None, ladder: tuple[Richardson
     """What draws are asked for."""
     spec = task.spec
     asked = {"q": infinite is None, "sigma": spec.fluctuations, "bias": spec.bias}
+    learned = task.y if infinite is None else infinite.mean["prediction"]
+    moved = movement(task.richness(spec.draw_width or NARROWEST), learned)
     return Wanted(
         spec.relative_error,
         tuple(name for name, needed in asked.items() if needed),
@@ -198,6 +206,7 @@ def wanted(task: TheoryTask, infinite: Infinite | None, ladder: tuple[Richardson
         spec.seed,
         # Networks of width r n, their parts, and mean-field neurons.
         3 * PARTS * OF_A_FIELD * task.site_numbers * task.plan.steps * sum(level.substeps for level in ladder),
+        moved < SMALL,
     )
 
 
