@@ -303,7 +303,7 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     nothing, each = np.zeros(layout.size), np.zeros((GROUPS, layout.size))
     sigma = variance(n) + STEP * growth
     drawn = Estimates((sigma, nothing), (growth, nothing), variance(n), None, nothing, each, each, each)
-    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096), None)  # type: ignore[arg-type]
+    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=1e-7), None)  # type: ignore[arg-type]
     value, error = (part[0] for part in judged.estimates.sigma)
     assert 0.5 * error < abs(value - small) < error
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
