@@ -5,6 +5,7 @@ fields is a large share of f: f is a difference, divided by gamma0.
 """
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -28,14 +29,21 @@ def has_targets(y: np.ndarray, train: np.ndarray, plan: Plan) -> bool:
     return bool((y[train] if plan.stream is None else plan.stream.y).any())
 
 
-def check_theory(gamma0: float, f: np.ndarray) -> None:
-    """Raise ComputationError if double precision does not resolve what is learned; nothing learned is fine."""
-    moved, least = movement(gamma0, f), np.finfo(np.float64).eps / FEWEST_DIGITS
+def check_theory(gamma0: float, q: Mapping[str, np.ndarray], y: np.ndarray, plan: Plan) -> None:
+    """Raise ComputationError if double precision does not resolve what can be learned.
+
+    q: at infinite width (time, ...). y: targets (point, output). What is learned is at most y, and no more than all
+    steps make of it at the first rate, sum eta K y; f itself can be zero, where targets cancel. Fields are of size
+    sqrt(Phi).
+    """
+    kernel, feature = (float(np.max(np.abs(q[name][0]))) for name in ("tangent_kernel", "feature_kernel"))
+    learned = min(1.0, float(np.sum(plan.learning_rates)) * kernel) * float(np.max(np.abs(y)))
+    moved, least = gamma0 * learned / feature**0.5 if feature else 0.0, np.finfo(np.float64).eps / FEWEST_DIGITS
     if 0 < moved < least:
         raise ComputationError(
-            f"training moves fields by {moved:.1g} of their size, which double precision does not resolve; expected at "
-            f"least {least:.1g}: multiply optimizer.learning_rate or the targets (f follows in proportion), or take "
-            "parameterization: {kind: neural_tangent}, the limit of small gamma0"
+            f"training moves fields by about {moved:.1g} of their size, which double precision does not resolve; "
+            f"expected at least {least:.1g}: multiply optimizer.learning_rate or the targets (f follows in "
+            "proportion), or take parameterization: {kind: neural_tangent}, the limit of small gamma0"
         )
 
 

@@ -104,7 +104,7 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None, side
     if infinite is not None:
         if has_targets(task.y, task.train, task.plan):
             gamma0 = task.richness(NARROWEST) if task.lazy else float(infinite.equations.gamma0)
-            check_theory(gamma0, infinite.mean["prediction"])
+            check_theory(gamma0, infinite.mean, task.y, task.plan)
         task = resolved(task, infinite)
         result["diagnostics"] |= _bases_diagnostics(infinite) | {"neurons": infinite.neurons}
         if spec.responses:

@@ -1,5 +1,6 @@
 """Small movements: draws of networks resolve them, and what no precision resolves is refused or warned of."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,12 +41,18 @@ def test_what_double_precision_does_not_resolve_is_refused(changes: dict[str, fl
         run(changes["gamma0"], optimizer=descent)
 
 
+def test_targets_that_cancel_are_learned(tmp_path: Path) -> None:
+    np.savez(tmp_path / "twice.npz", x=np.ones((2, 2)), y=np.array([1.0, -1.0]))
+    tree = run(1.0, data={"kind": "file", "path": str(tmp_path / "twice.npz")})
+    assert np.abs(tree["theory"]["prediction"]).max() < 1e-15
+
+
 def test_networks_of_single_precision_are_warned_of() -> None:
     with pytest.warns(FwdmftWarning, match="width 8: training moves fields by .*e-0.* set ensemble.precision to float"):
         run(1e-7, theory=None, ensemble=NETWORKS)
 
 
-def test_zero_targets_are_learned(tmp_path: Any, recwarn: pytest.WarningsRecorder) -> None:
+def test_zero_targets_are_learned(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     np.savez(tmp_path / "zero.npz", x=np.eye(3), y=np.zeros(3))
     tree = run(1.0, data={"kind": "file", "path": str(tmp_path / "zero.npz")}, ensemble=NETWORKS)
     assert np.abs(tree["theory"]["prediction"]).max() < 1e-15
