@@ -83,6 +83,22 @@ def test_run_show_plot(toy: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "figures").glob("*.png"))) == 11
 
 
+def test_networks_without_kernels_keep_their_last_predictions(toy: Path, tmp_path: Path) -> None:
+    """Nothing is left of what theory and networks could be compared in over time."""
+    mapping, output = yaml.safe_load(toy.read_text()), tmp_path / "result.nc"
+    mapping["theory"] |= {"fluctuations": False, "bias": False}
+    mapping["ensemble"] |= {"kernels": False, "predictions": "last"}
+    path = tmp_path / "last.yaml"
+    path.write_text(yaml.safe_dump(mapping))
+    for command in (["run", str(path), "-o", str(output)], ["show", str(output)]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+    with xr.open_datatree(output) as tree:
+        assert "final_prediction_mean" in tree["ensemble"] and "prediction_mean" not in tree["ensemble"]
+    drawn = CliRunner().invoke(app, ["plot", str(output), "-o", str(tmp_path / "figures")])
+    assert drawn.exit_code == 0 and list((tmp_path / "figures").glob("*.png")), drawn.output
+
+
 def test_memory_is_foreseen(toy: Path, tmp_path: Path) -> None:
     """A run that cannot fit is refused before it starts, naming estimate and remedy, and nothing is written."""
     mapping = yaml.safe_load(toy.read_text())

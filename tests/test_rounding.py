@@ -57,3 +57,19 @@ def test_zero_targets_are_learned(tmp_path: Path, recwarn: pytest.WarningsRecord
     tree = run(1.0, data={"kind": "file", "path": str(tmp_path / "zero.npz")}, ensemble=NETWORKS)
     assert np.abs(tree["theory"]["prediction"]).max() < 1e-15
     assert not [each for each in recwarn if each.category is FwdmftWarning]
+
+
+def test_small_steps_follow_the_initial_kernel(tmp_path: Path) -> None:
+    """f(t) = t eta K(0) y up to the second order in eta, with bases that leave out what is usual."""
+    rng, eta = np.random.default_rng(0), 1e-6
+    x, y = rng.normal(size=(3, 3)), np.array([1.0, -0.5, 0.0])
+    np.savez(tmp_path / "points.npz", x=x, y=y, train=2)
+    theory = run(
+        1.0,
+        architecture={"kind": "deep", "depth": 2},
+        optimizer={"kind": "gradient_descent", "learning_rate": eta, "steps": 5},
+        data={"kind": "file", "path": str(tmp_path / "points.npz")},
+        theory={"neurons": 256, "replicates": 2, "fluctuations": False, "bias": False},
+    )["theory"]
+    expected = 4 * eta * np.tensordot(theory["tangent_kernel"].values[0, :, 0, :2, 0], y[:2], axes=1)
+    np.testing.assert_allclose(theory["prediction"].values[-1, :, 0], expected, rtol=0, atol=1e-3 * abs(expected).max())
