@@ -21,6 +21,7 @@ import yaml
 
 RECURRENT = {"kind": "recurrent", "activation": "tanh"}
 TRANSFORMER = {"kind": "transformer", "activation": "tanh"}
+HEADS = {"heads": "infinite", "key_size": 2, "mlp": False}
 DEEP = {"kind": "deep", "depth": 3, "activation": "tanh"}
 
 # Architecture, shape of a point, gamma0, learning rate.
@@ -41,11 +42,18 @@ SETTINGS: dict[str, tuple[dict[str, Any], tuple[int, ...], float, float]] = {
         1.0,
         0.2,
     ),
+    "softmax, heads of size 2": (TRANSFORMER | HEADS, (3, 4), 1.0, 0.2),
+    "linear, causal, 2 blocks, heads of size 2": (
+        TRANSFORMER | HEADS | {"depth": 2, "scores": "linear", "causal": True, "branch_scale": 0.7},
+        (3, 4),
+        1.0,
+        0.2,
+    ),
     "layer norm": (DEEP | {"normalization": "layer"}, (4,), 1.0, 0.1),
     "rms norm, ReLU": (DEEP | {"normalization": "rms", "activation": "relu"}, (4,), 1.0, 0.1),
     "gated": ({"kind": "deep", "depth": 2, "activation": "tanh", "gate": True}, (4,), 1.0, 0.1),
 }
-QUANTITIES = ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel", "attention")
+QUANTITIES = ("prediction", "tangent_kernel", "feature_kernel", "gradient_kernel", "attention", "attention_dispersion")
 POINTS, TRAINED, STEPS, EVERY = 3, 2, 21, 5
 
 
@@ -109,7 +117,7 @@ def row(name: str, quantity: str, theory: Any, ensemble: Any) -> str:
     resolution = np.sqrt(np.mean((limit_error**2 + sigma_error**2)[some])) / size
     zs = ((limit - sigma) / np.sqrt(limit_error**2 + sigma_error**2 + 1e-300))[some]
     return (
-        f"{name:38s} {quantity:16s} mean {np.sqrt(np.mean(z**2)):5.2f} {np.max(np.abs(z)):5.2f} s.e.   "
+        f"{name:38s} {quantity:20s} mean {np.sqrt(np.mean(z**2)):5.2f} {np.max(np.abs(z)):5.2f} s.e.   "
         f"N Var off {100 * off:5.1f} % (s.e. {100 * resolution:4.1f} %), {np.sqrt(np.mean(zs**2)):5.2f} s.e."
     )
 
