@@ -30,6 +30,27 @@ def named(rows: Judged, quantity: str, observable: str, width: object) -> dict[s
     return found
 
 
+def exact(tree: xr.DataTree, offset: float) -> xr.DataTree:
+    """With predictions that fluctuate on neither side at the first time, and differ there by an offset."""
+    fixed = tree.copy(deep=True)
+    theory, ensemble = (fixed[name].to_dataset() for name in ("theory", "ensemble"))
+    first = {"time": 0}
+    for one, name in ((theory, "prediction"), (theory, "prediction_bias"), (ensemble, "prediction_mean")):
+        one[f"{name}_standard_error"][first] = 0.0
+    theory["prediction_bias"][first] = 0.0
+    ensemble["prediction_mean"][first] = theory["prediction"].isel(first) + offset
+    fixed["theory"], fixed["ensemble"] = xr.DataTree(theory), xr.DataTree(ensemble)
+    return fixed
+
+
+def test_entries_without_errors_count_where_they_differ(result: xr.DataTree) -> None:
+    """Not by the rounding of float32."""
+    scored = [fwdmft.agreement(exact(result, offset)).sel(variable="prediction") for offset in (0.0, 1e-8, 0.1)]
+    entries = [int(one["mean_entries"][0]) for one in scored]
+    every, first = (result["theory/prediction"].isel(time=times).size for times in (slice(None), 0))
+    assert entries == [every - first, every - first, every] and scored[2]["mean_max"][0] > 1e4
+
+
 def by_sides(one: xr.DataTree, other: xr.DataTree) -> dict[tuple[str, str], Judged]:
     return {(each.first, each.second): each for each in compare({"a": one, "b": other}).judged}
 
