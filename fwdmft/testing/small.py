@@ -45,7 +45,8 @@ def small_case(architecture: Architecture, spec: Mapping[str, Any], kinked: bool
     )
     # Layers have whole numbers of neurons. Networks of the first width are also those that draws are compared with.
     drawn = case.drawn
-    case = replace(case, **({"draw_width": drawn, "widths": (PARTS * drawn, multiple_of(drawn, 96))} | settings))
+    widths: dict[str, Any] = {"draw_width": drawn, "widths": (PARTS * drawn, multiple_of(drawn, 96))}
+    case = replace(case, **(widths | settings))
     largest = _largest_eigenvalue(case)
     rate = float(f"{SHARE / max(largest, 1.0):.1g}")
     # To move f by y takes features a movement of gamma0 y / sqrt(K), which is not to be large.
