@@ -163,16 +163,37 @@ def test_sides_that_may_not_be_independent_are_named(result: xr.DataTree) -> Non
     for tree, seed in zip(seeded, (3, 4), strict=True):
         tree.attrs["experiment"] = json.dumps({"theory": {"seed": 7}, "ensemble": {"seed": seed}})
     a, b = seeded
-    theories = "Both theories have the seed 7: their errors are not independent."
+    small = "Scores of one against the other are too small then."
+    theories = f"Both theories have the seed 7: their errors are not independent. {small}"
     assert compare({"a": a, "b": b}).notes == [theories]
     assert compare({"a": a, "b": a}).notes == [
         theories,
         *(
-            f"Both ensembles have width {width} with the seed 3: their networks may be the same."
+            f"Both ensembles have width {width} with the seed 3: their networks may be the same. {small}"
             for width in stand_ins.WIDTHS
         ),
     ]
     assert compare({"a": result, "b": result}).notes == []
+
+
+def test_other_problems_are_told(result: xr.DataTree) -> None:
+    """Targets, or points that are trained on: shared ones, and ones that the other result lacks."""
+
+    def notes(**changes: object) -> list[str]:
+        other = result.copy(deep=True)
+        other["data"] = xr.DataTree(other["data"].to_dataset().drop_vars("split").assign(changes))
+        return compare({"a": result, "b": other}).notes
+
+    split = result["data/split"].reset_coords(drop=True).variable
+    assert notes(split=split) == []
+    swapped = split.copy(data=np.roll(split.values, 1))
+    training = "Training points differ: scores are of two different problems."
+    assert notes(split=swapped) == [training]
+    targets = "Targets y of shared points differ: scores are of two different problems."
+    assert notes(split=split, y=2 * result["data/y"].variable) == [targets]
+    x = result["data/x"].variable.copy()
+    x[int(np.flatnonzero(split.values == "train")[0])] += 1
+    assert notes(split=split, x=x) == [training]
 
 
 def test_results_that_share_nothing_are_refused(result: xr.DataTree) -> None:
