@@ -106,6 +106,7 @@ def test_points_are_paired_by_their_inputs(result: xr.DataTree) -> None:
         for name, child in result.children.items()
         if name in ("data", "theory")
     }
+    groups["data"]["split"] = result["data/split"].variable[order]
     primed = {"point_prime": order}
     groups["theory"] = groups["theory"].drop_dims("time_prime").isel(primed).isel(time=[2, 7])
     some = xr.DataTree.from_dict({"/": xr.Dataset(attrs=result.attrs), **groups})

@@ -93,7 +93,7 @@ def compare(results: Mapping[str, xr.DataTree]) -> SideBySide:
         differ,
         (len(chosen[0]), counts[0], counts[1]),
         with_rows,
-        [*_of_problems(*trees, chosen), *_notes(*trees)],
+        [*_of_problems(chosen, *trees), *_notes(*trees)],
     )
 
 
@@ -101,14 +101,14 @@ def _why_not(judged: Judged) -> str:
     return f"{judged.first} and {judged.second} share {judged.times or 'no'} times"
 
 
-def _of_problems(one: xr.DataTree, other: xr.DataTree, chosen: tuple[np.ndarray, np.ndarray]) -> Iterator[str]:
+def _of_problems(chosen: tuple[np.ndarray, np.ndarray], one: xr.DataTree, other: xr.DataTree) -> Iterator[str]:
     """Where shared points show that networks of the two were trained on different problems."""
-    sides = [tree["data"].to_dataset().isel(point=index) for tree, index in zip((one, other), chosen, strict=True)]
-    y, split = ([side[name].values for side in sides] for name in ("y", "split"))
-    if not np.array_equal(*y):
+    all_points = [tree["data"].to_dataset() for tree in (one, other)]
+    first, second = (data.isel(point=index) for data, index in zip(all_points, chosen, strict=True))
+    if not np.array_equal(first["y"].values, second["y"].values):
         yield "Targets y of shared points differ: scores are of two different problems."
-    train = [int((tree["data"]["split"].values == "train").sum()) for tree in (one, other)]
-    if not np.array_equal(*split) or len(set(train) | {int((split[0] == "train").sum())}) > 1:
+    trained = [int((data["split"].values == "train").sum()) for data in (first, *all_points)]
+    if not np.array_equal(first["split"].values, second["split"].values) or len(set(trained)) > 1:
         yield "Training points differ: scores are of two different problems."
 
 
