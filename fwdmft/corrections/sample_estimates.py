@@ -49,8 +49,8 @@ LEFT, LEFT_OF_CHANGE = 0.2, 0.9
 STEP = PARTS / (PARTS - 1)
 """A quantity a + c/n is its value at n and so many times the step from n to r n."""
 
-ROUNDING = 8 * float(np.finfo(np.float32).eps)
-"""What is no larger than this share of an observable's size is rounding: draws are in single precision."""
+ROUNDING = 8.0
+"""What is no larger than this share of an observable's size is rounding, in units of the precision of draws."""
 
 Pairs = tuple[np.ndarray, np.ndarray]
 """Positions of the first and the second response of each pair."""
@@ -167,15 +167,15 @@ def estimates(
     )
 
 
-def without_rounding(found: Estimates, width: int, alike: Iterable[slice]) -> Estimates:
+def without_rounding(found: Estimates, width: int, alike: Iterable[slice], precision: float) -> Estimates:
     """Entries that vary by rounding alone do not vary, and are 0 where they are 0 to rounding, as f(0) of centred
     networks is: else they would have errors, and take part in comparisons.
 
-    width: n. alike: slices of entries that are of one size, those of one observable.
+    width: n. alike: slices of entries that are of one size, those of one observable. precision: of draws, relative.
     """
     rounding = np.zeros_like(found.variance)
     for where in alike:
-        rounding[where] = ROUNDING * np.sqrt(np.mean(found.mean[:, where] ** 2))
+        rounding[where] = ROUNDING * precision * np.sqrt(np.mean(found.mean[:, where] ** 2))
     fixed = found.variance <= width * rounding**2
     zero = fixed & (np.maximum(np.abs(found.mean), np.abs(found.change)).max(axis=0) <= rounding)
     sigma, error, growth, its_error, variance = (
