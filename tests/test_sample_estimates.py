@@ -136,7 +136,7 @@ def test_what_varies_by_rounding_alone_does_not_vary() -> None:
         some["difference"] = sizes * rng.standard_normal((64, PARTS - 1, 4)) / N**0.5
         group.add(some | {"x": np.zeros((64, 0)), "x_difference": np.zeros((64, PARTS - 1, 0))}, None, PAIRS)
     found = estimates(sums, N, np.zeros((1, 0, 0)), None, PAIRS)
-    exact = without_rounding(found, N, [slice(0, 2), slice(2, 4)], np.finfo(np.float32).eps)
+    exact = without_rounding(found, N, [slice(0, 2), slice(2, 4)], noise)
     for before, after in zip([*found.sigma, *found.growth], [*exact.sigma, *exact.growth], strict=True):
         np.testing.assert_array_equal(after, np.where([True, False, True, False], 0.0, before))
     np.testing.assert_array_equal(exact.variance > 0, [False, True, False, True])
