@@ -164,22 +164,39 @@ def test_sections_of_the_experiment_are_mappings(tmp_path: Path) -> None:
     assert fwdmft.plot(known, tmp_path / "figures")
 
 
-def test_variances_of_networks_are_not_negative(tmp_path: Path) -> None:
-    def ensemble(variance: float) -> Groups:
-        count = {
-            name: foreign.variable(("width",), [value]) for name, value in (("members", 3), ("diverged_members", 0))
-        }
-        numbers = np.ones((1, 2, 3, 1))
-        count |= {f"prediction_{role}": foreign.variable(("width", *F), numbers) for role in ("mean", "variance")}
-        half = xr.Dataset(
-            count, {"time": foreign.variable(("time",), [0, 5]), "width": foreign.variable(("width",), [8])}
-        )
-        half["prediction_variance"] *= variance
-        return {"data": foreign.groups()["data"], "ensemble": half}
+def ensemble(*roles: str, **scaled: float) -> Groups:
+    """Networks of another program: predictions in these roles, all numbers 1 but for those scaled."""
+    count = {name: foreign.variable(("width",), [value]) for name, value in (("members", 3), ("diverged_members", 0))}
+    numbers = np.ones((1, 2, 3, 1))
+    count |= {f"prediction_{role}": foreign.variable(("width", *F), scaled.get(role, 1.0) * numbers) for role in roles}
+    labels = {"time": foreign.variable(("time",), [0, 5]), "width": foreign.variable(("width",), [8])}
+    return {"data": foreign.groups()["data"], "ensemble": xr.Dataset(count, labels)}
 
-    validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(1.0)))
+
+def test_variances_of_networks_are_not_negative(tmp_path: Path) -> None:
+    roles = "variance", "variance_standard_error"
+    validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(*roles)))
     with pytest.raises(fwdmft.InputError, match="^ensemble/prediction_variance: got -1.0; expected variances over net"):
-        validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(-1.0)))
+        validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(*roles, variance=-1.0)))
+
+
+def test_estimates_of_networks_have_errors(tmp_path: Path) -> None:
+    for role in ("mean", "variance"):
+        words = f"^ensemble/prediction_{role}_standard_error: got nothing; expected the standard error of prediction_"
+        with pytest.raises(fwdmft.InputError, match=words):
+            open_result(foreign.write(tmp_path / "theirs.nc", ensemble(role)))
+
+
+def test_networks_without_variances_are_compared_by_their_means(tmp_path: Path) -> None:
+    networks = ensemble("mean", "mean_standard_error")
+    path = foreign.write(tmp_path / "networks.nc", networks)
+    theory = foreign.write(tmp_path / "theory.nc", foreign.groups())
+    done = CliRunner().invoke(app, ["compare", str(theory), str(path)])
+    assert done.exit_code == 0 and "mean, b unknown" in done.stdout and "N Var" not in done.stdout, done.output
+    both = fwdmft.open_result(foreign.write(tmp_path / "both.nc", foreign.groups() | networks))
+    numbers = fwdmft.agreement(both)
+    assert (numbers["mean_entries"] == 6).all() and (numbers["variance_entries"] == 0).all()
+    assert {path.stem for path in fwdmft.plot(both, tmp_path / "figures")} == {"predictions", "variance", "bias"}
 
 
 def test_results_with_little_in_them(tmp_path: Path) -> None:

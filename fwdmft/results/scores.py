@@ -112,7 +112,7 @@ def _array(scores: list[Any], quantity: str, measure: str) -> xr.Variable:
 
 
 def _variance_scores(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> list[Scores]:
-    if f"{name}_variance" not in theory:
+    if f"{name}_variance" not in theory or f"{name}_variance" not in ensemble:
         return [_scores()] * ensemble.sizes["width"]
     return _each_width(comparison.variance_residual(theory, ensemble, name), name)
 

@@ -137,6 +137,8 @@ def _wrong(tree: xr.DataTree) -> Iterator[InputError]:
                 yield InputError(f"{name}.{dim}", group.sizes[dim], f"{expected}, the size of {dim} in the group data")
         for variable, values in group.variables.items():
             yield from _bad_values(f"{name}/{variable}", values)
+    for name in _without_error(groups.get("ensemble", xr.Dataset())):
+        yield InputError(f"ensemble/{name}_standard_error", NOTHING, f"the standard error of {name}")
     splits = np.unique(groups["data"]["split"].values).tolist()
     if not set(splits) <= {"train", "test"}:
         yield InputError("data/split", splits, "train or test of every point")
@@ -144,6 +146,12 @@ def _wrong(tree: xr.DataTree) -> Iterator[InputError]:
         for dim in ("time", "width"):
             if name in groups and dim in groups[name].coords:
                 yield from _bad_labels(f"{name}/{dim}", dim, groups[name][dim].values)
+
+
+def _without_error(ensemble: xr.Dataset) -> Iterator[str]:
+    """Means and variances over networks that lack what every comparison is in units of."""
+    estimates = (str(name) for name in ensemble.data_vars if str(name).endswith(("_mean", "_variance")))
+    return (name for name in estimates if f"{name}_standard_error" not in ensemble)
 
 
 _SECTIONS = ("architecture", "parameterization", "optimizer", "loss", "data", *_HALVES)
