@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 import fwdmft
 from fwdmft.cli import app
+from fwdmft.plotting import FIGURES
+from fwdmft.reporting.page import page
 from fwdmft.results.layout import result_schema, rows
 from fwdmft.results.validation import header
 from fwdmft.results.variables import AXES
@@ -185,6 +187,44 @@ def test_estimates_of_networks_have_errors(tmp_path: Path) -> None:
         words = f"^ensemble/prediction_{role}_standard_error: got nothing; expected the standard error of prediction_"
         with pytest.raises(fwdmft.InputError, match=words):
             open_result(foreign.write(tmp_path / "theirs.nc", ensemble(role)))
+
+
+def test_labels_and_what_errors_are_of(tmp_path: Path) -> None:
+    found = foreign.groups()
+    found["theory"]["loss"] = foreign.variable(("time", "split"), np.ones((2, 2)))
+    with pytest.raises(
+        fwdmft.InputError, match="^theory/split: got nothing; expected a coordinate split with the labels"
+    ):
+        validate_result(foreign.write(tmp_path / "theirs.nc", found))
+    found["theory"] = foreign.groups()["theory"].drop_vars("prediction")
+    with pytest.raises(
+        fwdmft.InputError, match="^theory/prediction: got nothing; expected the variable whose standard"
+    ):
+        validate_result(foreign.write(tmp_path / "theirs.nc", found))
+
+
+def test_figures_that_lack_a_part_are_left_out(tmp_path: Path) -> None:
+    """Whatever variables are there, with their errors: figures and the page are made of those."""
+    tree = stand_ins.tree()
+    tree.attrs["creation_library"] = "theirs"
+    random = np.random.default_rng(0)
+    for trial in range(4):
+        some = tree.copy(deep=True)
+        for half in ("theory", "ensemble"):
+            group = tree[half].to_dataset()
+            names = [str(name) for name in group if not str(name).endswith("_standard_error")]
+            kept = [name for name in names if random.random() < 0.3 or name in ("members", "diverged_members")]
+            errors = [f"{name}_standard_error" for name in kept if f"{name}_standard_error" in group]
+            some[half] = xr.DataTree(group[kept + errors])
+        read = validate_result(foreign_copy(some, tmp_path / f"{trial}.nc"))
+        for draw in FIGURES.values():
+            draw(read)
+        page(read)
+
+
+def foreign_copy(tree: xr.DataTree, path: Path) -> Path:
+    tree.to_netcdf(path)
+    return path
 
 
 def test_networks_without_variances_are_compared_by_their_means(tmp_path: Path) -> None:
