@@ -61,6 +61,10 @@ def other_features(width: int, key: jax.Array) -> TwoLayer:
     return TwoLayer(W[:, 1:], w)
 
 
+def same(width: int, key: jax.Array) -> TwoLayer:
+    return two_layer(width, jax.random.key(0))
+
+
 def quits(width: int, key: jax.Array) -> TwoLayer:
     sys.exit(0)
 

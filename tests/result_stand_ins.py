@@ -200,7 +200,7 @@ def _one_width(truth: Theory, width: int, shift: float, random: np.random.Genera
         variance[name] = sigma + random.normal(size=sigma.shape) * wide
     loss = loss_curves() * (1 + 40 / width)
     mean["loss"], variance["loss"] = loss, (0.3 * loss) ** 2
-    mean_error["loss"] = 0.3 * loss / np.sqrt(members)
+    mean_error["loss"], variance_error["loss"] = 0.3 * loss / members**0.5, variance["loss"] * (2 / members) ** 0.5
     sigma = truth.variance["prediction"] / width
     wiggle = np.sqrt(sigma) * random.normal(size=(16, 1, *sigma.shape[1:]))
     samples = (truth.mean["prediction"] + wiggle).astype(np.float32)

@@ -82,6 +82,7 @@ def test_results_without_layers_are_shown_and_drawn(tmp_path: Path) -> None:
         ),
         ("own_networks:two_outputs", "a module with outputs of shape (1,), as y has, not (2,)"),
         ("own_networks:other_features", "a module that can be called on one point (TypeError: "),
+        ("own_networks:same", "a function that draws initial weights from its key; this one makes the same network"),
         ("own_networks:quits", "a function of a width and a key that returns a network (SystemExit: 0)"),
     ],
 )

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 import fwdmft
 from fwdmft.cli import app
+from fwdmft.plotting import FIGURES
+from fwdmft.reporting.page import page
 from fwdmft.results.layout import result_schema, rows
 from fwdmft.results.validation import header
 from fwdmft.results.variables import AXES
@@ -164,22 +166,77 @@ def test_sections_of_the_experiment_are_mappings(tmp_path: Path) -> None:
     assert fwdmft.plot(known, tmp_path / "figures")
 
 
-def test_variances_of_networks_are_not_negative(tmp_path: Path) -> None:
-    def ensemble(variance: float) -> Groups:
-        count = {
-            name: foreign.variable(("width",), [value]) for name, value in (("members", 3), ("diverged_members", 0))
-        }
-        numbers = np.ones((1, 2, 3, 1))
-        count |= {f"prediction_{role}": foreign.variable(("width", *F), numbers) for role in ("mean", "variance")}
-        half = xr.Dataset(
-            count, {"time": foreign.variable(("time",), [0, 5]), "width": foreign.variable(("width",), [8])}
-        )
-        half["prediction_variance"] *= variance
-        return {"data": foreign.groups()["data"], "ensemble": half}
+def ensemble(*roles: str, **scaled: float) -> Groups:
+    """Networks of another program: predictions in these roles, all numbers 1 but for those scaled."""
+    count = {name: foreign.variable(("width",), [value]) for name, value in (("members", 3), ("diverged_members", 0))}
+    numbers = np.ones((1, 2, 3, 1))
+    count |= {f"prediction_{role}": foreign.variable(("width", *F), scaled.get(role, 1.0) * numbers) for role in roles}
+    labels = {"time": foreign.variable(("time",), [0, 5]), "width": foreign.variable(("width",), [8])}
+    return {"data": foreign.groups()["data"], "ensemble": xr.Dataset(count, labels)}
 
-    validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(1.0)))
+
+def test_variances_of_networks_are_not_negative(tmp_path: Path) -> None:
+    roles = "variance", "variance_standard_error"
+    validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(*roles)))
     with pytest.raises(fwdmft.InputError, match="^ensemble/prediction_variance: got -1.0; expected variances over net"):
-        validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(-1.0)))
+        validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(*roles, variance=-1.0)))
+
+
+def test_estimates_of_networks_have_errors(tmp_path: Path) -> None:
+    for role in ("mean", "variance"):
+        words = f"^ensemble/prediction_{role}_standard_error: got nothing; expected the standard error of prediction_"
+        with pytest.raises(fwdmft.InputError, match=words):
+            open_result(foreign.write(tmp_path / "theirs.nc", ensemble(role)))
+
+
+def test_labels_and_what_errors_are_of(tmp_path: Path) -> None:
+    found = foreign.groups()
+    found["theory"]["loss"] = foreign.variable(("time", "split"), np.ones((2, 2)))
+    with pytest.raises(
+        fwdmft.InputError, match="^theory/split: got nothing; expected a coordinate split with the labels"
+    ):
+        validate_result(foreign.write(tmp_path / "theirs.nc", found))
+    found["theory"] = foreign.groups()["theory"].drop_vars("prediction")
+    with pytest.raises(
+        fwdmft.InputError, match="^theory/prediction: got nothing; expected the variable whose standard"
+    ):
+        validate_result(foreign.write(tmp_path / "theirs.nc", found))
+
+
+def test_figures_that_lack_a_part_are_left_out(tmp_path: Path) -> None:
+    """Whatever variables are there, with their errors: figures and the page are made of those."""
+    tree = stand_ins.tree()
+    tree.attrs["creation_library"] = "theirs"
+    random = np.random.default_rng(0)
+    for trial in range(4):
+        some = tree.copy(deep=True)
+        for half in ("theory", "ensemble"):
+            group = tree[half].to_dataset()
+            names = [str(name) for name in group if not str(name).endswith("_standard_error")]
+            kept = [name for name in names if random.random() < 0.3 or name in ("members", "diverged_members")]
+            errors = [f"{name}_standard_error" for name in kept if f"{name}_standard_error" in group]
+            some[half] = xr.DataTree(group[kept + errors])
+        read = validate_result(foreign_copy(some, tmp_path / f"{trial}.nc"))
+        for draw in FIGURES.values():
+            draw(read)
+        page(read)
+
+
+def foreign_copy(tree: xr.DataTree, path: Path) -> Path:
+    tree.to_netcdf(path)
+    return path
+
+
+def test_networks_without_variances_are_compared_by_their_means(tmp_path: Path) -> None:
+    networks = ensemble("mean", "mean_standard_error")
+    path = foreign.write(tmp_path / "networks.nc", networks)
+    theory = foreign.write(tmp_path / "theory.nc", foreign.groups())
+    done = CliRunner().invoke(app, ["compare", str(theory), str(path)])
+    assert done.exit_code == 0 and "mean, b unknown" in done.stdout and "N Var" not in done.stdout, done.output
+    both = fwdmft.open_result(foreign.write(tmp_path / "both.nc", foreign.groups() | networks))
+    numbers = fwdmft.agreement(both)
+    assert (numbers["mean_entries"] == 6).all() and (numbers["variance_entries"] == 0).all()
+    assert {path.stem for path in fwdmft.plot(both, tmp_path / "figures")} == {"predictions", "variance", "bias"}
 
 
 def test_results_with_little_in_them(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 import fwdmft
 from fwdmft.cli import app
-from fwdmft.plotting import SWEEP_FIGURES
+from fwdmft.plotting import FIGURES, SWEEP_FIGURES
+from fwdmft.plotting.heading import heading
 from fwdmft.plotting.sweep_panels import lines
 from fwdmft.results import write_result
 from fwdmft.sweeping.manifest import Manifest, write_manifest
@@ -83,3 +84,15 @@ def test_theory_alone_takes_the_colours(directory: Path) -> None:
     figure = SWEEP_FIGURES["in_time"](alone, next(lines(alone)))
     assert figure is not None
     assert len({line.get_color() for line in figure.axes[0].get_lines()}) == 2
+
+
+def test_a_point_that_was_chosen_is_a_result(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the figures and the page of one, which state its own fields, not those of the first point."""
+    tree = fwdmft.open_sweep(directory)
+    one = tree.sel(gamma0=4.0, activation="tanh")
+    monkeypatch.setattr("fwdmft.plotting.FIGURES", {"loss": FIGURES["loss"]})
+    assert [path.stem for path in fwdmft.plot(one, tmp_path)] == ["loss"]
+    assert r"$\gamma_0$ = 4 · " in heading(one, "")
+    page = fwdmft.report(one, tmp_path / "one.html").read_text(encoding="utf-8")
+    assert "<li>γ₀ = 4</li>" in page and fwdmft.agreement(one).sizes.keys() == {"width", "variable"}
+    assert [line.dim for line in lines(tree.sel(gamma0=4.0))] == ["activation"]

@@ -33,6 +33,7 @@ from fwdmft.plotting.sweep_values import sweep_values_figure
 from fwdmft.plotting.task import task_figure
 from fwdmft.plotting.two_time import two_time_figure
 from fwdmft.plotting.variance import variance_figure
+from fwdmft.results.experiments import swept_dimensions
 from fwdmft.results.files import kept_open
 from fwdmft.results.write import open_result
 
@@ -73,7 +74,7 @@ def plot(result: xr.DataTree | str | os.PathLike[str], directory: str | os.PathL
     """
     tree = result if isinstance(result, xr.DataTree) else open_result(result)
     place = _directory(directory)
-    drawn = _of_sweep(tree) if "sweep_dimensions" in tree.attrs else {n: draw(tree) for n, draw in FIGURES.items()}
+    drawn = _of_sweep(tree) if swept_dimensions(tree) else {n: draw(tree) for n, draw in FIGURES.items()}
     if not any(drawn.values()):
         halves = {name: list(tree[name].data_vars) for name in ("theory", "ensemble") if name in tree.children}
         raise InputError("result", halves, "predictions, kernels or losses, which the figures show")

@@ -24,7 +24,7 @@ _FIT: dict[str, Any] = {"color": "#D55E00", "linewidth": 1.2}
 def collapse_figure(tree: xr.DataTree) -> Figure | None:
     """Three panels a row; needs training rates in the ensemble."""
     ensemble = group(tree, "ensemble")
-    rows = [prefix for prefix in _ROWS if ensemble is not None and f"{prefix}training_rate" in ensemble]
+    rows = [prefix for prefix in _ROWS if ensemble is not None and _drawn(prefix) <= set(ensemble)]
     if ensemble is None or not rows:
         return None
     figure, axes = style.panels(len(rows), 3, size=(3.4, 2.9))
@@ -39,6 +39,13 @@ def collapse_figure(tree: xr.DataTree) -> Figure | None:
         _rates(row[2], ensemble, prefix)
     style.legend_below(figure, style.width_handles(ensemble.width.values), columns=6, entry=1.8)
     return figure
+
+
+def _drawn(prefix: str) -> set[str]:
+    """Variables of a row."""
+    rates = ("training_rate", "training_rate_standard_error", "scaled_time", "loss_curve_distance")
+    named = {f"{prefix}{name}" for name in (*rates, "collapsed_loss_curve_distance")}
+    return named | {_ROWS[prefix][0]}
 
 
 def _curves(panel: Axes, times: xr.DataArray, loss: xr.DataArray, title: str) -> None:
@@ -64,7 +71,9 @@ def _rates(panel: Axes, ensemble: xr.Dataset, prefix: str) -> None:
     panel.set(
         xlabel="$1/N$", ylabel=rf"training rate $R_N$ ({errors.TEXT})", xlim=(0, 1.08 / float(ensemble.width.min()))
     )
-    if ensemble.sizes["width"] >= _FEWEST and f"{prefix}training_rate_limit" in ensemble:
+    if ensemble.sizes["width"] >= _FEWEST and {f"{prefix}training_rate_{name}" for name in ("limit", "shift")} <= set(
+        ensemble
+    ):
         limit, shift = (float(ensemble[f"{prefix}training_rate_{name}"]) for name in ("limit", "shift"))
         inverse = np.array([0.0, 1 / float(ensemble.width.min())])
         label = rf"$R_\infty - a/N$: $R_\infty$ = {limit:.3g}, $a$ = {shift:.2g}"

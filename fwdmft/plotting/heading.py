@@ -13,6 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from fwdmft.plotting.sweep_panels import Line
+from fwdmft.results.experiments import chosen_values
 
 P = ParamSpec("P")
 _APART = " · "
@@ -61,10 +62,9 @@ def _length(text: str) -> int:
 
 
 def _swept(tree: xr.DataTree, line: Line | None) -> dict[str, str]:
-    """Values of the fields along the line, by the last part of their names."""
-    if line is None:
-        return {}
-    return {str(name): few(one.values) for name, one in tree.coords.items() if one.dims == (line.dim,)}
+    """Values of the fields along the line, and of those of which one was chosen, by the last part of their names."""
+    along = {} if line is None else {name: one for name, one in tree.coords.items() if one.dims == (line.dim,)}
+    return {str(name): few(np.atleast_1d(one.values)) for name, one in (chosen_values(tree) | along).items()}
 
 
 def facts(experiment: Mapping[str, Any], swept: Mapping[str, str]) -> Iterator[str]:

@@ -25,7 +25,7 @@ def scaling_figure(tree: xr.DataTree) -> Figure | None:
     theory, ensemble = group(tree, "theory"), group(tree, "ensemble")
     if theory is None or ensemble is None:
         return None
-    names = [name for name in SYMBOLS if name in theory and f"{name}_mean" in ensemble]
+    names = [name for name in SYMBOLS if name in theory and {f"{name}_mean", f"{name}_variance"} <= set(ensemble)]
     if not names:
         return None
     figure, axes = style.panels(1, len(names), size=(4.2, 3.6))

@@ -14,6 +14,7 @@ from fwdmft.plotting import style
 from fwdmft.plotting.entries import Entry, pair_entries, point_entries
 from fwdmft.plotting.grid import SYMBOLS
 from fwdmft.results.comparison import Estimate, group, measured_variance
+from fwdmft.results.experiments import swept_dimensions
 
 FIELDS = {
     "gamma0": r"richness $\gamma_0$",
@@ -77,7 +78,7 @@ class Cell:
 
 def lines(tree: xr.DataTree) -> Iterator[Line]:
     """The sweep along each of its fields that takes several values."""
-    dims, values = list(np.atleast_1d(tree.attrs["sweep_dimensions"])), tree.to_dataset()
+    dims, values = swept_dimensions(tree), tree.to_dataset()
     for dim in dims:
         rest = {other: 0 for other in dims if other != dim}
         halves = (group(tree, name) for name in ("theory", "ensemble"))
@@ -119,7 +120,7 @@ def _known(line: Line, name: str, role: str) -> bool:
 
 def _entries(tree: xr.DataTree) -> list[tuple[str, Entry]]:
     """Those of the first point of the sweep."""
-    first = {dim: 0 for dim in np.atleast_1d(tree.attrs["sweep_dimensions"])}
+    first = {dim: 0 for dim in swept_dimensions(tree)}
     data = tree["data"].to_dataset().isel(first, missing_dims="ignore")
     data = data.drop_vars(list(first), errors="ignore")
     one = xr.DataTree.from_dict({"data": data})

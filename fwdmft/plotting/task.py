@@ -31,7 +31,9 @@ def task_figure(tree: xr.DataTree) -> Figure | None:
     ensemble = group(tree, "ensemble")
     if ensemble is None or "ensembled_loss_standard_error" not in ensemble:
         return None
-    drawn = [name for name, (_, single, _) in _PANELS.items() if single in ensemble]
+    drawn = [name for name, (_, single, _) in _PANELS.items() if f"{single}_standard_error" in ensemble]
+    if not drawn:
+        return None
     last, splits = ensemble.isel(time=-1), splits_present(tree)
     figure, axes = style.panels(1, len(drawn), size=(3.3, 3.0))
     for panel, name in zip(axes[0], drawn, strict=True):
@@ -44,7 +46,7 @@ def _panel(panel: Axes, last: xr.Dataset, name: str, splits: list[str]) -> None:
     label, single, averaged = _PANELS[name]
     for split in splits:
         for variable, look in ((single, _SINGLE), (averaged, _AVERAGED)):
-            if variable in last:
+            if f"{variable}_standard_error" in last:
                 value, error = (last[one].sel(split=split) for one in (variable, f"{variable}_standard_error"))
                 draw = errors.share_bars if name == "accuracy" else errors.bars
                 draw(panel, last.width, value, error, color=_SPLIT_COLORS[split], linewidth=1.2, fmt="", **look)

@@ -75,8 +75,10 @@ def _scores(theory: xr.Dataset, ensemble: xr.Dataset, name: str, q: str) -> Iter
     if f"{name}_variance" in theory and f"{name}_variance" in ensemble:
         residuals["N Var"] = (comparison.variance_residual, f"N Var {q}: networks − theory")
     for words, (residual, axis) in residuals.items():
-        value = _in_errors(residual(theory, ensemble, name))
-        curve = Curve("difference", "networks", value)
+        difference = residual(theory, ensemble, name)
+        if not difference.value.size:  # at no time of both
+            continue
+        curve = Curve("difference", "networks", _in_errors(difference))
         yield Measure(f"difference of {words}, in s.e.", f"({axis}) / s.e.", (curve,))
 
 

@@ -24,6 +24,7 @@ from fwdmft.reporting.spectra import spectrum_families
 from fwdmft.reporting.thinning import thinned
 from fwdmft.reporting.words import point_words
 from fwdmft.results.comparison import group
+from fwdmft.results.experiments import swept_dimensions
 
 MARK = '<meta name="generator" content="fwdmft report">'
 """What a page of `fwdmft report` begins with; anything else is not replaced by a new one."""
@@ -58,7 +59,7 @@ def figure_data(tree: xr.DataTree) -> dict[str, Any]:
     """What the scripts of the page draw, as JSON: see `packing.packed`; words of points, colours, sizes of errors."""
     look = {
         "points": point_words(tree),
-        "swept": [str(dim) for dim in np.atleast_1d(tree.attrs.get("sweep_dimensions", []))],
+        "swept": swept_dimensions(tree),
         "shades": [to_hex(one) for one in style.shades(64)],
         "errors": errors.SHOWN,
         "title": str(tree.attrs.get("title", "fwdmft")),

@@ -13,6 +13,7 @@ import yaml
 from fwdmft.plotting.heading import facts, few, widths_of
 from fwdmft.reporting.words import dimension, plain
 from fwdmft.results import report
+from fwdmft.results.experiments import chosen_values, swept_dimensions
 from fwdmft.results.scores import QUANTITIES, agreement, agreement_rows, pooled
 
 _QUANTITIES = {"mean": "Means", "variance": "Variances", "bias": "Shifts of means"}
@@ -22,7 +23,8 @@ def head(tree: xr.DataTree) -> str:
     """Title, description, and facts of the experiment."""
     experiment = _experiment(tree)
     title = str(tree.attrs.get("title", "fwdmft"))
-    swept = {str(name): few(one.values) for name, one in tree.coords.items()} if _is_sweep(tree) else {}
+    named = tree.coords if _is_sweep(tree) else chosen_values(tree)
+    swept = {str(name): few(np.atleast_1d(one.values)) for name, one in named.items()}
     known = [*facts(experiment, swept), widths_of(tree)]
     said = ("kind", "activation", "depth", "gamma0", "learning_rate")  # by `facts`
     others = [f"{dimension(name)} = {values}" for name, values in swept.items() if name not in said]
@@ -70,7 +72,7 @@ def agreement_section(tree: xr.DataTree) -> str:
 
 
 def _is_sweep(tree: xr.DataTree) -> bool:
-    return "sweep_dimensions" in tree.attrs
+    return bool(swept_dimensions(tree))
 
 
 def _tile(numbers: xr.Dataset, quantity: str) -> str:
@@ -120,7 +122,7 @@ def loss_section(tree: xr.DataTree) -> str:
 def settings_section(tree: xr.DataTree) -> str:
     """The experiment file, conventions, and what the run took."""
     written = yaml.safe_dump(_experiment(tree), sort_keys=False, allow_unicode=True)
-    words = "first experiment of the sweep" if _is_sweep(tree) else "experiment"
+    words = "first experiment of the sweep" if "first_experiment" in tree.attrs else "experiment"
     parts = [f"<details><summary>The {words}</summary><pre tabindex='0'>{escape(written)}</pre></details>"]
     conventions = str(tree.attrs.get("model_conventions", ""))
     items = "".join(f"<li>{escape(one.strip())}</li>" for one in conventions.split(";"))

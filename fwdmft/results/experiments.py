@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from fwdmft.errors import NOTHING
@@ -29,6 +30,16 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], inside: str = 
         elif first != second:
             differing[f"{inside}{name}"] = (first, second)
     return differing
+
+
+def swept_dimensions(tree: xr.DataTree) -> list[str]:
+    """Dimensions of a sweep: none of a single result, nor of a sweep of which one point was chosen."""
+    return [str(dim) for dim in np.atleast_1d(tree.attrs.get("sweep_dimensions", [])) if dim in tree.sizes]
+
+
+def chosen_values(tree: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Values of swept fields of which one was chosen, by the names of their coordinates."""
+    return {str(name): one for name, one in tree.coords.items() if "sweep_dimensions" in tree.attrs and not one.dims}
 
 
 SOURCES = "merged_ensembles"

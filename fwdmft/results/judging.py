@@ -237,7 +237,7 @@ def _theory_and_ensemble(theory: xr.Dataset, ensemble: xr.Dataset) -> Found:
         if _comparable(*comparison.at_common_times(theory, ensemble), name, f"{name}_mean"):
             known = f"{name}_bias" in theory
             yield "mean" if known else "mean without b", name, comparison.mean_residual(theory, ensemble, name)
-            if f"{name}_variance" in theory:
+            if f"{name}_variance" in theory and f"{name}_variance" in ensemble:
                 yield "variance", name, comparison.variance_residual(theory, ensemble, name)
             if known and ensemble.sizes["width"] > 1:
                 yield "bias", name, comparison.bias_residual(theory, ensemble, name)

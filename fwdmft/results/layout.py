@@ -160,7 +160,8 @@ def result_schema() -> dict[str, Any]:
     return {
         "title": f"fwdmft result, version {describe.SCHEMA_VERSION}",
         "description": "Groups, variables, dimensions, units and attributes of a result file (netCDF4). Dimensions "
-        "are in the order of the axes; a second index is called *_prime. Variables beyond these are allowed.",
+        "are in the order of the axes; a second index is called *_prime. Every *_mean and *_variance of an "
+        "ensemble has its *_standard_error. Variables beyond these are allowed.",
         "type": "object",
         "required": ["attributes", "groups"],
         "properties": {

@@ -27,6 +27,7 @@ from fwdmft import files
 from fwdmft.results import comparison
 from fwdmft.results.comparison import Residual
 from fwdmft.results.describe import attributes
+from fwdmft.results.experiments import swept_dimensions
 from fwdmft.results.files import kept_open
 
 QUANTITIES = {
@@ -69,7 +70,7 @@ def agreement(tree: xr.DataTree) -> xr.Dataset:
     }
     if len(groups) < 2 or not comparison.common_observables(**groups):
         return xr.Dataset()
-    return _over_sweep(groups, list(np.atleast_1d(tree.attrs.get("sweep_dimensions", []))))
+    return _over_sweep(groups, swept_dimensions(tree))
 
 
 def _over_sweep(groups: Mapping[str, xr.Dataset], dims: list[str]) -> xr.Dataset:
@@ -111,7 +112,7 @@ def _array(scores: list[Any], quantity: str, measure: str) -> xr.Variable:
 
 
 def _variance_scores(theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> list[Scores]:
-    if f"{name}_variance" not in theory:
+    if f"{name}_variance" not in theory or f"{name}_variance" not in ensemble:
         return [_scores()] * ensemble.sizes["width"]
     return _each_width(comparison.variance_residual(theory, ensemble, name), name)
 

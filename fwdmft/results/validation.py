@@ -137,6 +137,10 @@ def _wrong(tree: xr.DataTree) -> Iterator[InputError]:
                 yield InputError(f"{name}.{dim}", group.sizes[dim], f"{expected}, the size of {dim} in the group data")
         for variable, values in group.variables.items():
             yield from _bad_values(f"{name}/{variable}", values)
+    for name in _HALVES:
+        yield from _incomplete(name, groups.get(name, xr.Dataset()))
+    for name in _without_error(groups.get("ensemble", xr.Dataset())):
+        yield InputError(f"ensemble/{name}_standard_error", NOTHING, f"the standard error of {name}")
     splits = np.unique(groups["data"]["split"].values).tolist()
     if not set(splits) <= {"train", "test"}:
         yield InputError("data/split", splits, "train or test of every point")
@@ -144,6 +148,26 @@ def _wrong(tree: xr.DataTree) -> Iterator[InputError]:
         for dim in ("time", "width"):
             if name in groups and dim in groups[name].coords:
                 yield from _bad_labels(f"{name}/{dim}", dim, groups[name][dim].values)
+
+
+_LABELLED = ("time", "width", "split", "layer", "kernel", "kernel_point")
+"""Dimensions that are chosen from by their labels."""
+
+
+def _incomplete(name: str, group: xr.Dataset) -> Iterator[InputError]:
+    """Labels that are missing, and errors of nothing."""
+    for dim in _LABELLED:
+        if dim in group.dims and dim not in group.coords:
+            yield InputError(f"{name}/{dim}", NOTHING, f"a coordinate {dim} with the labels of this dimension")
+    for error in (str(one) for one in group.data_vars if str(one).endswith("_standard_error")):
+        if (of := error.removesuffix("_standard_error")) not in group:
+            yield InputError(f"{name}/{of}", NOTHING, f"the variable whose standard error is {error}")
+
+
+def _without_error(ensemble: xr.Dataset) -> Iterator[str]:
+    """Means and variances over networks that lack what every comparison is in units of."""
+    estimates = (str(name) for name in ensemble.data_vars if str(name).endswith(("_mean", "_variance")))
+    return (name for name in estimates if f"{name}_standard_error" not in ensemble)
 
 
 _SECTIONS = ("architecture", "parameterization", "optimizer", "loss", "data", *_HALVES)

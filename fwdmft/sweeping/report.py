@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fwdmft.results.experiments import swept_dimensions
 from fwdmft.results.report import READING, agreement_table
 from fwdmft.results.scores import QUANTITIES, agreement, pooled
 
@@ -22,7 +23,7 @@ def sweep_table(tree: xr.DataTree, full: bool = False) -> RenderableType:
     full: below it, every measure of the agreement, point by point.
     """
     numbers, losses, diverged = agreement(tree), _losses(tree), _diverged(tree)
-    dims = list(tree.attrs["sweep_dimensions"])
+    dims = swept_dimensions(tree)
     compared = bool(numbers.data_vars)
     table = Table(title=tree.attrs["title"], title_justify="left")
     left_out = () if diverged is None else ("networks that diverged",)
@@ -52,7 +53,7 @@ def _diverged(tree: xr.DataTree) -> xr.DataArray | None:
 
 
 def _every_point(tree: xr.DataTree, numbers: xr.Dataset) -> Iterator[Table]:
-    dims = list(tree.attrs["sweep_dimensions"])
+    dims = swept_dimensions(tree)
     for index in np.ndindex(*(tree.sizes[dim] for dim in dims)):
         here = numbers.isel(dict(zip(dims, index, strict=True)))
         table = agreement_table(here, full=True)
@@ -68,7 +69,7 @@ def _losses(tree: xr.DataTree) -> dict[str, xr.DataArray]:
     else:
         loss, words = tree["ensemble/loss_mean"], "widest networks"
     dims = [dim for dim in ("width", "time") if dim in loss.dims]
-    order = (*tree.attrs["sweep_dimensions"], *dims)
+    order = (*swept_dimensions(tree), *dims)
     splits = loss.split.values.tolist()
     return {f"{split} loss\n{words}": loss.sel(split=split).transpose(*order).load() for split in splits}
 

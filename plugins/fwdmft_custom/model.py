@@ -60,12 +60,24 @@ def model(
     build = function(spec.network)
     try:
         module = build(width, key)
+        varies = _varies(lambda key: _parts(spec.network, build(width, key))[0], key)
+    except InputError:
+        raise
     except BaseException as error:
         if by_the_user(error):
             raise
         raise refused(spec.network, "a function of a width and a key that returns a network", error) from error
+    if not varies:
+        expected = "a function that draws initial weights from its key; this one makes the same network of all keys"
+        raise refused(spec.network, expected)
     parts = _parts(spec.network, module)
     return Wrapped(*parts, parameterization.richness(width), outputs, spec.network)
+
+
+def _varies(parameters: Callable[[Array], Any], key: Array) -> bool:
+    """Whether parameters are computed from a key at all."""
+    program = jax.make_jaxpr(lambda key: jax.tree.leaves(parameters(key)))(key).jaxpr
+    return any(one is program.invars[0] for equation in program.eqns for one in equation.invars)
 
 
 def _parts(name: str, module: Any) -> tuple[Any, Any, Callable[[Any, Any], Callable[[Array], Array]]]:
