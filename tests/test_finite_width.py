@@ -226,7 +226,9 @@ def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_
         group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
     known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
     found = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
-    b = next_order.bias(found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), [slice(0, 3)])
+    b = next_order.bias(
+        found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), Layout({"f": (1, 3)}).sizes
+    )
     return found, b
 
 
@@ -292,7 +294,7 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     """V_n = S + a / n + a^2 / (S n^2): one variance of many grows by half of itself, the others do not grow."""
     n, small, a = 8, 5e-4, 2e-3
     names = ("prediction", "tangent_kernel")
-    layout = Layout({name: (20,) for name in names})
+    layout = Layout({name: (1, 20) for name in names})
 
     def variance(width: int) -> np.ndarray:
         values = np.ones(layout.size)

@@ -291,12 +291,12 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
 def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
     layout = drawing.layout
-    relative, next_order = np.zeros(layout.size), np.zeros(layout.size)
+    relative = np.zeros(layout.size)
     q_value, q_error = _limit(estimates)
     for where in layout.slices.values():
         relative[where] = STEP * _excess(estimates, where)
         q_error[where] = np.hypot(q_error[where], _next_order_of_q(estimates, where))
-        next_order[where] = relative[where] ** 2 / PARTS * _rms(estimates.variance[where])
+    next_order = relative**2 / PARTS * layout.sizes(estimates.variance)
     sigma, error = estimates.sigma
     # Where predictions have been learned, variances are small, and may grow by more than the others of their kind do.
     own = np.divide(
@@ -317,7 +317,7 @@ def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteW
         rest = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
         known, off = layout.join(q.mean), np.minimum(off, rest)
         off = np.hypot(off, layout.join(q.truncation))
-    b = bias(estimates.mean, estimates.change, drawing.width, known, off, relative, layout.slices.values())
+    b = bias(estimates.mean, estimates.change, drawing.width, known, off, relative, layout.sizes)
     # b is n times a difference of draws: what varies least is known no better than they are.
     rounding = STEP * drawing.width * drawing.rounding * np.abs(estimates.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))
