@@ -172,6 +172,11 @@ class _Drawing:
         return self._drawn.count
 
     @property
+    def controlled(self) -> bool:
+        """Whether there are control variates."""
+        return self._covariances.shape[-1] > 0
+
+    @property
     def rounding(self) -> float:
         """Of the numbers of draws, relative."""
         return float(np.finfo(np.float64 if self._wanted.double else np.float32).eps)
@@ -312,10 +317,11 @@ def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteW
         variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
         of_q = {name: sobol_error(q.spread[name], variance[name], q.simulations) for name in layout.shapes}
         off = layout.join(of_q)
-        # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
-        # independent neurons.
-        rest = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
-        known, off = layout.join(q.mean), np.minimum(off, rest)
+        if drawing.controlled:
+            # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
+            # independent neurons, be their error of q as a whole larger or smaller than that.
+            off = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
+        known = layout.join(q.mean)
         off = np.hypot(off, layout.join(q.truncation))
     b = bias(estimates.mean, estimates.change, drawing.width, known, off, relative, layout.sizes)
     # b is n times a difference of draws: what varies least is known no better than they are.
