@@ -101,17 +101,19 @@ class Estimate:
         return sum(part.compiling for part in self.parts)
 
 
-def estimate(experiment: Experiment, clock: Clock = time.perf_counter) -> Estimate:
+def estimate(experiment: Experiment, clock: Clock = time.perf_counter, force: bool = False) -> Estimate:
     """Foresee what `run` takes on this machine, from a pilot of some seconds to a tenth of a long run.
 
     experiment: of `load_experiment`. clock: gives seconds; what it counts is what is foreseen: real time, or that of
-    processors (`time.process_time`).
+    processors (`time.process_time`). force: make the pilot even of a run that would be refused for want of memory.
     Returns the numbers of neurons and draws, memory in bytes and the seconds of each part, see `Estimate`. Programs are
     taken to be compiled anew.
-    Raises InputError for data or settings that do not fit, ComputationError when training diverges in the pilot.
+    Raises InputError for data or settings that do not fit, as `run` does, ComputationError when training diverges in
+    the pilot.
     """
     start = clock()
     prepared = prepare(experiment)
+    prepared.check_memory(force)
     foreseen = Foreseen([Part("preparing", clock() - start)], prepared.plan.ladder)
     with jax.debug_nans(False), jax.debug_infs(False):
         if prepared.theory is not None:

@@ -1,7 +1,8 @@
 """One ensemble from those of several results of one experiment with different seeds, as if trained at once.
 
 Means, variances and their errors come from the count and the first four moments of each ensemble, statistics of the
-task from sums over the groups of the jackknife: results hold both. Nothing is trained, no plugin is asked.
+task from sums over the groups of the jackknife: results hold both. Nothing is trained. Plugins of the experiment are
+asked for the loss, and for dimensions and words of their observables.
 """
 
 import json
@@ -48,7 +49,8 @@ def merge(results: Mapping[str, xr.DataTree]) -> xr.DataTree:
     the ensembles, in words, and in that only some have a theory. The result has the theory of the first that has one.
     Its experiment states all widths and members, and the seed of the first; the attribute `merged_ensembles` has all
     seeds. Equals one ensemble of all members, to rounding. Raises InputError for results of different experiments or
-    data, for networks that are in two of them, and for results that do not hold what merging needs.
+    data, for networks that are in two of them, for results that do not hold what merging needs, and for plugins of the
+    experiment that are not installed.
     """
     if len(results) < 2:
         raise InputError("results", list(results), "two results or more")
@@ -217,14 +219,24 @@ def _observed(tree: xr.DataTree, dataset: Dataset) -> _Observed:
     some = "kernel_point" in ensemble.dims
     at = ensemble["kernel_point"].values if some else np.arange(len(dataset.y))
     loss = experiment_of(tree)["loss"]
-    spec: LossSpec = registry().get("loss", loss["kind"]).spec.model_validate(loss)
+    spec: LossSpec = _installed("loss", loss["kind"]).spec.model_validate(loss)
     return _Observed(spec, dataset.y, dataset.train, ensemble.time.values, len(at) if some else None, at)
 
 
 def _known(tree: xr.DataTree) -> dict[str, Observable]:
     """What can be observed of the networks."""
-    architecture: Architecture = registry().get("architecture", experiment_of(tree)["architecture"]["kind"])
-    return OBSERVABLES | METRICS | dict(architecture.observables)
+    spec = experiment_of(tree)
+    architecture: Architecture = _installed("architecture", spec["architecture"]["kind"])
+    added = {name: _installed("observable", name).observable for name in spec.get("observables", ())}
+    return OBSERVABLES | METRICS | dict(architecture.observables) | added
+
+
+def _installed(section: str, kind: str) -> Any:
+    """What is registered of the experiment, which another machine may have run. Raises InputError."""
+    try:
+        return registry().get(section, kind)
+    except InputError as missing:
+        raise InputError(f"experiment.{section}", kind, missing.expected) from None
 
 
 def _attributes(

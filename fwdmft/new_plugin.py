@@ -34,7 +34,8 @@ def write_plugin(name: str, folder: Path | None = None) -> list[Path]:
     _check_name(name)
     project = name.replace("_", "-")
     place = Path(f"fwdmft-{project}") if folder is None else folder
-    schema = "".join(part.capitalize() for part in name.split("_"))
+    # With an ending, as no name that the templates import: `architecture` would hide Architecture.
+    schema = "".join(part.capitalize() for part in name.split("_")) + "Fields"
     texts = {
         place / target.format(name=name): _template(source).substitute(name=name, project=project, schema=schema)
         for source, target in FILES.items()

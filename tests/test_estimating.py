@@ -165,6 +165,9 @@ def test_what_does_not_fit_is_refused_before_it_starts(tmp_path: Path, monkeypat
     done = CliRunner().invoke(app, ["run", str(path), "-o", str(tmp_path / "r.nc"), "--compilation-cache", "off"])
     assert done.exit_code == 2 and "memory: got 'an estimated" in done.stderr, done.stderr
     assert "set theory.neurons" in done.stderr and list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr("fwdmft.estimating._theory", lambda *_: pytest.fail("the pilot began"))
+    pilot = CliRunner().invoke(app, ["estimate", str(path)])
+    assert pilot.exit_code == 2 and pilot.stderr.startswith("memory: got 'an estimated")
 
 
 def test_peak_memory_is_the_most_ever_held() -> None:

@@ -30,6 +30,27 @@ def named(rows: Judged, quantity: str, observable: str, width: object) -> dict[s
     return found
 
 
+def exact(tree: xr.DataTree, offset: float) -> xr.DataTree:
+    """With predictions that fluctuate on neither side at the first time, and differ there by an offset."""
+    fixed = tree.copy(deep=True)
+    theory, ensemble = (fixed[name].to_dataset() for name in ("theory", "ensemble"))
+    first = {"time": 0}
+    for one, name in ((theory, "prediction"), (theory, "prediction_bias"), (ensemble, "prediction_mean")):
+        one[f"{name}_standard_error"][first] = 0.0
+    theory["prediction_bias"][first] = 0.0
+    ensemble["prediction_mean"][first] = theory["prediction"].isel(first) + offset
+    fixed["theory"], fixed["ensemble"] = xr.DataTree(theory), xr.DataTree(ensemble)
+    return fixed
+
+
+def test_entries_without_errors_count_where_they_differ(result: xr.DataTree) -> None:
+    """Not by the rounding of float32."""
+    scored = [fwdmft.agreement(exact(result, offset)).sel(variable="prediction") for offset in (0.0, 1e-8, 0.1)]
+    entries = [int(one["mean_entries"][0]) for one in scored]
+    every, first = (result["theory/prediction"].isel(time=times).size for times in (slice(None), 0))
+    assert entries == [every - first, every - first, every] and scored[2]["mean_max"][0] > 1e4
+
+
 def by_sides(one: xr.DataTree, other: xr.DataTree) -> dict[tuple[str, str], Judged]:
     return {(each.first, each.second): each for each in compare({"a": one, "b": other}).judged}
 
@@ -85,6 +106,7 @@ def test_points_are_paired_by_their_inputs(result: xr.DataTree) -> None:
         for name, child in result.children.items()
         if name in ("data", "theory")
     }
+    groups["data"]["split"] = result["data/split"].variable[order]
     primed = {"point_prime": order}
     groups["theory"] = groups["theory"].drop_dims("time_prime").isel(primed).isel(time=[2, 7])
     some = xr.DataTree.from_dict({"/": xr.Dataset(attrs=result.attrs), **groups})
@@ -142,16 +164,37 @@ def test_sides_that_may_not_be_independent_are_named(result: xr.DataTree) -> Non
     for tree, seed in zip(seeded, (3, 4), strict=True):
         tree.attrs["experiment"] = json.dumps({"theory": {"seed": 7}, "ensemble": {"seed": seed}})
     a, b = seeded
-    theories = "Both theories have the seed 7: their errors are not independent."
+    small = "Scores of one against the other are too small then."
+    theories = f"Both theories have the seed 7: their errors are not independent. {small}"
     assert compare({"a": a, "b": b}).notes == [theories]
     assert compare({"a": a, "b": a}).notes == [
         theories,
         *(
-            f"Both ensembles have width {width} with the seed 3: their networks may be the same."
+            f"Both ensembles have width {width} with the seed 3: their networks may be the same. {small}"
             for width in stand_ins.WIDTHS
         ),
     ]
     assert compare({"a": result, "b": result}).notes == []
+
+
+def test_other_problems_are_told(result: xr.DataTree) -> None:
+    """Targets, or points that are trained on: shared ones, and ones that the other result lacks."""
+
+    def notes(**changes: object) -> list[str]:
+        other = result.copy(deep=True)
+        other["data"] = xr.DataTree(other["data"].to_dataset().drop_vars("split").assign(changes))
+        return compare({"a": result, "b": other}).notes
+
+    split = result["data/split"].reset_coords(drop=True).variable
+    assert notes(split=split) == []
+    swapped = split.copy(data=np.roll(split.values, 1))
+    training = "Training points differ: scores are of two different problems."
+    assert notes(split=swapped) == [training]
+    targets = "Targets y of shared points differ: scores are of two different problems."
+    assert notes(split=split, y=2 * result["data/y"].variable) == [targets]
+    x = result["data/x"].variable.copy()
+    x[int(np.flatnonzero(split.values == "train")[0])] += 1
+    assert notes(split=split, x=x) == [training]
 
 
 def test_results_that_share_nothing_are_refused(result: xr.DataTree) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from example_plugins import installed
 from experiments import experiment
 from test_result_format import unpublished
 from typer.testing import CliRunner
@@ -98,6 +99,23 @@ def test_merged_says_what_it_is_from_and_is_merged_again(parts: dict[str, xr.Dat
     assert merge({"both": both, "wider": wider})["ensemble/members"].values.tolist() == [39, 21]
 
 
+def test_observables_of_plugins_are_merged(tmp_path: Path) -> None:
+    """With the plugin; without it, the message names it."""
+    with installed(tmp_path, "participation_ratio"):
+        trained = {}
+        for seed, members in MEMBERS.items():
+            asked = spec(seed, members) | {"observables": ["participation_ratio"]}
+            trained[str(seed)] = fwdmft.run(fwdmft.load_experiment(asked))
+        merged = merge(trained)
+    alone = [tree["ensemble/participation_ratio_mean"].values for tree in trained.values()]
+    expected = np.average(alone, axis=0, weights=list(MEMBERS.values()))
+    np.testing.assert_allclose(merged["ensemble/participation_ratio_mean"].values, expected)
+    first = next(iter(trained.values()))["ensemble/participation_ratio_mean"]
+    assert merged["ensemble/participation_ratio_mean"].attrs == first.attrs
+    with pytest.raises(InputError, match="^experiment.observable: got 'participation_ratio'; expected an installed"):
+        merge(trained)
+
+
 def test_other_experiments_are_not_merged(parts: dict[str, xr.DataTree]) -> None:
     (first, one), (second, other) = parts.items()
 
@@ -148,3 +166,7 @@ def test_command(parts: dict[str, xr.DataTree], tmp_path: Path) -> None:
     first = next(iter(parts))
     again = CliRunner().invoke(app, ["merge", first, first, "-o", str(tmp_path / "no.nc")])
     assert again.exit_code == 2 and "each file once" in again.stderr and not (tmp_path / "no.nc").exists()
+    before = Path(first).read_bytes()
+    over = CliRunner().invoke(app, ["merge", *parts, "-o", first])
+    assert over.exit_code == 2 and "expected a name that none of the merged results has" in over.stderr
+    assert Path(first).read_bytes() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,22 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_it_is_built_installed_and_checked(tmp_path: Path) -> None:
+    """In a new environment, whose Python finds fwdmft where this one does."""
     written = write_plugin("two_words", tmp_path / "source")
     assert sorted(written) == sorted(path for path in (tmp_path / "source").rglob("*") if path.is_file())
     assert all(len(path.read_text(encoding="utf-8").splitlines()) < 40 for path in written)
-    site = tmp_path / "site"
-    pip = "install", "-q", "--no-build-isolation", "--no-index", "--no-deps", "--target", str(site)
-    _run(tmp_path, "-m", "pip", *pip, str(tmp_path / "source"))
-    assert "architecture: two_words" in _run(site, "-m", "fwdmft", "plugins")
+    venv.create(tmp_path / "new")
+    python = str(tmp_path / "new" / ("Scripts" if os.name == "nt" else "bin") / "python")
+    _run(tmp_path, "-m", "pip", "install", "-q", "--no-build-isolation", "--no-index", "./source", python=python)
+    assert "architecture: two_words" in _run(tmp_path, "-m", "fwdmft", "plugins", python=python)
     laws = ("copying", "first_step", "calling")
-    checked = _run(site, "-m", "fwdmft", "check-plugin", "two_words", *(f"--law={law}" for law in laws))
+    chosen = [f"--law={law}" for law in laws]
+    checked = _run(tmp_path, "-m", "fwdmft", "check-plugin", "two_words", *chosen, python=python)
     assert checked.count("holds") == len(laws) and "two_words: activation tanh" in checked
     assert "order" in checked and "of the largest entry" in checked
-    tests = "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "source" / "tests"), "-k", "calling"
-    assert "1 passed" in _run(site, *tests)
-    assert "is valid" in _run(site, "-m", "fwdmft", "validate", str(tmp_path / "source" / "experiment.yaml"))
+    tests = "-m", "pytest", "-q", "-p", "no:cacheprovider", "source/tests", "-k", "calling"
+    assert "1 passed" in _run(tmp_path, *tests, python=python)
+    assert "is valid" in _run(tmp_path, "-m", "fwdmft", "validate", "source/experiment.yaml", python=python)
 
 
 def test_its_code_is_in_the_style_of_ours(tmp_path: Path) -> None:
@@ -38,11 +41,11 @@ def test_its_code_is_in_the_style_of_ours(tmp_path: Path) -> None:
     _run(tmp_path, "-m", "ruff", "format", "--check", "--config", str(ROOT / "pyproject.toml"), str(tmp_path))
 
 
-def _run(site: Path, *words: str) -> str:
-    """What a command says in a process that finds what is installed at `site`."""
+def _run(site: Path, *words: str, python: str = sys.executable) -> str:
+    """What a command says in a process at `site`, which finds what lies there."""
     path = os.pathsep.join([str(site), *filter(None, sys.path)])
     environment = os.environ | {"PYTHONPATH": path, "COLUMNS": "200"}
-    done = subprocess.run([sys.executable, *words], env=environment, cwd=site, capture_output=True, text=True)
+    done = subprocess.run([python, *words], env=environment, cwd=site, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -57,6 +60,13 @@ def test_bad_names_are_refused(name: str, tmp_path: Path) -> None:
 def test_names_that_are_taken_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="^name: got 'mlp'; expected a new name; installed are"):
         write_plugin("mlp", tmp_path / "new")
+
+
+def test_a_name_that_the_templates_import(tmp_path: Path) -> None:
+    write_plugin("architecture", tmp_path)
+    assert "kind='architecture'" in _run(
+        tmp_path, "-c", "import fwdmft_architecture.forward as f; print(f.ArchitectureFields())"
+    )
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -309,6 +309,7 @@ def test_without_bokeh_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         (r"\Phi^{\ell}", "Φˡ"),
         (r"N\,\mathrm{Var}\,f", "N Var f"),
+        (r"\lambda_0[\Omega]", "λ₀[Ω]"),
         (r"$\gamma_0 = N^{-1/2}$", "γ₀ = 1/√N"),
         (r"f / \sqrt{N\,\mathrm{Var}\,f}", "f / √(N Var f)"),
     ],

@@ -156,6 +156,44 @@ def test_attributes_of_the_root(tmp_path: Path) -> None:
         open_result(path)
 
 
+def test_sections_of_the_experiment_are_mappings(tmp_path: Path) -> None:
+    text = '{"architecture": "mlp", "ensemble": null, "optimizer": {"schedule": "cosine", "learning_rate": 1}}'
+    with pytest.raises(fwdmft.InputError, match="^experiment.architecture: got 'mlp'; expected a mapping of fields"):
+        open_result(foreign.write(tmp_path / "theirs.nc", foreign.groups(), experiment=text))
+    known = foreign.write(tmp_path / "theirs.nc", foreign.groups(), experiment=text.replace('"mlp"', "{}"))
+    assert fwdmft.plot(known, tmp_path / "figures")
+
+
+def test_variances_of_networks_are_not_negative(tmp_path: Path) -> None:
+    def ensemble(variance: float) -> Groups:
+        count = {
+            name: foreign.variable(("width",), [value]) for name, value in (("members", 3), ("diverged_members", 0))
+        }
+        numbers = np.ones((1, 2, 3, 1))
+        count |= {f"prediction_{role}": foreign.variable(("width", *F), numbers) for role in ("mean", "variance")}
+        half = xr.Dataset(
+            count, {"time": foreign.variable(("time",), [0, 5]), "width": foreign.variable(("width",), [8])}
+        )
+        half["prediction_variance"] *= variance
+        return {"data": foreign.groups()["data"], "ensemble": half}
+
+    validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(1.0)))
+    with pytest.raises(fwdmft.InputError, match="^ensemble/prediction_variance: got -1.0; expected variances over net"):
+        validate_result(foreign.write(tmp_path / "theirs.nc", ensemble(-1.0)))
+
+
+def test_results_with_little_in_them(tmp_path: Path) -> None:
+    """Shown by their variables; without a figure, where there is nothing to draw."""
+    found = foreign.groups()
+    path = foreign.write(tmp_path / "theirs.nc", found)
+    shown = CliRunner().invoke(app, ["show", str(path)])
+    assert shown.exit_code == 0 and shown.stdout.startswith("theory: prediction, prediction_standard_error")
+    found["theory"] = found["theory"][["their_own"]]
+    empty = foreign.write(tmp_path / "empty.nc", found)
+    drawn = CliRunner().invoke(app, ["plot", str(empty), "-o", str(tmp_path / "figures")])
+    assert (drawn.exit_code, drawn.stderr.partition(";")[0]) == (2, "result: got {'theory': ['their_own']}")
+
+
 def test_files_of_an_earlier_version_open(tmp_path: Path) -> None:
     """Version 2.0 had no third moments and no sums of groups."""
     older = stand_ins.tree()

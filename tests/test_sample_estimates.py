@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
+from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates, without_rounding
 from fwdmft.corrections.samples import PARTS
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
 
@@ -122,3 +122,24 @@ def test_errors_of_the_covariance_count() -> None:
     told = np.sqrt(uncertain.sigma[1] ** 2 - certain.sigma[1] ** 2) / (scales.std(ddof=1) / np.sqrt(8))
     assert_zero("Sigma", Estimate.of(told - np.diagonal(SIGMA), certain.sigma[1], GROUPS), 1.0)
     assert uncertain.full is None
+
+
+def test_what_varies_by_rounding_alone_does_not_vary() -> None:
+    """f(0) of centred networks, 0 to single precision, and an entry that is 1; others of both observables stay."""
+    rng, noise = np.random.default_rng(2), float(np.finfo(np.float32).eps)
+    sizes = np.array([noise, 0.3, noise, 2e-5])
+    sums = [Sums() for _ in range(GROUPS)]
+    for group in sums:
+        normal = {"mean": rng.standard_normal((64, 4)), "change": rng.standard_normal((64, 4))}
+        some = {name: sizes * a / N**0.5 for name, a in normal.items()}
+        some["mean"] += [0.0, 1.0, 1.0, 1.0]
+        some["difference"] = sizes * rng.standard_normal((64, PARTS - 1, 4)) / N**0.5
+        group.add(some | {"x": np.zeros((64, 0)), "x_difference": np.zeros((64, PARTS - 1, 0))}, None, PAIRS)
+    found = estimates(sums, N, np.zeros((1, 0, 0)), None, PAIRS)
+    exact = without_rounding(found, N, [slice(0, 2), slice(2, 4)], np.finfo(np.float32).eps)
+    for before, after in zip([*found.sigma, *found.growth], [*exact.sigma, *exact.growth], strict=True):
+        np.testing.assert_array_equal(after, np.where([True, False, True, False], 0.0, before))
+    np.testing.assert_array_equal(exact.variance > 0, [False, True, False, True])
+    for before, after in ((found.mean, exact.mean), (found.change, exact.change)):
+        assert (before[:, 0] != 0).all() and (after[:, 0] == 0).all()
+        np.testing.assert_array_equal(after[:, 1:], before[:, 1:])

@@ -95,6 +95,13 @@ def test_what_is_wrong_everywhere_is_said_once() -> None:
     assert refused(over={"name.first": [1, 2]}).startswith("every point: name.first: got 'grid first=1';")
 
 
+def test_a_sweep_is_no_experiment_and_the_other_way_round() -> None:
+    with pytest.raises(fwdmft.InputError, match="^experiment: got 'a sweep'; expected an experiment; `fwdmft sweep`"):
+        fwdmft.load_experiment(sweep())
+    with pytest.raises(fwdmft.InputError, match="^sweep: got 'an experiment'; expected a sweep, which has a field bas"):
+        fwdmft.load_sweep(experiment())
+
+
 def test_data_of_every_point_is_looked_at() -> None:
     message = refused(over={TRAIN: [4, 10**6]})
     assert message.startswith("point train=1000000: data.train: got 1000000")

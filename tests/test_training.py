@@ -217,6 +217,20 @@ def test_kernels_by_hand() -> None:
     np.testing.assert_allclose(found["tangent_kernel"], tangent, atol=ROUNDING)
 
 
+def test_widths_whose_square_is_no_integer_of_32_bits() -> None:
+    width = 1 << 17
+    with jax.enable_x64(False):
+        model = task().build(width, jax.random.key(0))
+        kernels = empirical_kernels(model, jnp.asarray(X, jnp.float32), 1.5, width)
+    np.testing.assert_allclose(kernels["gradient_kernel"][0, 0, 0, 0, 0], np.mean(_slopes(model) ** 2), rtol=1e-5)
+
+
+def _slopes(model: Any) -> np.ndarray:
+    """w phi' of the first output at the first point."""
+    W, w, b = (np.asarray(a, np.float64) for a in (model.W, model.w, model.b))
+    return w[0] * (1 - np.tanh(W @ X[0] / X.shape[1] ** 0.5 + SIGMA_B * b) ** 2)
+
+
 def test_kernels_do_not_depend_on_gamma0() -> None:
     for name, value in kernels_of(gamma0=1.5)[1].items():
         np.testing.assert_allclose(kernels_of(gamma0=0.2)[1][name], value, atol=ROUNDING)

@@ -62,13 +62,14 @@ def run(
 def estimate(
     experiment: ExperimentFile,
     as_json: AsJson = False,
+    force: Force = False,
     cpus: Processors = None,
 ) -> None:
     """Foresee what `run` will take, from a short pilot: neurons, bases, draws, memory and time of each part."""
     use_processors(cpus)
     from fwdmft.estimating import as_mapping, table
 
-    foreseen = fwdmft.estimate(fwdmft.load_experiment(experiment))
+    foreseen = fwdmft.estimate(fwdmft.load_experiment(experiment), force=force)
     if as_json:
         typer.echo(json.dumps(as_mapping(foreseen), indent=1))
     else:

@@ -63,9 +63,11 @@ def merge(
     from fwdmft.merging import merge as merged
     from fwdmft.results.write import check_output, write_result
 
-    check_output(output)
+    target = check_output(output)
     if len(set(results)) < len(results):
         raise InputError("results", [str(path) for path in results], "each file once")
+    if target in [path.resolve() for path in results]:
+        raise InputError("output", output, "a name that none of the merged results has: they stay as they are")
     result = merged({str(path): fwdmft.open_result(path) for path in results})
     write_result(result, output)
     print_summary(result)

@@ -17,7 +17,7 @@ from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import samples
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, bias
-from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Pairs, Sums, estimates
+from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Pairs, Sums, estimates, without_rounding
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
@@ -284,6 +284,7 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
                 f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
                 "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
             )
+        estimates = without_rounding(estimates, width, drawing.layout.slices.values(), drawing.rounding)
         judged = _judged(estimates, drawing, q)
         drawing.tell(judged)
         # The error is known roughly at first: no more than four times as many at once.

@@ -49,6 +49,9 @@ LEFT, LEFT_OF_CHANGE = 0.2, 0.9
 STEP = PARTS / (PARTS - 1)
 """A quantity a + c/n is its value at n and so many times the step from n to r n."""
 
+ROUNDING = 8.0
+"""What is no larger than this share of an observable's size is rounding, in units of the precision of draws."""
+
 Pairs = tuple[np.ndarray, np.ndarray]
 """Positions of the first and the second response of each pair."""
 
@@ -162,6 +165,24 @@ def estimates(
         each["mean"],
         each["change"],
     )
+
+
+def without_rounding(found: Estimates, width: int, alike: Iterable[slice], precision: float) -> Estimates:
+    """Entries that vary by rounding alone do not vary, and are 0 where they are 0 to rounding, as f(0) of centred
+    networks is: else they would have errors, and take part in comparisons.
+
+    width: n. alike: slices of entries that are of one size, those of one observable. precision: of draws, relative.
+    """
+    rounding = np.zeros_like(found.variance)
+    for where in alike:
+        rounding[where] = ROUNDING * precision * np.sqrt(np.mean(found.mean[:, where] ** 2))
+    fixed = found.variance <= width * rounding**2
+    zero = fixed & (np.maximum(np.abs(found.mean), np.abs(found.change)).max(axis=0) <= rounding)
+    sigma, error, growth, its_error, variance = (
+        np.where(fixed, 0.0, a) for a in (*found.sigma, *found.growth, found.variance)
+    )
+    mean, change = (np.where(zero, 0.0, a) for a in (found.mean, found.change))
+    return found._replace(sigma=(sigma, error), growth=(growth, its_error), variance=variance, mean=mean, change=change)
 
 
 def _form(a: np.ndarray, matrix: np.ndarray, b: np.ndarray) -> np.ndarray:

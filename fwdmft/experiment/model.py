@@ -114,6 +114,8 @@ def load_experiment(source: str | Path | Mapping[str, Any], base: str | Path | N
         values, home = dict(source), Path.cwd()
     else:
         values, home = read_mapping(Path(source)), Path(source).resolve().parent
+    if "base" in values and "architecture" not in values:
+        raise InputError("experiment", "a sweep", "an experiment; `fwdmft sweep` takes sweeps, which have a field base")
     model = experiment_model()
     try:
         experiment = model.model_validate(values)

@@ -22,7 +22,7 @@ def empirical_kernels(model: Network, x: Float[Array, "point ..."], gamma0: floa
     features, slopes = jax.vmap(lambda x: _features_and_slopes(model, x))(x)
     return tangent | {
         "feature_kernel": jnp.stack([_gram(layer) / layer[0].size for layer in features]),
-        "gradient_kernel": jnp.stack([_gram(g, 2) * gamma0**2 * width**2 / g.shape[-1] for g in slopes]),
+        "gradient_kernel": jnp.stack([_gram(g, 2) * (gamma0 * width) ** 2 / g.shape[-1] for g in slopes]),
     }
 
 

@@ -69,11 +69,14 @@ def plot(result: xr.DataTree | str | os.PathLike[str], directory: str | os.PathL
     written.
 
     `result` is a tree (of `open_sweep` too) or the path of a result file. Raises InputError for a path that is not a
-    result, or a directory that cannot be written to.
+    result, a result of which no figure shows anything, or a directory that cannot be written to.
     """
     tree = result if isinstance(result, xr.DataTree) else open_result(result)
     place = _directory(directory)
     drawn = _of_sweep(tree) if "sweep_dimensions" in tree.attrs else {n: draw(tree) for n, draw in FIGURES.items()}
+    if not any(drawn.values()):
+        halves = {name: list(tree[name].data_vars) for name in ("theory", "ensemble") if name in tree.children}
+        raise InputError("result", halves, "predictions, kernels or losses, which the figures show")
     return [_save(figure, place / f"{name}.png") for name, figure in drawn.items() if figure is not None]
 
 

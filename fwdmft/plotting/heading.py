@@ -76,7 +76,8 @@ def facts(experiment: Mapping[str, Any], swept: Mapping[str, str]) -> Iterator[s
     yield _richness(experiment.get("parameterization", {}), swept)
     optimizer = experiment.get("optimizer", {})
     if "learning_rate" in optimizer:
-        schedule = (optimizer.get("schedule") or {}).get("kind", "constant")
+        schedule = optimizer.get("schedule")
+        schedule = schedule.get("kind", "constant") if isinstance(schedule, Mapping) else "constant"
         rate = swept.get("learning_rate", _short(optimizer["learning_rate"]))
         yield rf"$\eta$ = {rate}" + (f" ({schedule})" if schedule != "constant" else "")
 

@@ -27,7 +27,7 @@ def head(tree: xr.DataTree) -> str:
     said = ("kind", "activation", "depth", "gamma0", "learning_rate")  # by `facts`
     others = [f"{dimension(name)} = {values}" for name, values in swept.items() if name not in said]
     listed = [*map(plain, known), *others, *_points(tree), *_origin(tree)]
-    items = "".join(f"<li>{escape(one)}</li>" for one in listed)
+    items = "".join(f"<li>{escape(one)}</li>" for one in filter(None, listed))
     described = experiment.get("description") or ""
     return f"<h1>{escape(title)}</h1><p>{escape(described)}</p><ul class='facts'>{items}</ul>"
 
@@ -109,11 +109,12 @@ def _agreement_table(numbers: xr.Dataset) -> str:
 
 
 def loss_section(tree: xr.DataTree) -> str:
-    """Losses at the last step; nothing for a sweep, whose figure has them."""
+    """Losses at the last step; nothing without any, and for a sweep, whose figure has them."""
     if _is_sweep(tree):
         return ""
     splits = report.splits_present(tree)
-    return table("Loss at the last step", ["N", "", *splits], report.loss_rows(tree, splits), numeric=2)
+    rows = list(report.loss_rows(tree, splits))
+    return table("Loss at the last step", ["N", "", *splits], rows, numeric=2) if rows else ""
 
 
 def settings_section(tree: xr.DataTree) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import xarray as xr
 
@@ -11,13 +12,12 @@ from fwdmft.plotting.sweep_panels import FIELDS
 from fwdmft.results.comparison import group
 
 _SIGNS = {
-    r"\Phi": "Φ",
-    r"\gamma": "γ",
-    r"\eta": "η",
     r"\infty": "∞",
     r"\to": "→",
     r"\ell": "ℓ",
     r"\pm": "±",
+    r"\langle ": "⟨",
+    r"\rangle": "⟩",
     r"\,": " ",
     "^{ℓ}": "ˡ",
     "_0": "₀",
@@ -42,7 +42,16 @@ def plain(latex: str) -> str:
     text = re.sub(r"\\sqrt\{([^{}]*)\}", r"√(\1)", text)
     for sign, shown in _SIGNS.items():
         text = text.replace(sign, shown)
-    return text.strip()
+    return re.sub(r"\\([A-Za-z]+)", _letter, text).strip()
+
+
+def _letter(command: re.Match[str]) -> str:
+    """A Greek letter by its name, and the name of anything else: plugins choose the symbols of their observables."""
+    name = command[1].replace("ambda", "amda")  # as Unicode has it
+    try:
+        return unicodedata.lookup(f"GREEK {'CAPITAL' if name[0].isupper() else 'SMALL'} LETTER {name}")
+    except KeyError:
+        return command[1]
 
 
 def words_of(name: str) -> str:

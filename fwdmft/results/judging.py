@@ -47,7 +47,7 @@ class Judged:
 @dataclass(frozen=True)
 class SideBySide:
     """differ: fields of the experiments with both values. points: shared, and how many each result has. notes: why
-    scores may be too small."""
+    scores may be too small, or of two different problems."""
 
     names: tuple[str, str]
     differ: dict[str, tuple[Any, Any]]
@@ -88,22 +88,43 @@ def compare(results: Mapping[str, xr.DataTree]) -> SideBySide:
             "results", list(names), f"{expected}; {'; '.join(_why_not(each) for each in judged) or 'none'}"
         )
     differ = differences(experiment_of(trees[0]), experiment_of(trees[1]))
-    return SideBySide((a, b), differ, (len(chosen[0]), counts[0], counts[1]), with_rows, list(_notes(*trees)))
+    return SideBySide(
+        (a, b),
+        differ,
+        (len(chosen[0]), counts[0], counts[1]),
+        with_rows,
+        [*_of_problems(chosen, *trees), *_notes(*trees)],
+    )
 
 
 def _why_not(judged: Judged) -> str:
     return f"{judged.first} and {judged.second} share {judged.times or 'no'} times"
 
 
+def _of_problems(chosen: tuple[np.ndarray, np.ndarray], one: xr.DataTree, other: xr.DataTree) -> Iterator[str]:
+    """Where shared points show that networks of the two were trained on different problems."""
+    all_points = [tree["data"].to_dataset() for tree in (one, other)]
+    first, second = (data.isel(point=index) for data, index in zip(all_points, chosen, strict=True))
+    if not np.array_equal(first["y"].values, second["y"].values):
+        yield "Targets y of shared points differ: scores are of two different problems."
+    trained = [int((data["split"].values == "train").sum()) for data in (first, *all_points)]
+    if not np.array_equal(first["split"].values, second["split"].values) or len(set(trained)) > 1:
+        yield "Training points differ: scores are of two different problems."
+
+
+_TOO_SMALL = "Scores of one against the other are too small then."
+
+
 def _notes(one: xr.DataTree, other: xr.DataTree) -> Iterator[str]:
     """Where the two sides may not be independent."""
     theories = {seed_of(tree, "theory") for tree in (one, other) if "theory" in tree.children}
     if all("theory" in tree.children for tree in (one, other)) and len(theories) == 1 and None not in theories:
-        yield f"Both theories have the seed {theories.pop()}: their errors are not independent."
+        yield f"Both theories have the seed {theories.pop()}: their errors are not independent. {_TOO_SMALL}"
     if all("ensemble" in tree.children for tree in (one, other)):
         drawn = [{(each["seed"], w) for each in sources(tree) for w in each["widths"]} for tree in (one, other)]
         for seed, width in sorted(pair for pair in drawn[0] & drawn[1] if pair[0] is not None):
-            yield f"Both ensembles have width {width} with the seed {seed}: their networks may be the same."
+            same = f"Both ensembles have width {width} with the seed {seed}: their networks may be the same."
+            yield f"{same} {_TOO_SMALL}"
 
 
 # --- the same points ---

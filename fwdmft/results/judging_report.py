@@ -34,10 +34,7 @@ def tables(comparison: SideBySide) -> RenderableType:
         [_experiments(comparison)] if comparison.differ else [Text("The experiments are the same.")]
     )
     parts.append(Text(f"Shared: {shared} points of {counts[0]} in {a} and {counts[1]} in {b}."))
-    parts += [
-        Text(f"Warning: {note} Scores of one against the other are too small then.", "bold red")
-        for note in comparison.notes
-    ]
+    parts += [Text(f"Warning: {note}", "bold red") for note in comparison.notes]
     for one in comparison.judged:
         words = f"\n{one.first} against {one.second}, {one.times} times shared"
         parts += [Text(words, style="italic"), _scores(one)]

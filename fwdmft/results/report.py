@@ -16,11 +16,19 @@ from fwdmft.results.scores import agreement, agreement_rows
 
 
 def summary_table(tree: xr.DataTree, full: bool = False) -> RenderableType:
-    """The final losses and the agreement of theory and ensemble, for a rich console; full: all its measures."""
-    parts: list[RenderableType] = [loss_table(tree), *diverged_lines(tree), *theory_lines(tree)]
+    """The final losses and the agreement of theory and ensemble, for a rich console; full: all its measures. What the
+    result holds, where it has neither."""
+    losses = loss_table(tree)
+    parts: list[RenderableType] = [*([losses] if losses.rows else []), *diverged_lines(tree), *theory_lines(tree)]
     numbers = agreement(tree)
     if numbers.data_vars:
         parts += [agreement_table(numbers, full), Text(READING, style="dim")]
+    if not losses.rows and not numbers.data_vars:
+        held = {name: group(tree, name) for name in ("theory", "ensemble")}
+        parts += [
+            Text(f"{name}: {', '.join(map(str, one.data_vars))}") for name, one in held.items() if one is not None
+        ]
+        parts.append(Text("No losses, and no theory beside networks: `fwdmft compare` compares two results."))
     return Group(*parts)
 
 

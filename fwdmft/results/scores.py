@@ -132,13 +132,24 @@ def distribution(residual: Residual, name: str) -> Scores:
     return _scores(*entries_of(residual, name))
 
 
+_SINGLE = 8 * float(np.finfo(np.float32).eps)
+
+
 def entries_of(residual: Residual, name: str) -> tuple[np.ndarray, ...]:
-    """Differences, standard errors and expected values of all entries that are compared, flat."""
+    """Differences, standard errors and expected values of all entries that are compared, flat.
+
+    Entries that fluctuate on neither side, such as f(0) = 0, are left out if both sides agree to single precision, in
+    which networks are trained. Else one of them is wrong: that precision is then their standard error.
+    """
     once = comparison.pairs_once(residual.error, name)
-    compared = (once > comparison.ROUNDING * once.max()) & residual.value.notnull()
+    rounding = _SINGLE * float(abs(residual.theory).max())
+    fluctuates = once > comparison.ROUNDING * once.max()
+    wrong = ~fluctuates & once.notnull() & (once.max() > 0) & (abs(residual.value) > rounding)
+    compared = (fluctuates | wrong) & residual.value.notnull()
     order = compared.dims
     chosen = compared.values
-    return tuple(part.transpose(*order).values[chosen] for part in residual)
+    scored = residual._replace(error=residual.error.where(~wrong, rounding))
+    return tuple(part.transpose(*order).values[chosen] for part in scored)
 
 
 def _scores(value: Any = (), error: Any = (), theory: Any = ()) -> Scores:

@@ -146,14 +146,22 @@ def _wrong(tree: xr.DataTree) -> Iterator[InputError]:
                 yield from _bad_labels(f"{name}/{dim}", dim, groups[name][dim].values)
 
 
+_SECTIONS = ("architecture", "parameterization", "optimizer", "loss", "data", *_HALVES)
+
+
 def _unreadable_experiment(tree: xr.DataTree) -> Iterator[InputError]:
     text = tree.attrs["experiment"]
     try:
-        if isinstance(json.loads(text), dict):
-            return
+        experiment = json.loads(text)
     except ValueError:
-        pass
-    yield InputError("experiment", text, "a mapping as JSON, such as {} or that of another result")
+        experiment = None
+    if not isinstance(experiment, dict):
+        yield InputError("experiment", text, "a mapping as JSON, such as {} or that of another result")
+        return
+    for name in _SECTIONS:
+        section = experiment.get(name, {})
+        if not (isinstance(section, dict) or (section is None and name in _HALVES)):
+            yield InputError(f"experiment.{name}", section, "a mapping of fields, or no such section")
 
 
 def _bad_values(place: str, variable: xr.Variable) -> Iterator[InputError]:
@@ -166,6 +174,8 @@ def _bad_values(place: str, variable: xr.Variable) -> Iterator[InputError]:
         yield InputError(place, np.nan, "numbers, or an attribute missing_reason that says why there are none")
     if place.endswith("_standard_error") and (values < 0).any():
         yield InputError(place, float(np.nanmin(values)), "standard errors, which are not negative")
+    if place.startswith("ensemble/") and place.endswith("_variance") and (values < 0).any():
+        yield InputError(place, float(np.nanmin(values)), "variances over networks, which are not negative")
 
 
 def _bad_labels(place: str, dim: str, values: np.ndarray) -> Iterator[InputError]:

@@ -125,6 +125,8 @@ def load_sweep(source: str | Path | Mapping[str, Any], home: str | Path | None =
         values, folder = dict(source), Path.cwd()
     else:
         values, folder = read_mapping(Path(source)), Path(source).resolve().parent
+    if "architecture" in values and "base" not in values:
+        raise InputError("sweep", "an experiment", "a sweep, which has a field base; `fwdmft run` takes experiments")
     try:
         sweep = Sweep.model_validate(values)
     except ValidationError as error:
