@@ -284,7 +284,7 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
                 f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
                 "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
             )
-        estimates = without_rounding(estimates, width, drawing.layout.slices.values(), drawing.rounding)
+        estimates = without_rounding(estimates, width, partial(drawing.layout.sizes, ahead=1), drawing.rounding)
         judged = _judged(estimates, drawing, q)
         drawing.tell(judged)
         # The error is known roughly at first: no more than four times as many at once.
