@@ -41,8 +41,8 @@ class InputError(FwdmftError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """A pickle holds the words for values, which may be anything."""
-        told = [(one.field, shortened(one.value), one.expected) for one in self.problems]
-        return _input_error, (told, str(self))
+        details = [(one.field, shortened(one.value), one.expected) for one in self.problems]
+        return _input_error, (details, str(self))
 
     @classmethod
     def of(cls, problems: Iterable[InputError], left: int = 0) -> InputError:
@@ -93,7 +93,7 @@ def shortened(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
 
 
-def _input_error(told: list[tuple[str, str, str]], text: str) -> InputError:
-    error = InputError.of(InputError(field, Plain(value), expected) for field, value, expected in told)
+def _input_error(details: list[tuple[str, str, str]], text: str) -> InputError:
+    error = InputError.of(InputError(field, Plain(value), expected) for field, value, expected in details)
     error.args = (text,)
     return error

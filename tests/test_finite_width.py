@@ -13,7 +13,7 @@ from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import next_order, samples
-from fwdmft.corrections.finite_width import _judged
+from fwdmft.corrections.finite_width import Limit, _judged
 from fwdmft.corrections.from_draws import PAYING, control_variates
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
@@ -226,7 +226,9 @@ def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_
         group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
     known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
     found = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
-    b = next_order.bias(found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), [slice(0, 3)])
+    b = next_order.bias(
+        found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), Layout({"f": (1, 3)}).sizes
+    )
     return found, b
 
 
@@ -292,7 +294,7 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     """V_n = S + a / n + a^2 / (S n^2): one variance of many grows by half of itself, the others do not grow."""
     n, small, a = 8, 5e-4, 2e-3
     names = ("prediction", "tangent_kernel")
-    layout = Layout({name: (20,) for name in names})
+    layout = Layout({name: (1, 20) for name in names})
 
     def variance(width: int) -> np.ndarray:
         values = np.ones(layout.size)
@@ -303,10 +305,25 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     nothing, each = np.zeros(layout.size), np.zeros((GROUPS, layout.size))
     sigma = variance(n) + STEP * growth
     drawn = Estimates((sigma, nothing), (growth, nothing), variance(n), None, nothing, each, each, each)
-    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=1e-7), None)  # type: ignore[arg-type]
+    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=1e-7, controlled=False), None)  # type: ignore[arg-type]
     value, error = (part[0] for part in judged.estimates.sigma)
     assert 0.5 * error < abs(value - small) < error
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
+
+
+def test_errors_of_b_hold_what_control_variates_leave_of_q() -> None:
+    """However well Sobol points integrate q itself: of a part that control variates explain they do not."""
+    n, neurons, left, of_change = 8, 4096, 0.25, 0.1
+    layout, rng = Layout({name: (1, 1000) for name in ("prediction", "tangent_kernel")}), np.random.default_rng(0)
+    nothing, ones, zero = np.zeros(layout.size), np.ones(layout.size), np.zeros((GROUPS, layout.size))
+    mean = zero + rng.normal(size=layout.size) * (left / neurons) ** 0.5
+    change = rng.normal(size=zero.shape) * of_change * GROUPS**0.5 / (STEP * n)
+    drawn = Estimates((ones, nothing), (nothing, nothing), ones, None, left * ones, zero, mean, change)
+    exact = {name: np.zeros(shape) for name, shape in layout.shapes.items()}
+    drawing = SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0, controlled=True)
+    judged = _judged(drawn, drawing, Limit(exact, exact, exact, neurons, 4))  # type: ignore[arg-type]
+    squares = (judged.bias.value / judged.bias.error) ** 2
+    assert np.mean(squares) < 1 + 4 * (2 / layout.size) ** 0.5
 
 
 def sampler(width: int, at_once: int) -> samples.Sampler:

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, bias
 from fwdmft.corrections.samples import PARTS
 
 GROUPS, COUNT = 400, 2000
 """Groups (so many that their covariance is known), and observables of one size."""
 UNITS = np.repeat([1.0, 100.0], COUNT)
-ALIKE = [slice(0, COUNT), slice(COUNT, 2 * COUNT)]
+LAYOUT = Layout({"f": (1, COUNT), "K": (1, COUNT)})
 
 
 def measured(
@@ -37,7 +38,7 @@ def measured(
     seen = q + q_error / N * normal()
     errors = q_error / N * UNITS
     relatives = np.full(2 * COUNT, told)
-    return b, bias(mean, change, N, seen if known else None, errors if known else None, relatives, ALIKE)
+    return b, bias(mean, change, N, seen if known else None, errors if known else None, relatives, LAYOUT.sizes)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["q known", "q unknown"])
@@ -52,7 +53,7 @@ def test_errors_are_as_large_as_stated(noise: float, q_error: float, relative: f
     np.testing.assert_allclose(found.groups.mean(axis=0), found.value, rtol=1e-9, atol=1e-9 * UNITS.max())
     scores = [(found.value - b) / found.error, *([found.check] if known else [])]
     for score in scores:
-        for where in ALIKE:
+        for where in LAYOUT.slices.values():
             assert abs(np.mean(score[where] ** 2) - 1) < 4 * (2 / COUNT) ** 0.5
     if not known:
         assert not found.check.any()
@@ -61,7 +62,7 @@ def test_errors_are_as_large_as_stated(noise: float, q_error: float, relative: f
 def test_a_next_order_beyond_the_ordinary_is_seen() -> None:
     """By both equations together, once it is beyond their noise: the error is that of b, not a third of it."""
     b, found = measured(0.03, 0.03, 0.5, True, told=0.05)
-    for where in ALIKE:
+    for where in LAYOUT.slices.values():
         assert abs(np.mean(((found.value - b) / found.error)[where] ** 2) - 1) < 0.2
 
 
@@ -74,6 +75,14 @@ def test_q_helps() -> None:
 def test_what_is_exact_has_no_b_and_no_error() -> None:
     """As f(0) = 0 in all networks."""
     zero = np.zeros((GROUPS, 3))
-    found = bias(zero, zero, 8, np.zeros(3), np.zeros(3), np.zeros(3), [slice(0, 3)])
+    found = bias(zero, zero, 8, np.zeros(3), np.zeros(3), np.zeros(3), Layout({"f": (1, 3)}).sizes)
     for part in found:
         np.testing.assert_array_equal(part, 0.0)
+
+
+def test_later_times_do_not_count() -> None:
+    """The size of an entry is that of its observable until then: a kernel that explodes later says nothing of it."""
+    layout = Layout({"f": (3, 2), "K": (2, 1)})
+    flat = np.array([1.0, -1.0, 3.0, 4.0, 1e9, -1e9, 5.0, 1e6])
+    expected = np.array([1.0, 1.0, 6.75**0.5, 6.75**0.5, 3**-0.5 * 1e9, 3**-0.5 * 1e9, 5.0, 1e6 / 2**0.5])
+    np.testing.assert_allclose(layout.sizes(flat), expected, rtol=1e-6)

@@ -172,6 +172,11 @@ class _Drawing:
         return self._drawn.count
 
     @property
+    def controlled(self) -> bool:
+        """Whether there are control variates."""
+        return self._covariances.shape[-1] > 0
+
+    @property
     def rounding(self) -> float:
         """Of the numbers of draws, relative."""
         return float(np.finfo(np.float64 if self._wanted.double else np.float32).eps)
@@ -279,7 +284,7 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
                 f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
                 "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
             )
-        estimates = without_rounding(estimates, width, drawing.layout.slices.values(), drawing.rounding)
+        estimates = without_rounding(estimates, width, partial(drawing.layout.sizes, ahead=1), drawing.rounding)
         judged = _judged(estimates, drawing, q)
         drawing.tell(judged)
         # The error is known roughly at first: no more than four times as many at once.
@@ -292,12 +297,12 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
 def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
     layout = drawing.layout
-    relative, next_order = np.zeros(layout.size), np.zeros(layout.size)
+    relative = np.zeros(layout.size)
     q_value, q_error = _limit(estimates)
     for where in layout.slices.values():
         relative[where] = STEP * _excess(estimates, where)
         q_error[where] = np.hypot(q_error[where], _next_order_of_q(estimates, where))
-        next_order[where] = relative[where] ** 2 / PARTS * _rms(estimates.variance[where])
+    next_order = relative**2 / PARTS * layout.sizes(estimates.variance)
     sigma, error = estimates.sigma
     # Where predictions have been learned, variances are small, and may grow by more than the others of their kind do.
     own = np.divide(
@@ -313,12 +318,13 @@ def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteW
         variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
         of_q = {name: sobol_error(q.spread[name], variance[name], q.simulations) for name in layout.shapes}
         off = layout.join(of_q)
-        # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
-        # independent neurons.
-        rest = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
-        known, off = layout.join(q.mean), np.minimum(off, rest)
+        if drawing.controlled:
+            # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
+            # independent neurons, be their error of q as a whole larger or smaller than that.
+            off = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
+        known = layout.join(q.mean)
         off = np.hypot(off, layout.join(q.truncation))
-    b = bias(estimates.mean, estimates.change, drawing.width, known, off, relative, layout.slices.values())
+    b = bias(estimates.mean, estimates.change, drawing.width, known, off, relative, layout.sizes)
     # b is n times a difference of draws: what varies least is known no better than they are.
     rounding = STEP * drawing.width * drawing.rounding * np.abs(estimates.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))

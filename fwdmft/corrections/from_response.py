@@ -10,7 +10,7 @@ import numpy as np
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
 from fwdmft.corrections.finite_width import JUDGED, LESS_PRECISE
-from fwdmft.corrections.linear_response import Response, affordable, has_room, linear_response, numbers
+from fwdmft.corrections.linear_response import Response, affordable, fits_memory, linear_response, numbers
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import OF_A_FIELD, Report, noise_of, relative
 from fwdmft.engine.problem import TheoryTask
@@ -50,7 +50,7 @@ def has_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> bool:
 
 def may_respond(task: TheoryTask) -> bool:
     """The same, but for whether observables are linear in averages, which takes compiling to know."""
-    return _suffices(task) and has_room(task.equations, task.training(task.plan.ladder), FEWEST)
+    return _suffices(task) and fits_memory(task.equations, task.training(task.plan.ladder), FEWEST)
 
 
 def _suffices(task: TheoryTask) -> bool:

@@ -33,6 +33,20 @@ class Layout:
             name: flat[..., where].reshape(*flat.shape[:-1], *self.shapes[name]) for name, where in self.slices.items()
         }
 
+    def sizes(self, flat: np.ndarray, ahead: int = 0) -> np.ndarray:
+        """Every entry (observable,) replaced by the root mean square of its observable's entries until its time.
+
+        Entries of one observable have one unit. Later times do not count, as nothing depends on how training goes on.
+        ahead: so many times after its own count still.
+        """
+        sizes = []
+        for values in self.split(flat).values():
+            squares = np.mean(values.reshape(len(values), -1) ** 2, axis=1)
+            until = np.cumsum(squares) / np.arange(1, len(squares) + 1)
+            counted = np.minimum(np.arange(len(until)) + ahead, len(until) - 1)
+            sizes.append(np.repeat(np.sqrt(until[counted]), values[0].size))
+        return np.concatenate(sizes)
+
     @property
     def pairs(self) -> Pairs:
         """Outputs of one point at one time, then strengths of layers at one time, see `split_pairs`."""

@@ -144,10 +144,10 @@ def affordable(equations: FieldEquations, training: TrainingSignal, neurons: int
 
     It takes for granted that neurons without random matrices meet only in their predictions.
     """
-    return has_room(equations, training, neurons) and _linear(equations, _averages(equations, training)[0])
+    return fits_memory(equations, training, neurons) and _linear(equations, _averages(equations, training)[0])
 
 
-def has_room(equations: FieldEquations, training: TrainingSignal, neurons: int) -> bool:
+def fits_memory(equations: FieldEquations, training: TrainingSignal, neurons: int) -> bool:
     """The same, but for whether observables are linear in averages."""
     if equations.matrices or not equations.smooth:
         return False

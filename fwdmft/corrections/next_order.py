@@ -23,7 +23,7 @@ as a random number of mean zero. Its size is the largest of three estimates:
 Generalised least squares weigh both equations, and the unknown k widens the error of b.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +58,7 @@ def bias(
     q: np.ndarray | None,
     q_error: np.ndarray | None,
     relative: np.ndarray,
-    alike: Iterable[slice],
+    sizes: Callable[[np.ndarray], np.ndarray],
 ) -> Bias:
     """b from E m and E Y.
 
@@ -66,14 +66,14 @@ def bias(
     width: n.
     q, q_error: q and its standard error; None if q is not known. Then b comes from E Y alone.
     relative: |a| / n of every observable.
-    alike: slices of entries that are of one size, those of one observable.
+    sizes: replaces every entry by the size of what is alike (`Layout.sizes`).
     """
     groups, n = len(mean), width
     noise = np.stack([np.stack([_covariance(a, b) for b in (mean, change)]) for a in (mean, change)]) / groups
     shape = np.array([1.0, 1 / PARTS - 1]) / n
     next_shape = np.array([1.0, PARTS**-2 - 1]) / n
-    alike, rough_b = tuple(alike), -STEP * n * change.mean(axis=0)
-    size = np.maximum(relative, ORDINARY / n) * _typical(rough_b, alike)
+    rough_b = -STEP * n * change.mean(axis=0)
+    size = np.maximum(relative, ORDINARY / n) * sizes(rough_b)
     if q is None or q_error is None:
         rough = -STEP * n * change
         error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), (1 + 1 / PARTS) * size)
@@ -81,9 +81,9 @@ def bias(
     of_k = PARTS * n * np.stack([-np.ones_like(size), -STEP * np.ones_like(size)])
     seen = PARTS * (rough_b - n * (mean.mean(axis=0) - q))
     doubt = np.einsum("io,ijo,jo->o", of_k, noise, of_k) + (PARTS * n * q_error) ** 2
-    beyond = _typical(seen, alike) ** 2 - 2 * _typical(np.sqrt(doubt), alike) ** 2
+    beyond = sizes(seen) ** 2 - 2 * sizes(np.sqrt(doubt)) ** 2
     # No larger than b: where b is nothing, as that of kernels before training, errors of q look like k.
-    size = np.maximum(size, np.minimum(np.sqrt(np.maximum(beyond, 0.0)), _typical(rough_b, alike)))
+    size = np.maximum(size, np.minimum(np.sqrt(np.maximum(beyond, 0.0)), sizes(rough_b)))
     total = noise + size**2 * np.multiply.outer(np.outer(next_shape, next_shape), np.ones_like(size))
     total[0, 0] += q_error**2
     # Two by two, for every observable; exact numbers, as f(0) = 0, have no noise.
@@ -104,12 +104,3 @@ def bias(
 
 def _covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sum((a - a.mean(axis=0)) * (b - b.mean(axis=0)), axis=0) / (len(a) - 1)
-
-
-def _typical(values: np.ndarray, alike: Iterable[slice]) -> np.ndarray:
-    """Every entry replaced by the root mean square of those in its slice: kernels have other units than predictions."""
-    sizes = np.zeros_like(values)
-    for where in alike:
-        if values[where].size:
-            sizes[where] = np.sqrt(np.mean(values[where] ** 2))
-    return sizes

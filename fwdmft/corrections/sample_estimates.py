@@ -167,15 +167,16 @@ def estimates(
     )
 
 
-def without_rounding(found: Estimates, width: int, alike: Iterable[slice], precision: float) -> Estimates:
+def without_rounding(
+    found: Estimates, width: int, sizes: Callable[[np.ndarray], np.ndarray], precision: float
+) -> Estimates:
     """Entries that vary by rounding alone do not vary, and are 0 where they are 0 to rounding, as f(0) of centred
     networks is: else they would have errors, and take part in comparisons.
 
-    width: n. alike: slices of entries that are of one size, those of one observable. precision: of draws, relative.
+    width: n. sizes: replaces every entry by the size of what is alike about its time: what explodes later has larger
+    rounding, but makes none before (`Layout.sizes`). precision: of draws, relative.
     """
-    rounding = np.zeros_like(found.variance)
-    for where in alike:
-        rounding[where] = ROUNDING * precision * np.sqrt(np.mean(found.mean[:, where] ** 2))
+    rounding = ROUNDING * precision * sizes(np.sqrt(np.mean(found.mean**2, axis=0)))
     fixed = found.variance <= width * rounding**2
     zero = fixed & (np.maximum(np.abs(found.mean), np.abs(found.change)).max(axis=0) <= rounding)
     sigma, error, growth, its_error, variance = (

@@ -78,7 +78,7 @@ class OneSided(NamedTuple):
     image: Y, of the initial matrix.
     rank: number of basis vectors.
     dropped: largest share of a vector's squared norm that was left out.
-    full: whether there was no room for a direction. Then the side is not to be trusted.
+    full: whether there was no capacity for a direction. Then the side is not to be trusted.
     record: None if none is kept.
     """
 
@@ -109,10 +109,10 @@ class OneSided(NamedTuple):
         )
         norms = jnp.where(squares > 0, squares, 1.0)
         new = unseen / norms > prior.tolerance
-        room = self.rank + len(v) <= len(self.basis)
+        fits = self.rank + len(v) <= len(self.basis)
         shapes = jax.eval_shape(lambda: _directions(self, other, v, known, v @ v.T, self.rank, noise, prior))
         fresh = jax.lax.cond(
-            jnp.any(new) & room,
+            jnp.any(new) & fits,
             lambda: _resolved(self, other, v, known, norms, noise, prior, shapes),
             lambda: jax.tree.map(jnp.zeros_like, shapes)._replace(dropped=jnp.max(unseen / norms)),
         )
@@ -121,8 +121,8 @@ class OneSided(NamedTuple):
             append(self.basis, fresh.basis, self.rank),
             append(self.image, fresh.image, prior.stencil.offsets * self.rank),
             self.rank + fresh.number,
-            jnp.maximum(self.dropped, jnp.where(room, fresh.dropped, 0.0)),
-            self.full | (jnp.any(new) & ~room),
+            jnp.maximum(self.dropped, jnp.where(fits, fresh.dropped, 0.0)),
+            self.full | (jnp.any(new) & ~fits),
             None if self.record is None else _noted(self.record, coordinates, fresh, self.rank),
         )
         return extended, coordinates

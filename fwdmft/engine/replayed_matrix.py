@@ -90,14 +90,14 @@ def recorded(forward: Record, backward: Record, uses: int) -> MatrixRecord:
     In a pass all forward blocks come before all backward ones.
     """
     records = [jax.tree.map(np.asarray, record) for record in (forward, backward)]
-    capacities = [_room(record) for record in records]
+    capacities = [_capacity(record) for record in records]
     sides = [_cut(records[i], capacities[i], capacities[1 - i]) for i in range(2)]
     blocks = [np.searchsorted(record.start, np.arange(record.rank), side="right") for record in records]
     passes = [(block - 1) // uses for block in blocks]
     return MatrixRecord(sides[0], sides[1], jnp.asarray(passes[1][:, None] < passes[0]))
 
 
-def _room(record: Record) -> int:
+def _capacity(record: Record) -> int:
     """Rows that are written to: those of a block all at once, of which some may be zero."""
     written = np.any(record.mixing != 0, axis=(1, 2))
     return max([int(record.rank), *(record.start[written] + record.mixing.shape[2]).tolist(), record.mixing.shape[2]])

@@ -72,7 +72,7 @@ def compute(shipment: bytes, item: Any) -> Answer:
         with settings(jax_enable_x64=True):
             return Answer(time.perf_counter() - start, result=packed(result))
     except Exception as error:
-        return Answer(0.0, error=_told(error))
+        return Answer(0.0, error=_reported(error))
 
 
 def point(job: Job, cache: str | None) -> tuple[str | None, bytes]:
@@ -165,7 +165,7 @@ def _check(shipment: Shipment, prepared: Prepared) -> None:
         )
 
 
-def _told(error: Exception) -> FwdmftError:
+def _reported(error: Exception) -> FwdmftError:
     """What the user is told, in a form that can be pickled."""
     if isinstance(error, FwdmftError):
         return error if isinstance(error, InputError) else type(error)(str(error))
