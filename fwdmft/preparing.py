@@ -57,6 +57,8 @@ class Prepared:
 
 def prepare(experiment: Experiment) -> Prepared:
     """Build all of a run but its numbers. Raises InputError for data or settings that do not fit."""
+    if not isinstance(experiment, Experiment):
+        raise InputError("experiment", experiment, "what fwdmft.load_experiment makes of a file or of a mapping")
     device = device_kind()
     with jax.enable_x64(True):
         check_richness(experiment.parameterization)

@@ -124,7 +124,14 @@ CASES = (
     sequences(
         "transformer",
         "heads",
-        {"activation": "tanh", "heads": "infinite", "key_size": 2, "mlp": False, "branch_scale": 0.7},
+        {
+            "activation": "tanh",
+            "heads": "infinite",
+            "key_size": 2,
+            "scores": "linear",
+            "mlp": False,
+            "branch_scale": 0.7,
+        },
         (2, 3),
         parameterization=MeanField(gamma0=1.5),
         optimizer=GradientDescent(learning_rate=0.1, steps=7),

@@ -129,6 +129,7 @@ def test_labels_are_whole_numbers_from_0_on(tmp_path: Path, y: list[float]) -> N
         ({"y": Y.astype("datetime64[s]")}, "data.y: got entries of type datetime64[s]; expected real numbers"),
         ({"y": Y.astype(str)}, "data.y: got entries of type <U32; expected real numbers"),
         ({"x": np.zeros(3, [("a", float)])}, "expected real numbers"),
+        ({"x": np.float64(2.0)}, "data.x: got 2.0; expected an array whose first axis is that of points"),
         ({"train": 2.7}, "data.train: got 2.7; expected a number of leading training rows, a whole number from 0 to 3"),
         ({"train": True}, "data.train: got True; expected a number of leading"),
         ({"train": [1, 2]}, "data.train: got [1, 2]; expected a number of leading"),

@@ -97,6 +97,17 @@ def test_numbers_are_those_of_the_run(tmp_path: Path) -> None:
     assert found["name"] == "test" and found["pilot_seconds"] > 0 and found["peak_memory_bytes"] > 100 << 20
 
 
+def test_the_first_point_of_a_sweep(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    base = experiment(**TINY, theory=None, parameterization={"kind": "mean_field"}, name=None)
+    path.write_text(yaml.safe_dump({"name": "two", "base": base, "over": {"parameterization.gamma0": [0.5, 1]}}))
+    done = CliRunner().invoke(app, ["estimate", str(path), "--json"])
+    found = json.loads(done.stdout)
+    assert found["points"] == 2 and "0.5" in found["point"] and found["parts"][0]["name"] == "preparing"
+    shown = CliRunner().invoke(app, ["estimate", str(path)]).stdout
+    assert f"This is the first of 2 points, {found['point']}." in shown
+
+
 def test_draws_are_those_of_the_run() -> None:
     """With a clock that stands still: no number depends on it."""
     theory = {"neurons": 64, "replicates": 2, "draws": 600, "draw_width": 8, "bias": False, "relative_error": 0.01}

@@ -42,6 +42,12 @@ def images(side: int, **architecture: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("function", [fwdmft.run, fwdmft.estimate])
+def test_paths_are_no_experiments(function: Any) -> None:
+    with pytest.raises(InputError, match=r"experiment: got 'digits\.yaml'; expected what fwdmft\.load_experiment"):
+        function("digits.yaml")
+
+
 def test_ensembles_are_measured_when_the_theory_is_unless_they_say_when() -> None:
     for theory, ensemble, expected in (
         ({"save_every": 2}, {}, 2),

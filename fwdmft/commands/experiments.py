@@ -60,20 +60,31 @@ def run(
 
 
 def estimate(
-    experiment: ExperimentFile,
+    experiment: Annotated[Path, typer.Argument(help="Experiment file, or sweep file (YAML or JSON).")],
     as_json: AsJson = False,
     force: Force = False,
     cpus: Processors = None,
 ) -> None:
-    """Foresee what `run` will take, from a short pilot: neurons, bases, draws, memory and time of each part."""
+    """Foresee what `run` will take, from a short pilot: neurons, bases, draws, memory and time of each part.
+    Of a sweep, what its first point will take."""
     use_processors(cpus)
     from fwdmft.estimating import as_mapping, table
+    from fwdmft.experiment.reading import read_mapping
 
-    foreseen = fwdmft.estimate(fwdmft.load_experiment(experiment), force=force)
-    if as_json:
-        typer.echo(json.dumps(as_mapping(foreseen), indent=1))
+    if "base" in read_mapping(experiment):
+        from fwdmft.sweeping.points import points as points_of
+
+        every = points_of(fwdmft.load_sweep(experiment))
+        first, place = every[0].experiment, {"point": every[0].place.name, "points": len(every)}
     else:
-        console().print(table(foreseen))
+        first, place = fwdmft.load_experiment(experiment), {}
+    foreseen = fwdmft.estimate(first, force=force)
+    if as_json:
+        typer.echo(json.dumps(as_mapping(foreseen) | place, indent=1))
+        return
+    console().print(table(foreseen))
+    if place:
+        typer.echo(f"This is the first of {place['points']} points, {place['point']}.")
 
 
 def sweep(

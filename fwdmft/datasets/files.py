@@ -67,6 +67,9 @@ def _read_npz(path: Path) -> Dataset:
             words = f"an array train beside {', '.join(unknown)}, or arrays x and y alone"
             raise InputError(_FIELD, path, words)
         x, y = file["x"], file["y"]
+        for name, array in (("x", x), ("y", y)):
+            if array.ndim == 0:
+                raise InputError(f"data.{name}", array.item(), "an array whose first axis is that of points")
         train = file["train"] if "train" in file else np.array(len(x))
     if train.dtype.kind not in "iu" or train.ndim != 0 or not 0 <= train <= len(x):
         given = train.item() if train.ndim == 0 else train.tolist()
