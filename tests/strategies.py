@@ -111,15 +111,16 @@ def architectures(draw: st.DrawFn, kinds: tuple[str, ...] = KINDS) -> dict[str, 
         return draw(fields(**activated, readout=sometimes(st.sampled_from(["last", "mean"]))))
     if kind == "transformer":
         del activated["bias"]
+        many = {"heads": st.just("infinite"), "key_size": st.sampled_from([1, 2, 4])}
         return draw(
             fields(
                 **activated,
+                **(many if draw(st.booleans()) else {}),
                 scores=sometimes(st.sampled_from(["softmax", "linear"])),
                 causal=sometimes(st.booleans()),
                 mlp=sometimes(st.booleans()),
                 branch_scale=sometimes(log_uniform(0.3, 1)),
             )
-            | (st.just({}) | fields(heads=st.just("infinite"), key_size=st.sampled_from([1, 2, 4])))
         )
     depth = draw(st.integers(2, 3) if kind == "deep" else st.integers(1, 2))
     branch = draw(sometimes(log_uniform(0.3, 1)))
@@ -215,7 +216,7 @@ def online_optimizers(draw: st.DrawFn, train: int) -> dict[str, Any]:
 def weights_depth(architecture: dict[str, Any]) -> int:
     """Matrices of a list sigma_w besides input weights and readout, and one more."""
     if architecture["kind"] == "transformer":
-        return 1 + (4 if architecture.get("mlp", True) else 3)
+        return 4 + (architecture.get("heads", 1) != 1) + architecture.get("mlp", True)
     return 2 if architecture["kind"] == "recurrent" else architecture.get("depth", 1)
 
 
