@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 
 from fwdmft.corrections.controls import COMPONENTS
-from fwdmft.corrections.finite_width import NARROWEST, draw_numbers
+from fwdmft.corrections.drawing import draw_numbers
+from fwdmft.corrections.finite_width import NARROWEST
 from fwdmft.corrections.from_draws import CONTROL_TIMES
 from fwdmft.corrections.from_response import SAMPLINGS, first_try, may_respond
 from fwdmft.corrections.linear_response import ROOM, numbers

@@ -74,6 +74,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "controls.py": DRAWS,
     "curvature.py": RESPONSE,
     "declared.py": PROGRAMS,
+    "drawing.py": DRAWS,
     "driven.py": RESPONSE,
     "dynamics.py": (*TWO_LAYERS, *DEEP, *ONLINE, *CLOSED_FORMS),
     "equations.py": (*PROGRAMS, *EQUATIONS, *ONLINE, *KERNEL_POINTS),

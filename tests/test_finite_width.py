@@ -267,7 +267,7 @@ def test_errors_of_estimates_are_honest() -> None:
 
 def test_what_sums_of_groups_are_written_as(whole: TheoryResult) -> None:
     """Nothing is lost when sums are put down."""
-    from fwdmft.corrections.finite_width import Drawn
+    from fwdmft.corrections.drawing import Drawn
 
     drawn = Drawn(4)
     for number in range(3):

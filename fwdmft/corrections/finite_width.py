@@ -5,26 +5,22 @@ taken as the stated error asks for. Which draws there are depends on the seed an
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.corrections import samples
+from fwdmft.corrections.drawing import Drawing, Report, Wanted
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, bias
-from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Pairs, Sums, estimates, without_rounding
+from fwdmft.corrections.sample_estimates import STEP, Estimates, without_rounding
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
-from fwdmft.executors import SideBySide, Work
-
-SHARED = 4
-"""Groups that a chunk of draws is dealt to, so that the pilot fills all of them."""
+from fwdmft.executors import SideBySide
 
 PILOT = 256
 """Draws from which the width and the number of draws are chosen."""
@@ -50,68 +46,6 @@ LESS_PRECISE = 10.0
 
 JUDGED = ("prediction", "tangent_kernel")
 """Observables whose error is stated."""
-
-_NUMBERS = 1 << 24
-"""Numbers that a chunk of draws may hold, about."""
-
-_PRODUCTS = 1 << 26
-"""Products of control variates and observables that may be summed, about."""
-
-Report = Callable[[str, int, int], None]
-
-
-class Wanted(NamedTuple):
-    """error: stated, relative. asked: which of q, sigma and bias shall have it, bias `LESS_PRECISE` times as much.
-    draws, width: None to choose. multiple: what divides the width. covariance: all pairs of times. flops: of a draw,
-    about, over its width. double: in double precision."""
-
-    error: float
-    asked: tuple[str, ...]
-    draws: int | None
-    width: int | None
-    multiple: int
-    covariance: bool
-    seed: int
-    flops: float
-    double: bool = False
-
-
-@dataclass
-class Drawn:
-    """Sums over draws by groups, and how many chunks of so many draws are in them."""
-
-    chunk: int
-    done: int = 0
-    groups: list[Sums] = field(default_factory=lambda: [Sums() for _ in range(GROUPS)])
-
-    @property
-    def count(self) -> int:
-        return sum(group.count for group in self.groups)
-
-    def take(self, draws: dict[str, np.ndarray], full: slice | None, pairs: Pairs) -> None:
-        """Take in the next chunk: a part of it goes to each of the next `SHARED` groups."""
-        for part in range(SHARED):
-            some = {name: a[part::SHARED] for name, a in draws.items()}
-            self.groups[(SHARED * self.done + part) % GROUPS].add(some, full, pairs)
-        self.done += 1
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """As arrays by name; `Drawn.of` undoes this to the last bit."""
-        arrays = {"chunk": np.asarray(self.chunk), "done": np.asarray(self.done)}
-        for i, group in enumerate(self.groups):
-            arrays[f"{i}/count"] = np.asarray(group.count)
-            arrays |= {f"{i}/{name}": a for name, a in group.parts.items()}
-        return arrays
-
-    @classmethod
-    def of(cls, arrays: dict[str, np.ndarray]) -> "Drawn":
-        """The sums that `arrays` was made from."""
-        groups = [Sums(int(arrays[f"{i}/count"])) for i in range(GROUPS)]
-        for key, a in arrays.items():
-            number, _, name = key.partition("/")
-            if name and name != "count":
-                groups[int(number)].parts[name] = a
-        return cls(int(arrays["chunk"]), int(arrays["done"]), groups)
 
 
 @dataclass(frozen=True)
@@ -143,90 +77,6 @@ class Limit(NamedTuple):
     simulations: int
 
 
-class _Drawing:
-    """Draws at one width, and what they say so far."""
-
-    def __init__(
-        self,
-        source: Sampler,
-        covariances: np.ndarray,
-        wanted: Wanted,
-        report: Report,
-        checkpoint: Checkpoint | None,
-        side_by_side: SideBySide,
-    ):
-        self.source, self.width = source if wanted.double else source.single(), source.width
-        self.layout = Layout(samples.observable_shapes(self.source))
-        self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
-        self._side_by_side = side_by_side
-        self._full = self.layout.slices["prediction"] if wanted.covariance else None
-        stored = None if checkpoint is None else checkpoint.load(self._part)
-        self._drawn = Drawn(_chunk(self.layout)) if stored is None else Drawn.of(stored)
-
-    @property
-    def _part(self) -> str:
-        return f"draws-{self.width}"
-
-    @property
-    def count(self) -> int:
-        return self._drawn.count
-
-    @property
-    def controlled(self) -> bool:
-        """Whether there are control variates."""
-        return self._covariances.shape[-1] > 0
-
-    @property
-    def rounding(self) -> float:
-        """Of the numbers of draws, relative."""
-        return float(np.finfo(np.float64 if self._wanted.double else np.float32).eps)
-
-    def extend(self, count: int) -> Estimates:
-        """Estimates from at least so many draws."""
-        stage = f"networks of width {self.width} and {PARTS * self.width}"
-        for draws in self._draws(count):
-            with np.errstate(over="ignore", invalid="ignore"):
-                self._drawn.take(draws, self._full, self.layout.pairs)
-            if self._checkpoint is not None:
-                self._checkpoint.offer(self._part, self._drawn.arrays)
-            self._report(stage, min(self.count, count), count)
-        # Of networks that diverge, estimates are not finite, which is told from them.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return estimates(self._drawn.groups, self.width, self._covariances, self._full, self.layout.pairs)
-
-    def tell(self, judged: FiniteWidth) -> None:
-        """Report the errors reached."""
-        reached = ", ".join(f"{name} {100 * judged.errors[name]:.2g} %" for name in self._wanted.asked)
-        self._report(f"{judged.draws} draws: {reached}", judged.draws, judged.draws)
-
-    def _draws(self, count: int) -> Iterator[dict[str, np.ndarray]]:
-        """Chunk by chunk; as many for every group, if they suffice."""
-        chunk = self._drawn.chunk
-        chunks = -(-count // chunk)
-        if SHARED * chunks >= GROUPS:
-            chunks = -(-SHARED * chunks // GROUPS) * GROUPS // SHARED
-
-        numbers = range(self._drawn.done, chunks)
-        recipe = partial(_drawing, self.source, self._wanted.seed, self.width, chunk, self._wanted.double)
-        flops = len(numbers) * chunk * self.width * self._wanted.flops
-        return self._side_by_side(Work(recipe, numbers, flops=flops))
-
-
-def _drawing(
-    source: Sampler, seed: int, width: int, chunk: int, double: bool
-) -> Callable[[int], dict[str, np.ndarray]]:
-    """Makes the draws of a chunk from its number."""
-
-    def drawn(number: int) -> dict[str, np.ndarray]:
-        # JAX keeps its precision setting per thread.
-        with jax.enable_x64(double):
-            root = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), width), number)
-            of_chunk = samples.draws(source, jax.random.split(root, chunk))
-            return {name: np.asarray(a) for name, a in of_chunk._asdict().items()}
-
-    return drawn
-
-
 def finite_width(
     sampler: Callable[[int], Sampler],
     covariances: np.ndarray,
@@ -245,7 +95,7 @@ def finite_width(
     width, widest = wanted.width or _first_width(wanted), multiple_of(wanted.multiple, WIDEST)
     while True:
         fixed = wanted.width is not None or width >= widest
-        drawing = _Drawing(sampler(width), covariances, wanted, report, checkpoint, side_by_side)
+        drawing = Drawing(sampler(width), covariances, wanted, report, checkpoint, side_by_side)
         outcome = _at_width(drawing, q, wanted, fixed)
         if isinstance(outcome, FiniteWidth):
             return outcome
@@ -267,7 +117,7 @@ def _first_width(wanted: Wanted) -> int:
     return multiple_of(wanted.multiple, width)
 
 
-def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -> FiniteWidth | float:
+def _at_width(drawing: Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -> FiniteWidth | float:
     """What draws of this width say, as many as the stated error asks for; by how much they are to be wider, unless the
     width is fixed, if the next order is too large."""
     width = drawing.width
@@ -286,7 +136,7 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
             )
         estimates = without_rounding(estimates, width, partial(drawing.layout.sizes, ahead=1), drawing.rounding)
         judged = _judged(estimates, drawing, q)
-        drawing.tell(judged)
+        drawing.tell(judged.errors)
         # The error is known roughly at first: no more than four times as many at once.
         more = wanted.draws or min(most, needed(judged, wanted), 4 * drawing.count)
         if more <= drawing.count:
@@ -294,7 +144,7 @@ def _at_width(drawing: _Drawing, q: Limit | None, wanted: Wanted, fixed: bool) -
         count = more
 
 
-def _judged(estimates: Estimates, drawing: _Drawing, q: Limit | None) -> FiniteWidth:
+def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWidth:
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
     layout = drawing.layout
     relative = np.zeros(layout.size)
@@ -337,22 +187,6 @@ def _limit(estimates: Estimates) -> tuple[np.ndarray, np.ndarray]:
     """q from draws alone, up to 1/n^2, and its standard error."""
     each = estimates.mean + STEP * estimates.change
     return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
-
-
-def draw_numbers(observables: int, controls: int) -> int:
-    """Numbers that sums over draws take, and the draws under way, for so many observables and control variates."""
-    used = min(controls, components(observables))
-    return (GROUPS * (8 + 2 * used) + 2 * 3 * 64) * observables
-
-
-def components(observables: int) -> int:
-    """How many control variates the memory for their products with the observables allows."""
-    return _PRODUCTS // (2 * GROUPS * observables)
-
-
-def _chunk(layout: Layout) -> int:
-    """Draws of a chunk, a multiple of 8: they are simulated some at a time."""
-    return int(np.clip(_NUMBERS // (3 * layout.size), 8, 64)) // 8 * 8
 
 
 def _rms(a: np.ndarray) -> float:

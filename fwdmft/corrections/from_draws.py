@@ -9,16 +9,8 @@ import numpy as np
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.controls import COMPONENTS, Known, known, make_controls
 from fwdmft.corrections.corrections import Arrays, Corrections
-from fwdmft.corrections.finite_width import (
-    JUDGED,
-    NARROWEST,
-    WIDEST,
-    FiniteWidth,
-    Limit,
-    Wanted,
-    components,
-    finite_width,
-)
+from fwdmft.corrections.drawing import Wanted, components
+from fwdmft.corrections.finite_width import JUDGED, NARROWEST, WIDEST, FiniteWidth, Limit, finite_width
 from fwdmft.corrections.samples import PARTS, Sampler, at_once, draw_size
 from fwdmft.engine import simulation
 from fwdmft.engine.dynamics import TrainingSignal, training_signal, updates

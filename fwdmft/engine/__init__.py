@@ -108,7 +108,7 @@ random matrices     `basis_matrix` (what follows are two kinds of): `orthonormal
 passes              `neurons`, `dynamics`, `capacity`, `simulation`
 q                   `problem` (what the theory is asked), `infinite_width`, `sobol_errors`
 Sigma and b         `fwdmft.corrections`: `controls`, `samples`, `sample_estimates`, `next_order`, `layout`,
-                    `finite_width`, `from_draws` (from draws); `driven`, `curvature`, `linear_response`,
+                    `drawing`, `finite_width`, `from_draws` (from draws); `driven`, `curvature`, `linear_response`,
                     `from_response` (from linear response)
 all together        `fwdmft.theory`
 """
