@@ -5,22 +5,19 @@ attention has mean zero over networks of any width, and is zero at infinite widt
 what a model without attention learns. The point without attention is a saddle: attention of a network, of order
 N^(-1/2) at the start, grows like exp(lambda t), so that Sigma of attention grows like exp(2 lambda t), and the plateau
 lasts log(N) / (2 lambda) plus a constant.
-
-Of many heads each has attention of its own, of order one at any width, so with them there is no plateau.
 """
 
 import numpy as np
 import xarray as xr
 from drawing import NETWORKS, SECOND, headed, labelled, second_handle
 from entry import Results
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fwdmft.plotting import style
 from fwdmft.plotting.errors import band, band_handle, bars, network_handles
 
 TITLE = "Linear attention: a plateau, and what ends it"
-FILES = ("12_plateau", "12_attention", "12_heads")
+FILES = ("12_plateau", "12_attention")
 QUICK = {
     "12_plateau": {
         "optimizer": {"steps": 121},
@@ -33,12 +30,6 @@ QUICK = {
         "theory": {"neurons": 512, "replicates": 2, "draws": 256, "draw_width": 8, "save_every": 5},
         "ensemble": {"widths": [32, 64], "members": 60, "save_every": 5},
     },
-    "12_heads": {
-        "optimizer": {"steps": 11},
-        "data": {"train": 2, "context": 2},
-        "theory": {"neurons": 512, "draws": 64, "draw_width": 8, "save_every": 5},
-        "ensemble": {"widths": [16, 32], "members": 20, "save_every": 5},
-    },
 }
 GROWN = 0.3
 TOKENS = ("block", "point", "token", "token_prime")
@@ -48,7 +39,6 @@ def figures(results: Results) -> dict[str, Figure]:
     return {
         "plateau": headed(_plateau(results[FILES[0]]), results[FILES[0]]),
         "attention": headed(_attention(results[FILES[1]]), results[FILES[1]]),
-        "heads": headed(_heads(results[FILES[2]], results[FILES[1]]), results[FILES[2]]),
     }
 
 
@@ -116,46 +106,15 @@ def _attention(tree: xr.DataTree) -> Figure:
         least, most = seen[seen > 0].min(), seen.max()
         labelled(panel, "", label, yscale="log", ylim=(least / 2, 2 * most))  # errors of f reach below zero
         style.time_axis(panel)
-    _training_loss(axes[0, 2], theory, ensemble)
-    handles = [style.theory_handle("theory"), band_handle(), *network_handles(ensemble.width.values)]
-    style.legend_below(figure, handles, columns=3)
-    return figure
-
-
-def _training_loss(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset) -> None:
+    panel = axes[0, 2]
     for width, color in style.width_colors(ensemble.width.values).items():
         loss = ensemble["loss_mean"].sel(width=width, split="train")
         panel.plot(loss.time, loss, **{**NETWORKS, "linewidth": 2}, color=color)
     panel.plot(theory.time, theory["loss"].sel(split="train"), **style.THEORY)
     labelled(panel, "", "training loss")
     style.time_axis(panel)
-
-
-@style.styled
-def _heads(tree: xr.DataTree, of_one_head: xr.DataTree) -> Figure:
-    """Training loss of many heads and of one, variance of attention over heads, N Var of its mean over heads."""
-    theory, ensemble = (tree[half].to_dataset().load() for half in ("theory", "ensemble"))
-    figure, axes = style.panels(1, 3, size=(3.0, 2.6))
-    _training_loss(axes[0, 0], theory, ensemble)
-    one = of_one_head["theory/loss"].sel(split="train")
-    axes[0, 0].plot(one.time, one, **SECOND)
-    for panel, name, suffix, label in (
-        (axes[0, 1], "attention_dispersion", "", "variance of $a$ over heads"),
-        (axes[0, 2], "attention", "_variance", r"$N\,\mathrm{Var}$ of $a$, mean over heads"),
-    ):
-        value, error = (theory[f"{name}{suffix}{end}"].mean(TOKENS) for end in ("", "_standard_error"))
-        panel.plot(value.time, value, **style.THEORY)
-        band(panel, value.time, value, error)
-        role = "_n_variance" if suffix else "_mean"
-        for width, color in style.width_colors(ensemble.width.values).items():
-            measured, spread = (
-                ensemble[f"{name}{role}{end}"].sel(width=width).mean(TOKENS) for end in ("", "_standard_error")
-            )
-            bars(panel, measured.time, measured, spread, color=color, markersize=4, zorder=6)
-        labelled(panel, "", f"{label}, mean over tokens")
-        style.time_axis(panel)
-    handles = [style.theory_handle("theory"), band_handle(), second_handle("theory, one head")]
-    style.legend_below(figure, [*handles, *network_handles(ensemble.width.values)], columns=3)
+    handles = [style.theory_handle("theory"), band_handle(), *network_handles(ensemble.width.values)]
+    style.legend_below(figure, handles, columns=3)
     return figure
 
 
@@ -175,14 +134,6 @@ def numbers(results: Results) -> list[str]:
     found.append(
         f"few tasks: |attention| at infinite width at most {abs(theory['attention']).max().item():.1e}; Sigma of "
         f"attention {variance[0].item():.3f} at the start, {variance[-1].item():.3f} at the end"
-    )
-    many = results[FILES[2]]["theory"].to_dataset().load()
-    loss, dispersion = many["loss"].sel(split="train"), many["attention_dispersion"].mean(TOKENS)
-    one = theory["loss"].sel(split="train")
-    found.append(
-        f"many heads: training loss {loss[0].item():.4f} -> {loss[-1].item():.4f} (one head "
-        f"{one[-1].item():.4f}), variance of attention over heads {dispersion[0].item():.3f} -> "
-        f"{dispersion[-1].item():.3f}; |mean over heads| at most {abs(many['attention']).max().item():.3f}"
     )
     return found
 

@@ -64,8 +64,13 @@ class Transformer(ActivatedArchitecture):
         return ("attention_dispersion",) if self.heads == 1 else ()
 
     def remarks(self) -> tuple[str, ...]:
-        if self.scores == "softmax" or self.heads != 1:
+        if self.scores == "softmax":
             return ()
+        if self.heads != 1:
+            return (
+                "scores: linear attention of many heads has heavy tails: the few heads with the largest weights grow "
+                "fastest, so averages over heads take ever more of them as training goes on; mind the standard errors",
+            )
         return (
             "scores: linear attention vanishes at infinite width, at all times: changing the signs of Q and V together "
             "changes its sign and nothing else; in networks it is of order N^(-1/2)",
