@@ -187,6 +187,13 @@ def test_heads_need_a_size() -> None:
         prepare(fwdmft.load_experiment(settings))
 
 
+def test_remarks_on_linear_attention() -> None:
+    """It vanishes with one head, and has heavy tails with many; softmax has neither."""
+    one, many = (case(scores="linear", **heads).schema.remarks() for heads in ({}, HEADS))
+    assert "vanishes" in one[0] and "heavy tails" in many[0]
+    assert case().schema.remarks() == case(**HEADS).schema.remarks() == ()
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_linear_heads_at_first(size: int) -> None:
     """s_ab = q_a.k_b / sqrt(d) has mean 0 and the variance Phi_aa Phi_bb over heads, with Phi_aa = |x_a|^2 / D here."""
