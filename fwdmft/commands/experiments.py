@@ -69,9 +69,8 @@ def estimate(
     Of a sweep, what its first point will take."""
     use_processors(cpus)
     from fwdmft.estimating import as_mapping, table
-    from fwdmft.experiment.reading import read_mapping
 
-    if "base" in read_mapping(experiment):
+    if _is_sweep(experiment):
         from fwdmft.sweeping.points import points as points_of
 
         every = points_of(fwdmft.load_sweep(experiment))
@@ -130,13 +129,12 @@ def validate(
 ) -> None:
     """Check an experiment, or every point of a sweep, and its data: build all that is computed, compute nothing.
     Check a result file against the published format."""
-    from fwdmft.experiment.reading import read_mapping
     from fwdmft.results.validation import is_netcdf
 
     if is_netcdf(experiment):
         _validate_result(experiment)
         return
-    if "base" in read_mapping(experiment):
+    if _is_sweep(experiment):
         from fwdmft.sweeping.points import points as points_of
 
         loaded_sweep = fwdmft.load_sweep(experiment)
@@ -153,6 +151,12 @@ def validate(
     data = prepared.dataset
     points = f"{data.n_train} training and {len(data.x) - data.n_train} test points"
     typer.echo(f"{experiment} is valid: {loaded.name}, {loaded.architecture.kind}, {points}, {data.y.shape[1]} outputs")
+
+
+def _is_sweep(file: Path) -> bool:
+    from fwdmft.experiment.reading import read_mapping
+
+    return "base" in read_mapping(file)
 
 
 def _validate_result(path: Path) -> None:
