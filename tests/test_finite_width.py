@@ -13,7 +13,8 @@ from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import next_order, samples
-from fwdmft.corrections.finite_width import Limit, _judged
+from fwdmft.corrections.drawing import Wanted
+from fwdmft.corrections.finite_width import PILOT, FiniteWidth, Limit, _at_width, _judged
 from fwdmft.corrections.from_draws import PAYING, control_variates
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
@@ -309,6 +310,30 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     value, error = (part[0] for part in judged.estimates.sigma)
     assert 0.5 * error < abs(value - small) < error
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["any width", "this width"])
+def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
+    """Variances fall to a fifth of V_n, so that what the next order may be, .16 V_n, is .8 of Sigma, however many draws
+    there are. It falls like 1/n^2: twice the width leaves .2. In the pilot's noise all this is hidden."""
+    n, most = 16, 16 * PILOT
+    layout = Layout({name: (1, 20) for name in ("prediction", "tangent_kernel")})
+    ones, each = np.ones(layout.size), np.zeros((GROUPS, layout.size))
+
+    def extend(count: int) -> Estimates:
+        drawing.count = count
+        noise = (PILOT / count) ** 0.5 * ones
+        return Estimates((0.2 * ones, noise), (-0.6 * ones, noise), ones, None, 0 * ones, each, each, each)
+
+    drawing = SimpleNamespace(
+        layout=layout, width=n, count=0, rounding=1e-7, controlled=False, extend=extend, tell=lambda errors: None
+    )
+    wanted = Wanted(0.2, ("sigma",), most, None, 1, False, 0, 1.0)
+    found = _at_width(drawing, None, wanted, fixed)  # type: ignore[arg-type]
+    if fixed:
+        assert isinstance(found, FiniteWidth) and found.errors["sigma"] > 0.8
+    else:
+        assert found == pytest.approx(2.0)
 
 
 def test_errors_of_b_hold_what_control_variates_leave_of_q() -> None:

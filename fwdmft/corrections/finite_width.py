@@ -25,7 +25,7 @@ from fwdmft.executors import SideBySide
 PILOT = 256
 """Draws from which the width and the number of draws are chosen."""
 
-MOST_NEURONS = 1 << 18
+MOST_NEURONS = 1 << 19
 """Draws times width at most, unless more draws are asked for: those of wide networks are costly."""
 
 NARROWEST, WIDEST = 8, 128
@@ -137,6 +137,9 @@ def _at_width(drawing: Drawing, q: Limit | None, wanted: Wanted, fixed: bool) ->
         estimates = without_rounding(estimates, width, partial(drawing.layout.sizes, ahead=1), drawing.rounding)
         judged = _judged(estimates, drawing, q)
         drawing.tell(judged.errors)
+        excess = _left_by_draws(estimates, drawing.layout, wanted)
+        if excess > 1 and count > PILOT and not fixed:
+            return excess
         # The error is known roughly at first: no more than four times as many at once.
         more = wanted.draws or min(most, needed(judged, wanted), 4 * drawing.count)
         if more <= drawing.count:
@@ -152,16 +155,10 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
     for where in layout.slices.values():
         relative[where] = STEP * _excess(estimates, where)
         q_error[where] = np.hypot(q_error[where], _next_order_of_q(estimates, where))
-    next_order = relative**2 / PARTS * layout.sizes(estimates.variance)
     sigma, error = estimates.sigma
-    # Where predictions have been learned, variances are small, and may grow by more than the others of their kind do.
-    own = np.divide(
-        (STEP * estimates.growth[0]) ** 2,
-        PARTS * np.maximum(estimates.variance, np.abs(sigma)),
-        where=estimates.variance > 0,
-        out=np.zeros_like(sigma),
+    next_order = np.maximum(
+        relative**2 / PARTS * layout.sizes(estimates.variance), _next_order_of_entries(estimates, estimates.growth[0])
     )
-    next_order = np.maximum(next_order, own)
     estimates = estimates._replace(sigma=(sigma, np.hypot(error, np.where(estimates.variance > 0, next_order, 0.0))))
     known, off = None, None
     if q is not None:
@@ -198,6 +195,27 @@ def _excess(estimates: Estimates, where: slice) -> float:
     growth, error = (a[where] for a in estimates.growth)
     size = _rms(estimates.variance[where])
     return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
+
+
+def _next_order_of_entries(estimates: Estimates, growth: np.ndarray) -> np.ndarray:
+    """Of Sigma, entry by entry, if their variances grow so much from n to r n.
+
+    Where predictions have been learned, variances are small, and may grow by more than the others of their kind do.
+    """
+    size = PARTS * np.maximum(estimates.variance, np.abs(estimates.sigma[0]))
+    return np.divide((STEP * growth) ** 2, size, where=estimates.variance > 0, out=np.zeros_like(growth))
+
+
+def _left_by_draws(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
+    """By how much draws have to be wider if their next order alone leaves more than the stated error in Sigma, however
+    many they are; 0 where it does not, or where it is not known from the noise of few draws."""
+    excess = 0.0
+    for where in (layout.slices[name] for name in JUDGED if "sigma" in wanted.asked):
+        left, noise = (_rms(_next_order_of_entries(estimates, growth)[where]) for growth in estimates.growth)
+        if left > 2 * noise:
+            excess = max(excess, left / (_rms(estimates.sigma[0][where]) * wanted.error))
+    # It falls like 1/n^2.
+    return excess**0.5
 
 
 def _next_order_of_q(estimates: Estimates, where: slice) -> float:
