@@ -1,4 +1,4 @@
-"""Kernels between what places read, against the plain sum over offsets."""
+"""What places read, and kernels between it, against plain sums and positions."""
 
 import jax
 import numpy as np
@@ -24,3 +24,16 @@ def test_overlap(offsets: int, sources: int, places: int) -> None:
     with jax.enable_x64(True):
         found = Stencil(tuple(map(tuple, reads.tolist())), sources).overlap(jax.numpy.asarray(kernel), 2)
     assert_equal("overlap", np.asarray(found), expected)
+
+
+@pytest.mark.parametrize("lowest", [-1, 0], ids=["some read nothing", "all read"])
+def test_rows_are_what_is_read(lowest: int) -> None:
+    """At all offsets and at one, of fields with neurons last: zero where nothing is read."""
+    rng = np.random.default_rng(0)
+    reads = rng.integers(lowest, 5, (4, 3))
+    stencil = Stencil(tuple(map(tuple, reads.tolist())), 5)
+    a = rng.standard_normal((2, 5, 7))
+    expected = np.where((reads.T < 0)[:, :, None], 0.0, a[:, reads.T])
+    with jax.enable_x64(True):
+        assert_equal("all", np.asarray(stencil.rows(jax.numpy.asarray(a))), expected)
+        assert_equal("one", np.asarray(stencil.rows(jax.numpy.asarray(a), 2)), expected[:, :, 2:3])

@@ -59,22 +59,17 @@ class ExplicitMatrix(NamedTuple):
         update: Update,
     ) -> "ExplicitMatrix":
         """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in)."""
-        gain = jnp.einsum("mao,mkai->koi", signal, _read(v, prior)) / (prior.stencil.offsets * v.shape[-1]) ** 0.5
+        gain = jnp.einsum("mao,maki->koi", signal, prior.stencil.rows(v)) / (prior.stencil.offsets * v.shape[-1]) ** 0.5
         return ExplicitMatrix(heavy_ball(self.weights, gain, update))
 
 
 def _product(
     weights: Float[Array, "offset out in"], v: Float[Array, "vector position in"], prior: MatrixPrior
 ) -> Product:
-    value = jnp.einsum("koi,mkai->mao", weights, _read(v, prior)) / (prior.stencil.offsets * v.shape[-1]) ** 0.5
+    # A sum over offsets: a product with what is read at all of them moves more numbers than it multiplies.
+    terms = [jnp.einsum("oi,mai->mao", w, prior.stencil.rows(v, k)[:, :, 0]) for k, w in enumerate(weights)]
+    value = sum(terms[1:], terms[0]) / (prior.stencil.offsets * v.shape[-1]) ** 0.5
     return Product(value, jnp.zeros((0, *v.shape[:2]), v.dtype))
-
-
-def _read(v: Float[Array, "vector position neuron"], prior: MatrixPrior) -> Float[Array, "vector offset place neuron"]:
-    """What every offset and place reads."""
-    if prior.stencil.simple:
-        return v[:, None]
-    return jnp.moveaxis(prior.stencil.read(jnp.swapaxes(v, 1, 2)), 1, -1)
 
 
 def shape(prior: MatrixPrior, neurons: tuple[int, int]) -> tuple[int, int, int]:

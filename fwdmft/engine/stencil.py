@@ -45,6 +45,23 @@ class Stencil:
         """What is read of quantities at positions."""
         return a[..., None, :] if self.simple else jnp.tensordot(a, _operator(self), axes=([-1], [2]))
 
+    def rows(
+        self, a: Float[Array, "*rest source neuron"], offset: int | None = None
+    ) -> Float[Array, "*rest place offset neuron"]:
+        """What is read of fields at positions. offset: the one to read at, None for all.
+
+        Whole rows of neurons are copied, which takes less than a product with zeros and ones where positions are many.
+        """
+        if self.simple:
+            return a[..., None, :]
+        positions = np.array(self.reads)[slice(None) if offset is None else [offset]].T
+        if positions.min() < 0:
+            # The last position, which is number -1 as well, has zeros.
+            a = jnp.concatenate([a, jnp.zeros_like(a[..., :1, :])], axis=-2)
+            positions = positions % a.shape[-2]
+        read = a.at[..., positions.ravel(), :].get(mode="promise_in_bounds")
+        return read.reshape(*a.shape[:-2], *positions.shape, a.shape[-1])
+
     def overlap(self, kernel: Float[Array, "*between source"], rank: int) -> Float[Array, "..."]:
         """Mean over offsets of a kernel between positions, at those that are read.
 

@@ -47,6 +47,9 @@ from fwdmft.program.weights import CarriedWeights, InputWeights, carried_weights
 OBSERVED = "observed"
 """Key of the order parameters that a program observes, among the sites."""
 
+GRADIENTS = "gradients"
+"""Key of what K takes from the gradients of matrices, among the averages."""
+
 
 class ForwardProgram(FieldEquations):
     """See the module docstring.
@@ -292,6 +295,11 @@ class ForwardProgram(FieldEquations):
     def averages(self, population: str, sites: Any) -> Any:
         return sites if population == OBSERVED else kernels.averages(sites)
 
+    def observe(self, sites: dict[str, Any]) -> Observables:
+        own = {name: sites[name] for name in self.structure.populations}
+        averages = {name: self.averages(name, each) for name, each in sites.items()}
+        return self.assemble(averages | {GRADIENTS: kernels.of_gradients(self.structure, own)})
+
     def assemble(self, averages: dict[str, Any]) -> Observables:
         of_populations: dict[str, PopulationAverages] = {name: averages[name] for name in self.structure.populations}
         left = {name: list(each.layers) for name, each in of_populations.items()}
@@ -306,7 +314,7 @@ class ForwardProgram(FieldEquations):
             "feature_kernel": jnp.stack([layer.feature for layer in layers]),
             "gradient_kernel": jnp.stack([layer.gradient for layer in layers]),
             "tangent_kernel": kernels.tangent_kernel(
-                self.structure, self.width, overlaps, of_populations, self.outputs
+                self.structure, self.width, overlaps, of_populations, averages.get(GRADIENTS, {}), self.outputs
             ),
         } | averages.get(OBSERVED, {})
 

@@ -99,8 +99,7 @@ class _Finite(Net):
         scale = (stencil.offsets * bank.shape[2]) ** -0.5
         if stencil == POINT:
             return scale * v @ bank[0].T
-        read = stencil.read(jnp.swapaxes(v, -1, -2))
-        return scale * jnp.einsum("koi,...ika->...ao", bank, read)
+        return scale * jnp.einsum("koi,...aki->...ao", bank, stencil.rows(v))
 
     def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]:
         return vector.scale * self.network.vectors[vector.name][None]

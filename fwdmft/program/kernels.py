@@ -16,7 +16,8 @@ where D is the derivative of gamma0 f (`reading`), n a population's width in uni
 its places a and b (`Stencil.overlap`).
 
 The input weights do without <D h_a D h'_b>, large where there are many sites: with overlaps of inputs sum_k x_ak x'_bk
-their term is sum_k <y_k y'_k>, y_k = sum_a x_ak D h_a.
+their term is sum_k <y_k y'_k>, y_k = sum_a x_ak D h_a. So can a matrix between few neurons. Its gradients are
+Y_k = sum_a D z_a v_(a+k)^T for every offset k; its term is n_target <Y_k Y'_k>, an average over entries and offsets.
 """
 
 from typing import NamedTuple
@@ -84,14 +85,35 @@ def averages(sites: PopulationSites) -> PopulationAverages:
     )
 
 
+def of_gradients(
+    structure: Structure, sites: dict[str, PopulationSites]
+) -> dict[str, Float[Array, "point output point output"]]:
+    """<Y_k Y'_k> by name, of the trained matrices for which this takes less than averages between all sites."""
+    left = {name: (iter(each.ahead), iter(each.back)) for name, each in sites.items()}
+    found = {}
+    for matrix in structure.matrices:
+        if matrix.trained:
+            v, back = next(left[matrix.source][0]), next(left[matrix.target][1])
+            (rows, outputs, *_), stencil = back.shape, matrix.stencil
+            rows, entries = rows * outputs, stencil.offsets * v.shape[-1] * back.shape[-1]
+            places, positions = back[0, 0, ..., 0].size, v[0, ..., 0].size
+            between = (rows * places) ** 2 * back.shape[-1] + (len(v) * positions) ** 2 * v.shape[-1]
+            if rows * (places + rows) * entries < between:
+                gradients = jnp.einsum("mvaki,mcvao->mckoi", stencil.rows(v), back)
+                found[matrix.name] = gram(gradients.reshape(*gradients.shape[:2], entries))
+    return found
+
+
 def tangent_kernel(
     structure: Structure,
     widths: dict[str, float],
     overlaps: tuple[Float[Array, "point point"] | None, ...],
     averages: dict[str, PopulationAverages],
+    gradients: dict[str, Float[Array, "point output point output"]],
     outputs: int,
 ) -> Float[Array, "point output point output"]:
-    """K. overlaps: x.x' / D + sigma_b^2 of those input weights that have a single row of x at each point."""
+    """K. overlaps: x.x' / D + sigma_b^2 of those input weights that have a single row of x at each point. gradients: of
+    matrices for which they take the place of averages (`of_gradients`)."""
     kinds = "ahead", "back", "inputs", "vectors", "readouts"
     left = {name: {kind: iter(getattr(each, kind)) for kind in kinds} for name, each in averages.items()}
 
@@ -106,9 +128,12 @@ def tangent_kernel(
             terms.append(widths[each.population] * factor * gradient)
     for matrix in structure.matrices:
         if matrix.trained:
-            forward = matrix.stencil.overlap(take(matrix.source, "ahead"), 2)
-            backward = take(matrix.target, "back")
-            terms.append(widths[matrix.target] * jnp.einsum("mvanwb,mcvandwb->mcnd", forward, backward))
+            forward, backward = take(matrix.source, "ahead"), take(matrix.target, "back")
+            if matrix.name in gradients:
+                term = gradients[matrix.name]
+            else:
+                term = jnp.einsum("mvanwb,mcvandwb->mcnd", matrix.stencil.overlap(forward, 2), backward)
+            terms.append(widths[matrix.target] * term)
     for vector in structure.vectors:
         if vector.trained:
             terms.append(widths[vector.population] * vector.scale**2 * take(vector.population, "vectors"))
