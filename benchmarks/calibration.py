@@ -1,9 +1,10 @@
 """Are stated errors right? Scatter over seeds, over the standard error: `python benchmarks/calibration.py`.
 
 The theory of each setting is run with several seeds, everything else the same. Of q, Sigma and b of f and of the
-diagonal of K, at all saved times but the first, the standard deviation over seeds (rms over times and points) is
-divided by the stated standard error (likewise). 1 is right; with ten seeds a ratio is known to about a fifth of itself
-where entries are strongly correlated. Settings are small on purpose: errors are large and runs short.
+diagonals of K, Phi and G (all layers), at all saved times but the first, the standard deviation over seeds
+(rms over entries) is divided by the stated standard error (likewise). 1 is right; with ten seeds a ratio is known to
+about a fifth of itself where entries are strongly correlated. Settings are small on purpose: errors are large and runs
+short.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ SETTINGS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any], float, dic
         0.05,
         {"neurons": 1024, "draws": 1024, "draw_width": 16},
     ),
+    "relu, control variates": (
+        VECTORS,
+        {"kind": "deep", "depth": 2, "activation": "relu"},
+        {},
+        0.05,
+        {"neurons": 1024, "draws": 1024, "draw_width": 16, "relative_error": 0.01},
+    ),
     "convolutional": (IMAGES, IMAGE_NETWORK, {}, 0.5, {"neurons": 1024, "draws": 512, "draw_width": 8}),
     "lazy": (
         VECTORS,
@@ -54,11 +62,20 @@ SETTINGS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any], float, dic
 
 QUANTITIES = {"q": "{}", "Sigma": "{}_variance", "b": "{}_bias"}
 
+OBSERVABLES = {
+    "f": ("prediction", "tpc->tpc"),
+    "K": ("tangent_kernel", "tpcpc->tpc"),
+    "Phi": ("feature_kernel", "tlpp->tlp"),
+    "G": ("gradient_kernel", "tlpcpc->tlpc"),
+}
+"""Names in results, and which entries are taken of them."""
 
-def entries(theory: xr.DataTree, name: str) -> np.ndarray:
-    """Of f, or of the diagonal of K, at t > 0: (time, point)."""
-    values = theory[name].values[1:]
-    return np.einsum("tpcpc->tp", values) if "tangent" in name else values[..., 0]
+
+def entries(theory: xr.DataTree, name: str, taken: str) -> np.ndarray:
+    """Of an observable at t > 0."""
+    layer_first = theory[name].dims[0] == "layer"
+    values = np.moveaxis(theory[name].values, 0, 1) if layer_first else theory[name].values
+    return np.einsum(taken, values[1:])
 
 
 def rms(a: np.ndarray) -> float:
@@ -85,17 +102,18 @@ def calibration(name: str, seeds: int) -> None:
             found.append(fwdmft.run(experiment))
     ratios, errors, checks = [], [], [float(each["diagnostics"].get("self_check", np.nan)) for each in found]
     for pattern in QUANTITIES.values():
-        for observable in ("prediction", "tangent_kernel"):
+        for observable, taken in OBSERVABLES.values():
             key = pattern.format(observable)
             values, stated = (
-                np.stack([entries(each["theory"], key + end) for each in found]) for end in ("", "_standard_error")
+                np.stack([entries(each["theory"], key + end, taken) for each in found])
+                for end in ("", "_standard_error")
             )
             ratios.append(rms(values.std(axis=0, ddof=1)) / rms(stated))
             errors.append(rms(stated) / rms(values))
     cells = "".join(
-        f"{ratio:7.2f} ({100 * error:.2g} %)".ljust(18) for ratio, error in zip(ratios, errors, strict=True)
+        f"{ratio:5.2f} ({100 * error:.2g} %)".ljust(15) for ratio, error in zip(ratios, errors, strict=True)
     )
-    print(f"{name:18s}{cells}{rms(np.array(checks)):5.2f}{time.process_time() - began:8.0f}", flush=True)
+    print(f"{name:23s}{cells}{rms(np.array(checks)):5.2f}{time.process_time() - began:8.0f}", flush=True)
 
 
 def main() -> None:
@@ -103,8 +121,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", choices=SETTINGS)
     a = parser.parse_args()
-    heads = "".join(f"{q} of {o}".ljust(18) for q in QUANTITIES for o in ("f", "K"))
-    print(f"scatter / stated error (stated error over the rms), self-check, processor seconds\n{'':18s}{heads}")
+    heads = "".join(f"{q} of {o}".ljust(15) for q in QUANTITIES for o in OBSERVABLES)
+    print(f"scatter / stated error (stated error over the rms), self-check, processor seconds\n{'':23s}{heads}")
     for name in [a.only] if a.only else SETTINGS:
         calibration(name, a.seeds)
 
