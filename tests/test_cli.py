@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 import fwdmft
 from fwdmft.cli import app
 from fwdmft.compilation_cache import cache_directory
+from fwdmft.exit_codes import MORE_MEMORY
 from fwdmft.results.write import write_result
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
@@ -247,7 +248,9 @@ def test_bad_experiment_exits_with_2_and_one_line_per_problem(file: Path) -> Non
         (fwdmft.ComputationError("training diverged at step 3"), 1, "training diverged at step 3"),
         (fwdmft.InputError("theory.neurons", 9, "fewer"), 2, "theory.neurons: got 9; expected fewer"),
         (KeyboardInterrupt(), 130, "interrupted; no result was written"),
-        (MemoryError("3 GB"), 1, "out of memory: 3 GB"),
+        (MemoryError(), 1, f"out of memory: {MORE_MEMORY}"),
+        (MemoryError("3 GB"), 1, f"out of memory (3 GB): {MORE_MEMORY}"),
+        (RuntimeError("RESOURCE_EXHAUSTED: 3 GB"), 1, f"out of memory (RESOURCE_EXHAUSTED: 3 GB): {MORE_MEMORY}"),
         (RuntimeError("a bug"), 1, "unexpected RuntimeError: a bug (set FWDMFT_DEBUG=1 to see where)"),
         (SystemExit(0), 1, "unexpected SystemExit: 0 (set FWDMFT_DEBUG=1 to see where)"),
         (BaseException("odd"), 1, "unexpected BaseException: odd (set FWDMFT_DEBUG=1 to see where)"),
@@ -262,6 +265,29 @@ def test_failures_give_a_message_and_no_file(
     assert result.exit_code == code
     assert result.stderr.strip() == expected
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("run", "e.yaml", "-o", "r.nc"), ("estimate", "e.yaml"), ("sweep", "e.yaml", "-o", "points")),
+        *(("validate", "e.yaml"), ("merge", "a.nc", "b.nc", "-o", "r.nc"), ("check-plugin", "mlp")),
+    ],
+    ids=lambda words: words[0],
+)
+def test_too_little_address_space_is_refused_before_jax_is_imported(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With less, importing OpenBLAS waits for memory for ever."""
+    monkeypatch.setattr("fwdmft.machine.address_space", lambda: 700 << 20)
+    monkeypatch.chdir(tmp_path)
+    Path("e.yaml").write_text("no experiment, which is not read")
+    result = call(*words)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "address space: got '0.7 GiB'; expected at least 2.0 GiB (ulimit -v), which JAX needs to start\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["e.yaml"]
 
 
 def test_debug_shows_the_traceback(file: Path, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
