@@ -13,7 +13,8 @@ from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import next_order, samples
-from fwdmft.corrections.finite_width import Limit, _judged
+from fwdmft.corrections.drawing import Wanted
+from fwdmft.corrections.finite_width import FiniteWidth, Limit, _at_width, _judged
 from fwdmft.corrections.from_draws import PAYING, control_variates
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
@@ -309,6 +310,23 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     value, error = (part[0] for part in judged.estimates.sigma)
     assert 0.5 * error < abs(value - small) < error
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
+
+
+def test_what_explodes_later_is_no_rounding_before() -> None:
+    """f(0) = 0 to rounding of f(1); variances before the last two times are kept, whatever comes then."""
+    layout = Layout({name: (4, 1) for name in ("prediction", "tangent_kernel")})
+    variance = np.array([1e-16, 1.0, 1e8, 1e20, 1.0, 1.0, 1e8, 1e20])
+    mean = np.tile([1e-9, 1.0, 1e4, 1e10, 1.0, 1.0, 1e4, 1e10], (GROUPS, 1))
+    nothing = np.zeros(8)
+    found = Estimates((variance, nothing), (nothing, nothing), variance, None, nothing, mean, mean, 0 * mean)
+    drawing = SimpleNamespace(layout=layout, width=8, count=512, rounding=np.finfo(np.float32).eps, controlled=False)
+    drawing.extend, drawing.tell = lambda count: found, lambda errors: None
+    wanted = Wanted(0.1, ("sigma",), 512, 8, 1, False, 0, 1.0)
+    judged = _at_width(drawing, None, wanted, fixed=True)  # type: ignore[arg-type]
+    assert isinstance(judged, FiniteWidth)
+    exact, kept = judged.estimates, [1, 4, 5]
+    np.testing.assert_array_equal(exact.sigma[0][kept], variance[kept])
+    assert exact.sigma[0][0] == exact.mean[0, 0] == 0
 
 
 def test_errors_of_b_hold_what_control_variates_leave_of_q() -> None:
