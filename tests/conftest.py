@@ -77,9 +77,10 @@ def _group(nodeid: str) -> str:
     return f"{path} {case}" if path.rpartition("/")[2] in TABLES else path
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no process ends long after the others."""
-    items.sort(key=lambda item: ("physics" not in item.path.parts, item.path.name not in TABLES))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes none ends long after the others, as what takes longest begins first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: ("physics" not in item.path.parts, item.path.name not in TABLES))
 
 
 @pytest.hookimpl(optionalhook=True)
