@@ -17,6 +17,11 @@ from fwdmft.plugin_code import culprit
 
 INTERRUPTED = 130
 
+MORE_MEMORY = (
+    "in an experiment, set theory.kernel_points, lower theory.neurons, raise theory.save_every or set ensemble.kernels "
+    "to false; compute less side by side (--cpus 1), or allow more memory (ulimit -v, the container)"
+)
+
 
 def reported(command: Callable[..., None]) -> Callable[..., None]:
     """Turn exceptions into a message on standard error and an exit code."""
@@ -46,8 +51,8 @@ def _explained(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt) and plugin is None:
         return "interrupted; no result was written", INTERRUPTED
-    if isinstance(error, MemoryError):
-        return f"out of memory: {error}", 1
+    if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):  # of Python, of JAX
+        return f"out of memory{f' ({error})' if str(error) else ''}: {MORE_MEMORY}", 1
     hint = "set FWDMFT_DEBUG=1 to see where"
     where = "" if plugin is None else f"{plugin} failed: "
     return f"{where}unexpected {type(error).__name__}: {error} ({hint})", 1

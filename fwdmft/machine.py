@@ -13,8 +13,14 @@ from pathlib import Path
 
 import psutil
 
+from fwdmft.errors import InputError
+
 SHARE = "FWDMFT_PROCESSORS"
 """Environment variable with the number of processors to use, such as a job's share of them."""
+
+ADDRESSES = 2 << 30
+"""Bytes of address space without which JAX does not start, or libraries end the process from within, or wait for memory
+without end."""
 
 _POOLS = ("PJRT_NPROC", "NPROC")  # of XLA, the first that is set
 _GROUPS = Path("/sys/fs/cgroup")
@@ -44,6 +50,17 @@ def address_space() -> int:
         return _UNLIMITED
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return _UNLIMITED if limit == resource.RLIM_INFINITY else limit
+
+
+def check_address_space() -> None:
+    """Raises InputError where there is less address space than JAX needs to start."""
+    if address_space() < ADDRESSES:
+        expected = f"at least {gigabytes(ADDRESSES)} (ulimit -v), which JAX needs to start"
+        raise InputError("address space", gigabytes(address_space()), expected)
+
+
+def gigabytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
 
 
 def peak_memory() -> int:

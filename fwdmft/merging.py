@@ -85,9 +85,8 @@ def _check_same(results: Mapping[str, xr.DataTree]) -> None:
     for name, tree in others:
         for field, (ours, theirs) in differences(_compared(reference), _compared(tree)).items():
             raise InputError(f"{name}: {field}", theirs, f"{_shown(ours)} as in {first}: one experiment")
-        for field in ("plugin", "plugin_version", "plugins", "model_conventions"):
-            if field in tree.attrs and tree.attrs[field] != reference.attrs.get(field, tree.attrs[field]):
-                raise InputError(f"{name}: {field}", tree.attrs[field], f"{reference.attrs[field]!r} as in {first}")
+        for field, (ours, theirs) in differences(_code(reference), _code(tree)).items():
+            raise InputError(f"{name}: {field}", theirs, f"{_shown(ours)} as in {first}")
         data, expected = (one["data"].to_dataset() for one in (tree, reference))
         for variable in ("x", "y", "split"):
             if not np.array_equal(data[variable].values, expected[variable].values):
@@ -119,6 +118,12 @@ def _compared(tree: xr.DataTree) -> dict[str, Any]:
     spec = experiment_of(tree)
     ensemble = {name: value for name, value in spec["ensemble"].items() if name not in _OWN}
     return {name: value for name, value in spec.items() if name not in (*WORDS, "theory")} | {"ensemble": ensemble}
+
+
+def _code(tree: xr.DataTree) -> dict[str, Any]:
+    """What trained the networks: plugins with their versions, and the formulas that these state."""
+    plugins = json.loads(tree.attrs.get("plugins", "{}"))
+    return {"plugins": plugins, "model_conventions": tree.attrs.get("model_conventions")}
 
 
 def _shown(value: Any) -> str:

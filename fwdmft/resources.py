@@ -21,7 +21,7 @@ from fwdmft.engine.problem import TheoryTask
 from fwdmft.errors import InputError
 from fwdmft.in_order import PROCESSORS
 from fwdmft.in_order import TOGETHER as SIDE_BY_SIDE
-from fwdmft.machine import address_space, available_memory
+from fwdmft.machine import available_memory, check_address_space, gigabytes
 from fwdmft.networks.ensemble import CONCURRENT, chunk_size, member_bytes, statistics_bytes
 from fwdmft.networks.training import Task
 
@@ -52,15 +52,10 @@ DRAWN_WIDTH = 4 * NARROWEST
 LAZY_MATRICES = 4
 """Matrices between all points that the lazy limit takes: K, which moves its predictions, and what K is made of."""
 
-ADDRESSES = 2 << 30
-"""Bytes of address space without which JAX does not start, or ends the process from within."""
-
 
 def device_kind() -> str:
     """The kind of device that JAX computes on. Raises InputError where it cannot start."""
-    if address_space() < ADDRESSES:
-        expected = f"at least {_gigabytes(ADDRESSES)} (ulimit -v), which JAX needs to start"
-        raise InputError("address space", _gigabytes(address_space()), expected)
+    check_address_space()
     try:
         return jax.devices()[0].device_kind
     except Exception as problem:  # of several types, with and without words
@@ -154,12 +149,8 @@ def check_memory(needed: int, force: bool, lazy: bool = False) -> None:
     if needed + BASE > available and not force:
         raise InputError(
             "memory",
-            f"an estimated {_gigabytes(needed + BASE)}",
-            f"at most the {_gigabytes(available)} that are available (of the machine, its "
+            f"an estimated {gigabytes(needed + BASE)}",
+            f"at most the {gigabytes(available)} that are available (of the machine, its "
             f"container and ulimit -v): {points}, raise theory.save_every, set theory.neurons (lower), "
             "set theory.covariance or ensemble.kernels to false (or ensemble.kernel_points), or force (--force)",
         )
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import pytest
 import xarray as xr
+from mappings import forget_programs
 
 CHEAP = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
@@ -44,26 +44,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         compiling._program.cache_clear()
 
 
-MAPPINGS = 20_000
-"""Memory mappings of a process beyond which compiled programs are forgotten: Linux allows 65 530, each takes some."""
-
-
-def _mappings() -> int:
-    try:
-        return Path("/proc/self/maps").read_bytes().count(b"\n")
-    except OSError:
-        return MAPPINGS + 1
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Between files and cases, programs of the last one are forgotten if there are many."""
-    if (nextitem is None or _group(nextitem.nodeid) != _group(item.nodeid)) and _mappings() > MAPPINGS:
-        import jax
-
-        gc.collect()
-        jax.clear_caches()
-        gc.collect()
+    if nextitem is None or _group(nextitem.nodeid) != _group(item.nodeid):
+        forget_programs()
 
 
 TABLES = {"test_architectures.py", "test_deep_networks.py", "test_gallery.py"}
@@ -77,9 +62,10 @@ def _group(nodeid: str) -> str:
     return f"{path} {case}" if path.rpartition("/")[2] in TABLES else path
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no process ends long after the others."""
-    items.sort(key=lambda item: ("physics" not in item.path.parts, item.path.name not in TABLES))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes none ends long after the others, as what takes longest begins first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: ("physics" not in item.path.parts, item.path.name not in TABLES))
 
 
 @pytest.hookimpl(optionalhook=True)

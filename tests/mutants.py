@@ -3,7 +3,8 @@
 A mutant is the package with one small mistake (`mutations`). It is killed when a test that is meant for its file fails
 (`TESTS`), or takes several times as long as without the mistake. A survivor is a mistake that these tests do not see:
 it needs a test, or changes nothing that a test should see (a tuning constant, a shortcut). Mutants are a random sample
-of all there are, the same for the same seed and source. Prints survivors and counts.
+of all there are, the same for the same seed and source. Prints each survivor as soon as it is known, and counts in the
+end; what is known is in the output file at any time.
 
 Tests run in copies of the package; compiled programs that a mutant leaves alone come from a shared cache.
 """
@@ -21,8 +22,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import conftest  # noqa: F401 (finds once how programs compile cheaply)
@@ -62,11 +65,16 @@ SYMMETRIES = ("tests/test_symmetries.py",)
 KERNEL_POINTS = ("tests/test_kernel_points.py",)
 ONLINE = ("tests/test_online.py",)
 MATRICES = ("tests/test_gaussian_matrix.py", "tests/test_replayed_matrix.py", "tests/test_explicit_matrix.py")
-DRAWS = ("tests/test_sample_estimates.py", "tests/test_finite_width.py", *CLOSED_FORMS)
+NUMBERS_OF_NEURONS = ("tests/test_whole_neurons.py",)
+DRAWS = (
+    *("tests/test_sample_estimates.py", "tests/test_next_order.py", *NUMBERS_OF_NEURONS),
+    *("tests/test_finite_width.py", "tests/test_rounding.py", *CLOSED_FORMS),
+)
 RESPONSE = ("tests/test_linear_response.py", "tests/test_from_response.py")
 WHOLE = ("tests/test_finite_width.py", *SYMMETRIES, *CLOSED_FORMS, "tests/test_preparing.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
+    "averages.py": (*PROGRAMS, *EQUATIONS),
     "basis_matrix.py": (*MATRICES, *DEEP),
     "backward.py": (*PROGRAMS, *EQUATIONS),
     "blocks.py": (*PROGRAMS, *EQUATIONS),
@@ -88,11 +96,14 @@ TESTS: dict[str, tuple[str, ...]] = {
     "infinite_width.py": (*KERNEL_POINTS, *WHOLE),
     "kernels.py": (*PROGRAMS, *EQUATIONS, *KERNEL_POINTS),
     "layout.py": DRAWS,
-    "layers.py": (*RESPONSE, "tests/physics/test_deep.py"),
+    "layer_sites.py": (*PROGRAMS, *EQUATIONS),
+    "layers.py": (*RESPONSE, *DRAWS),
     "lazy.py": (*LAZY, *KERNEL_POINTS),
     "linear_response.py": RESPONSE,
-    "neurons.py": (*CLOSED_FORMS, *ONLINE),
-    "next_order.py": ("tests/test_next_order.py", *DRAWS),
+    "locality.py": PROGRAMS,
+    "net.py": (*PROGRAMS, *EQUATIONS),
+    "neurons.py": (*NUMBERS_OF_NEURONS, *CLOSED_FORMS, *ONLINE),
+    "next_order.py": DRAWS,
     "stencil.py": (*MATRICES, *PROGRAMS, *IMAGES),
     "orthonormalising.py": MATRICES,
     "perturbations.py": ("tests/physics/test_responses.py",),
@@ -111,6 +122,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "structure.py": PROGRAMS,
     "problem.py": (*KERNEL_POINTS, *WHOLE),
     "theory.py": WHOLE,
+    "update.py": (*ONLINE, *PROGRAMS),
     "weights.py": (*ONLINE, *EQUATIONS, "tests/test_finite_width.py"),
 }
 """By the name of a source, tests that are cheap and meant for it: in one process they take about a minute, and half of
@@ -199,43 +211,43 @@ def chosen(files: list[str], count: int | None, seed: int) -> list[tuple[str, Mu
     return every[:count]
 
 
-def tried(files: list[str], count: int | None, seed: int, jobs: int, minutes: float) -> list[Outcome]:
-    """What became of the mutants that were begun in this time."""
+def tried(files: list[str], count: int | None, seed: int, jobs: int, minutes: float) -> Iterator[Outcome]:
+    """What became of the mutants that were begun in this time, one after the other."""
     end = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         workshop = Workshop(Path(folder))
 
-        def unchanged(tests: tuple[str, ...]) -> float:
+        @cache
+        def limit(tests: tuple[str, ...]) -> float:
+            """Seconds that a mutant may take: measured before the first one that has these tests."""
             began, file = time.monotonic(), next(f for f in files if tests_of(f) == tests)
             fate = workshop.fate(file, (ROOT / file).read_text(), tests, None)
             if fate != "survived":
-                sys.exit(f"without any mutation: {fate}; expected tests that pass")
-            return time.monotonic() - began
-
-        sets = sorted({tests_of(file) for file in files})
-        limits = {tests: PATIENCE * took + MARGIN for tests, took in zip(sets, pool.map(unchanged, sets), strict=True)}
-        print(f"{len(sets)} sets of tests pass without mutations", flush=True)
+                sys.exit(f"{file} without any mutation: {fate}; expected tests that pass")
+            return PATIENCE * (time.monotonic() - began) + MARGIN
 
         def one(mutant: tuple[str, Mutation]) -> Outcome | None:
             file, mutation = mutant
-            began, tests = time.monotonic(), tests_of(file)
-            if began > end:
+            if time.monotonic() > end:
                 return None
-            fate = workshop.fate(file, mutation.source, tests, limits[tests])
+            tests = tests_of(file)
+            longest, began = limit(tests), time.monotonic()
+            fate = workshop.fate(file, mutation.source, tests, longest)
             return Outcome(file, mutation.line, mutation.change, fate, round(time.monotonic() - began, 1))
 
-        return [found for found in pool.map(one, chosen(files, count, seed)) if found is not None]
+        yield from (found for found in pool.map(one, chosen(files, count, seed)) if found is not None)
 
 
 def report(outcomes: list[Outcome]) -> None:
-    survivors = sorted((o for o in outcomes if o.fate == "survived"), key=lambda o: (o.file, o.line))
-    for each in survivors:
-        print(f"{each.file}:{each.line}: {each.change}")
-    whole, left = Counter(o.file for o in outcomes), Counter(o.file for o in survivors)
+    whole, left = (Counter(o.file for o in some) for some in (outcomes, filter(survived, outcomes)))
     for file, number in sorted(whole.items()):
         print(f"  {left[file]:4d} of {number:4d} survived  {file}")
     late = sum(o.fate == "took too long" for o in outcomes)
-    print(f"{len(outcomes)} mutants, {len(survivors)} survived, {late} took too long")
+    print(f"{len(outcomes)} mutants, {left.total()} survived, {late} took too long")
+
+
+def survived(outcome: Outcome) -> bool:
+    return outcome.fate == "survived"
 
 
 def main() -> None:
@@ -249,10 +261,14 @@ def main() -> None:
     given = parser.parse_args()
     every = sorted(path for folder in SOURCES for path in (ROOT / folder).rglob("*.py"))
     files = given.files or [str(path.relative_to(ROOT)) for path in every if path.name in TESTS]
-    outcomes = tried(files, given.count, given.seed, given.jobs, given.minutes)
+    outcomes = []
+    for outcome in tried(files, given.count, given.seed, given.jobs, given.minutes):
+        outcomes.append(outcome)
+        if survived(outcome):
+            print(f"{outcome.file}:{outcome.line}: {outcome.change}", flush=True)
+        if given.output:
+            given.output.write_text(json.dumps([asdict(each) for each in outcomes], indent=1))
     report(outcomes)
-    if given.output:
-        given.output.write_text(json.dumps([asdict(each) for each in outcomes], indent=1))
 
 
 if __name__ == "__main__":

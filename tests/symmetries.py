@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from hypothesis import strategies as st
+from mappings import forget_programs
 from strategies import Points, Trial, architectures, fields, log_uniform, points, schedules, sometimes, weights_depth
 
 import fwdmft
@@ -330,6 +331,7 @@ def outcome_of_twins(trial: Trial, folder: Path) -> str:
             held += 1
         except Exception as error:
             broken.append(f"{symmetry.__name__}: {type(error).__name__}: {error}")
+        forget_programs()
     assert not broken, "\n".join(broken)
     return f"{held} symmetries hold, {trial.sections['architecture']['kind']}"
 

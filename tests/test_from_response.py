@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from networks_of import dense_network
 
-from fwdmft.corrections.from_response import SAMPLINGS
+from fwdmft.corrections.finite_width import JUDGED
+from fwdmft.corrections.from_response import SAMPLINGS, _sampling
+from fwdmft.engine.infinite_width import relative
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
@@ -60,6 +62,26 @@ def test_neurons_follow_from_the_error() -> None:
         assert 0 < result.diagnostics["relative_error_variance"] < error
     assert asked[0.001].diagnostics["response_neurons"] > asked[0.3].diagnostics["response_neurons"]
     assert solved(neurons=512, bias=False).diagnostics["response_neurons"] == 512
+
+
+def test_what_is_left_out_of_contributions_is_small_beside_the_stated_error() -> None:
+    """Of four points, three of which are learned in 20 steps."""
+    rng, stated = np.random.default_rng(0), 0.1
+    task = TheoryTask(
+        equations=dense_network(rng.normal(size=(4, 3)), GAMMA0, smooth=True),
+        richness=lambda width: GAMMA0,
+        lazy=False,
+        y=rng.normal(size=(4, 1)),
+        train=np.arange(4) < 3,
+        loss=SquaredError(),
+        plan=Plan(np.full(20, 0.2)),
+        spec=TheorySpec(save_every=5, relative_error=stated, bias=False),
+    )
+    with jax.enable_x64(True):
+        response = _sampling(task, task.plan.ladder, 256)(0)
+    for name in JUDGED:
+        left_out = relative(response.truncation["variance"][name], response.variance[name])
+        assert 0 < left_out < stated / 10, name
 
 
 def test_covariances_hold_the_variances(precise: TheoryResult) -> None:

@@ -13,7 +13,15 @@ from jax import Array
 from networks_of import dense_network
 
 from fwdmft.corrections import linear_response as module
-from fwdmft.corrections.linear_response import Response, affordable, linear_response, principal_directions
+from fwdmft.corrections.driven import source_shapes
+from fwdmft.corrections.linear_response import (
+    FILLED,
+    Response,
+    affordable,
+    linear_response,
+    numbers,
+    principal_directions,
+)
 from fwdmft.engine import neurons
 from fwdmft.engine.dynamics import TrainingSignal, training_signal
 from fwdmft.engine.field_equations import FieldEquations, Observables
@@ -370,6 +378,16 @@ def test_affordable() -> None:
     assert not affordable(replace(equations, twice=False), training, 1 << 10)
     squared = Squared(**{name: getattr(equations, name) for name in equations.__dataclass_fields__})
     assert not affordable(squared, training, 1 << 10)
+
+
+@pytest.mark.parametrize("name", ["momentum", "interval"])
+def test_numbers_are_those_of_neurons_or_of_responses(name: str) -> None:
+    """Contributions of many neurons to predictions; else the responses of observables to `FILLED` sources."""
+    equations, _, training = _posed(CASES[name])
+    (trained,) = source_shapes(training)
+    assert numbers(equations, training, 1 << 20) == np.prod(trained) << 20
+    f, kernels = 3 * 2, 3**2 * (1 + 2**2 + 2**2)
+    assert numbers(equations, training, 1) == FILLED * len(training.rates) * (f + kernels)
 
 
 def test_overflow_is_reported() -> None:

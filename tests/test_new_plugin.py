@@ -12,12 +12,13 @@ import pytest
 
 from fwdmft.errors import InputError
 from fwdmft.new_plugin import FILES, write_plugin
+from fwdmft.testing import LAWS
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_it_is_built_installed_and_checked(tmp_path: Path) -> None:
-    """In a new environment, whose Python finds fwdmft where this one does."""
+    """By all laws, in a new environment, whose Python finds fwdmft where this one does."""
     written = write_plugin("two_words", tmp_path / "source")
     assert sorted(written) == sorted(path for path in (tmp_path / "source").rglob("*") if path.is_file())
     assert all(len(path.read_text(encoding="utf-8").splitlines()) < 40 for path in written)
@@ -25,11 +26,9 @@ def test_it_is_built_installed_and_checked(tmp_path: Path) -> None:
     python = str(tmp_path / "new" / ("Scripts" if os.name == "nt" else "bin") / "python")
     _run(tmp_path, "-m", "pip", "install", "-q", "--no-build-isolation", "--no-index", "./source", python=python)
     assert "architecture: two_words" in _run(tmp_path, "-m", "fwdmft", "plugins", python=python)
-    laws = ("copying", "first_step", "calling")
-    chosen = [f"--law={law}" for law in laws]
-    checked = _run(tmp_path, "-m", "fwdmft", "check-plugin", "two_words", *chosen, python=python)
-    assert checked.count("holds") == len(laws) and "two_words: activation tanh" in checked
-    assert "order" in checked and "of the largest entry" in checked
+    checked = _run(tmp_path, "-m", "fwdmft", "check-plugin", "two_words", python=python)
+    assert checked.count("holds") == len(LAWS) and "two_words: activation tanh" in checked
+    assert "order" in checked and "of the largest entry" in checked and "N Var prediction" in checked
     tests = "-m", "pytest", "-q", "-p", "no:cacheprovider", "source/tests", "-k", "calling"
     assert "1 passed" in _run(tmp_path, *tests, python=python)
     assert "is valid" in _run(tmp_path, "-m", "fwdmft", "validate", "source/experiment.yaml", python=python)

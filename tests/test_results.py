@@ -34,8 +34,6 @@ _ROOT_ATTRIBUTES = {
     "creation_library_version",
     "schema_version",
     "experiment",
-    "plugin",
-    "plugin_version",
     "plugins",
     "jax_version",
     "numpy_version",

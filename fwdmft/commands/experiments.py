@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 import fwdmft
-from fwdmft.commands.options import AsJson, CompilationCache, Force, Processors, use_processors
+from fwdmft.commands.options import AsJson, CompilationCache, Force, Processors, before_jax
 from fwdmft.commands.results import print_summary
 from fwdmft.compilation_cache import cache_directory, use_cache
 from fwdmft.console import console, live_progress
@@ -35,7 +35,7 @@ def run(
     cpus: Processors = None,
 ) -> None:
     """Compute an experiment and write its result; go on from where an interrupted run of it was."""
-    use_processors(cpus)
+    before_jax(cpus)
     from fwdmft.checkpoint import resumable
     from fwdmft.results.write import check_output, write_result
 
@@ -67,7 +67,7 @@ def estimate(
 ) -> None:
     """Foresee what `run` will take, from a short pilot: neurons, bases, draws, memory and time of each part.
     Of a sweep, what its first point will take."""
-    use_processors(cpus)
+    before_jax(cpus)
     from fwdmft.estimating import as_mapping, table
 
     if _is_sweep(experiment):
@@ -97,7 +97,7 @@ def sweep(
     cpus: Processors = None,
 ) -> None:
     """Compute an experiment at every point of a grid of its fields, skipping points that are there already."""
-    use_processors(cpus)
+    before_jax(cpus)
     loaded = fwdmft.load_sweep(file)
     cache = cache_directory(compilation_cache)
     words = "finished points are kept, and skipped when the sweep is run again"
@@ -134,6 +134,7 @@ def validate(
     if is_netcdf(experiment):
         _validate_result(experiment)
         return
+    before_jax()
     if _is_sweep(experiment):
         from fwdmft.sweeping.points import points as points_of
 

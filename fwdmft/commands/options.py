@@ -10,7 +10,7 @@ import typer
 
 from fwdmft.compilation_cache import OFF, VARIABLE
 from fwdmft.errors import InputError
-from fwdmft.machine import with_processors
+from fwdmft.machine import check_address_space, with_processors
 
 ResultOrSweep = Annotated[Path, typer.Argument(help="Result file (netCDF), or directory of a sweep.")]
 Force = Annotated[bool, typer.Option(help="Run even if the memory estimate exceeds what is available.")]
@@ -29,9 +29,13 @@ Processors = Annotated[
 ]
 
 
-def use_processors(count: str | None) -> None:
-    """Keep no more than so many processors busy, None to leave it at what it is. Libraries read this when they are
-    imported, so it comes first in a command. Raises InputError."""
+def before_jax(count: str | None = None) -> None:
+    """First of all in a command that imports JAX. Raises InputError where JAX cannot start, which libraries may not
+    survive, and for what is no number.
+
+    count: processors to keep busy, at most; None to leave it at what it is. Libraries read it when they are imported.
+    """
+    check_address_space()
     if count is None:
         return
     if not count.isdecimal() or int(count) < 1:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 import fwdmft
-from fwdmft.commands.options import Processors, use_processors
+from fwdmft.commands.options import Processors, before_jax
 from fwdmft.console import console
 
 
@@ -59,7 +59,7 @@ def check_plugin(
     cpus: Processors = None,
 ) -> None:
     """Check the laws of theory and networks on an architecture, on random data: about two minutes."""
-    use_processors(cpus)
+    before_jax(cpus)
     from fwdmft.testing import report
     from fwdmft.testing.choosing import case_of, laws_of
 

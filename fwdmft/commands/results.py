@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import fwdmft
-from fwdmft.commands.options import AsJson, ResultOrSweep
+from fwdmft.commands.options import AsJson, ResultOrSweep, before_jax
 from fwdmft.console import console
 from fwdmft.errors import InputError
 
@@ -60,6 +60,7 @@ def merge(
     output: Annotated[Path, typer.Option("--output", "-o", help="Result file to write (netCDF).")],
 ) -> None:
     """Merge the ensembles of results of one experiment, as if all networks had been trained at once."""
+    before_jax()
     from fwdmft.merging import merge as merged
     from fwdmft.results.write import check_output, write_result
 

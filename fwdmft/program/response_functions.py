@@ -95,7 +95,6 @@ def response_functions(
     equations: supported ones. training: with every step saved, without substeps.
     """
     assert isinstance(equations, ForwardProgram)
-    equations = equations.at_kernel_points(None)  # responses are those of all points
     course = _course(equations, noise, training, neurons)
     kappa, kept = _shares(training)
     learned = {name: _learned(equations, name, course, kappa) for name in equations.structure.populations}

@@ -52,7 +52,9 @@ def _labelled(half: xr.Dataset | None) -> xr.Dataset | None:
     """Points, outputs and the like get their numbers as labels, which they keep when some are chosen."""
     if half is None:
         return None
-    return half.assign_coords({dim: np.arange(size) for dim, size in half.sizes.items() if dim not in half.coords})
+    # Before xarray 2025 a dimension has labels or an index of another name, such as that of splits.
+    plain = half.drop_indexes([name for name in half.xindexes if name not in half.dims])
+    return plain.assign_coords({dim: np.arange(size) for dim, size in half.sizes.items() if dim not in half.coords})
 
 
 def figure_data(tree: xr.DataTree) -> dict[str, Any]:

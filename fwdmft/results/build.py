@@ -74,7 +74,6 @@ def _root_attributes(
 ) -> dict[str, str]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     own = installed_version("fwdmft")
-    plugin, version = plugins[f"architecture {experiment.architecture.kind}"]
     return {
         "title": experiment.title or experiment.name,
         "Conventions": describe.CONVENTIONS,
@@ -84,8 +83,6 @@ def _root_attributes(
         "creation_library_version": own,
         "schema_version": describe.SCHEMA_VERSION,
         "experiment": experiment.model_dump_json(),
-        "plugin": plugin,
-        "plugin_version": version,
         "plugins": json.dumps(dict(plugins)),
         "jax_version": installed_version("jax"),
         "numpy_version": installed_version("numpy"),

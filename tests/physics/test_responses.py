@@ -119,18 +119,22 @@ def two_steps(rate: float, residual: float, nodes: int = 48) -> tuple[np.ndarray
 SIGMA_W, BIAS, GAMMA0, RATE, MOMENTUM, DECAY, STEPS = 1.2, 0.5, 1.5, 0.25, 0.5, 0.3, 4
 BRANCH, USES, WIDTH = 1.0, 2, 400
 
-Theta = dict[str, jax.Array]
+Widths = tuple[float, ...]
+EQUAL, UNEQUAL = (1.0, 1.0, 1.0), (1.0, 2.0, 1.5)
+"""Widths of the layers, or of the steps of a sequence, in units of N."""
+
+Theta = dict[str, Any]
 Passes = Callable[[Theta, jax.Array, list[jax.Array]], tuple[jax.Array, list[jax.Array]]]
 """f, and the vectors that matrices act on, from weights, points, and what is added to the products of matrices."""
 
 
 def layers(theta: Theta, x: jax.Array, added: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
-    """Three tanh layers."""
+    """Three tanh layers, of any widths."""
     h, seen = x @ theta["U"].T / x.shape[1] ** 0.5 + BIAS * theta["b"][0], []
     for matrix in range(USES):
         seen.append(jnp.tanh(h))
-        h = seen[-1] @ theta["W"][matrix].T / WIDTH**0.5 + added[matrix] + BIAS * theta["b"][matrix + 1]
-    return jnp.tanh(h) @ theta["w"] / (GAMMA0 * WIDTH), seen
+        h = seen[-1] @ theta["W"][matrix].T / h.shape[1] ** 0.5 + added[matrix] + BIAS * theta["b"][matrix + 1]
+    return jnp.tanh(h) @ theta["w"] / (GAMMA0 * h.shape[1]), seen
 
 
 def stream(theta: Theta, x: jax.Array, added: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
@@ -153,8 +157,8 @@ def recurrent(theta: Theta, x: jax.Array, added: list[jax.Array]) -> tuple[jax.A
     return jnp.tanh(h) @ theta["w"] / (GAMMA0 * WIDTH), seen
 
 
-def deep(branch: float | None) -> ForwardProgram:
-    return dense_network(TWO_POINTS[0], GAMMA0, sigma_w=(SIGMA_W,) * 4, bias=BIAS, branch=branch)
+def deep(branch: float | None, widths: Widths = EQUAL) -> ForwardProgram:
+    return dense_network(TWO_POINTS[0], GAMMA0, sigma_w=(SIGMA_W,) * 4, bias=BIAS, branch=branch, widths=widths)
 
 
 def of_sequences() -> ForwardProgram:
@@ -163,29 +167,29 @@ def of_sequences() -> ForwardProgram:
 
 
 SEQUENCES = np.random.default_rng(3).standard_normal((2, USES + 1, 2))
-NETWORKS: dict[str, tuple[Callable[[], ForwardProgram], Passes, np.ndarray, int]] = {
-    "layers": (lambda: deep(None), layers, TWO_POINTS[0], 24),
-    "stream": (lambda: deep(BRANCH), stream, TWO_POINTS[0], 96),
-    "recurrent": (of_sequences, recurrent, SEQUENCES, 40),
+NETWORKS: dict[str, tuple[Callable[[], ForwardProgram], Passes, np.ndarray, int, Widths]] = {
+    "layers": (lambda: deep(None, UNEQUAL), layers, TWO_POINTS[0], 24, UNEQUAL),
+    "stream": (lambda: deep(BRANCH), stream, TWO_POINTS[0], 96, EQUAL),
+    "recurrent": (of_sequences, recurrent, SEQUENCES, 40, EQUAL),
 }
-"""Equations, the same by hand, points, and so many networks."""
+"""Equations, the same by hand, points, so many networks, and widths."""
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_obey_the_theory(name: str) -> None:
-    """By Gaussian integration, <v(t) W(0)^T Dz(s)> / sqrt(N) = sigma^2 [sum A(t, .) G(., s) + sum Phi(t, .) B(s, .)].
+    """By Gaussian integration, v(t) W(0)^T Dz(s) / (n sqrt(m)) = sigma^2 [sum A(t, .) G(., s) + sum Phi(t, .) B(s, .)].
 
     A and B are the theory's, the rest is measured in networks, with biases, momentum, weight decay. Phi = <v v> and
-    G = <Dz Dz> are those of a matrix, between times, points and uses.
+    G = <Dz Dz> are those of a matrix between m and n neurons, between times, points and uses.
     """
-    make, passes, x, count = NETWORKS[name]
+    make, passes, x, count, widths = NETWORKS[name]
     plan = Plan(np.full(STEPS, RATE), momentum=MOMENTUM, weight_decay=DECAY)
     samples = responses(make, TWO_POINTS[1], plan, 8192)
     matrices = samples[0].shape[1]
     rows = STEPS * len(x) * USES // matrices
     a, b = (each.reshape(-1, matrices, rows, rows) for each in samples)
     with jax.enable_x64(True):
-        members = [network(passes, matrices, np.random.default_rng(seed), x) for seed in range(count)]
+        members = [network(passes, matrices, np.random.default_rng(seed), x, widths) for seed in range(count)]
     left, v, g = (np.stack(each) for each in zip(*members, strict=True))
 
     def right(a: np.ndarray, v: np.ndarray, b: np.ndarray, g: np.ndarray) -> np.ndarray:
@@ -200,35 +204,47 @@ def test_networks_obey_the_theory(name: str) -> None:
 
 
 def network(
-    passes: Passes, matrices: int, rng: np.random.Generator, x: np.ndarray
+    passes: Passes, matrices: int, rng: np.random.Generator, x: np.ndarray, widths: Widths
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """<v(t) W(0)^T Dz(s)> / sqrt(N) (matrix, time point use, the same), Phi and G of one trained network."""
-    features = x.shape[-1]
-    theta = {"U": rng.normal(size=(WIDTH, features)), "W": rng.normal(size=(matrices, WIDTH, WIDTH))}
-    theta = {each: SIGMA_W * a for each, a in (theta | {"w": rng.normal(size=WIDTH)}).items()}
-    start, theta = theta["W"], theta | {"b": rng.normal(size=(3, WIDTH))}
-    v, g = (np.moveaxis(np.asarray(a), -1, 0) for a in trained(passes, theta, x))
-    v, g = (np.moveaxis(a.reshape(matrices, -1, STEPS, len(x), WIDTH), 1, 3) for a in (v, g))
-    v, g = (a.reshape(matrices, -1, WIDTH) for a in (v, g))
-    revealed = v @ start.swapaxes(1, 2) @ g.swapaxes(1, 2) / WIDTH**1.5
-    return revealed, v @ v.swapaxes(1, 2) / WIDTH, g @ g.swapaxes(1, 2) / WIDTH
+    """v(t) W(0)^T Dz(s) / (n sqrt(m)) (matrix, time point use, the same), Phi and G of one trained network."""
+    neurons = [round(WIDTH * width) for width in widths]
+    theta = {"U": rng.normal(size=(neurons[0], x.shape[-1]))}
+    theta["W"] = [rng.normal(size=neurons[matrix : matrix + 2][::-1]) for matrix in range(matrices)]
+    theta = jax.tree.map(lambda a: SIGMA_W * a, theta | {"w": rng.normal(size=neurons[-1])})
+    start, theta = theta["W"], theta | {"b": [rng.normal(size=count) for count in neurons]}
+    v, g = ([np.asarray(a) for a in every] for every in trained(passes, theta, x))
+    each = USES // matrices
+
+    def rows(of_uses: list[np.ndarray], matrix: int) -> np.ndarray:
+        """(time point use, neuron) of the vectors of a matrix."""
+        some = np.stack(of_uses[each * matrix : each * (matrix + 1)], axis=2)
+        return some.reshape(-1, some.shape[-1])
+
+    measured = []
+    for matrix, w in enumerate(start):
+        of_v, of_g = rows(v, matrix), rows(g, matrix)
+        (n, m), revealed = w.shape, of_v @ w.T @ of_g.T
+        measured.append((revealed / (n * m**0.5), of_v @ of_v.T / m, of_g @ of_g.T / n))
+    left, phi, gradient = (np.stack(every) for every in zip(*measured, strict=True))
+    return left, phi, gradient
 
 
 @partial(jax.jit, static_argnums=0)
-def trained(passes: Passes, theta: Theta, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """v and Dz = gamma0 N d f / dz (time, point, neuron, use)."""
-    nothing, targets = [jnp.zeros((len(x), WIDTH))] * USES, jnp.asarray(TWO_POINTS[1])
+def trained(passes: Passes, theta: Theta, x: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+    """v and Dz = gamma0 N d f / dz (time, point, neuron) of every use."""
+    targets = jnp.asarray(TWO_POINTS[1])
+    nothing = [jnp.zeros((len(x), len(biases))) for biases in theta["b"][1:]]
 
-    def fields(theta: Theta) -> tuple[jax.Array, jax.Array]:
+    def fields(theta: Theta) -> tuple[list[jax.Array], list[jax.Array]]:
         products, seen = jax.grad(
             lambda added: (jnp.sum(passes(theta, x, added)[0]), passes(theta, x, added)[1]), has_aux=True
         )(nothing)
-        return jnp.stack(seen, axis=-1), GAMMA0 * WIDTH * jnp.stack(products, axis=-1)
+        return seen, [GAMMA0 * WIDTH * each for each in products]
 
     def loss(theta: Theta, origin: jax.Array) -> jax.Array:
         return jnp.sum((targets - passes(theta, x, nothing)[0] + origin) ** 2) / 2
 
-    def step(carry: tuple[Theta, Theta], _: None) -> tuple[tuple[Theta, Theta], tuple[jax.Array, jax.Array]]:
+    def step(carry: tuple[Theta, Theta], _: None) -> tuple[tuple[Theta, Theta], Any]:
         now, velocity = carry
         slopes = jax.grad(loss)(now, origin)
         velocity = jax.tree.map(lambda u, d, w: MOMENTUM * u - GAMMA0**2 * WIDTH * d - DECAY * w, velocity, slopes, now)
