@@ -11,8 +11,10 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from fwdmft.checkpoint import Checkpoint
+from fwdmft.corrections.corrections import Arrays
 from fwdmft.corrections.drawing import Drawing, Report, Wanted
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, bias
@@ -57,7 +59,7 @@ class FiniteWidth:
 
     estimates: Estimates
     bias: Bias
-    q: tuple[np.ndarray, np.ndarray]
+    q: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
     layout: Layout
     width: int
     draws: int
@@ -70,16 +72,16 @@ class Limit(NamedTuple):
     spread: standard error from their spread alone, not widened. truncation: error that all share.
     """
 
-    mean: dict[str, np.ndarray]
-    spread: dict[str, np.ndarray]
-    truncation: dict[str, np.ndarray]
+    mean: Arrays
+    spread: Arrays
+    truncation: Arrays
     neurons: int
     simulations: int
 
 
 def finite_width(
     sampler: Callable[[int], Sampler],
-    covariances: np.ndarray,
+    covariances: Float[np.ndarray, "block component component"],
     q: Limit | None,
     wanted: Wanted,
     report: Report,
@@ -183,13 +185,13 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
     return FiniteWidth(estimates, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
 
 
-def _limit(estimates: Estimates) -> tuple[np.ndarray, np.ndarray]:
+def _limit(estimates: Estimates) -> tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]:
     """q from draws alone, up to 1/n^2, and its standard error."""
     each = estimates.mean + STEP * estimates.change
     return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
 
 
-def _rms(a: np.ndarray) -> float:
+def _rms(a: Float[np.ndarray, "*axis"]) -> float:
     return float(np.sqrt(np.mean(a**2)))
 
 
@@ -219,7 +221,7 @@ def _next_order(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
     return excess
 
 
-def _reached(pair: tuple[np.ndarray, np.ndarray], layout: Layout) -> float:
+def _reached(pair: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]], layout: Layout) -> float:
     """Error relative to the root mean square, the larger of those of f and K."""
     value, error = (layout.split(a) for a in pair)
     return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)

@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
@@ -67,7 +68,7 @@ class _Samplings:
         parts = [getattr(response, name) for response in self.each]
         return {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
 
-    def covariance(self, name: str) -> np.ndarray | None:
+    def covariance(self, name: str) -> Float[np.ndarray, "time ..."] | None:
         """The mean of one that may be None."""
         parts = [getattr(response, name) for response in self.each]
         return None if parts[0] is None else np.mean(parts, axis=0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from fwdmft.corrections.finite_width import JUDGED
 from fwdmft.engine import capacity, neurons, simulation
@@ -47,18 +48,20 @@ OF_A_FIELD = 20
 LEFT_OUT = 0
 """Stands for what bases leave out, among the numbers of the simulations after the first."""
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Float[np.ndarray, "..."]]
+"""By observable (time, ...); of two-time kernels as `layers.TWO_TIME_DIMS` says."""
+
 Report = Callable[[str, int, int], None]
 
 
 class Infinite(NamedTuple):
-    """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took.
+    """q from R simulations (simulation, ...) of `neurons` neurons, and the largest bases that they took.
 
     truncation: error of q that is common to all, from what bases leave out; {} until it is measured.
     """
 
-    each: dict[str, np.ndarray]
-    truncation: dict[str, np.ndarray]
+    each: dict[str, Float[np.ndarray, "simulation ..."]]
+    truncation: Arrays
     neurons: int
     bases: capacity.Bases
     equations: FieldEquations
@@ -125,7 +128,7 @@ def too_large_at_first(task: TheoryTask) -> int:
     return max(max(matrix.blocks) for matrix in matrices)
 
 
-def relative(error: np.ndarray, value: np.ndarray) -> float:
+def relative(error: Float[np.ndarray, "*axis"], value: Float[np.ndarray, "*axis"]) -> float:
     """Root mean square of the error over that of the value; 0 for a value that vanishes."""
     size = float(np.sqrt(np.mean(value**2)))
     return float(np.sqrt(np.mean(error**2))) / size if size > 0 else 0.0
@@ -281,7 +284,7 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[RichardsonLevel, ...]
     )
 
 
-def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
+def check_finite(prediction: Float[np.ndarray, "time point output"], times: Int[np.ndarray, " time"]) -> None:
     """Raise ComputationError naming the first saved step with predictions that are not finite."""
     finite = np.isfinite(prediction).all(axis=(1, 2))
     if not finite.all():
