@@ -42,17 +42,17 @@ def main() -> None:
 
     loaded = fwdmft.load_experiment(json.loads(options.setting.read_text()))
     result = fwdmft.run(loaded)
-    found: dict[str, Any] = {str(name): values.values for name, values in result["theory"].data_vars.items()}
-    found |= {f"diagnostics_{name}": values.values for name, values in result["diagnostics"].data_vars.items()}
+    computed: dict[str, Any] = {str(name): values.values for name, values in result["theory"].data_vars.items()}
+    computed |= {f"diagnostics_{name}": values.values for name, values in result["diagnostics"].data_vars.items()}
     if options.again:
         from scaling import COMPILING
 
         COMPILING.reset()
         began, worked = time.perf_counter(), time.process_time()
         fwdmft.run(loaded)
-        found["again_seconds"] = time.perf_counter() - began - COMPILING.total
-        found["again_processor"] = time.process_time() - worked - COMPILING.total
-    np.savez(options.save, **found)
+        computed["again_seconds"] = time.perf_counter() - began - COMPILING.total
+        computed["again_processor"] = time.process_time() - worked - COMPILING.total
+    np.savez(options.save, **computed)
 
 
 if __name__ == "__main__":

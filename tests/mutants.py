@@ -224,7 +224,7 @@ def tried(files: list[str], count: int | None, seed: int, jobs: int, minutes: fl
             fate = workshop.fate(file, mutation.source, tests, limits[tests])
             return Outcome(file, mutation.line, mutation.change, fate, round(time.monotonic() - began, 1))
 
-        return [found for found in pool.map(one, chosen(files, count, seed)) if found is not None]
+        return [actual for actual in pool.map(one, chosen(files, count, seed)) if actual is not None]
 
 
 def report(outcomes: list[Outcome]) -> None:

@@ -89,8 +89,8 @@ def test_a_killed_run_goes_on_bit_for_bit(killed: tuple[Path, Path], monkeypatch
     assert resumed.exit_code == 0 and f"going on from {beside(output)}" in resumed.stderr
     assert not beside(output).exists()
     results = (fwdmft.open_result(path)["ensemble"] for path in (whole, output))
-    expected, found = (each.to_dataset().drop_vars("seconds") for each in results)
-    xr.testing.assert_identical(expected, found)
+    expected, actual = (each.to_dataset().drop_vars("seconds") for each in results)
+    xr.testing.assert_identical(expected, actual)
     assert expected.sizes["sample"] == 80
 
 

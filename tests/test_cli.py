@@ -120,7 +120,7 @@ def test_halves_without_anything_in_common_are_shown(tmp_path: Path) -> None:
     assert call("show", write_result(whole, tmp_path / "result.nc")).exit_code == 0
 
 
-def test_networks_that_diverged_are_told(tmp_path: Path) -> None:
+def test_networks_that_diverged_are_reported(tmp_path: Path) -> None:
     networks = [replace(one, diverged=3 * (one.width == 64)) for one in ensemble()]
     shown = call("show", write_result(tree(networks=networks), tmp_path / "result.nc")).stdout
     (line,) = (line for line in shown.splitlines() if line.startswith("Warning"))

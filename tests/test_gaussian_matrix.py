@@ -255,7 +255,7 @@ def test_copied_neurons_carry_the_same_matrix() -> None:
         v = v + jnp.sin(a)
 
 
-def test_what_is_left_out_is_told() -> None:
+def test_what_is_left_out_is_reported() -> None:
     """`dropped` is the share of a vector's squared norm outside of the basis; what is seen again brings nothing new."""
     prior = LAW._replace(tolerance=0.3)
     rng = np.random.default_rng(5)

@@ -21,15 +21,15 @@ def _plain(distribution: str) -> str:
 
 def _imported() -> set[str]:
     """Top-level modules that the installed packages import, of other distributions."""
-    found: set[str] = set()
+    actual: set[str] = set()
     for folder in (ROOT / "fwdmft", ROOT / "plugins"):
         for path in folder.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Import):
-                    found |= {name.name.partition(".")[0] for name in node.names}
+                    actual |= {name.name.partition(".")[0] for name in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                    found.add(node.module.partition(".")[0])
-    return found - OWN - set(sys.stdlib_module_names)
+                    actual.add(node.module.partition(".")[0])
+    return actual - OWN - set(sys.stdlib_module_names)
 
 
 def test_what_is_imported_is_declared_and_nothing_else() -> None:

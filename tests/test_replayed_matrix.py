@@ -17,7 +17,7 @@ from fwdmft.engine.update import Update
 from fwdmft.testing.agreement import ROUNDING
 
 STEPS, VECTORS = 6, 2
-ROOM = 30
+CAPACITY = 30
 TAPS = [POINT, Stencil(((0, 1), (1, -1)), 2)]
 
 
@@ -33,7 +33,7 @@ class Neurons(NamedTuple):
 def neurons(stencil: Stencil, count: int) -> Neurons:
     rng = np.random.default_rng(5)
     start, readout = rng.standard_normal((2, VECTORS, stencil.sources, count))
-    return Neurons(start, readout, *rng.standard_normal((2, ROOM * stencil.offsets, count)))
+    return Neurons(start, readout, *rng.standard_normal((2, CAPACITY * stencil.offsets, count)))
 
 
 def law_of(stencil: Stencil) -> MatrixPrior:
@@ -60,7 +60,9 @@ def train(matrix: Any, own: Neurons, stencil: Stencil) -> tuple[Any, jax.Array]:
 
 def recording(own: Neurons, stencil: Stencil) -> tuple[BasisMatrix, jax.Array, MatrixRecord]:
     size, vectors = own.start.shape[-1], VECTORS * stencil.sources
-    matrix = gaussian_matrix.untouched((ROOM, ROOM), (size, size), True, stencil.offsets, (STEPS, vectors, vectors))
+    matrix = gaussian_matrix.untouched(
+        (CAPACITY, CAPACITY), (size, size), True, stencil.offsets, (STEPS, vectors, vectors)
+    )
     matrix, fields = train(matrix, own, stencil)
     ahead, back = matrix.forward, matrix.backward
     assert not ahead.full and not back.full
@@ -123,10 +125,10 @@ def test_neurons_need_no_company() -> None:
     )
 
 
-def test_the_record_has_room_for_its_directions_only() -> None:
+def test_the_record_has_capacity_for_its_directions_only() -> None:
     record = recording(neurons(POINT, 512), POINT)[2]
     back, ahead = record.earlier.shape
-    assert ahead <= record.capacities[0] < ahead + VECTORS < ROOM
-    assert back <= record.capacities[1] < back + VECTORS < ROOM
+    assert ahead <= record.capacities[0] < ahead + VECTORS < CAPACITY
+    assert back <= record.capacities[1] < back + VECTORS < CAPACITY
     # In every step the forward side comes first.
     assert not record.earlier[:, :VECTORS].any() and record.earlier[:VECTORS, VECTORS:].all()

@@ -55,7 +55,7 @@ FILLED = 32
 """Sources are filled up to multiples of this, so that few numbers of them are compiled for."""
 
 
-ROOM = 1 << 26
+MOST_NUMBERS = 1 << 26
 """Numbers that may be kept: contributions of neurons to predictions, and responses of observables."""
 
 
@@ -152,7 +152,7 @@ def fits_memory(equations: FieldEquations, training: TrainingSignal, neurons: in
     """The same, but for whether observables are linear in averages."""
     if equations.matrices or not equations.smooth:
         return False
-    return numbers(equations, training, neurons) <= ROOM
+    return numbers(equations, training, neurons) <= MOST_NUMBERS
 
 
 def numbers(equations: FieldEquations, training: TrainingSignal, neurons: int) -> int:

@@ -177,7 +177,7 @@ def estimates(
 
 
 def without_rounding(
-    found: Estimates,
+    raw: Estimates,
     width: int,
     sizes: Callable[[Float[np.ndarray, " observable"]], Float[np.ndarray, " observable"]],
     precision: float,
@@ -188,14 +188,14 @@ def without_rounding(
     width: n. sizes: replaces every entry by the size of what is alike about its time: what explodes later has larger
     rounding, but makes none before (`Layout.sizes`). precision: of draws, relative.
     """
-    rounding = ROUNDING * precision * sizes(np.sqrt(np.mean(found.mean**2, axis=0)))
-    fixed = found.variance <= width * rounding**2
-    zero = fixed & (np.maximum(np.abs(found.mean), np.abs(found.change)).max(axis=0) <= rounding)
+    rounding = ROUNDING * precision * sizes(np.sqrt(np.mean(raw.mean**2, axis=0)))
+    fixed = raw.variance <= width * rounding**2
+    zero = fixed & (np.maximum(np.abs(raw.mean), np.abs(raw.change)).max(axis=0) <= rounding)
     sigma, error, growth, its_error, variance = (
-        np.where(fixed, 0.0, a) for a in (*found.sigma, *found.growth, found.variance)
+        np.where(fixed, 0.0, a) for a in (*raw.sigma, *raw.growth, raw.variance)
     )
-    mean, change = (np.where(zero, 0.0, a) for a in (found.mean, found.change))
-    return found._replace(sigma=(sigma, error), growth=(growth, its_error), variance=variance, mean=mean, change=change)
+    mean, change = (np.where(zero, 0.0, a) for a in (raw.mean, raw.change))
+    return raw._replace(sigma=(sigma, error), growth=(growth, its_error), variance=variance, mean=mean, change=change)
 
 
 def _form(

@@ -28,7 +28,7 @@ DERIVATIVE_TOLERANCE = 1e-4
 FEWEST, MOST = 1 << 10, 1 << 17
 """Neurons per simulation: the first try, and the last."""
 
-ROOM = 1 << 27
+MOST_NUMBERS = 1 << 27
 """Numbers that fields of a simulation may be at most, and bases at first, unless a number of neurons is given: there
 may be many points."""
 
@@ -104,7 +104,7 @@ def infinite_width(
 
 def most_neurons(task: TheoryTask) -> int:
     """Neurons of a simulation at most: those that the experiment names, or as many as there is room for."""
-    fitting = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
+    fitting = int(np.clip(1 << max(MOST_NUMBERS // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
     return task.spec.neurons or fitting
 
 
@@ -123,7 +123,7 @@ def wider(excess: float) -> int:
 def too_large_at_first(task: TheoryTask) -> int:
     """Vectors that a random matrix acts on at once, if bases for these are too large with few neurons; else 0."""
     matrices = task.at_infinite_width.matrices
-    if capacity.numbers(matrices, FEWEST) <= ROOM:
+    if capacity.numbers(matrices, FEWEST) <= MOST_NUMBERS:
         return 0
     return max(max(matrix.blocks) for matrix in matrices)
 
@@ -177,7 +177,7 @@ def _simulations(
     bases = capacity.Bases(
         *(np.max(parts, axis=0) for parts in zip(*(each.bases for each in simulations), strict=True))
     )
-    return Infinite(each, left_out, count, bases, _roomiest([one.equations for one in simulations]))
+    return Infinite(each, left_out, count, bases, _enlarged([one.equations for one in simulations]))
 
 
 def _simulating(
@@ -208,11 +208,11 @@ def simulation_numbers(task: TheoryTask, equations: FieldEquations, count: int) 
     return count * task.site_numbers + 2 * capacity.numbers(equations.matrices, count)
 
 
-def _roomiest(each: list[FieldEquations]) -> FieldEquations:
-    """Equations with room for the bases of all, which resolve as closely as any."""
+def _enlarged(each: list[FieldEquations]) -> FieldEquations:
+    """Equations with capacities for the bases of all, which resolve as closely as any."""
     sides = np.max([[m.capacities for m in equations.matrices] for equations in each], axis=0)
-    roomy = each[0].with_capacities(tuple((int(ahead), int(back)) for ahead, back in sides))
-    return roomy.learning(min(float(equations.learned) for equations in each))
+    enlarged = each[0].with_capacities(tuple((int(ahead), int(back)) for ahead, back in sides))
+    return enlarged.learning(min(float(equations.learned) for equations in each))
 
 
 def fitting(equations: FieldEquations, bases: capacity.Bases) -> FieldEquations:
