@@ -1,6 +1,6 @@
 """The engine on one deep network, through fwdmft's public interface only.
 
-`python benchmarks/deep_engine.py SETTING.json --save FOUND.npz` runs the experiment that the JSON file holds once, so
+`python benchmarks/deep_engine.py SETTING.json --save RESULT.npz` runs the experiment that the JSON file holds once, so
 that a fresh process carries the whole cost: imports, compilation and whatever the experiment asks for. With `--again`
 it runs it a second time and adds what that took, compilation excluded. The .npz file has every array of the `theory`
 group under its name, and `diagnostics_*`.

@@ -134,7 +134,7 @@ def test_products_have_the_law_of_an_explicit_matrix(prior: MatrixPrior) -> None
 @pytest.mark.parametrize(
     "prior",
     [LAW._replace(ratio=1.0), LAW._replace(sigma=1.0), BANK._replace(stencil=Stencil(((0, 1), (-1, 0)), 2))],
-    ids=["ratio", "sigma", "taps"],
+    ids=["ratio", "sigma", "stencil"],
 )
 def test_the_comparison_sees_another_law(prior: MatrixPrior) -> None:
     """An unscaled ratio, another variance, a bank that reads the other neighbour."""

@@ -230,9 +230,9 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.vector("V", "b")),
         r"net.vector\('V'\): 'V' already names other weights",
     ),
-    "taps of other positions": (
+    "stencil of other positions": (
         lambda net: net.dense("W", "a", "b", net.input("V", "a", ROWS), stencil=Stencil(((0, 1),), 2)),
-        r"net.dense\('W'\): taps read 2 positions on the last axis of sites, not \(\)",
+        r"net.dense\('W'\): the stencil reads 2 positions on the last axis of sites, not \(\)",
     ),
     "a population that nothing leads to": (
         lambda net: net.dense("W", "b", "a", net.input("V", "a", ROWS)),

@@ -18,7 +18,7 @@ from fwdmft.testing.agreement import ROUNDING
 
 STEPS, VECTORS = 6, 2
 CAPACITY = 30
-TAPS = [POINT, Stencil(((0, 1), (1, -1)), 2)]
+STENCILS = [POINT, Stencil(((0, 1), (1, -1)), 2)]
 
 
 class Neurons(NamedTuple):
@@ -81,7 +81,7 @@ def double_precision() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("stencil", TAPS)
+@pytest.mark.parametrize("stencil", STENCILS)
 def test_neurons_are_those_of_the_recording(stencil: Stencil) -> None:
     """Up to the projection of their numbers, which keeps a finite simulation consistent."""
     errors = []
@@ -93,7 +93,7 @@ def test_neurons_are_those_of_the_recording(stencil: Stencil) -> None:
     assert 2.5 < errors[0] / errors[1] < 6.5  # S^-1/2 would be 4
 
 
-@pytest.mark.parametrize("stencil", TAPS)
+@pytest.mark.parametrize("stencil", STENCILS)
 def test_with_numbers_that_need_no_projection_they_are_the_same(stencil: Stencil) -> None:
     own = neurons(stencil, 1 << 11)
     for _ in range(2 * STEPS):
@@ -117,11 +117,11 @@ def _without(numbers: np.ndarray, basis: np.ndarray, earlier: np.ndarray, offset
 
 
 def test_neurons_need_no_company() -> None:
-    own = neurons(TAPS[1], 512)
-    record = recording(own, TAPS[1])[2]
+    own = neurons(STENCILS[1], 512)
+    record = recording(own, STENCILS[1])[2]
     few = Neurons(*(a[..., 100:110] for a in own))
     np.testing.assert_allclose(
-        replaying(record, own, TAPS[1])[..., 100:110], replaying(record, few, TAPS[1]), atol=ROUNDING
+        replaying(record, own, STENCILS[1])[..., 100:110], replaying(record, few, STENCILS[1]), atol=ROUNDING
     )
 
 

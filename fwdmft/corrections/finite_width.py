@@ -20,6 +20,7 @@ from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, bias
 from fwdmft.corrections.sample_estimates import STEP, Estimates, without_rounding
 from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.engine.problem import JUDGED
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide
@@ -40,14 +41,11 @@ LATER = 1.1
 """Growth of variances, in units of what `NEXT_ORDER` allows, from which more draws after the pilot are better made
 wider: with the next order at 85 % of the stated error, the rest takes four times as many draws as with none."""
 
-ROOM_FOR_NEXT_ORDER = 0.8
+NEXT_ORDER_OF_B = 0.8
 """Share of the stated error of b that its next order may have."""
 
 LESS_PRECISE = 10.0
 """b is a small difference: its error relative to its root mean square may be so many times larger."""
-
-JUDGED = ("prediction", "tangent_kernel")
-"""Observables whose error is stated."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def _first_width(wanted: Wanted) -> int:
     """The narrowest at which the next order that b ordinarily has leaves room in its stated error."""
     width = NARROWEST
     if "bias" in wanted.asked:
-        least = (1 + 1 / PARTS) * ORDINARY / (ROOM_FOR_NEXT_ORDER * LESS_PRECISE * wanted.error)
+        least = (1 + 1 / PARTS) * ORDINARY / (NEXT_ORDER_OF_B * LESS_PRECISE * wanted.error)
         width = int(np.clip(1 << math.ceil(math.log2(least)), NARROWEST, WIDEST)) if least > 1 else NARROWEST
     return multiple_of(wanted.multiple, width)
 

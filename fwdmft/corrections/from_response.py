@@ -10,11 +10,11 @@ from jaxtyping import Float
 
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
-from fwdmft.corrections.finite_width import JUDGED, LESS_PRECISE
+from fwdmft.corrections.finite_width import LESS_PRECISE
 from fwdmft.corrections.linear_response import Response, affordable, fits_memory, linear_response, numbers
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import OF_A_FIELD, Report, noise_of, relative
-from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.problem import JUDGED, TheoryTask
 from fwdmft.engine.sobol_errors import spread_error
 from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from fwdmft.corrections.finite_width import JUDGED
 from fwdmft.engine import capacity, neurons, simulation
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.field_equations import FieldEquations, Noise
-from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.problem import JUDGED, TheoryTask
 from fwdmft.engine.simulation import Crowded, Observing
 from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide, Work

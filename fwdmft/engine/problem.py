@@ -20,6 +20,9 @@ from fwdmft.kernel_points import kernel_points
 from fwdmft.observables import ObservableFunction
 from fwdmft.optimization import Plan, RichardsonLevel
 
+JUDGED = ("prediction", "tangent_kernel")
+"""Observables whose error is stated."""
+
 
 @dataclass(frozen=True)
 class TheoryTask:

@@ -187,7 +187,9 @@ class _StructureReading(Net):
         where, name, stencil = f"net.dense({matrix.name!r})", matrix.name, matrix.stencil
         sites = self._sites(v, matrix.source, where)
         if stencil != POINT and (not sites or sites[-1] != stencil.sources):
-            raise ProgramError(f"{where}: taps read {stencil.sources} positions on the last axis of sites, not {sites}")
+            raise ProgramError(
+                f"{where}: the stencil reads {stencil.sources} positions on the last axis of sites, not {sites}"
+            )
         self._meet(matrix.target)
         known = self._again(self.matrices, matrix, where)
         self.matrices[name] = replace(known, uses=(*known.uses, sites))
