@@ -308,12 +308,12 @@ class Ensemble:
         while self.seconds - began < seconds if blocks is None else done < blocks:
             call += 1
             mark = time.process_time()
-            found = np.asarray(self._run(self.center, self._seeds(seed, call)))
+            computed = np.asarray(self._run(self.center, self._seeds(seed, call)))
             self.seconds += time.process_time() - mark
-            self.members += len(found) * self.block
-            found = found if blocks is None else found[: blocks - done]
-            done += len(found)
-            sums += found.sum(axis=0, dtype=np.float64)
+            self.members += len(computed) * self.block
+            computed = computed if blocks is None else computed[: blocks - done]
+            done += len(computed)
+            sums += computed.sum(axis=0, dtype=np.float64)
         m1, m2, m3, m4 = (sums / (done * self.block)).reshape(4, 2, -1)
         fourth = m4 - 4 * m1 * m3 + 6 * m1**2 * m2 - 3 * m1**4
         return Moments(done * self.block, self.center.reshape(2, -1) + m1, m2 - m1**2, fourth)

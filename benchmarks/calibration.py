@@ -94,18 +94,18 @@ def calibration(name: str, seeds: int) -> None:
             "data": {"kind": "file", "path": "points.npz"},
             **sections,
         }
-        began, found = time.process_time(), []
+        began, computed = time.process_time(), []
         for seed in range(seeds):
             # Errors are reached where these numbers put them.
             settings = theory | {"seed": seed, "save_every": 5, "covariance": False, "replicates": 4}
             experiment = fwdmft.load_experiment(mapping | {"theory": settings}, base=folder)
-            found.append(fwdmft.run(experiment))
-    ratios, errors, checks = [], [], [float(each["diagnostics"].get("self_check", np.nan)) for each in found]
+            computed.append(fwdmft.run(experiment))
+    ratios, errors, checks = [], [], [float(each["diagnostics"].get("self_check", np.nan)) for each in computed]
     for pattern in QUANTITIES.values():
         for observable, taken in OBSERVABLES.values():
             key = pattern.format(observable)
             values, stated = (
-                np.stack([entries(each["theory"], key + end, taken) for each in found])
+                np.stack([entries(each["theory"], key + end, taken) for each in computed])
                 for end in ("", "_standard_error")
             )
             ratios.append(rms(values.std(axis=0, ddof=1)) / rms(stated))

@@ -58,10 +58,10 @@ def scaling(arguments: argparse.Namespace) -> None:
     for workers in arguments.workers:
         with dask_executor(workers=workers) as executor:
             trained(one, executor)  # every worker prepares and compiles
-            seconds, found = trained(one, executor)
+            seconds, computed = trained(one, executor)
         alone = alone or seconds
         speed = arguments.members / seconds
-        print(f"| {workers} | {seconds:.2f} | {speed:.1f} | {alone / seconds:.2f} | {found} |", flush=True)
+        print(f"| {workers} | {seconds:.2f} | {speed:.1f} | {alone / seconds:.2f} | {computed} |", flush=True)
 
 
 def nothing(size: int) -> bytes:
@@ -92,10 +92,10 @@ def of_a_chunk(arguments: argparse.Namespace, width: int, chunk: int) -> None:
     train = _training(task, width, 0, chunk)
     train([0])
     start = time.perf_counter()
-    found = train([chunk])
+    computed = train([chunk])
     trained = time.perf_counter() - start
     start = time.perf_counter()
-    (seen,) = pickle.loads(content := pickle.dumps(found))
+    (seen,) = pickle.loads(content := pickle.dumps(computed))
     tally = Tally(chunk, chunk, 0)
     tally.add(seen, grouped(task, seen))
     added = time.perf_counter() - start

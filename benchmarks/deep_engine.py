@@ -1,6 +1,6 @@
 """The engine on one deep network, through fwdmft's public interface only.
 
-`python benchmarks/deep_engine.py SETTING.json --save FOUND.npz` runs the experiment that the JSON file holds once, so
+`python benchmarks/deep_engine.py SETTING.json --save RESULT.npz` runs the experiment that the JSON file holds once, so
 that a fresh process carries the whole cost: imports, compilation and whatever the experiment asks for. With `--again`
 it runs it a second time and adds what that took, compilation excluded. The .npz file has every array of the `theory`
 group under its name, and `diagnostics_*`.
@@ -42,17 +42,17 @@ def main() -> None:
 
     loaded = fwdmft.load_experiment(json.loads(options.setting.read_text()))
     result = fwdmft.run(loaded)
-    found: dict[str, Any] = {str(name): values.values for name, values in result["theory"].data_vars.items()}
-    found |= {f"diagnostics_{name}": values.values for name, values in result["diagnostics"].data_vars.items()}
+    computed: dict[str, Any] = {str(name): values.values for name, values in result["theory"].data_vars.items()}
+    computed |= {f"diagnostics_{name}": values.values for name, values in result["diagnostics"].data_vars.items()}
     if options.again:
         from scaling import COMPILING
 
         COMPILING.reset()
         began, worked = time.perf_counter(), time.process_time()
         fwdmft.run(loaded)
-        found["again_seconds"] = time.perf_counter() - began - COMPILING.total
-        found["again_processor"] = time.process_time() - worked - COMPILING.total
-    np.savez(options.save, **found)
+        computed["again_seconds"] = time.perf_counter() - began - COMPILING.total
+        computed["again_processor"] = time.process_time() - worked - COMPILING.total
+    np.savez(options.save, **computed)
 
 
 if __name__ == "__main__":

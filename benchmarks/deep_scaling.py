@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from deep_engine import experiment
-from two_layer import HERE, Side, line, rms, timed
+from two_layer import HERE, Measured, line, rms, timed
 
 NAMES = {
     "f": "prediction",
@@ -32,7 +32,7 @@ NAMES = {
 LABELS = {"f": "f", "kernel": "K", "feature": "Phi^1 .. Phi^3", "gradient": "G^1 .. G^3"}
 
 
-def engine(mapping: dict[str, Any], again: bool = False) -> Side:
+def engine(mapping: dict[str, Any], again: bool = False) -> Measured:
     """A run of the mapping in a process of its own; `again`: and once more, warm."""
     with tempfile.TemporaryDirectory() as folder:
         setting, saved = Path(folder) / "setting.json", Path(folder) / "found.npz"
@@ -40,10 +40,10 @@ def engine(mapping: dict[str, Any], again: bool = False) -> Side:
         words = [str(HERE / "deep_engine.py"), str(setting), "--save", str(saved), *(["--again"] if again else [])]
         cost = timed(words)
         with np.load(saved) as file:
-            return Side(*cost, dict(file))
+            return Measured(*cost, dict(file))
 
 
-def forward(steps: int, data: dict[str, Any], neurons: int, basis_tolerance: float, again: bool) -> Side:
+def forward(steps: int, data: dict[str, Any], neurons: int, basis_tolerance: float, again: bool) -> Measured:
     """The infinite width alone of three layers of tanh."""
     settings = {"neurons": neurons, "replicates": 2, "fluctuations": False, "bias": False}
     # The step size falls as 1/P, so that the speed of training hardly depends on P.
@@ -85,7 +85,7 @@ def against_dense(neurons: int, draws: int, replicates: int) -> None:
         command = [str(HERE / "dense_hessian.py"), *(f"--{name}={value}" for name, value in words.items())]
         cost = timed([*command, "--save", str(saved)])
         with np.load(saved) as file:
-            dense = Side(*cost, dict(file))
+            dense = Measured(*cost, dict(file))
     settings = {"neurons": neurons, "draws": draws, "replicates": replicates}
     with tempfile.TemporaryDirectory() as folder:
         points = Path(folder) / "points.npz"
@@ -107,9 +107,9 @@ def against_dense(neurons: int, draws: int, replicates: int) -> None:
         print(f"{LABELS[key]:26s}{rms(b):12.4f}{rms(error):12.4f}", flush=True)
 
 
-def accuracy(label: str, found: dict[str, np.ndarray], name: str, exact: np.ndarray) -> None:
+def accuracy(label: str, computed: dict[str, np.ndarray], name: str, exact: np.ndarray) -> None:
     """One line: rms difference and standard error relative to the rms, and the worst of their ratios."""
-    values, error = found[name].reshape(exact.shape), found[f"{name}_standard_error"].reshape(exact.shape)
+    values, error = computed[name].reshape(exact.shape), computed[f"{name}_standard_error"].reshape(exact.shape)
     # Rounding of the baseline's matrices is what is left where a variance all but vanishes.
     known = np.abs(exact) > 1e-6 * np.max(np.abs(exact))
     worst = np.max((np.abs(values - exact) / np.maximum(error, 1e-9))[known])

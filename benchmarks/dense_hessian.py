@@ -143,21 +143,21 @@ def layer_jacobian(q: Saddle, layer: int, products: np.ndarray, problem: Problem
     by_backward = wick(moments, products, np.stack([n_r[late], h[early]]))  # coefficients D(t, s) of n_r(t) h(s)
     # Q enters as n Q n / 2: once for each pair off the diagonal, half on it.
     share, feedback = np.where(strict, 1.0, 0.5), rate * strict * delta[early]
-    found = {}
+    computed = {}
     if layer > 1:
         by_noise = wick(moments, products, np.stack([n_u[late], n_u[early]]))
-        found["feature", layer - 1] = share * by_noise + feedback * by_forward
-        found["feature_response", layer - 1] = by_forward[:, strict]
+        computed["feature", layer - 1] = share * by_noise + feedback * by_forward
+        computed["feature_response", layer - 1] = by_forward[:, strict]
     if layer < problem.depth:
         by_noise = wick(moments, products, np.stack([n_r[late], n_r[early]]))
-        found["gradient", layer + 1] = share * by_noise + feedback * by_backward
-        found["gradient_response", layer] = by_backward
+        computed["gradient", layer + 1] = share * by_noise + feedback * by_backward
+        computed["gradient_response", layer] = by_backward
     by_error = by_forward * q.feature[layer - 1, late, early] + by_backward * q.gradient[layer + 1, late, early]
     by_error = rate * by_error[:, strict] @ np.eye(steps)[early[strict]]
     error_by_alignment = -np.eye(steps)
     error_by_alignment[:, 0] += 1.0
-    found["alignment", 0] = by_error @ error_by_alignment / problem.gamma0
-    return found
+    computed["alignment", 0] = by_error @ error_by_alignment / problem.gamma0
+    return computed
 
 
 def hessian(q: Saddle, problem: Problem) -> tuple[np.ndarray, np.ndarray]:

@@ -293,12 +293,12 @@ def parts(diagnostics: xr.Dataset) -> dict[str, float]:
 
 def theory_bound(p: Problem, diagnostics: xr.Dataset, settings: dict[str, Any], rates: dict[str, float]) -> float:
     """Seconds at the speed of flops: of the simulations of infinite width, and of the networks of draws."""
-    found = settings["replicates"] * pass_flops(p, diagnostics) / rates["float64"]
+    computed = settings["replicates"] * pass_flops(p, diagnostics) / rates["float64"]
     if "draws" in diagnostics:
         n = int(diagnostics["draw_width"])
         each = network_flops(p, PARTS * n) + PARTS * network_flops(p, n)
-        found += int(diagnostics["draws"]) * each / rates["float32"]
-    return found
+        computed += int(diagnostics["draws"]) * each / rates["float32"]
+    return computed
 
 
 def pass_flops(p: Problem, diagnostics: xr.Dataset) -> float:
@@ -329,13 +329,13 @@ def rate(dtype: str, size: int = 768) -> float:
 
 def measure(setting: Setting, seconds: float) -> dict[int, tuple[Moments, float]]:
     """The pilot: so many processor seconds for each width."""
-    found = {}
+    computed = {}
     for width in setting.widths:
         moments = (ensemble := Ensemble(setting.problem, width))(seconds=seconds)
         each = ensemble.seconds / ensemble.members
         print(f"  N = {width:4d}: {1e3 * each:8.5f} ms a member ({moments.members})", flush=True)
-        found[width] = moments, each
-    return found
+        computed[width] = moments, each
+    return computed
 
 
 def percent(values: np.ndarray) -> str:
@@ -381,8 +381,8 @@ def apart(processes: int) -> None:
         return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     with ThreadPoolExecutor(processes) as pool:
-        for found in pool.map(one, SETTINGS):
-            print(found, flush=True)
+        for computed in pool.map(one, SETTINGS):
+            print(computed, flush=True)
 
 
 def main() -> None:

@@ -32,14 +32,14 @@ def experiment(setting: dict[str, float], steps: int, theory: dict[str, Any]) ->
 def curves(theory: Any) -> dict[str, np.ndarray]:
     """f, f_test and kernel with their N Var (variance_*) and bias (bias_*), each (T,), of the `theory`
     group."""
-    found: dict[str, np.ndarray] = {}
+    computed: dict[str, np.ndarray] = {}
     for suffix, prefix in (("", ""), ("_variance", "variance_"), ("_bias", "bias_")):
         f = theory[f"prediction{suffix}"].isel(output=0)
         kernel = theory[f"tangent_kernel{suffix}"].isel(point=0, output=0, point_prime=0, output_prime=0)
-        found[f"{prefix}f"] = f.isel(point=0).values
-        found[f"{prefix}f_test"] = f.isel(point=1).values
-        found[f"{prefix}kernel"] = kernel.values
-    return found
+        computed[f"{prefix}f"] = f.isel(point=0).values
+        computed[f"{prefix}f_test"] = f.isel(point=1).values
+        computed[f"{prefix}kernel"] = kernel.values
+    return computed
 
 
 def main() -> None:
@@ -67,8 +67,8 @@ def main() -> None:
         y = np.full((2, 1), options.y)
         np.savez(Path(folder) / "points.npz", x=two_points(options.phi0), y=y, train=1)
         result = fwdmft.run(fwdmft.load_experiment(mapping, base=folder))
-    found: dict[str, Any] = curves(result["theory"])
-    np.savez(options.save, **found)
+    computed: dict[str, Any] = curves(result["theory"])
+    np.savez(options.save, **computed)
 
 
 if __name__ == "__main__":

@@ -107,11 +107,11 @@ def by_hand(
         weights, _ = jax.lax.scan(step, weights, chosen[whole:-1])
         return losses(weights, jnp.arange(len(x)))
 
-    found = []
+    collected = []
     for done in range(0, a.members, a.chunk):
-        found.append(np.asarray(train(jax.random.key(done))))
+        collected.append(np.asarray(train(jax.random.key(done))))
         report(done + a.chunk)
-    return np.concatenate(found)
+    return np.concatenate(collected)
 
 
 def with_fwdmft(

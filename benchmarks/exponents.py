@@ -70,27 +70,27 @@ def cost(point: Point, flops: float) -> Cost:
     setting = point.setting
     settings: dict[str, Any] = {"neurons": point.neurons, "replicates": REPLICATES, "basis_tolerance": 1e-4}
     settings |= {"draws": 256, "draw_width": 8}
-    seconds, _, result = min((run_twice(setting, settings) for _ in range(2)), key=lambda found: found[0])
-    found, p = result["diagnostics"].to_dataset(), setting.problem
-    q = float(found["seconds_infinite_width"])
-    k = float(found["basis_rank"].mean()) if "basis_rank" in found else np.nan
+    seconds, _, result = min((run_twice(setting, settings) for _ in range(2)), key=lambda computed: computed[0])
+    computed, p = result["diagnostics"].to_dataset(), setting.problem
+    q = float(computed["seconds_infinite_width"])
+    k = float(computed["basis_rank"].mean()) if "basis_rank" in computed else np.nan
     load = point.neurons * k * len(p.x) * max(1, point.side**2)
-    return Cost(q, max(seconds - q, 1e-3), (REPLICATES + 1) * pass_flops(p, found) / flops, load)
+    return Cost(q, max(seconds - q, 1e-3), (REPLICATES + 1) * pass_flops(p, computed) / flops, load)
 
 
 def ladder(name: str, flops: float) -> None:
-    sizes, found = [], []
+    sizes, computed = [], []
     for point in LADDERS[name]:
         each = cost(point, flops)
         sizes.append(point.size)
-        found.append(each)
+        computed.append(each)
         ratio = f"{each.q / each.bound:9.1f}" if each.bound else f"{'-':>9s}"
         print(
             f"{name:6s}{point.size:6d}{each.q:10.3f}{each.bound:10.3f}{ratio}{each.load:12.2g}{each.draws:10.3f}",
             flush=True,
         )
     slopes = {
-        part: np.polyfit(np.log(sizes), np.log([getattr(f, part) for f in found]), 1)[0] for part in ("q", "draws")
+        part: np.polyfit(np.log(sizes), np.log([getattr(f, part) for f in computed]), 1)[0] for part in ("q", "draws")
     }
     print(f"{'exponent':12s}{slopes['q']:10.2f}{'':31s}{slopes['draws']:10.2f}", flush=True)
 

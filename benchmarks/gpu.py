@@ -84,10 +84,10 @@ def _pass(depth: int, x: Any, y: Any, train: Any, neurons: int, steps: int) -> A
         noise = populations.sample(equations.populations, equations.supplies, neurons, 0, 0)
         return {name: jnp.asarray(a) for name, a in noise.items()}
 
-    found = simulation.infinite_width(equations, draw, training, simulation.Observing())
-    assert found is not None
-    noise = draw(found.equations)
-    return lambda: simulation._large_pass(found.equations, noise, training, simulation.Observing())[0]["prediction"]
+    computed = simulation.infinite_width(equations, draw, training, simulation.Observing())
+    assert computed is not None
+    noise = draw(computed.equations)
+    return lambda: simulation._large_pass(computed.equations, noise, training, simulation.Observing())[0]["prediction"]
 
 
 def _draws(depth: int, x: Any, y: Any, train: Any, width: int, steps: int) -> Any:
@@ -163,11 +163,11 @@ def main() -> None:
     if arguments.measure:
         print(json.dumps(measure(arguments.measure)))
         return
-    found = gpus()
-    if not found:
+    computed = gpus()
+    if not computed:
         print("No GPU is to be seen by JAX: nothing to compare.")
         return
-    print(f"GPU: {found}; processors: {len(os.sched_getaffinity(0))}")
+    print(f"GPU: {computed}; processors: {len(os.sched_getaffinity(0))}")
     print(f"{'seconds: first run, then again':48s} {'CPU':>15s} {'GPU':>15s} {'ratio':>6s} {'GB':>5s}  difference")
     for case in arguments.only:
         cpu, gpu = ask(case, "cpu"), ask(case, "cuda")

@@ -115,9 +115,9 @@ def fit(x: np.ndarray, y: np.ndarray, error: np.ndarray, order: int, which: int)
     design = np.vander(x, order + 1, increasing=True)[None] / error.T[..., None]
     target = (y / error).T[..., None]
     covariance = np.linalg.inv(np.swapaxes(design, 1, 2) @ design)
-    found = covariance @ np.swapaxes(design, 1, 2) @ target
-    left = np.sum((target - design @ found) ** 2, axis=(1, 2)) / max(1, len(x) - order - 1)
-    return Fit(found[:, which, 0], np.sqrt(covariance[:, which, which]), left)
+    computed = covariance @ np.swapaxes(design, 1, 2) @ target
+    left = np.sum((target - design @ computed) ** 2, axis=(1, 2)) / max(1, len(x) - order - 1)
+    return Fit(computed[:, which, 0], np.sqrt(covariance[:, which, which]), left)
 
 
 def flat(group: xr.Dataset, name: str, leading: int = 0) -> np.ndarray:
@@ -153,8 +153,8 @@ def report(theory: xr.Dataset, ensemble: xr.Dataset) -> None:
     """The table of one setting."""
     print(f"{'':28s}{'rms s.e.':>10s}{'max s.e.':>10s}{'relative':>10s}{'expected':>10s}{'chi2':>8s}")
     for name in OBSERVABLES:
-        for kind, found in (("variance", fitted_variance), ("bias", fitted_bias)):
-            fitted, keep = found(theory, ensemble, name), fluctuating(theory, name)
+        for kind, computed in (("variance", fitted_variance), ("bias", fitted_bias)):
+            fitted, keep = computed(theory, ensemble, name), fluctuating(theory, name)
             ours = flat(theory, f"{name}_{kind}")[keep]
             difference = fitted.value - ours
             error = np.hypot(fitted.error, flat(theory, f"{name}_{kind}_standard_error")[keep])

@@ -81,7 +81,7 @@ def rms(a: np.ndarray, noise: np.ndarray | float = 0.0) -> float:
 def report(name: str) -> None:
     began, both = time.process_time(), [at_width(SETTINGS[name], width) for width in WIDTHS]
     # Of every group of draws: (group, observable).
-    said = [-STEP * found.width * found.estimates.change for found in both]
+    said = [-STEP * computed.width * computed.estimates.change for computed in both]
     values, errors = ([f(a) for a in said] for f in (mean, error))
     cells = []
     for observable, where in both[0].layout.slices.items():

@@ -200,8 +200,8 @@ def average_responses(fields: Fields, delta: Array, problem: Problem, chunk: int
     for start in range(0, samples, chunk):
         part = Fields(*(field[start : start + chunk] for field in fields))
         weight = part.train.shape[0] / samples
-        found = responses(part, delta, problem)
-        total = {name: total[name] + weight * found[name] for name in SITES}
+        computed = responses(part, delta, problem)
+        total = {name: total[name] + weight * computed[name] for name in SITES}
     return total
 
 
@@ -303,9 +303,9 @@ def solve(
         fields, f, kernel, counts = saddle_point(noise, problem, steps, update, damping, tolerance, limit)
         few = Fields(*(field[:derivative_samples] for field in fields))
         response = average_responses(few, y - f[:, 0], problem, chunk or derivative_samples)
-        found = propagator(sites(fields, problem), response, f, kernel, problem, update)
-        found = {"f": f[:, 0], "f_test": f[:, 1], "kernel": kernel[:, 0], **found}
-        arrays = {name: np.asarray(value) for name, value in found.items()}
+        computed = propagator(sites(fields, problem), response, f, kernel, problem, update)
+        computed = {"f": f[:, 0], "f_test": f[:, 1], "kernel": kernel[:, 0], **computed}
+        arrays = {name: np.asarray(value) for name, value in computed.items()}
     return {**arrays, **counts, "seconds": time.perf_counter() - began}
 
 

@@ -31,7 +31,7 @@ ROWS = {
 }
 
 
-class Side(NamedTuple):
+class Measured(NamedTuple):
     """One solver's wall and processor seconds, peak memory in GB and curves (T,)."""
 
     seconds: float
@@ -54,14 +54,14 @@ def timed(command: list[str]) -> tuple[float, float, float]:
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
 
 
-def measure(script: str, options: dict[str, float]) -> Side:
+def measure(script: str, options: dict[str, float]) -> Measured:
     """Run a script of this directory with the given options and read back the curves it saves."""
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "curves.npz"
         cost = timed([str(HERE / script), *words, "--save", str(saved)])
         with np.load(saved) as file:
-            return Side(*cost, dict(file))
+            return Measured(*cost, dict(file))
 
 
 def rms(a: np.ndarray) -> float:
@@ -74,7 +74,7 @@ def line(label: str, baseline: float, engine: float, form: str, note: str = "") 
     return f"{label:26s}{baseline:>12{form}}{engine:>12{form}}{baseline / engine:>10.2f}{note:>13s}"
 
 
-def report(baseline: Side, engine: Side, reference: dict[str, np.ndarray]) -> list[str]:
+def report(baseline: Measured, engine: Measured, reference: dict[str, np.ndarray]) -> list[str]:
     """The lines of the table."""
     lines = [f"{'':26s}{'baseline':>12s}{'engine':>12s}{'ratio':>10s}{'resolution':>13s}"]
     lines.append(line("seconds", baseline.seconds, engine.seconds, ".1f"))

@@ -51,11 +51,15 @@ def experiment() -> str:
 
 
 def _kind(definitions: dict, name: str, section: str) -> list[str]:
-    found = definitions[name]
-    kind = found["properties"].get("kind", {})
+    definition = definitions[name]
+    kind = definition["properties"].get("kind", {})
     title = f"`{section}: {{kind: {kind['const']}}}`" if "const" in kind else f"`{section}`"
-    parts = [f"### {title}\n", _cell(kind.get("description") or found.get("description", "")) + "\n", _fields(found)]
-    for field, about in found["properties"].items():
+    parts = [
+        f"### {title}\n",
+        _cell(kind.get("description") or definition.get("description", "")) + "\n",
+        _fields(definition),
+    ]
+    for field, about in definition["properties"].items():
         for ref in _references(about):
             parts += _kind(definitions, ref.rsplit("/", 1)[1], f"{section}.{field}")
     return parts

@@ -44,18 +44,26 @@ class Checkpoint:
         self.every = every
         self._pending: dict[str, Callable[[], dict[str, np.ndarray]]] = {}
         self._written, self._cost = time.monotonic(), 0.0
+        self._resumed = False
         if self.directory.is_symlink() or self.directory.exists():
             self._check()
 
     def load(self, part: str) -> dict[str, np.ndarray] | None:
-        """The arrays last written for this part, or None. What is damaged counts as not written, with a warning."""
+        """The arrays last written for this part, or None. What is damaged counts as not written, with a warning.
+
+        The first time that there are some, it is said on standard error that the computation goes on from there.
+        """
         path = self._path(part)
         if not path.exists():
             return None
         try:
             if has_seal(path) and not broken(path):
                 with np.load(path, allow_pickle=False) as stored:
-                    return {name: stored[name] for name in stored.files}
+                    arrays = {name: stored[name] for name in stored.files}
+                if not self._resumed:
+                    self._resumed = True
+                    print(f"going on from {self.directory}", file=sys.stderr)
+                return arrays
             reason = "its checksum is wrong"
         except OSError as problem:
             reason = str(problem.strerror)
@@ -124,13 +132,11 @@ def discard(directory: Path) -> None:
 def resumable(output: Path, fresh: bool) -> Iterator[Path]:
     """The directory of the checkpoint of a command that writes `output`; it goes when that is written, or can never be.
 
-    fresh: whether to start over. Says on standard error when the computation goes on from there, and when it may.
+    fresh: whether to start over. Says on standard error when a later run may go on from there.
     """
     place = beside(output)
     if fresh:
         discard(place)
-    if place.exists():
-        print(f"going on from {place}", file=sys.stderr)
 
     def words() -> str:
         return f"{place} is kept: the same command goes on from there" if place.exists() else ""

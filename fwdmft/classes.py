@@ -20,7 +20,7 @@ def are_classes(y: np.ndarray) -> bool:
     return one_hot and len(np.unique(y.argmax(axis=1))) > 1
 
 
-def accuracy(f: Any, y: np.ndarray) -> Any:
+def accuracy(f: Any, y: Any) -> Any:
     """Share of the points (..., point, output) whose class is found, (...); arrays of numpy or JAX."""
     if y.shape[1] == 1:
         agree = f * y

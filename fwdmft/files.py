@@ -20,6 +20,9 @@ from fwdmft.errors import InputError
 PARTIAL = ".partial"
 """What is added to the name of a result for the directory of its checkpoint."""
 
+OF_FILES = frozenset({".nc", ".html", ".csv", ".json", ".yaml", ".yml", ".py", ".png", ".pdf", ".svg"})
+"""Suffixes of files, which names of directories for output do not have: who gives such a name expects a file."""
+
 _LOCK = threading.Lock()
 _UNFINISHED: set[Path] = set()
 
@@ -67,11 +70,11 @@ def remove_unfinished() -> None:
             scratch.unlink(missing_ok=True)
 
 
-def check_output(path: str | os.PathLike[str], what: str, is_such: Callable[[Path], bool]) -> Path:
+def check_output(path: str | os.PathLike[str], what: str, suffix: str, is_such: Callable[[Path], bool]) -> Path:
     """The path a file will be written to (links followed), checked before a long run rather than after it.
 
-    what: what is written, "a result". is_such: whether an existing file is one; anything else, such as the experiment
-    or its data, is not overwritten. Raises InputError("output", ...).
+    what: what is written, "a result". suffix: what its name ends in, ".nc". is_such: whether an existing file is one;
+    anything else, such as the experiment or its data, is not overwritten. Raises InputError("output", ...).
     """
 
     def refusal(expected: str) -> InputError:
@@ -89,6 +92,8 @@ def check_output(path: str | os.PathLike[str], what: str, is_such: Callable[[Pat
             raise refusal("a file of yours; this one belongs to another user, whose directory protects it")
         if there is not None and there.st_size and not is_such(target):
             raise refusal(f"a new name, or {what} to replace; this file is something else. Remove it, if it may go")
+        if target.suffix.lower() != suffix:
+            raise refusal(f"a name that ends in {suffix}, as this is {what}")
         _try_writing(target)
     except (OSError, RuntimeError, ValueError) as problem:
         if isinstance(problem, InputError):
@@ -96,6 +101,21 @@ def check_output(path: str | os.PathLike[str], what: str, is_such: Callable[[Pat
         reason = getattr(problem, "strerror", None) or problem
         raise refusal(f"a file that can be written ({reason})") from None
     return target
+
+
+def made_directory(path: str | os.PathLike[str]) -> Path:
+    """A directory for output, made if it does not exist. Raises InputError("output", ...)."""
+    place = Path(path)
+    if place.suffix.lower() in OF_FILES and not place.is_dir():
+        expected = f"the name of a directory; one that ends in {place.suffix} is that of a file"
+        raise InputError("output", str(path), expected)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError("output", str(path), f"a directory that can be made ({problem.strerror})") from None
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError("output", str(path), "a writable directory")
+    return place
 
 
 def _try_writing(target: Path) -> None:

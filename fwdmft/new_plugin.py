@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 
 from fwdmft.errors import InputError
-from fwdmft.files import replacing
+from fwdmft.files import made_directory, replacing
 from fwdmft.registry import registry
 
 FILES = {
@@ -43,6 +43,7 @@ def write_plugin(name: str, folder: Path | None = None) -> list[Path]:
     try:
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise InputError("output", str(place), "a new or empty folder; nothing is overwritten")
+        made_directory(place)
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as scratch:

@@ -11,7 +11,7 @@ from fwdmft.corrections.drawing import draw_numbers
 from fwdmft.corrections.finite_width import NARROWEST
 from fwdmft.corrections.from_draws import CONTROL_TIMES
 from fwdmft.corrections.from_response import SAMPLINGS, first_try, may_respond
-from fwdmft.corrections.linear_response import ROOM, numbers
+from fwdmft.corrections.linear_response import MOST_NUMBERS, numbers
 from fwdmft.corrections.sample_estimates import GROUPS
 from fwdmft.corrections.samples import at_once, draw_size
 from fwdmft.engine import capacity
@@ -107,16 +107,16 @@ def theory_bytes(task: TheoryTask, sizes: Sizes = MOST_EXPECTED) -> int:
 
 def _simulations(task: TheoryTask, neurons: int, capacities: Pairs) -> int:
     """Numbers that large simulations hold, as many at a time as are side by side."""
-    roomy = task.at_infinite_width.with_capacities(capacities)
-    each = FIELDS * neurons * task.site_numbers + BUFFERS * capacity.numbers(roomy.matrices, neurons)
-    counted = simulation_numbers(task, roomy, neurons)
+    enlarged = task.at_infinite_width.with_capacities(capacities)
+    each = FIELDS * neurons * task.site_numbers + BUFFERS * capacity.numbers(enlarged.matrices, neurons)
+    counted = simulation_numbers(task, enlarged, neurons)
     return _side_by_side(each, counted, task.spec.replicates)
 
 
 def _linear_response(task: TheoryTask, count: int | None) -> int:
     training = task.training(task.plan.ladder)
     count = count or task.spec.neurons or GROWN * first_try(training)
-    held = min(numbers(task.equations, training, count), ROOM)
+    held = min(numbers(task.equations, training, count), MOST_NUMBERS)
     return _side_by_side(RESPONSE * held, held, SAMPLINGS)
 
 

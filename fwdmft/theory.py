@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 from threadpoolctl import threadpool_limits
 
 from fwdmft.checkpoint import Checkpoint
@@ -54,7 +55,7 @@ class TheoryResult:
     ladder: the step-halving ladder that suffices for networks.
     """
 
-    times: np.ndarray
+    times: Int[np.ndarray, " time"]
     dims: dict[str, tuple[str, ...]]
     mean: Arrays
     standard_error: Arrays = field(default_factory=dict)
@@ -62,12 +63,12 @@ class TheoryResult:
     variance_standard_error: Arrays = field(default_factory=dict)
     bias: Arrays = field(default_factory=dict)
     bias_standard_error: Arrays = field(default_factory=dict)
-    prediction_covariance: np.ndarray | None = None
-    equal_time_covariances: np.ndarray | None = None
-    prediction_biases: np.ndarray | None = None
-    layer_covariance: np.ndarray | None = None
-    kernel_points: np.ndarray | None = None
-    responses: Arrays = field(default_factory=dict)
+    prediction_covariance: Float[np.ndarray, "time point output time point output"] | None = None
+    equal_time_covariances: Float[np.ndarray, "group time point output output"] | None = None
+    prediction_biases: Float[np.ndarray, "group time point output"] | None = None
+    layer_covariance: Float[np.ndarray, "time kernel layer kernel layer"] | None = None
+    kernel_points: Int[np.ndarray, " kernel_point"] | None = None
+    responses: dict[str, Float[np.ndarray, "matrix time ..."]] = field(default_factory=dict)
     diagnostics: dict[str, Any] = field(default_factory=dict)
     ladder: tuple[RichardsonLevel, ...] = ()
 
@@ -201,7 +202,7 @@ def check_responses(task: TheoryTask) -> None:
             raise InputError("theory.responses", True, f"false, or {needed}")
 
 
-def responses(task: TheoryTask, count: int, report: Report) -> Arrays:
+def responses(task: TheoryTask, count: int, report: Report) -> dict[str, Float[np.ndarray, "matrix time ..."]]:
     """Means over the simulations of the infinite width, each with its share of the neurons, and standard errors."""
     spec, kept = task.spec, np.asarray(task.times)
     training = task.training(task.plan.ladder, save_every=1)
@@ -219,7 +220,7 @@ def responses(task: TheoryTask, count: int, report: Report) -> Arrays:
     return {name: a.mean(axis=0) for name, a in stacked.items()} | error
 
 
-def _bases_diagnostics(infinite: Infinite) -> Arrays:
+def _bases_diagnostics(infinite: Infinite) -> dict[str, Shaped[np.ndarray, " side"]]:
     """Ranks and dropped shares, forward and backward side of each matrix in turn; none without matrices."""
     if not infinite.bases.rank.size:
         return {}

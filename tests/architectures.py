@@ -138,3 +138,42 @@ CASES = (
         save_every=3,
     ),
 )
+
+MORE = (
+    sequences(
+        "recurrent",
+        "relu",
+        {"activation": "relu", "gain": 2**0.5},
+        (3, 2),
+        smooth=False,
+        optimizer=GradientDescent(learning_rate=0.05, steps=7),
+        save_every=3,
+    ),
+    sequences(
+        "transformer",
+        "two-blocks",
+        {"activation": "tanh", "depth": 2, "mlp": False, "branch_scale": 0.7},
+        (2, 3),
+        optimizer=GradientDescent(learning_rate=0.1, steps=7),
+        save_every=3,
+    ),
+    deep(
+        "rms",
+        3,
+        {"activation": "tanh", "normalization": "rms"},
+        optimizer=GradientDescent(learning_rate=0.1, steps=7),
+        save_every=3,
+    ),
+)
+"""Other settings of these architectures, for the laws that cost least."""
+
+CHEAP = (
+    "observables_have_the_declared_dimensions",
+    "copying_neurons_changes_nothing",
+    "forward_predicts_what_is_observed",
+    "a_first_step_follows_the_tangent_kernel",
+    "calling_is_tracing_without_shifts",
+    "initial_weights_are_independent_normal",
+    "networks_of_draws_are_those_of_the_builder",
+)
+"""Laws that need no ensembles besides those of draws, nor several simulations."""

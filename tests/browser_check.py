@@ -82,12 +82,12 @@ def _looked_at(page: Page, file: Path, tree: xr.DataTree, window: int, picture: 
         "tooltip": lambda: _tooltip(page),
         "files": lambda: _files(page),
     }
-    told = {name: check() for name, check in checks.items()}
-    told["no errors, no requests"] = "; ".join(troubles)
+    outcomes = {name: check() for name, check in checks.items()}
+    outcomes["no errors, no requests"] = "; ".join(troubles)
     print(f"  {window} px: first figure after {opened:.2f} s")
-    for name, problem in told.items():
+    for name, problem in outcomes.items():
         print(f"    {'FAILED' if problem else 'ok'}: {name} {problem}")
-    return sum(map(bool, told.values()))
+    return sum(map(bool, outcomes.values()))
 
 
 def _draw_all(page: Page) -> None:
@@ -213,9 +213,9 @@ def _download(page: Page, card: Any, button: int) -> bytes:
     """What a button of a figure gives, by its number."""
     with page.expect_download() as download:
         card.query_selector(f".buttons button:nth-child({button})").click()
-    found = Path(download.value.path()).read_bytes()
+    actual = Path(download.value.path()).read_bytes()
     page.wait_for_timeout(300)  # browsers stop pages that give many files at once
-    return found
+    return actual
 
 
 def _keyboard(page: Page) -> str:

@@ -38,7 +38,7 @@ def groups() -> dict[str, xr.Dataset]:
     return {"data": xr.Dataset(data, split), "theory": xr.Dataset(theory, {"time": variable(("time",), [0, 5])})}
 
 
-def write(path: Path, found: dict[str, xr.Dataset], **attributes: str) -> Path:
+def write(path: Path, actual: dict[str, xr.Dataset], **attributes: str) -> Path:
     root = xr.Dataset(attrs=ROOT | attributes)
-    xr.DataTree.from_dict({"/": root, **{f"/{name}": group for name, group in found.items()}}).to_netcdf(path)
+    xr.DataTree.from_dict({"/": root, **{f"/{name}": group for name, group in actual.items()}}).to_netcdf(path)
     return path

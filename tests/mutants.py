@@ -235,7 +235,7 @@ def tried(files: list[str], count: int | None, seed: int, jobs: int, minutes: fl
             fate = workshop.fate(file, mutation.source, tests, longest)
             return Outcome(file, mutation.line, mutation.change, fate, round(time.monotonic() - began, 1))
 
-        yield from (found for found in pool.map(one, chosen(files, count, seed)) if found is not None)
+        yield from (outcome for outcome in pool.map(one, chosen(files, count, seed)) if outcome is not None)
 
 
 def report(outcomes: list[Outcome]) -> None:

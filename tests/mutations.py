@@ -28,7 +28,7 @@ class Mutation:
 
 def mutations(source: str) -> list[Mutation]:
     """All mutations of a source, in the order of its lines."""
-    found = []
+    collected = []
     for node in _of_functions(ast.parse(source)):
         for rule in RULES:
             for kind, new in rule(node):
@@ -36,8 +36,8 @@ def mutations(source: str) -> list[Mutation]:
                 if old_text == new_text:
                     continue
                 changed = _replaced(source, node, f"({new_text})" if isinstance(node, ast.expr) else new_text)
-                found.append(Mutation(node.lineno, f"{kind}: {_short(old_text)}  ->  {_short(new_text)}", changed))
-    return sorted(found, key=lambda m: (m.line, m.change))
+                collected.append(Mutation(node.lineno, f"{kind}: {_short(old_text)}  ->  {_short(new_text)}", changed))
+    return sorted(collected, key=lambda m: (m.line, m.change))
 
 
 # --- rules: every one yields what a node may become ---

@@ -18,5 +18,5 @@ def of_page(page: Path) -> str:
 
 def blocks(page: Path, language: str) -> list[str]:
     """The blocks of code in a language, in order."""
-    found = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    return [code for each, code in found if each == language]
+    actual = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    return [code for each, code in actual if each == language]

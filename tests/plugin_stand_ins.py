@@ -22,5 +22,5 @@ def install(site: Path, distribution: str, entries: dict[str, str], version: str
 
 def registry_of(site: Path) -> Registry:
     """The registry of what is installed in `site`, which must be on sys.path."""
-    found = [point for dist in distributions(path=[str(site)]) for point in dist.entry_points]
-    return Registry(point for point in found if point.group == GROUP)
+    actual = [point for dist in distributions(path=[str(site)]) for point in dist.entry_points]
+    return Registry(point for point in actual if point.group == GROUP)

@@ -66,7 +66,7 @@ class Outcomes:
 def attempt(kind: str, count: int, number: int, end: float) -> Outcomes:
     """Try so many experiments of a seed, until the clock shows `end`."""
     strategy, outcome = KINDS[kind]
-    found, first = Outcomes(kind), True
+    actual, first = Outcomes(kind), True
 
     @seed(number)
     @settings(
@@ -82,27 +82,27 @@ def attempt(kind: str, count: int, number: int, end: float) -> Outcomes:
         if first:  # the simplest of all, whatever the seed
             first = False
         elif time.time() > end:
-            found.counts[LATE] += 1
+            actual.counts[LATE] += 1
         else:
-            _try(trial, outcome, found)
+            _try(trial, outcome, actual)
 
     each()
     jax.clear_caches()
-    return found
+    return actual
 
 
-def _try(trial: Trial, outcome: Callable[[Trial, Path], str], found: Outcomes) -> None:
+def _try(trial: Trial, outcome: Callable[[Trial, Path], str], actual: Outcomes) -> None:
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         try:
             became = outcome(trial, Path(folder))
         except Exception as error:
             became = FAILED
-            told = f"{type(error).__name__}: {error}".replace("\n", "\n# ")
-            found.failures.append(f"---\n# {told}\n{trial}")
+            reason = f"{type(error).__name__}: {error}".replace("\n", "\n# ")
+            actual.failures.append(f"---\n# {reason}\n{trial}")
     took = time.process_time() - start
-    found.counts[became] += 1
-    found.seconds, found.slowest = found.seconds + took, max(found.slowest, took)
+    actual.counts[became] += 1
+    actual.seconds, actual.slowest = actual.seconds + took, max(actual.slowest, took)
 
 
 def attempts(wanted: dict[str, int], number: int, jobs: int, minutes: float) -> dict[str, Outcomes]:
@@ -123,14 +123,14 @@ def attempts(wanted: dict[str, int], number: int, jobs: int, minutes: float) -> 
                     pending[pool.submit(attempt, kind, count, 10**6 * number + start, end)] = kind
             for done in as_completed(pending):
                 try:
-                    found = done.result()
+                    actual = done.result()
                 except BrokenProcessPool:
                     whole[pending[done]].counts[DIED] += 1
                     continue
-                for failure in found.failures:
+                for failure in actual.failures:
                     print(failure, flush=True)
-                whole[found.kind].add(found)
-                print(summary(whole[found.kind]), file=sys.stderr, flush=True)
+                whole[actual.kind].add(actual)
+                print(summary(whole[actual.kind]), file=sys.stderr, flush=True)
     return whole
 
 
@@ -150,10 +150,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no experiment after so many")
     given = parser.parse_args()
     wanted = {"symmetric": given.symmetries, "valid": (given.count + 1) // 2, "invalid": given.count // 2}
-    found = attempts(wanted, given.seed, given.jobs, given.minutes)
-    for each in found.values():
+    actual = attempts(wanted, given.seed, given.jobs, given.minutes)
+    for each in actual.values():
         print(summary(each))
-    sys.exit(any(each.counts[FAILED] or each.counts[DIED] for each in found.values()))
+    sys.exit(any(each.counts[FAILED] or each.counts[DIED] for each in actual.values()))
 
 
 if __name__ == "__main__":

@@ -150,12 +150,12 @@ def _between_times(*parts: np.ndarray) -> tuple[np.ndarray, ...]:
     """Each (T, L, *row, *column) of a kernel as (L, T, *row, T, *column), at equal times what it was."""
     t = np.linspace(0, 1, STEPS)
     memory = np.exp(-(np.subtract.outer(t, t) ** 2))
-    found = []
+    collected = []
     for part in parts:
         half = (part.ndim - 2) // 2
         between = np.sqrt(part[:, None] * part) * memory.reshape(STEPS, STEPS, *[1] * (part.ndim - 1))
-        found.append(np.moveaxis(between, (0, 1, 2), (1, 2 + half, 0)))
-    return tuple(found)
+        collected.append(np.moveaxis(between, (0, 1, 2), (1, 2 + half, 0)))
+    return tuple(collected)
 
 
 def _layer_covariance() -> np.ndarray:

@@ -71,10 +71,10 @@ class Trial:
         return replace(self, sections=sections)
 
     def __str__(self) -> str:
-        told = dict(self.sections)
+        written = dict(self.sections)
         if self.points is not None:
-            told["data.nc"] = {name: values.tolist() for name, values in vars(self.points).items()}
-        return yaml.safe_dump(told, sort_keys=False, default_flow_style=None, width=120)
+            written["data.nc"] = {name: values.tolist() for name, values in vars(self.points).items()}
+        return yaml.safe_dump(written, sort_keys=False, default_flow_style=None, width=120)
 
 
 def log_uniform(low: float, high: float) -> st.SearchStrategy[float]:

@@ -73,8 +73,10 @@ def test_fitted_bias_by_hand() -> None:
         {"q_mean": ("width", y), "q_mean_standard_error": ("width", error)}, coords={"width": ("width", 1 / x)}
     )
     fit, covariance = np.polyfit(x, y, 1, w=1 / error, cov="unscaled")
-    found = fitted_bias(ensemble, "q")
-    assert found.value.item() == pytest.approx(fit[0]) and found.error.item() == pytest.approx(covariance[0, 0] ** 0.5)
+    actual = fitted_bias(ensemble, "q")
+    assert actual.value.item() == pytest.approx(fit[0]) and actual.error.item() == pytest.approx(
+        covariance[0, 0] ** 0.5
+    )
     theory = xr.Dataset({"q_bias": xr.DataArray([1.0], dims="time"), "q_bias_standard_error": ("time", [3.0])})
     theory, ensemble = theory.assign_coords(time=[0]), ensemble.expand_dims(time=[0])
     residual = bias_residual(theory, ensemble, "q")

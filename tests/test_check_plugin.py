@@ -51,15 +51,15 @@ def test_fields_come_from_a_file(tmp_path: Path) -> None:
         case_of("deep", None, kinked=False)
 
 
-def test_a_law_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_law_that_fails_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks with other input weights than the theory says."""
-    found, report = registry()._items["architecture"]["mlp"]
+    actual, report = registry()._items["architecture"]["mlp"]
 
     def model(spec: Any, parameterization: Any, x: np.ndarray, outputs: int, width: int, key: Any) -> Any:
-        network = found.model(spec, parameterization, x, outputs, width, key)
+        network = actual.model(spec, parameterization, x, outputs, width, key)
         return replace(network, W=2 * network.W)
 
-    monkeypatch.setitem(registry()._items["architecture"], "mlp", (replace(found, model=model), report))
+    monkeypatch.setitem(registry()._items["architecture"], "mlp", (replace(actual, model=model), report))
     done = CliRunner().invoke(app, ["check-plugin", "mlp", "--law", "calling", "--law", "draws"])
     assert done.exit_code == 1, done.output
     assert "architecture mlp breaks 1 of 2 laws: networks_of_draws_are_those_of_the_builder" in done.output
@@ -67,12 +67,12 @@ def test_a_law_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_compared_is_recorded() -> None:
-    with recording() as found:
+    with recording() as actual:
         assert_equal("K", np.array([1.0, 2.0 + 1e-10]), np.array([1.0, 2.0]))
         assert_zero("f", Estimate(np.array([0.2, 0.1]), (np.array([0.01, 0.01]),), (1e9,)), 1.0)
         with pytest.raises(AssertionError):
             assert_zero("g", Estimate(np.array([0.5]), (np.array([0.01]),), (1e9,)), 1.0)
-    assert [each.of for each in found] == ["K", "f", "g"]
-    np.testing.assert_allclose([each.share for each in found], [0.05, 0.5, 1.25], rtol=1e-3)
-    assert found[1].words == "2.0 of 4 standard errors"
+    assert [each.of for each in actual] == ["K", "f", "g"]
+    np.testing.assert_allclose([each.share for each in actual], [0.05, 0.5, 1.25], rtol=1e-3)
+    assert actual[1].words == "2.0 of 4 standard errors"
     assert_equal("nobody listens", 1.0, 1.0)  # type: ignore[arg-type]

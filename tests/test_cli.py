@@ -104,6 +104,29 @@ def test_nothing_but_results_is_overwritten(file: Path, engine: Any) -> None:
         assert call("show", output, "-o", file.with_name("table.csv")).exit_code == 0
 
 
+def test_names_of_output_end_in_what_is_written(file: Path, engine: Any, tmp_path: Path) -> None:
+    engine(raising(AssertionError("computed")))
+    result = write_result(tree(), tmp_path / "old.nc")
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(yaml.safe_dump({"name": "grid", "base": experiment(), "over": {"theory.seed": [0, 1]}}))
+    before = sorted(tmp_path.iterdir())
+    for words, name, expected in (
+        (("run", file), "x.png", "a name that ends in .nc, as this is a result"),
+        (("run", file), "x", "a name that ends in .nc, as this is a result"),
+        (("merge", result, result), "x.html", "a name that ends in .nc, as this is a result"),
+        (("report", result), "x.nc", "a name that ends in .html, as this is a page of fwdmft report"),
+        (("show", result), "x.txt", "a name that ends in .csv, as this is a table of the agreement"),
+        (("plot", result), "x.png", "the name of a directory; one that ends in .png is that of a file"),
+        (("sweep", sweep), "x.nc", "the name of a directory; one that ends in .nc is that of a file"),
+        (("schema",), "x.json", "the name of a directory; one that ends in .json is that of a file"),
+        (("new-plugin", "mine"), "x.py", "the name of a directory; one that ends in .py is that of a file"),
+    ):
+        output = tmp_path / name
+        refused = call(*words, "-o", output)
+        assert (refused.exit_code, refused.stderr.strip()) == (2, f"output: got '{output}'; expected {expected}"), words
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_there_is_no_table_of_one_half(tmp_path: Path) -> None:
     output = write_result(tree(networks=[]), tmp_path / "result.nc")
     assert call("show", output).exit_code == 0
@@ -121,7 +144,7 @@ def test_halves_without_anything_in_common_are_shown(tmp_path: Path) -> None:
     assert call("show", write_result(whole, tmp_path / "result.nc")).exit_code == 0
 
 
-def test_networks_that_diverged_are_told(tmp_path: Path) -> None:
+def test_networks_that_diverged_are_reported(tmp_path: Path) -> None:
     networks = [replace(one, diverged=3 * (one.width == 64)) for one in ensemble()]
     shown = call("show", write_result(tree(networks=networks), tmp_path / "result.nc")).stdout
     (line,) = (line for line in shown.splitlines() if line.startswith("Warning"))
@@ -390,7 +413,7 @@ def test_schema_files_are_written_and_compared(tmp_path: Path) -> None:
     assert names >= parts | {"experiment"}
     assert call("schema", "--check", tmp_path).exit_code == 0
     refused = call("schema", "-o", tmp_path / "loss.schema.json")
-    assert refused.exit_code == 2 and "expected a directory to write files in (File exists)" in refused.stderr
+    assert refused.exit_code == 2 and "expected the name of a directory; one that ends in .json" in refused.stderr
     (tmp_path / "loss.schema.json").write_text("{}")
     (tmp_path / "data.schema.json").unlink()
     (tmp_path / "architecture.gone.schema.json").write_text("{}")

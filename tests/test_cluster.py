@@ -58,25 +58,25 @@ def expected() -> xr.DataTree:
 
 def trained(cluster: DaskExecutor, after_first: Callable[[], None] = lambda: None) -> xr.DataTree:
     """The same on the cluster, where something happens once the first members are known."""
-    told: list[int] = []
+    reported: list[int] = []
 
     def progress(stage: str, done: int, total: int) -> None:
-        told.append(done)
-        if len(told) == 2:
+        reported.append(done)
+        if len(reported) == 2:
             after_first()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fwdmft.networks.ensemble.chunk_size", lambda *_: 3)
-        found = fwdmft.run(fwdmft.load_experiment(TINY), progress, executor=cluster)
-    assert told == [0, *range(3, 40, 3), 40]
-    return found
+        actual = fwdmft.run(fwdmft.load_experiment(TINY), progress, executor=cluster)
+    assert reported == [0, *range(3, 40, 3), 40]
+    return actual
 
 
-def assert_same_bits(found: xr.DataTree, expected: xr.DataTree) -> None:
+def assert_same_bits(actual: xr.DataTree, expected: xr.DataTree) -> None:
     for group in {"theory", "ensemble"} & set(expected.children):
         for name, one in expected[group].data_vars.items():
             if name != "seconds":
-                assert found[group][name].values.tobytes() == one.values.tobytes(), name
+                assert actual[group][name].values.tobytes() == one.values.tobytes(), name
 
 
 def pid_of_one(cluster: DaskExecutor) -> int:
@@ -117,7 +117,7 @@ def unpicklable_by_no_means() -> Callable[[Any], Any]:
     raise AssertionError("nothing is computed")
 
 
-def test_what_workers_raise_is_told(cluster: DaskExecutor) -> None:
+def test_what_workers_raise_is_reported(cluster: DaskExecutor) -> None:
     given = fwdmft.load_experiment(TINY)
     mapped = cluster.side_by_side(given, prepare(given))
     with pytest.raises(fwdmft.InputError, match="^field: got 7; expected less$"):
@@ -130,8 +130,8 @@ def refusing(value: int) -> Callable[[Any], Any]:
     raise fwdmft.InputError("field", value, "less")
 
 
-def bits(found: Any) -> list[bytes]:
-    leaves = jax.tree.leaves(vars(found) if isinstance(found, Response) else found)
+def bits(actual: Any) -> list[bytes]:
+    leaves = jax.tree.leaves(vars(actual) if isinstance(actual, Response) else actual)
     return [np.asarray(a).tobytes() for a in leaves]
 
 
@@ -215,14 +215,14 @@ def test_points_of_sweeps(cluster: DaskExecutor, tmp_path: Path) -> None:
     }
     grid = fwdmft.load_sweep(sweep(base=base, over={RATE: [0.05, 0.06]}))
     assert sorted(fwdmft.run_sweep(grid, tmp_path / "here").computed) == RATES
-    told: list[int] = []
+    reported: list[int] = []
 
     def there(place: str, executor: DaskExecutor) -> None:
-        outcome = fwdmft.run_sweep(grid, tmp_path / place, progress=lambda *a: told.append(a[1]), executor=executor)
+        outcome = fwdmft.run_sweep(grid, tmp_path / place, progress=lambda *a: reported.append(a[1]), executor=executor)
         assert sorted(outcome.computed) == RATES
         for name in RATES:
-            found, expected = (fwdmft.open_result(tmp_path / each / f"{name}.nc") for each in (place, "here"))
-            assert_same_bits(found, expected)
+            actual, expected = (fwdmft.open_result(tmp_path / each / f"{name}.nc") for each in (place, "here"))
+            assert_same_bits(actual, expected)
 
     there("2", cluster)
     with (
@@ -233,7 +233,7 @@ def test_points_of_sweeps(cluster: DaskExecutor, tmp_path: Path) -> None:
         growing.scale(4)
         other.client.wait_for_workers(4)
         there("4", other)
-    assert told == [0, 1, 2] * 3
+    assert reported == [0, 1, 2] * 3
     with pytest.raises(fwdmft.InputError, match="jobs: got 2; expected 1 with an executor"):
         fwdmft.run_sweep(grid, tmp_path, jobs=2, executor=cluster)
 
@@ -242,9 +242,9 @@ def test_points_of_sweeps(cluster: DaskExecutor, tmp_path: Path) -> None:
 
 
 def refused(*words: str) -> str:
-    found = CliRunner().invoke(app, ["run", "experiment.yaml", "-o", "result.nc", *words])
-    assert found.exit_code == 2
-    return found.output.strip()
+    actual = CliRunner().invoke(app, ["run", "experiment.yaml", "-o", "result.nc", *words])
+    assert actual.exit_code == 2
+    return actual.output.strip()
 
 
 def test_clusters_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_results_without_layers_are_shown_and_drawn(tmp_path: Path) -> None:
         ("own_networks:quits", "a function of a width and a key that returns a network (SystemExit: 0)"),
     ],
 )
-def test_what_is_wrong_with_a_network_is_told(network: str, expected: str) -> None:
+def test_what_is_wrong_with_a_network_is_reported(network: str, expected: str) -> None:
     with pytest.raises(fwdmft.InputError) as refusal:
         prepare(fwdmft.load_experiment(spec(network)))
     assert str(refusal.value).startswith(f"architecture.network: got {network!r}; expected {expected}")
@@ -124,7 +124,7 @@ def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
-def test_a_module_beside_the_experiment_is_found(own_path: None) -> None:
+def test_a_module_beside_the_experiment_is_imported(own_path: None) -> None:
     done = CliRunner().invoke(app, ["validate", str(ROOT / "examples" / "own_network.yaml")])
     assert done.exit_code == 0 and "own-network, custom, 8 training and 4 test points" in done.stdout, done.output
 

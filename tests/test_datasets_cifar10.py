@@ -105,9 +105,9 @@ def test_formats_and_places(tmp_path: Path, batches: Batches, writer: Writer) ->
         assert (data.n_train, data.attributes["classes"]) == (5 * ROWS, ", ".join(CIFAR10_CLASSES))
         assert "(not of official size)" in str(data.attributes["source"])
         for names, trained in ((NAMES[:5], True), (NAMES[5:], False)):
-            found = {(255 * x).round().astype(np.uint8).tobytes(): y for x, y in _points(data, trained)}
+            actual = {(255 * x).round().astype(np.uint8).tobytes(): y for x, y in _points(data, trained)}
             expected = {x.tobytes(): y for name in names for x, y in zip(*batches[name], strict=True)}
-            assert found == expected
+            assert actual == expected
 
 
 def _points(data: Dataset, trained: bool) -> zip:

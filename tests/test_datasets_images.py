@@ -73,11 +73,11 @@ def test_standardisation_is_in_the_result() -> None:
         (digits().flattened(), raw.flattened(), ("feature",)),
     ):
         cnn = architecture(axes=dims)
-        found = result_tree(stand_in(), data, None, None, [], {}, plugins(), cnn)["data"]
-        assert (found["x_mean"].dims, found["x_scale"].dims) == (dims, ("point",))
-        original = found["x"] * found["x_scale"] + found["x_mean"]
+        actual = result_tree(stand_in(), data, None, None, [], {}, plugins(), cnn)["data"]
+        assert (actual["x_mean"].dims, actual["x_scale"].dims) == (dims, ("point",))
+        original = actual["x"] * actual["x_scale"] + actual["x_mean"]
         np.testing.assert_allclose(original.transpose("point", *dims), plain.x, atol=ROUNDING)
-        assert found.attrs["standardization"] == PROCEDURE
+        assert actual.attrs["standardization"] == PROCEDURE
 
 
 def test_digits_removes_the_mean_of_the_training_images_only() -> None:
@@ -131,9 +131,9 @@ def test_patches_are_tiles_of_their_photograph_and_half() -> None:
     covered = [np.zeros(photograph.shape[:2], int) for photograph in photographs]
     for patch, label, trained in zip(data.x * 255, data.y[:, 0].astype(int), data.train, strict=True):
         corners = [(row, column) for row in range(0, 400, 40) for column in range(0, 640, 40)]
-        found = [at for at in corners if _at(photographs[label], at, 40, patch)]
-        assert len(found) == 1
-        row, column = found[0]
+        actual = [at for at in corners if _at(photographs[label], at, 40, patch)]
+        assert len(actual) == 1
+        row, column = actual[0]
         assert (column + 40 <= 320) if trained else (column >= 320)
         covered[label][row : row + 40, column : column + 40] += 1
     assert all(each.max() == 1 and each.sum() == 21 * 1600 for each in covered)

@@ -57,8 +57,8 @@ def _of_class(cls: Any, made: Any) -> Any:
 @pytest.fixture
 def energetic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """mlp, which observes its energy as well; the fixture replaces parts of it."""
-    found = registry()
-    mlp, report = found._items["architecture"]["mlp"]
+    actual = registry()
+    mlp, report = actual._items["architecture"]["mlp"]
 
     def install(**parts: Any) -> None:
         energetic = replace(
@@ -67,7 +67,7 @@ def energetic(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             model=lambda *given: _of_class(EnergeticNetwork, mlp.model(*given)),
             observables={"energy": ENERGY},
         )
-        monkeypatch.setitem(found._items["architecture"], "mlp", (replace(energetic, **parts), report))
+        monkeypatch.setitem(actual._items["architecture"], "mlp", (replace(energetic, **parts), report))
 
     install()
     yield install
@@ -147,14 +147,14 @@ def _assert_compared(numbers: xr.Dataset) -> None:
         assert np.isfinite(numbers[f"{quantity}_rms"].sel(variable="energy")).all()
 
 
-def test_networks_that_observe_something_else_are_told_with_their_plugin(energetic: Any) -> None:
+def test_networks_that_observe_something_else_are_reported_with_their_plugin(energetic: Any) -> None:
     energetic(observables={"energy": ENERGY._replace(dims=("point",))}, field_equations=lambda *given: None)
     only_networks = _experiment("tanh").model_copy(update={"theory": None})
     with pytest.raises(PluginError, match=r"plugin 'mlp' .* observes {'energy': \(1,\)} of a point; expected as many"):
         prepare(only_networks)
 
 
-def test_theory_that_observes_something_else_is_told_with_its_plugin(energetic: Any) -> None:
+def test_theory_that_observes_something_else_is_reported_with_its_plugin(energetic: Any) -> None:
     spec = _experiment("tanh")
     for parts in ({"observables": {}}, {"observables": {"energy": ENERGY._replace(dims=("point", "layer"))}}):
         energetic(**parts)

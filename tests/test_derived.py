@@ -153,5 +153,5 @@ def test_no_alignment_without_training_points(tree: xr.DataTree) -> None:
     widths = tree["ensemble"]["width"].values.tolist()
     for train, expected in ((np.zeros(len(y), bool), False), (np.ones(len(y), bool), True)):
         of_ensemble = derived.of_ensemble(ensemble, OBSERVABLES, widths, y, train)
-        for found in (derived.of_theory(theory, y, train), of_ensemble):
-            assert ("tangent_kernel_alignment" in found) == expected and "tangent_kernel_signal_to_noise" in found
+        for actual in (derived.of_theory(theory, y, train), of_ensemble):
+            assert ("tangent_kernel_alignment" in actual) == expected and "tangent_kernel_signal_to_noise" in actual

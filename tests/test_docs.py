@@ -35,9 +35,9 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         if target.startswith(("http://", "https://")):
             continue
         path, _, heading = target.partition("#")
-        found = page.parent / path if path else page
-        assert found.exists(), target
-        assert not heading or heading in anchors(found), target
+        actual = page.parent / path if path else page
+        assert actual.exists(), target
+        assert not heading or heading in anchors(actual), target
 
 
 def anchors(page: Path) -> set[str]:
@@ -70,10 +70,12 @@ def test_pages_include_parts_of_the_readme() -> None:
             assert README.read_text("utf-8").count(mark) == 1, mark
 
 
-def test_every_command_is_told_of() -> None:
+def test_every_command_is_documented() -> None:
     commands = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
-    told = re.findall(r"^\| `fwdmft ([\w-]+)", (DOCS / "reference" / "commands.md").read_text("utf-8"), re.MULTILINE)
-    assert set(told) == commands
+    described = re.findall(
+        r"^\| `fwdmft ([\w-]+)", (DOCS / "reference" / "commands.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert set(described) == commands
     shown = [code for page in PAGES for code in blocks(page, "sh")]
     assert {name for code in shown for name in re.findall(r"\bfwdmft ([a-z-]+)", code)} <= commands
 
@@ -89,14 +91,14 @@ def test_messages_are_those_of_the_code() -> None:
 
 def texts_in(home: Path) -> list[str]:
     """All text in the code, with … in place of what is put in."""
-    found = []
+    actual = []
     for path in home.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                found.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+                actual.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return found
+                actual.append(node.value)
+    return actual
 
 
 SMALL = {

@@ -131,7 +131,7 @@ def test_jax_settings_are_left_alone(toy: Path) -> None:
     assert tree["theory"]["prediction"].dtype == np.float64
 
 
-def test_steps_of_gradient_flow_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_of_gradient_flow_are_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The theory finds them, and networks take the same."""
     passes, once = [], infinite_width.large
 

@@ -41,8 +41,8 @@ def test_the_second_call_tells_what_compiling_took() -> None:
 
 
 def test_seconds_of_all_parts() -> None:
-    found = Estimate("a", None, (), None, None, None, (Part("b", 1.0, 2.0), Part("c", 4.0)), 0, 1.0)
-    assert (found.seconds, found.seconds_compiling) == (7.0, 2.0)
+    actual = Estimate("a", None, (), None, None, None, (Part("b", 1.0, 2.0), Part("c", 4.0)), 0, 1.0)
+    assert (actual.seconds, actual.seconds_compiling) == (7.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -85,16 +85,16 @@ def test_numbers_are_those_of_the_run(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(experiment(**TINY, theory={"relative_error": 0.2, "bias": False})))
     done = CliRunner().invoke(app, ["estimate", str(path), "--json"])
     assert done.exit_code == 0, done.stderr
-    found = json.loads(done.stdout)
+    actual = json.loads(done.stdout)
     ran = fwdmft.run(fwdmft.load_experiment(path))["diagnostics"].to_dataset()
     for name in ("neurons", "response_neurons"):
-        assert 0.5 <= found[name] / float(ran[name]) <= 2, name
-    assert found["basis_rank"] == [] and found["draws"] is found["draw_width"] is None
+        assert 0.5 <= actual[name] / float(ran[name]) <= 2, name
+    assert actual["basis_rank"] == [] and actual["draws"] is actual["draw_width"] is None
     names = ["preparing", "infinite width", "linear response", "width 4", "width 8"]
-    assert [part["name"] for part in found["parts"]] == names
-    total = sum(part["seconds"] + part["compiling"] for part in found["parts"])
-    assert found["seconds"] == pytest.approx(total) and 0 < found["seconds_compiling"] < total
-    assert found["name"] == "test" and found["pilot_seconds"] > 0 and found["peak_memory_bytes"] > 100 << 20
+    assert [part["name"] for part in actual["parts"]] == names
+    total = sum(part["seconds"] + part["compiling"] for part in actual["parts"])
+    assert actual["seconds"] == pytest.approx(total) and 0 < actual["seconds_compiling"] < total
+    assert actual["name"] == "test" and actual["pilot_seconds"] > 0 and actual["peak_memory_bytes"] > 100 << 20
 
 
 def test_the_first_point_of_a_sweep(tmp_path: Path) -> None:
@@ -102,28 +102,28 @@ def test_the_first_point_of_a_sweep(tmp_path: Path) -> None:
     base = experiment(**TINY, theory=None, parameterization={"kind": "mean_field"}, name=None)
     path.write_text(yaml.safe_dump({"name": "two", "base": base, "over": {"parameterization.gamma0": [0.5, 1]}}))
     done = CliRunner().invoke(app, ["estimate", str(path), "--json"])
-    found = json.loads(done.stdout)
-    assert found["points"] == 2 and "0.5" in found["point"] and found["parts"][0]["name"] == "preparing"
+    actual = json.loads(done.stdout)
+    assert actual["points"] == 2 and "0.5" in actual["point"] and actual["parts"][0]["name"] == "preparing"
     shown = CliRunner().invoke(app, ["estimate", str(path)]).stdout
-    assert f"This is the first of 2 points, {found['point']}." in shown
+    assert f"This is the first of 2 points, {actual['point']}." in shown
 
 
 def test_draws_are_those_of_the_run() -> None:
     """With a clock that stands still: no number depends on it."""
     theory = {"neurons": 64, "replicates": 2, "draws": 600, "draw_width": 8, "bias": False, "relative_error": 0.01}
-    found = estimate(fwdmft.load_experiment(experiment(**TINY | {"theory": theory, "ensemble": None})), lambda: 3.0)
-    assert (found.neurons, found.draws, found.draw_width, found.response_neurons) == (64, 600, 8, None)
-    assert [part.name for part in found.parts] == ["preparing", "infinite width", "control variates", "draws"]
-    assert found.seconds == 0.0
+    actual = estimate(fwdmft.load_experiment(experiment(**TINY | {"theory": theory, "ensemble": None})), lambda: 3.0)
+    assert (actual.neurons, actual.draws, actual.draw_width, actual.response_neurons) == (64, 600, 8, None)
+    assert [part.name for part in actual.parts] == ["preparing", "infinite width", "control variates", "draws"]
+    assert actual.seconds == 0.0
 
 
 # --- memory ---
 
 
 def task(**changes: Any) -> TheoryTask:
-    found = prepare(fwdmft.load_experiment(experiment(**{"ensemble": None, **TINY, **changes}))).theory
-    assert found is not None
-    return found
+    actual = prepare(fwdmft.load_experiment(experiment(**{"ensemble": None, **TINY, **changes}))).theory
+    assert actual is not None
+    return actual
 
 
 def held(task: TheoryTask, sizes: Sizes = MOST_EXPECTED) -> int:
@@ -135,17 +135,17 @@ def test_memory_of_simulations_side_by_side_is_foreseen() -> None:
     """What XLA says that one takes, times those under way."""
     data = {"kind": "gaussian", "features": 3, "train": 100, "test": 0}
     theory = {"neurons": 4096, "kernel_points": 4, "fluctuations": False, "bias": False}
-    found = task(data=data, theory=theory)
+    actual = task(data=data, theory=theory)
     with jax.enable_x64(True):
-        equations = found.at_infinite_width
-        parts = equations, noise_of(equations, 4096, 0, 0), found.training(found.plan.ladder), found.observing()
+        equations = actual.at_infinite_width
+        parts = equations, noise_of(equations, 4096, 0, 0), actual.training(actual.plan.ladder), actual.observing()
         program = jitted(simulation._large_pass.__wrapped__, quick=True, static=(3,))  # type: ignore[attr-defined]
         memory = program.lower(*parts).compile().memory_analysis()
     taken = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
     together = min(4, PROCESSORS)
-    assert simulation_numbers(found, equations, 4096) == 4096 * found.site_numbers
-    assert together * taken < held(found) < 8 * (FIELDS * together + 1) * 4096 * found.site_numbers
-    assert 8 * FIELDS * 4096 * found.site_numbers < 3 * taken
+    assert simulation_numbers(actual, equations, 4096) == 4096 * actual.site_numbers
+    assert together * taken < held(actual) < 8 * (FIELDS * together + 1) * 4096 * actual.site_numbers
+    assert 8 * FIELDS * 4096 * actual.site_numbers < 3 * taken
 
 
 def test_memory_follows_what_is_held() -> None:

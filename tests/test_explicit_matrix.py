@@ -67,19 +67,19 @@ def deviations(x: np.ndarray) -> float:
     """The largest deviation from moments of independent N(0, 1) numbers, in standard errors."""
     count = x.shape[1]
     pairs = np.triu_indices(count, 1)
-    found = []
+    actual = []
     for power, mean, square in ((1, 0, 1), (2, 1, 3), (4, 3, 105)):
-        found.append((np.mean(x**power, axis=0) - mean) / np.sqrt(square - mean**2))
+        actual.append((np.mean(x**power, axis=0) - mean) / np.sqrt(square - mean**2))
     for power, variance in ((1, 1), (2, 4)):
         centred = x**power - (power == 2)
-        found.append((centred.T @ centred / len(x))[pairs] / np.sqrt(variance))
+        actual.append((centred.T @ centred / len(x))[pairs] / np.sqrt(variance))
     # Of squared singular values: they see correlations of four entries.
     w = x.reshape(len(x), -1, OUT, IN)
     gram = np.einsum("rkoi,rkoj->rkij", w, w)
     traces = np.einsum("rkij,rkij->rk", gram, gram)
     expected = IN * OUT * (IN + OUT + 1)
-    found.append((traces.mean(0) - expected) / traces.std(0))
-    return float(np.max(np.abs(np.concatenate(found))) * np.sqrt(len(x)))
+    actual.append((traces.mean(0) - expected) / traces.std(0))
+    return float(np.max(np.abs(np.concatenate(actual))) * np.sqrt(len(x)))
 
 
 @pytest.mark.parametrize("prior", [LAW, BANK])
@@ -109,7 +109,7 @@ def test_closed_form_is_one_update_after_the_other() -> None:
     with jax.enable_x64(True):
         drawn = independent(neurons, prior, jax.random.key(0), float)
         sides = Directions(jnp.asarray(v), jnp.asarray(xi)), Directions(jnp.asarray(u), jnp.asarray(zeta))
-        found = explicit_matrix.shared_with(drawn, *sides, jnp.asarray(earlier), prior).weights.value
+        actual = explicit_matrix.shared_with(drawn, *sides, jnp.asarray(earlier), prior).weights.value
     w = np.asarray(drawn.weights.value)
     spans: tuple[list, list] = ([], [])
 
@@ -130,7 +130,7 @@ def test_closed_form_is_one_update_after_the_other() -> None:
             change = project(0, prior.sigma * zeta[number] - unit @ w)
             w = w + unit[:, None] * change[:, None]
         spans[side].append(unit)
-    np.testing.assert_allclose(found, w, atol=ROUNDING)
+    np.testing.assert_allclose(actual, w, atol=ROUNDING)
 
 
 def test_products_follow_the_numbers_where_there_are_many_neurons() -> None:
@@ -153,13 +153,13 @@ def test_a_side_without_directions_changes_nothing() -> None:
     """No direction, and one of zeros, which takes away nothing either."""
     drawn = independent((IN, OUT), LAW, jax.random.key(0), jnp.float32)
     forward = Directions(jnp.ones((1, IN)), jnp.ones((1, 1, OUT)))
-    found = []
+    actual = []
     for count in (0, 1):
         backward = Directions(jnp.zeros((count, OUT)), jnp.zeros((count, 1, IN)))
         shared = explicit_matrix.shared_with(drawn, forward, backward, jnp.zeros((count, 1), bool), LAW)
-        found.append(np.asarray(shared.weights.value))
-    np.testing.assert_array_equal(*found)
-    assert not np.array_equal(found[0], drawn.weights.value)
+        actual.append(np.asarray(shared.weights.value))
+    np.testing.assert_array_equal(*actual)
+    assert not np.array_equal(actual[0], drawn.weights.value)
 
 
 def test_products_and_learning_are_those_of_numpy() -> None:

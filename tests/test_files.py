@@ -11,7 +11,7 @@ from fwdmft import files
 
 
 def check(path: Path) -> Path:
-    return files.check_output(path, "a list", lambda there: there.read_text().startswith("list"))
+    return files.check_output(path, "a list", "", lambda there: there.read_text().startswith("list"))
 
 
 def refusal(path: Path) -> str:

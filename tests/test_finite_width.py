@@ -66,21 +66,21 @@ def whole() -> TheoryResult:
 
 def arrays(result: TheoryResult) -> dict[str, np.ndarray]:
     """All arrays of a result, by name."""
-    found = {}
+    actual = {}
     for each in fields(result):
         value = getattr(result, each.name)
         if isinstance(value, np.ndarray):
-            found[each.name] = value
+            actual[each.name] = value
         elif each.name not in ("diagnostics", "dims", "ladder"):
-            found |= {f"{each.name}/{name}": a for name, a in (value or {}).items()}
-    return found
+            actual |= {f"{each.name}/{name}": a for name, a in (value or {}).items()}
+    return actual
 
 
 def assert_identical(result: TheoryResult, expected: TheoryResult) -> None:
-    found = arrays(result)
-    assert set(found) == set(arrays(expected))
+    actual = arrays(result)
+    assert set(actual) == set(arrays(expected))
     for name, a in arrays(expected).items():
-        np.testing.assert_array_equal(found[name], a, err_msg=name)
+        np.testing.assert_array_equal(actual[name], a, err_msg=name)
 
 
 class Interrupted(Exception):
@@ -173,11 +173,11 @@ def cramped(**settings: Any) -> TheoryTask:
     return replace(task(**asked, **settings), equations=kinked.with_capacities(((8, 12),)))
 
 
-def test_only_q_without_room_for_bases() -> None:
+def test_only_q_without_capacity_for_bases() -> None:
     """Told beforehand, with what helps; q from no more draws than its own error asks for, and the same q."""
-    with pytest.warns(FwdmftWarning, match=r"raise theory.neurons \(tried: 32\) or theory.basis_tolerance") as told:
+    with pytest.warns(FwdmftWarning, match=r"raise theory.neurons \(tried: 32\) or theory.basis_tolerance") as warned:
         drawn = solve(cramped(neurons=32, draws=None, draw_width=None))
-    assert any("q comes from networks of small width instead, until its error is 0.1" in str(w.message) for w in told)
+    assert any("q comes from networks of small width instead, until its error is 0.1" in str(w.message) for w in warned)
     assert drawn.diagnostics["draws"] <= 512 and not drawn.variance and not drawn.bias
     known = solve(cramped(neurons=2048))
     for name in ("prediction", "tangent_kernel"):
@@ -226,18 +226,18 @@ def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_
             draws |= {name: draws[name][..., :0] for name in ("x", "x_difference")}
         group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
     known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
-    found = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
+    actual = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
     b = next_order.bias(
-        found.mean, found.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), Layout({"f": (1, 3)}).sizes
+        actual.mean, actual.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), Layout({"f": (1, 3)}).sizes
     )
-    return found, b
+    return actual, b
 
 
 @pytest.mark.parametrize("controlled", [True, False], ids=["control variates", "none"])
 def test_estimates_of_a_known_function(controlled: bool) -> None:
     """Sigma and b within their standard errors; the covariance of outputs likewise; control variates help."""
-    found, b = of_function(16000, controlled)
-    value, error = found.sigma
+    actual, b = of_function(16000, controlled)
+    value, error = actual.sigma
     assert_zero("Sigma", Estimate.of(value - LINEAR**2, error, GROUPS), 1.0)
     assert_zero("b", Estimate.of(b.value - SQUARE, b.error, GROUPS), 1.0)
     if controlled:
@@ -246,7 +246,7 @@ def test_estimates_of_a_known_function(controlled: bool) -> None:
         assert error[1] < of_function(16000, False)[0].sigma[1][1]
         # Ridge regression shrinks slopes by .25 draws in PARTS * 16000, and what they explain by twice that, up to the
         # relative error (2 / 64000)^(1/2) of the variance of x.
-        np.testing.assert_allclose(found.left[1], 0.5 / (PARTS * 16000), rtol=0.05)
+        np.testing.assert_allclose(actual.left[1], 0.5 / (PARTS * 16000), rtol=0.05)
 
 
 def test_errors_of_estimates_are_honest() -> None:
@@ -262,7 +262,7 @@ def test_errors_of_estimates_are_honest() -> None:
         assert (ratio < rarely_exceeded(*freedom)).all() and (1 / ratio < rarely_exceeded(*freedom[::-1])).all()
     # At width n, Var m^2 = 2 / n^2.
     for name, exact in (("full", np.outer(LINEAR, LINEAR)), ("variance", LINEAR**2 + 2 * SQUARE**2 / N)):
-        values = np.stack([getattr(found, name) for found, _ in both])
+        values = np.stack([getattr(actual, name) for actual, _ in both])
         error = values.std(axis=0, ddof=1) / len(both) ** 0.5
         assert_zero(name, Estimate.of(values.mean(axis=0) - exact, error, len(both)), 1.0)
 
@@ -286,10 +286,10 @@ def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
     """f(0) = 0 in every network: Sigma and b are zero, and so are their errors."""
     equations = dense_network(X, 1.5, outputs=2)
     short = replace(task(), equations=equations, plan=Plan(np.full(1, 0.1)))
-    found = solve(short)
-    for part in (found.variance, found.bias, found.variance_standard_error, found.bias_standard_error):
+    actual = solve(short)
+    for part in (actual.variance, actual.bias, actual.variance_standard_error, actual.bias_standard_error):
         np.testing.assert_array_equal(part["prediction"], 0.0)
-    assert np.all(np.einsum("tpcpc->tpc", found.variance["tangent_kernel"]) > 0)
+    assert np.all(np.einsum("tpcpc->tpc", actual.variance["tangent_kernel"]) > 0)
 
 
 def test_next_order_of_an_entry_follows_its_own_growth() -> None:
@@ -330,11 +330,11 @@ def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
         layout=layout, width=n, count=0, rounding=1e-7, controlled=False, extend=extend, tell=lambda errors: None
     )
     wanted = Wanted(0.2, ("sigma",), most, None, 1, False, 0, 1.0)
-    found = _at_width(drawing, None, wanted, fixed)  # type: ignore[arg-type]
+    actual = _at_width(drawing, None, wanted, fixed)  # type: ignore[arg-type]
     if fixed:
-        assert isinstance(found, FiniteWidth) and found.errors["sigma"] > 0.8
+        assert isinstance(actual, FiniteWidth) and actual.errors["sigma"] > 0.8
     else:
-        assert found == pytest.approx(2.0)
+        assert actual == pytest.approx(2.0)
 
 
 def test_what_explodes_later_is_no_rounding_before() -> None:
@@ -343,9 +343,9 @@ def test_what_explodes_later_is_no_rounding_before() -> None:
     variance = np.array([1e-16, 1.0, 1e8, 1e20, 1.0, 1.0, 1e8, 1e20])
     mean = np.tile([1e-9, 1.0, 1e4, 1e10, 1.0, 1.0, 1e4, 1e10], (GROUPS, 1))
     nothing = np.zeros(8)
-    found = Estimates((variance, nothing), (nothing, nothing), variance, None, nothing, mean, mean, 0 * mean)
+    actual = Estimates((variance, nothing), (nothing, nothing), variance, None, nothing, mean, mean, 0 * mean)
     drawing = SimpleNamespace(layout=layout, width=8, count=512, rounding=np.finfo(np.float32).eps, controlled=False)
-    drawing.extend, drawing.tell = lambda count: found, lambda errors: None
+    drawing.extend, drawing.tell = lambda count: actual, lambda errors: None
     wanted = Wanted(0.1, ("sigma",), 512, 8, 1, False, 0, 1.0)
     judged = _at_width(drawing, None, wanted, fixed=True)  # type: ignore[arg-type]
     assert isinstance(judged, FiniteWidth)

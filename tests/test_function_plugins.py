@@ -71,8 +71,8 @@ def test_theory_and_networks_with_both_agree() -> None:
             assert scores[f"{quantity}_max"].sel(variable=name, width=256).item() < 4.5, (quantity, name)
     x = result["data/x"].values
     theory = result["theory"].to_dataset()
-    found, error = (theory[f"tangent_kernel{end}"].values[0, :, 0, :, 0] for end in ("", "_standard_error"))
-    assert (abs(found - tangent_kernel_at_start(x)) < 5 * error).all()
+    actual, error = (theory[f"tangent_kernel{end}"].values[0, :, 0, :, 0] for end in ("", "_standard_error"))
+    assert (abs(actual - tangent_kernel_at_start(x)) < 5 * error).all()
     used = json.loads(result.attrs["plugins"])
     assert used["loss parity"] == ["parity", "0.1.0"] and used["activation swish"] == ["swish", "0.1.0"]
 

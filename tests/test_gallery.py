@@ -64,13 +64,13 @@ def test_linear_recursion_is_a_network() -> None:
     random, y = np.random.default_rng(0), np.array([1.0, -0.5])
     h, w = random.standard_normal((2, width)), random.standard_normal(width)
     start = np.concatenate([gamma0 * h @ w, (h @ h.T)[np.triu_indices(2)], [w @ w]]) / width
-    origin, found = h @ w / (gamma0 * width), []
+    origin, collected = h @ w / (gamma0 * width), []
     for _ in range(steps):
         f = h @ w / (gamma0 * width) - origin
-        found.append(f)
+        collected.append(f)
         h, w = h + eta * gamma0 * np.outer(y - f, w), w + eta * gamma0 * (y - f) @ h
     expected = linear_network.trajectory(start, y, gamma0**2, eta, steps)["prediction"]
-    np.testing.assert_allclose(expected, found, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(expected, collected, rtol=1e-4, atol=1e-5)
 
 
 def test_variance_of_the_relu_kernel() -> None:

@@ -134,7 +134,7 @@ def test_products_have_the_law_of_an_explicit_matrix(prior: MatrixPrior) -> None
 @pytest.mark.parametrize(
     "prior",
     [LAW._replace(ratio=1.0), LAW._replace(sigma=1.0), BANK._replace(stencil=Stencil(((0, 1), (-1, 0)), 2))],
-    ids=["ratio", "sigma", "taps"],
+    ids=["ratio", "sigma", "stencil"],
 )
 def test_the_comparison_sees_another_law(prior: MatrixPrior) -> None:
     """An unscaled ratio, another variance, a bank that reads the other neighbour."""
@@ -255,7 +255,7 @@ def test_copied_neurons_carry_the_same_matrix() -> None:
         v = v + jnp.sin(a)
 
 
-def test_what_is_left_out_is_told() -> None:
+def test_what_is_left_out_is_reported() -> None:
     """`dropped` is the share of a vector's squared norm outside of the basis; what is seen again brings nothing new."""
     prior = LAW._replace(tolerance=0.3)
     rng = np.random.default_rng(5)

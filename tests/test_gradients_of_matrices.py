@@ -40,6 +40,6 @@ def test_averages_say_the_same(case: Case) -> None:
 
         taken: list[set[str]] = []
         by_averages = FieldEquations.observe
-        found, expected = map(np.asarray, observed(equations))
+        actual, expected = map(np.asarray, observed(equations))
     assert bool(taken[0]) == (str(case) in SITES)
-    assert_equal("K", found, expected)
+    assert_equal("K", actual, expected)

@@ -24,10 +24,10 @@ def result() -> xr.DataTree:
 
 
 def named(rows: Judged, quantity: str, observable: str, width: object) -> dict[str, float]:
-    (found,) = (
+    (actual,) = (
         row for row in rows.rows if (row["quantity"], row["observable"], row["width"]) == (quantity, observable, width)
     )
-    return found
+    return actual
 
 
 def exact(tree: xr.DataTree, offset: float) -> xr.DataTree:
@@ -66,14 +66,14 @@ def shifted(tree: xr.DataTree, group: str, name: str, errors: float) -> xr.DataT
 
 def test_differences_are_in_standard_errors_of_both(result: xr.DataTree) -> None:
     """Both sides have the same errors: a difference of 3 of one is 3 / sqrt(2) of both."""
-    found = by_sides(result, shifted(result, "theory", "prediction_bias", 3.0))
-    rows = found["theory of a", "theory of b"]
+    actual = by_sides(result, shifted(result, "theory", "prediction_bias", 3.0))
+    rows = actual["theory of a", "theory of b"]
     assert named(rows, "bias", "prediction", "")["rms"] == pytest.approx(3 / np.sqrt(2))
     assert named(rows, "bias", "prediction", "")["max"] == pytest.approx(3 / np.sqrt(2))
     assert named(rows, "variance", "prediction", "")["rms"] == 0
     assert named(rows, "loss", "loss", "")["rms"] == 0
-    found = by_sides(result, shifted(result, "ensemble", "tangent_kernel_variance", 2.0))
-    rows = found["ensemble of a", "ensemble of b"]
+    actual = by_sides(result, shifted(result, "ensemble", "tangent_kernel_variance", 2.0))
+    rows = actual["ensemble of a", "ensemble of b"]
     for width in stand_ins.WIDTHS:
         assert named(rows, "variance", "tangent_kernel", width)["rms"] == pytest.approx(np.sqrt(2))
         assert named(rows, "mean", "tangent_kernel", width)["rms"] == 0
@@ -82,21 +82,21 @@ def test_differences_are_in_standard_errors_of_both(result: xr.DataTree) -> None
 
 def test_theory_of_one_against_the_ensemble_of_the_other(result: xr.DataTree) -> None:
     """The ensemble is drawn from the theory with its errors; the sides of a single result say the same."""
-    found = by_sides(result, result)
-    assert set(found) == {
+    actual = by_sides(result, result)
+    assert set(actual) == {
         ("theory of a", "theory of b"),
         ("ensemble of a", "ensemble of b"),
         ("theory of a", "ensemble of b"),
         ("theory of b", "ensemble of a"),
     }
-    rows, scores = found["theory of a", "ensemble of b"], fwdmft.agreement(result)
+    rows, scores = actual["theory of a", "ensemble of b"], fwdmft.agreement(result)
     for name in ("prediction", "feature_kernel"):
         for width in stand_ins.WIDTHS:
             expected = scores.sel(variable=name, width=width)
             row = named(rows, "mean", name, width)
             assert row["rms"] == expected["mean_rms"].item() and row["max"] == expected["mean_max"].item()
             assert row["rms"] < 1.5 < 10 < row["control"]
-    assert rows.rows == found["theory of b", "ensemble of a"].rows
+    assert rows.rows == actual["theory of b", "ensemble of a"].rows
 
 
 def test_points_are_paired_by_their_inputs(result: xr.DataTree) -> None:
@@ -110,13 +110,13 @@ def test_points_are_paired_by_their_inputs(result: xr.DataTree) -> None:
     primed = {"point_prime": order}
     groups["theory"] = groups["theory"].drop_dims("time_prime").isel(primed).isel(time=[2, 7])
     some = xr.DataTree.from_dict({"/": xr.Dataset(attrs=result.attrs), **groups})
-    found = compare({"a": result, "b": some})
-    assert found.points == (4, 6, 4) and not found.differ
-    assert [(one.first, one.second) for one in found.judged] == [
+    actual = compare({"a": result, "b": some})
+    assert actual.points == (4, 6, 4) and not actual.differ
+    assert [(one.first, one.second) for one in actual.judged] == [
         ("theory of a", "theory of b"),
         ("theory of b", "ensemble of a"),
     ]
-    same, rows = found.judged
+    same, rows = actual.judged
     assert same.times == 2 and all(row["rms"] == 0 for row in same.rows)
     assert not any(row["quantity"] == "loss" for row in (*same.rows, *rows.rows)), "losses are of all points"
     assert all(row["rms"] < 2 for row in rows.rows)
@@ -124,10 +124,10 @@ def test_points_are_paired_by_their_inputs(result: xr.DataTree) -> None:
 
 def test_a_control_without_contrast_is_called_blind(tmp_path: Path) -> None:
     """N Var is 1 everywhere: shuffled it is the same."""
-    found = foreign.groups()
+    actual = foreign.groups()
     error = foreign.variable(("time", "point", "output"), np.full((2, 3, 1), 0.1), units="count")
-    found["theory"] = found["theory"].assign(prediction_variance_standard_error=error)
-    paths = [str(foreign.write(tmp_path / name, found)) for name in ("a.nc", "b.nc")]
+    actual["theory"] = actual["theory"].assign(prediction_variance_standard_error=error)
+    paths = [str(foreign.write(tmp_path / name, actual)) for name in ("a.nc", "b.nc")]
     done = CliRunner().invoke(app, ["compare", *paths], env={"COLUMNS": "300"})
     assert done.exit_code == 0 and "experiments are the same" in done.stdout, done.output
     blind = [line for line in done.stdout.splitlines() if "0.0, blind" in line]
@@ -149,9 +149,9 @@ def test_a_theory_of_another_program(result: xr.DataTree, tmp_path: Path) -> Non
     paths = write_result(result, tmp_path / "ours.nc"), foreign.write(tmp_path / "theirs.nc", theirs)
     done = CliRunner().invoke(app, ["compare", *map(str, paths), "--json"])
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert found["differ"]["parameterization.gamma0"] == [0.75, 0.5] and found["points"]["shared"] == 6
-    last = found["comparisons"][-1]
+    actual = json.loads(done.stdout)
+    assert actual["differ"]["parameterization.gamma0"] == [0.75, 0.5] and actual["points"]["shared"] == 6
+    last = actual["comparisons"][-1]
     assert last["first"] == f"theory of {paths[1]}" and last["second"] == f"ensemble of {paths[0]}"
     assert {(row["quantity"], row["observable"]) for row in last["rows"]} == {
         ("mean without b", "prediction"),
@@ -177,7 +177,7 @@ def test_sides_that_may_not_be_independent_are_named(result: xr.DataTree) -> Non
     assert compare({"a": result, "b": result}).notes == []
 
 
-def test_other_problems_are_told(result: xr.DataTree) -> None:
+def test_other_problems_are_reported(result: xr.DataTree) -> None:
     """Targets, or points that are trained on: shared ones, and ones that the other result lacks."""
 
     def notes(**changes: object) -> list[str]:

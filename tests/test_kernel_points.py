@@ -132,7 +132,7 @@ def test_points_are_evenly_spread_over_those_trained_on() -> None:
 @pytest.fixture(scope="module")
 def halves() -> dict[tuple[str, int | None], xr.Dataset]:
     """Groups theory and ensemble with kernels between 2, 3 and all of 5 training points."""
-    found = {}
+    actual = {}
     for count in (2, 3, None):
         tree = fwdmft.run(
             fwdmft.load_experiment(
@@ -144,8 +144,8 @@ def halves() -> dict[tuple[str, int | None], xr.Dataset]:
                 )
             )
         )
-        found |= {(half, count): tree[half].to_dataset() for half in ("theory", "ensemble")}
-    return found
+        actual |= {(half, count): tree[half].to_dataset() for half in ("theory", "ensemble")}
+    return actual
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_the_estimate_of_memory_is_linear_in_points_but_for_the_lazy_limit() -> 
         check_memory(1 << 60, force=False)
 
 
-def test_neurons_are_as_many_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neurons_are_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that asks for more neurons than their fields have room for."""
     wanted = {"relative_error": 1e-6, "fluctuations": False, "bias": False}
     mapping = experiment(theory=wanted, ensemble=None, data={"kind": "gaussian", "features": 3, "train": 4, "test": 1})
@@ -202,5 +202,5 @@ def test_neurons_are_as_many_as_there_is_room_for(monkeypatch: pytest.MonkeyPatc
     assert task is not None and task.site_numbers == 3 * 5  # features, gradients, contributions to f
     monkeypatch.setattr(infinite_width, "FEWEST", 16)
     monkeypatch.setattr(infinite_width, "TRIED", 32)
-    monkeypatch.setattr(infinite_width, "ROOM", 100 * 3 * 5)
+    monkeypatch.setattr(infinite_width, "MOST_NUMBERS", 100 * 3 * 5)
     assert fwdmft.run(fwdmft.load_experiment(mapping))["diagnostics/neurons"] == 64

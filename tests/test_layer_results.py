@@ -65,10 +65,10 @@ def test_layer_covariance_names_its_kernels(reread: xr.DataTree) -> None:
 def test_responses_are_diagnostics_of_each_hidden_matrix(reread: xr.DataTree, outputs: int) -> None:
     diagnostics = reread["diagnostics"]
     for name, letter in (("feature_response", "A^l"), ("gradient_response", "B^l")):
-        found = diagnostics[name]
-        assert found.dims == ("matrix", "time", "point", "time_prime", "point_prime")
-        assert letter in found.attrs["long_name"]
-        np.testing.assert_array_equal(found, stand_ins.theory(outputs).responses[name])
+        actual = diagnostics[name]
+        assert actual.dims == ("matrix", "time", "point", "time_prime", "point_prime")
+        assert letter in actual.attrs["long_name"]
+        np.testing.assert_array_equal(actual, stand_ins.theory(outputs).responses[name])
     assert diagnostics["matrix"].values.tolist() == [1]
     assert diagnostics["time"].values.tolist() == diagnostics["time_prime"].values.tolist() == list(range(STEPS))
 
@@ -79,9 +79,9 @@ def test_responses_of_matrices_used_more_than_once_have_uses() -> None:
     twice = {name: a[:, :, :, None, :, :, None] * uses for name, a in theory.responses.items()}
     diagnostics = stand_ins.tree(of=replace(theory, responses=twice))["diagnostics"]
     for name, expected in twice.items():
-        found = diagnostics[name]
-        assert found.dims == ("matrix", "time", "point", "use", "time_prime", "point_prime", "use_prime")
-        np.testing.assert_array_equal(found, expected)
+        actual = diagnostics[name]
+        assert actual.dims == ("matrix", "time", "point", "use", "time_prime", "point_prime", "use_prime")
+        np.testing.assert_array_equal(actual, expected)
     assert diagnostics["use"].values.tolist() == diagnostics["use_prime"].values.tolist() == [1, 2]
 
 

@@ -152,30 +152,30 @@ def _exact(name: str) -> Dense:
     return dense(q, np.zeros(NEURONS, int), _network(case, 1).widths)
 
 
-def _close(found: np.ndarray, expected: Array | np.ndarray, name: str) -> None:
+def _close(actual: np.ndarray, expected: Array | np.ndarray, name: str) -> None:
     expected = np.asarray(expected)
-    assert found.shape == expected.shape, name
-    assert_equal(name, found, expected)
+    assert actual.shape == expected.shape, name
+    assert_equal(name, actual, expected)
 
 
 @cache
-def _found(name: str) -> Response:
+def _computed(name: str) -> Response:
     return linear_response(*_posed(CASES[name]), bias=True, covariance=True, key=None, tolerance=1e-14)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_dense_derivatives(name: str) -> None:
-    exact, found = _exact(name), _found(name)
+    exact, actual = _exact(name), _computed(name)
     for observable, psi in exact.psi.items():
-        _close(found.mean[observable], exact.mean[observable], observable)
-        _close(found.variance[observable], jnp.sum(psi**2, axis=-1), observable)
-        _close(found.bias[observable], exact.bias[observable], observable)
+        _close(actual.mean[observable], exact.mean[observable], observable)
+        _close(actual.variance[observable], jnp.sum(psi**2, axis=-1), observable)
+        _close(actual.bias[observable], exact.bias[observable], observable)
     psi = np.asarray(exact.psi["prediction"])
-    _close(found.prediction_covariance, np.einsum("tmci,undi->tmcund", psi, psi), "covariance")
-    _close(found.equal_time_covariance, np.einsum("tmci,tmdi->tmcd", psi, psi), "at equal times")
+    _close(actual.prediction_covariance, np.einsum("tmci,undi->tmcund", psi, psi), "covariance")
+    _close(actual.equal_time_covariance, np.einsum("tmci,tmdi->tmcd", psi, psi), "at equal times")
     by_neuron = {observable: jnp.moveaxis(psi, -1, 0) for observable, psi in exact.psi.items()}
     strength = np.asarray(strengths(by_neuron))
-    _close(found.layer_covariance, np.einsum("ital,itbm->talbm", strength, strength), "layers")
+    _close(actual.layer_covariance, np.einsum("ital,itbm->talbm", strength, strength), "layers")
 
 
 def test_random_directions_give_the_exact_sum_on_average() -> None:
@@ -199,17 +199,17 @@ def test_some_neurons_respond_for_all() -> None:
     """Neurons that are there twice change nothing, and it is enough if each responds once."""
     equations, noise, training = _posed(CASES["interval"])
     twice = {name: np.concatenate([rows, rows], axis=1) for name, rows in noise.items()}
-    expected = _found("interval")
+    expected = _computed("interval")
     for responding in (None, NEURONS):
-        found = linear_response(
+        actual = linear_response(
             equations, twice, training, bias=True, covariance=True, key=None, tolerance=1e-14, responding=responding
         )
         for name in expected.variance:
-            _close(found.variance[name], expected.variance[name], name)
-            _close(found.bias[name], expected.bias[name], name)
+            _close(actual.variance[name], expected.variance[name], name)
+            _close(actual.bias[name], expected.bias[name], name)
 
 
-def test_what_is_left_out_is_told() -> None:
+def test_what_is_left_out_is_reported() -> None:
     """Where training has taken away nearly all of N Var f, too, directions that are left out are within the error."""
     equations = dense_network(X, 1.0, outputs=2, smooth=True)
     training = training_signal(Plan(np.full(30, 0.2)), SquaredError(), Y, np.array([True, True, False]), 3)
@@ -222,12 +222,12 @@ def test_what_is_left_out_is_told() -> None:
     )
     assert coarse.rank < exact.rank
     for part in ("variance", "bias"):
-        told, told_exact = coarse.truncation[part]["prediction"], exact.truncation[part]["prediction"]
+        left_out, left_out_exact = coarse.truncation[part]["prediction"], exact.truncation[part]["prediction"]
         change = getattr(coarse, part)["prediction"] - getattr(exact, part)["prediction"]
-        for time, (error, most) in enumerate(zip(change, told, strict=True)):
+        for time, (error, most) in enumerate(zip(change, left_out, strict=True)):
             if time:
                 assert 0 < np.sqrt(np.mean(error**2)) < np.sqrt(np.mean(most**2)), f"{part} at time {time}"
-        assert told_exact.max() < 1e-3 * told.max()
+        assert left_out_exact.max() < 1e-3 * left_out.max()
 
 
 def test_many_directions() -> None:
@@ -269,26 +269,26 @@ def test_worked_case() -> None:
     noise = {"hidden_1": np.stack([a.ravel() for a in np.meshgrid(node, node)])}
     equations = dense_network(np.array([[1.0, -1.0, 1.0]]), gamma0, activation="linear")
     training = training_signal(Plan(np.full(steps, eta)), SquaredError(), np.array([[y]]), np.array([True]), 1)
-    found = linear_response(equations, noise, training, bias=True, covariance=False, key=None, tolerance=1e-14)
+    actual = linear_response(equations, noise, training, bias=True, covariance=False, key=None, tolerance=1e-14)
     start = jnp.array([0.0, 2.0])
     q, slope, bend = trained(start), jax.jacfwd(trained)(start), jax.hessian(trained)(start)
     for name in q:
-        _close(found.mean[name], q[name], name)
-        _close(found.variance[name], slope[name][..., 0] ** 2 + 4 * slope[name][..., 1] ** 2, name)
-        _close(found.bias[name], (bend[name][..., 0, 0] + 4 * bend[name][..., 1, 1]) / 2, name)
-    np.testing.assert_allclose(found.variance["prediction"][1].item(), 4 * (eta * y) ** 2 + (eta * y) ** 4 * gamma0**2)
+        _close(actual.mean[name], q[name], name)
+        _close(actual.variance[name], slope[name][..., 0] ** 2 + 4 * slope[name][..., 1] ** 2, name)
+        _close(actual.bias[name], (bend[name][..., 0, 0] + 4 * bend[name][..., 1, 1]) / 2, name)
+    np.testing.assert_allclose(actual.variance["prediction"][1].item(), 4 * (eta * y) ** 2 + (eta * y) ** 4 * gamma0**2)
 
 
 def test_nothing_is_trained() -> None:
     """At initialisation neurons have no influence on each other: Sigma is the variance over neurons, b vanishes."""
     equations, noise, _ = _posed(CASES["momentum"])
     training = training_signal(Plan(np.full(1, RATE)), SquaredError(), Y, np.array([True, True, False]), 1)
-    found = linear_response(equations, noise, training, bias=True, covariance=True, key=None)
+    actual = linear_response(equations, noise, training, bias=True, covariance=True, key=None)
     theta = _neurons(equations, noise["hidden_1"])
     phi = np.tanh(np.asarray(theta.W @ X.T / 3**0.5 + 0.3 * theta.b[:, None]))
-    _close(found.variance["feature_kernel"][0, 0], (phi[:, :, None] * phi[:, None]).var(axis=0), "feature_kernel")
-    assert found.rank == 0 and not np.any(found.variance["prediction"])
-    assert not any(np.any(value) for value in found.bias.values())
+    _close(actual.variance["feature_kernel"][0, 0], (phi[:, :, None] * phi[:, None]).var(axis=0), "feature_kernel")
+    assert actual.rank == 0 and not np.any(actual.variance["prediction"])
+    assert not any(np.any(value) for value in actual.bias.values())
 
 
 class SumFields(NamedTuple):
@@ -348,7 +348,7 @@ def test_two_populations() -> None:
     equations = Sum(parts, jnp.asarray(1.5))
     noise = neurons.sample(equations.populations, (), NEURONS, seed=4)
     _, _, training = _posed(case)
-    found = linear_response(equations, noise, training, bias=True, covariance=True, key=None, tolerance=1e-14)
+    actual = linear_response(equations, noise, training, bias=True, covariance=True, key=None, tolerance=1e-14)
     pair = [_neurons(part, noise[name]) for name, part in zip("ab", parts, strict=True)]
     start = jax.tree.map(lambda *a: jnp.concatenate(a), *pair)
     network = replace(_network(case, 1), widths=np.repeat([1.0, 1.5], NEURONS))
@@ -357,9 +357,9 @@ def test_two_populations() -> None:
         np.repeat([0, 1], NEURONS),
         network.widths,
     )
-    _close(found.variance["prediction"], jnp.sum(exact.psi["prediction"] ** 2, axis=-1), "variance")
-    _close(found.bias["prediction"], exact.bias["prediction"], "bias")
-    assert found.layer_covariance is None
+    _close(actual.variance["prediction"], jnp.sum(exact.psi["prediction"] ** 2, axis=-1), "variance")
+    _close(actual.bias["prediction"], exact.bias["prediction"], "bias")
+    assert actual.layer_covariance is None
 
 
 class Squared(ForwardProgram):

@@ -131,12 +131,12 @@ def test_theory_loss_has_the_error_of_its_samplings() -> None:
     )
     data = SimpleNamespace(y=y[:, None], train=np.array([True, False]))
     with jax.enable_x64(True):
-        found = theory_loss(SquaredError(), data, theory, [10, 40])  # type: ignore[arg-type]
+        actual = theory_loss(SquaredError(), data, theory, [10, 40])  # type: ignore[arg-type]
     infinite = (f - y) ** 2 / 2
     shifts = (f - y) * biases + covariances / 2
-    assert found.at_width is not None and found.at_width_error is not None
-    np.testing.assert_allclose(found.infinite, infinite)
-    np.testing.assert_allclose(found.infinite_error, abs(f - y) * errors)
+    assert actual.at_width is not None and actual.at_width_error is not None
+    np.testing.assert_allclose(actual.infinite, infinite)
+    np.testing.assert_allclose(actual.infinite_error, abs(f - y) * errors)
     for place, width in enumerate((10, 40)):
-        np.testing.assert_allclose(found.at_width[place], infinite + shifts.mean(axis=0) / width)
-        np.testing.assert_allclose(found.at_width_error[place], abs(shifts[0] - shifts[1]) / 2 / width, atol=ROUNDING)
+        np.testing.assert_allclose(actual.at_width[place], infinite + shifts.mean(axis=0) / width)
+        np.testing.assert_allclose(actual.at_width_error[place], abs(shifts[0] - shifts[1]) / 2 / width, atol=ROUNDING)

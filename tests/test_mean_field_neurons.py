@@ -59,15 +59,15 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
     def large() -> Trajectory:
         return one_pass(equations, noise, matrices, training, controls._collect, 1, record=True, averages=taken)
 
-    found = large()
-    after = found.state.matrices
+    actual = large()
+    after = actual.state.matrices
     assert not any(side.full for m in after for side in (m.forward, m.backward))
     pairs = zip(after, equations.matrices, strict=True)
     records = tuple(recorded(m.forward.record, m.backward.record, of.uses) for m, of in pairs)
     equations = equations.with_capacities(tuple(record.capacities for record in records))
-    bare = controls.Controls(equations, training, records, found.state.averages.records, found.residuals, {}, ())
+    bare = controls.Controls(equations, training, records, actual.state.averages.records, actual.residuals, {}, ())
     few = jax.tree.map(lambda a: a[:, :FEW], noise)
-    seen = jax.tree.map(lambda a: a.reshape(-1, count)[:, :FEW], found.seen)
+    seen = jax.tree.map(lambda a: a.reshape(-1, count)[:, :FEW], actual.seen)
     return seen, controls._fields(bare, few)
 
 

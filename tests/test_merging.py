@@ -37,12 +37,12 @@ def spec(seed: int, members: int, **ensemble: object) -> dict[str, object]:
 
 def results(home: Path, **ensemble: object) -> dict[str, xr.DataTree]:
     """By file, as they are read back."""
-    found = {}
+    actual = {}
     for seed, members in MEMBERS.items():
         loaded = fwdmft.load_experiment(spec(seed, members, **ensemble))
         path = write_result(fwdmft.run(loaded), home / f"seed_{seed}.nc")
-        found[str(path)] = open_result(path)
-    return found
+        actual[str(path)] = open_result(path)
+    return actual
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +73,14 @@ def test_merged_is_the_ensemble_run_at_once(
     merged, whole = merge(parts)["ensemble"].to_dataset(), at_once(next(iter(parts.values())))
     assert set(merged.variables) == set(whole.variables)
     for name, expected in whole.drop_vars("seconds").variables.items():
-        found = merged[name]
-        assert found.dims == expected.dims and found.attrs == expected.attrs, name
+        actual = merged[name]
+        assert actual.dims == expected.dims and actual.attrs == expected.attrs, name
         if expected.dtype.kind in "US":
-            np.testing.assert_array_equal(found.values, expected.values)
+            np.testing.assert_array_equal(actual.values, expected.values)
             continue
         size = np.nanmax(abs(expected.values), initial=0.0)
         # Errors are square roots of differences, which keep half of the digits where these vanish.
-        np.testing.assert_allclose(found.values, expected.values, rtol=2e-8, atol=2e-8 * size, err_msg=str(name))
+        np.testing.assert_allclose(actual.values, expected.values, rtol=2e-8, atol=2e-8 * size, err_msg=str(name))
 
 
 def test_merged_says_what_it_is_from_and_is_merged_again(parts: dict[str, xr.DataTree], tmp_path: Path) -> None:

@@ -36,13 +36,13 @@ CHANGES = {
 
 
 def test_every_mistake_is_made_once_and_the_rest_of_the_text_stays() -> None:
-    found = mutations(SOURCE)
-    assert found == mutations(SOURCE)
-    texts = [each.source for each in found]
+    actual = mutations(SOURCE)
+    assert actual == mutations(SOURCE)
+    texts = [each.source for each in actual]
     assert len(set(texts)) == len(texts) and SOURCE not in texts
-    for each in found:
+    for each in actual:
         ast.parse(each.source)
         before, after = (text.splitlines() for text in (SOURCE, each.source))
         assert [i for i in range(len(before)) if before[i] != after[i]] == [each.line - 1]
-    changes = {tuple(each.change.partition(": ")[2].split("  ->  ")) for each in found}
+    changes = {tuple(each.change.partition(": ")[2].split("  ->  ")) for each in actual}
     assert changes == CHANGES

@@ -74,7 +74,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="^output: got .*; expected a new or empty folder; nothing is overwritten"):
             write_plugin("x", folder)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-    with pytest.raises(InputError, match="^output: got .*; expected a folder to write files in"):
+    with pytest.raises(InputError, match="^output: got .*; expected a directory that can be made"):
         write_plugin("x", tmp_path / "kept" / "below")
 
 

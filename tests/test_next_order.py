@@ -14,15 +14,15 @@ LAYOUT = Layout({"f": (1, COUNT), "K": (1, COUNT)})
 
 
 def measured(
-    noise: float, q_error: float, relative: float, known: bool, told: float | None = None
+    noise: float, q_error: float, relative: float, known: bool, claimed: float | None = None
 ) -> tuple[np.ndarray, Bias]:
     """b and its estimates, from means that obey the two equations of the module.
 
     noise, q_error: of b by either mean and by q, in units of b. relative: |k| / |b|. known: whether q is. told: what
     the growth of variances says of |k| / |b|. The width is that at which this is ordinary.
     """
-    told = relative if told is None else told
-    N = ORDINARY / told
+    claimed = relative if claimed is None else claimed
+    N = ORDINARY / claimed
     rng = np.random.default_rng(1)
 
     def normal(*shape: int) -> np.ndarray:
@@ -37,7 +37,7 @@ def measured(
     change = -(share * b + (1 - PARTS**-2) * k) / N + share * (own - common)
     seen = q + q_error / N * normal()
     errors = q_error / N * UNITS
-    relatives = np.full(2 * COUNT, told)
+    relatives = np.full(2 * COUNT, claimed)
     return b, bias(mean, change, N, seen if known else None, errors if known else None, relatives, LAYOUT.sizes)
 
 
@@ -49,21 +49,21 @@ def measured(
 )
 def test_errors_are_as_large_as_stated(noise: float, q_error: float, relative: float, known: bool) -> None:
     """Mean squares in units of the error, which are 1, within four of their standard errors."""
-    b, found = measured(noise, q_error, relative, known)
-    np.testing.assert_allclose(found.groups.mean(axis=0), found.value, rtol=1e-9, atol=1e-9 * UNITS.max())
-    scores = [(found.value - b) / found.error, *([found.check] if known else [])]
+    b, actual = measured(noise, q_error, relative, known)
+    np.testing.assert_allclose(actual.groups.mean(axis=0), actual.value, rtol=1e-9, atol=1e-9 * UNITS.max())
+    scores = [(actual.value - b) / actual.error, *([actual.check] if known else [])]
     for score in scores:
         for where in LAYOUT.slices.values():
             assert abs(np.mean(score[where] ** 2) - 1) < 4 * (2 / COUNT) ** 0.5
     if not known:
-        assert not found.check.any()
+        assert not actual.check.any()
 
 
 def test_a_next_order_beyond_the_ordinary_is_seen() -> None:
     """By both equations together, once it is beyond their noise: the error is that of b, not a third of it."""
-    b, found = measured(0.03, 0.03, 0.5, True, told=0.05)
+    b, actual = measured(0.03, 0.03, 0.5, True, claimed=0.05)
     for where in LAYOUT.slices.values():
-        assert abs(np.mean(((found.value - b) / found.error)[where] ** 2) - 1) < 0.2
+        assert abs(np.mean(((actual.value - b) / actual.error)[where] ** 2) - 1) < 0.2
 
 
 def test_q_helps() -> None:
@@ -75,8 +75,8 @@ def test_q_helps() -> None:
 def test_what_is_exact_has_no_b_and_no_error() -> None:
     """As f(0) = 0 in all networks."""
     zero = np.zeros((GROUPS, 3))
-    found = bias(zero, zero, 8, np.zeros(3), np.zeros(3), np.zeros(3), Layout({"f": (1, 3)}).sizes)
-    for part in found:
+    actual = bias(zero, zero, 8, np.zeros(3), np.zeros(3), np.zeros(3), Layout({"f": (1, 3)}).sizes)
+    for part in actual:
         np.testing.assert_array_equal(part, 0.0)
 
 

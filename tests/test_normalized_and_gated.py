@@ -45,7 +45,7 @@ def network(**spec: Any) -> DeepNetwork:
 
 def by_hand(model: DeepNetwork, spec: dict[str, Any], x: jax.Array, shifts: Any) -> tuple[jax.Array, list[jax.Array]]:
     """The equations of the schema and the issue: f and the features of every layer."""
-    v, h, found = x, 0.0, []
+    v, h, actual = x, 0.0, []
     for layer in range(DEPTH):
         arriving = model.weights[layer] @ v / jnp.sqrt(v.size) + SIGMA_B * model.biases[layer]
         residual = layer > 0 and "branch_scale" in spec
@@ -55,8 +55,8 @@ def by_hand(model: DeepNetwork, spec: dict[str, Any], x: jax.Array, shifts: Any)
             read = read / ((read @ read) / h.size + 1e-6) ** 0.5
         gate = model.gates[layer] @ v / jnp.sqrt(v.size) if spec.get("gate") else 1.0
         v = jnp.tanh(read) * gate
-        found.append(v)
-    return model.weights[DEPTH] @ v / (GAMMA0 * v.size), found
+        actual.append(v)
+    return model.weights[DEPTH] @ v / (GAMMA0 * v.size), actual
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
@@ -75,8 +75,8 @@ def test_against_the_equations(spec: dict[str, Any]) -> None:
 
     jacobian = jax.jit(jax.vmap(jax.jacobian(f), in_axes=(None, 0)))(parameters, x)
     rows = jnp.concatenate([leaf.reshape(2, 2, -1) for leaf in jax.tree.leaves(jacobian)], axis=2)
-    found = jax.jit(lambda x: empirical_kernels(model, x, GAMMA0, WIDTH))(x)
-    assert_equal("K", found["tangent_kernel"], GAMMA0**2 * WIDTH * jnp.einsum("mcp,ndp->mcnd", rows, rows))
+    actual = jax.jit(lambda x: empirical_kernels(model, x, GAMMA0, WIDTH))(x)
+    assert_equal("K", actual["tangent_kernel"], GAMMA0**2 * WIDTH * jnp.einsum("mcp,ndp->mcnd", rows, rows))
     for point in x:
         _, features = model.trace(point, model.shifts())
         for layer, expected in zip(features, by_hand(model, spec, point, model.shifts())[1], strict=True):

@@ -116,9 +116,9 @@ def test_a_linear_function_of_f_has_its_sigma_and_b(result: xr.DataTree) -> None
 
 
 def test_what_cannot_be_observed_is_refused() -> None:
-    told = message(observables=["sharpnes"])
-    assert "observables.0: got 'sharpnes'; expected one of the installed observables participation_ratio" in told
-    assert "(did you mean sharpness?)" in told
+    refusal = message(observables=["sharpnes"])
+    assert "observables.0: got 'sharpnes'; expected one of the installed observables participation_ratio" in refusal
+    assert "(did you mean sharpness?)" in refusal
     assert "each name once" in message(observables=["sharpness", "sharpness"])
     refused = {
         "none where kernels are of kernel_points alone": {"theory": {**THEORY, "kernel_points": 1}},
@@ -141,15 +141,15 @@ def test_what_cannot_be_observed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("half", ["theory", "ensemble"])
-def test_functions_that_do_not_fit_are_told_with_their_plugin(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_functions_that_do_not_fit_are_reported_with_their_plugin(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
     only = spec(**{"theory": None, "ensemble": None} | {half: {"theory": THEORY, "ensemble": ENSEMBLE}[half]})
-    found, report = registry()._items["observable"]["sharpness"]
-    of_layers = found.observable._replace(dims=("layer",))
+    actual, report = registry()._items["observable"]["sharpness"]
+    of_layers = actual.observable._replace(dims=("layer",))
     wrong = ObservableFunction("sharpness", of_layers, lambda q, train: q["prediction"][:, 0])
     monkeypatch.setitem(registry()._items["observable"], "sharpness", (wrong, report))
     with pytest.raises(PluginError, match=r"observable 'sharpness' of plugin .* has the shape \(3,\); expected one"):
         prepare(only)
-    missing = ObservableFunction("sharpness", found.observable, lambda q, train: q["hessian"])
+    missing = ObservableFunction("sharpness", actual.observable, lambda q, train: q["hessian"])
     monkeypatch.setitem(registry()._items["observable"], "sharpness", (missing, report))
     with pytest.raises(InputError, match=r"order parameters that architecture mlp has \(.*\); it reads 'hessian'"):
         prepare(only)
@@ -164,7 +164,7 @@ def test_functions_that_do_not_fit_are_told_with_their_plugin(half: str, monkeyp
         ("3", "an fwdmft.plugin.ObservableFunction"),
     ],
 )
-def test_broken_plugins_are_told(item: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_plugins_are_reported(item: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = "from fwdmft.plugin import Observable as P, ObservableFunction as O, hookimpl\n"
     source += f"@hookimpl\ndef fwdmft_observables():\n    return [{item}]\n"
     monkeypatch.syspath_prepend(tmp_path)

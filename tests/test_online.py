@@ -62,9 +62,9 @@ def carried(offline: ForwardProgram, shown: np.ndarray) -> ForwardProgram:
 
 
 def seen(equations: FieldEquations, noise: dict[str, np.ndarray], training: TrainingSignal) -> dict[str, np.ndarray]:
-    found = infinite_width(equations, lambda _: jax.tree.map(jnp.asarray, noise), training, Observing())
-    assert found is not None and found.equations is equations
-    return found.seen
+    actual = infinite_width(equations, lambda _: jax.tree.map(jnp.asarray, noise), training, Observing())
+    assert actual is not None and actual.equations is equations
+    return actual.seen
 
 
 def among(shown: np.ndarray, values: np.ndarray, dims: tuple[str, ...]) -> np.ndarray:
@@ -92,10 +92,10 @@ def test_repeated_points_are_offline_training_at_infinite_width(depth: int, save
     expected = seen(offline, noise, training_signal(PLAN, MEAN, Y, TRAIN, save_every))
     training = training_signal(fed(PLAN), MEAN, Y[shown], none, save_every)
     online = replace(online, capacities=offline.capacities)
-    found = seen(online, noise | {"hidden_1": first}, training)
-    assert set(found) == set(offline.dims)
+    actual = seen(online, noise | {"hidden_1": first}, training)
+    assert set(actual) == set(offline.dims)
     for name, dims in offline.dims.items():
-        assert_equal(name, found[name], among(shown, expected[name], dims))
+        assert_equal(name, actual[name], among(shown, expected[name], dims))
 
 
 def recursion(A: Array, B: Array, C: Array) -> dict[str, Array]:
@@ -127,10 +127,10 @@ def test_linear_networks_on_a_stream() -> None:
     noise = neurons.sample(online.populations, online.supplies, 16, seed=3)
     w, W = SIGMA_W * noise["hidden_1"][0], noise["hidden_1"][1:] * np.array([SIGMA_W] * 4 + [1.0])[:, None]
     training = training_signal(fed(replace(PLAN, momentum=0.0)), MEAN, Y[~TRAIN], np.zeros(2, bool), save_every=2)
-    found = seen(online, noise, training)
+    actual = seen(online, noise, training)
     exact = recursion(*(jnp.asarray(a) for a in (W @ w / 16, W @ W.T / 16, w @ w / 16)))
     for name, expected in exact.items():
-        assert_equal(name, found[name], expected)
+        assert_equal(name, actual[name], expected)
 
 
 def test_repeated_points_are_offline_training_of_a_network() -> None:
@@ -139,12 +139,12 @@ def test_repeated_points_are_offline_training_of_a_network() -> None:
     offline = Case("offline", architecture, spec, X, Y, TRAIN, **settings)
     online = Case("online", architecture, spec, X[~TRAIN], Y[~TRAIN], np.zeros(2, bool), **settings)
     key = jax.random.key(0)[None]
-    expected, found = (
+    expected, actual = (
         trainer(each.task(plan, kernels=False), 6)(key) for each, plan in ((offline, PLAN), (online, fed(PLAN)))
     )
-    np.testing.assert_allclose(found["prediction"], expected["prediction"][:, :, ~TRAIN], atol=ROUNDING)
-    np.testing.assert_allclose(found["loss"][0, :, 1], expected["loss"][0, :, 1], atol=ROUNDING)
-    assert np.isnan(found["loss"][0, :, 0]).all()
+    np.testing.assert_allclose(actual["prediction"], expected["prediction"][:, :, ~TRAIN], atol=ROUNDING)
+    np.testing.assert_allclose(actual["loss"][0, :, 1], expected["loss"][0, :, 1], atol=ROUNDING)
+    assert np.isnan(actual["loss"][0, :, 0]).all()
 
 
 def settings(**changes: object) -> dict:

@@ -1,4 +1,7 @@
-"""What is declared: dependencies that are used, with floors, and one version in all places. See `versions.py`."""
+"""What is declared: dependencies that are used, with floors, and one version in all places. See `versions.py`.
+
+And which parts of the package know which.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import fwdmft
 from tests.versions import ROOT, floors
@@ -19,22 +23,27 @@ def _plain(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _imported() -> set[str]:
+def _imported(*folders: Path) -> set[str]:
+    """What the modules in these folders import, with its place: a.b.c for `from a.b import c`."""
+    names: set[str] = set()
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names |= {f"{node.module}.{name.name}" for name in node.names}
+    return names
+
+
+def _of_others() -> set[str]:
     """Top-level modules that the installed packages import, of other distributions."""
-    found: set[str] = set()
-    for folder in (ROOT / "fwdmft", ROOT / "plugins"):
-        for path in folder.rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Import):
-                    found |= {name.name.partition(".")[0] for name in node.names}
-                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                    found.add(node.module.partition(".")[0])
-    return found - OWN - set(sys.stdlib_module_names)
+    imported = {name.partition(".")[0] for name in _imported(ROOT / "fwdmft", ROOT / "plugins")}
+    return imported - OWN - set(sys.stdlib_module_names)
 
 
 def test_what_is_imported_is_declared_and_nothing_else() -> None:
     of = packages_distributions()
-    used = {_plain(of[name][0]) for name in _imported()}
+    used = {_plain(of[name][0]) for name in _of_others()}
     used -= {"pydantic-core"}  # pydantic brings it in its version
     used |= {"pillow"}  # scikit-learn reads its photographs with it
     used |= {"flax"}  # modules of users may be made of it
@@ -60,3 +69,17 @@ def test_one_version_everywhere() -> None:
 def test_packages_are_typed_and_licensed() -> None:
     assert all((folder / "py.typed").is_file() for folder in (ROOT / "fwdmft", *(ROOT / "plugins").glob("fwdmft_*")))
     assert PROJECT["license"] == "MIT" and "MIT License" in (ROOT / "LICENSE").read_text()
+
+
+def test_parts_know_others_one_way() -> None:
+    """Networks, which test the theory, know nothing of it; the engine knows no network; nor do `program` and
+    `corrections` know each other."""
+    known: dict[str, set[str]] = {
+        "networks": set(),
+        "engine": set(),
+        "program": {"engine", "networks"},
+        "corrections": {"engine"},
+    }
+    for part, others in known.items():
+        imported = {name.split(".")[1] for name in _imported(ROOT / "fwdmft" / part) if name.startswith("fwdmft.")}
+        assert imported & known.keys() <= {part, *others}, part

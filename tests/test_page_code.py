@@ -41,13 +41,13 @@ FILE = re.compile(r"# ([\w/]+\.py)\n")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a reader: the examples, a result and a sweep."""
-    found = tmp_path_factory.mktemp("reader")
-    shutil.copytree(ROOT / "examples", found / "examples", ignore=shutil.ignore_patterns("paper", "plugins"))
-    (found / "DIR").mkdir()
-    written = write_result(result_stand_ins.tree(), found / "digits.nc")
-    shutil.copy(written, found / "DIR" / "one.nc")
-    write_manifest(Manifest("grid", "", [{"parameterization.gamma0": [1.0]}], ["one.nc"]), found / "DIR")
-    return found
+    actual = tmp_path_factory.mktemp("reader")
+    shutil.copytree(ROOT / "examples", actual / "examples", ignore=shutil.ignore_patterns("paper", "plugins"))
+    (actual / "DIR").mkdir()
+    written = write_result(result_stand_ins.tree(), actual / "digits.nc")
+    shutil.copy(written, actual / "DIR" / "one.nc")
+    write_manifest(Manifest("grid", "", [{"parameterization.gamma0": [1.0]}], ["one.nc"]), actual / "DIR")
+    return actual
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def test_no_test_points_and_one_width() -> None:
 
 def test_an_unusable_directory_is_bad_input(tree: xr.DataTree, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="output: got .*a writable directory"):
+    with pytest.raises(InputError, match="output: got .*a directory that can be made"):
         plot(tree, tmp_path / "file" / "figures")
 
 

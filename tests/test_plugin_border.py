@@ -19,16 +19,16 @@ def test_plugins_import_nothing_else_of_fwdmft(path: Path) -> None:
 
 
 def _imported_from_fwdmft(source: str) -> set[str]:
-    found: set[str] = set()
+    actual: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {each.name for each in node.names}
+            actual |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
-    return {name for name in found if name.partition(".")[0] == "fwdmft"}
+            actual.add(node.module)
+    return {name for name in actual if name.partition(".")[0] == "fwdmft"}
 
 
-def test_every_name_is_there_and_told_by_the_docstring() -> None:
+def test_every_name_is_there_and_in_the_docstring() -> None:
     for name in plugin.__all__:
         assert getattr(plugin, name) is not None
         assert f"`{name}`" in str(plugin.__doc__), name

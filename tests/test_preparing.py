@@ -113,9 +113,9 @@ def test_the_command_builds_every_point_of_a_sweep(tmp_path: Path) -> None:
     values = {"name": "a", "base": experiment(data=POINTS, name=None), "over": {"parameterization": scales}}
     path = tmp_path / "sweep.json"
     path.write_text(json.dumps(values))
-    found = CliRunner().invoke(app, ["validate", str(path)])
-    assert found.exit_code == 2
-    assert "parameterization.sigma_w: got [1.0, 2.0, 3.0]; expected one number, or a list of 2" in found.stderr
+    actual = CliRunner().invoke(app, ["validate", str(path)])
+    assert actual.exit_code == 2
+    assert "parameterization.sigma_w: got [1.0, 2.0, 3.0]; expected one number, or a list of 2" in actual.stderr
 
 
 @pytest.mark.parametrize("sweep", [False, True])
@@ -126,29 +126,29 @@ def test_the_command_refuses_what_does_not_fit_into_memory(tmp_path: Path, sweep
     values = {"name": "a", "base": large, "over": {"theory.seed": [0, 1]}} if sweep else large
     path = tmp_path / "large.json"
     path.write_text(json.dumps(values))
-    found = CliRunner().invoke(app, ["validate", str(path)])
-    assert found.exit_code == 2 and "memory: got 'an estimated" in found.stderr
+    actual = CliRunner().invoke(app, ["validate", str(path)])
+    assert actual.exit_code == 2 and "memory: got 'an estimated" in actual.stderr
     assert CliRunner().invoke(app, ["validate", "--force", str(path)]).exit_code == 0
 
 
 # --- plugins ---
 
 
-def test_a_network_that_predicts_something_else_is_told_with_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = registry()
-    mlp, report = found._items["architecture"]["mlp"]
+def test_a_network_that_predicts_something_else_is_reported_with_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    actual = registry()
+    mlp, report = actual._items["architecture"]["mlp"]
 
     def model(spec: Any, parameterization: Any, x: Any, outputs: int, width: int, key: Any) -> Any:
         return mlp.model(spec, parameterization, x, outputs + 1, width, key)
 
-    monkeypatch.setitem(found._items["architecture"], "mlp", (replace(mlp, model=model), report))
+    monkeypatch.setitem(actual._items["architecture"], "mlp", (replace(mlp, model=model), report))
     with pytest.raises(
         PluginError, match=r"'mlp' of plugin 'mlp' \(fwdmft .*\) predicts in the shape \(2,\); expected"
     ):
         prepared()
 
 
-def test_data_that_are_no_data_set_are_told_with_their_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_are_no_data_set_are_reported_with_their_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = fwdmft.load_experiment(experiment(data=POINTS))
     monkeypatch.setattr(type(loaded.data), "load", lambda spec, base: (np.eye(2), np.ones(2)))
     with pytest.raises(PluginError, match=r"data 'gaussian' of plugin 'fwdmft' \(fwdmft .*\) loads no Dataset"):
@@ -206,9 +206,9 @@ def test_richness_at_finite_width_is_in_b() -> None:
 
     def task(g: float, **theory: Any) -> TheoryTask:
         scaled = {"kind": "mean_field", "gamma0": g}
-        found = prepared(theory=sizes | theory, ensemble=None, optimizer=DESCENT, parameterization=scaled).theory
-        assert found is not None
-        return found
+        actual = prepared(theory=sizes | theory, ensemble=None, optimizer=DESCENT, parameterization=scaled).theory
+        assert actual is not None
+        return actual
 
     def richer(task: TheoryTask) -> TheoryTask:
         return replace(task, richness=lambda width: 1 + c / width)
@@ -234,15 +234,15 @@ def test_memory_of_bases_is_foreseen() -> None:
     """Of the bases that 20 steps on 64 digits took, with what a step makes of them."""
     theory = {"neurons": 4096, "basis_tolerance": 1e-4, "fluctuations": False, "bias": False}
     data = {"kind": "digits", "train": 62, "test": 2}
-    found = prepared(architecture=DEEP, data=data, theory=theory, ensemble=None)
-    assert found.theory is not None
-    equations = found.theory.equations.with_capacities(((520, 876), (672, 836)))
+    actual = prepared(architecture=DEEP, data=data, theory=theory, ensemble=None)
+    assert actual.theory is not None
+    equations = actual.theory.equations.with_capacities(((520, 876), (672, 836)))
     numbers = {supply.name: (supply.count, 4096) for supply in equations.supplies}
     numbers |= {population.name: (population.gaussians, 4096) for population in equations.populations}
     noise = {name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in numbers.items()}
     with jax.enable_x64(True):
         matrices = jax.eval_shape(lambda noise: gaussian_matrices(equations, noise, momentum=False), noise)
-    assert found.peak_bytes > 8 * sum(a.size for a in jax.tree.leaves((noise, matrices, matrices)))
+    assert actual.peak_bytes > 8 * sum(a.size for a in jax.tree.leaves((noise, matrices, matrices)))
 
 
 def test_bases_of_many_images_are_refused_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,8 +254,8 @@ def test_bases_of_many_images_are_refused_before_the_first_step(monkeypatch: pyt
     task = prepared(architecture={"kind": "cnn", "depth": 2}, data=data, ensemble=None).theory
     assert task is not None
     with jax.enable_x64(True):
-        found = infinite_width(task, task.plan.ladder, lambda *_: None)
-        assert isinstance(found, simulation.Crowded) and found.vectors == 6400
+        actual = infinite_width(task, task.plan.ladder, lambda *_: None)
+        assert isinstance(actual, simulation.Crowded) and actual.vectors == 6400
         with pytest.raises(AssertionError):
             infinite_width(replace(task, spec=task.spec.model_copy(update={"neurons": 16})), task.plan.ladder, print)
 

@@ -232,11 +232,11 @@ def test_networks_are_trained_by_their_gradients(name: str) -> None:
         return equations.step(state, fields, TRAIN * (Y - fields.f), update), seen
 
     for expected in gradient_descent(network, x, update):
-        state, found = step(state)
-        found["prediction"] += origin
-        assert set(found) == set(expected) == set(equations.dims)
+        state, actual = step(state)
+        actual["prediction"] += origin
+        assert set(actual) == set(expected) == set(equations.dims)
         for each, value in expected.items():
-            assert_equal(each, np.asarray(found[each]), np.asarray(value))
+            assert_equal(each, np.asarray(actual[each]), np.asarray(value))
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -251,19 +251,19 @@ def test_networks_of_programs_are_those_written_by_hand(name: str) -> None:
         vectors={each.name: numbers[each.name] / each.scale for each in seen.vectors},
         readouts=weights.readouts,
     )
-    found, expected = (eqx.filter_jit(observed)(each, x) for each in (of_program, network))
-    assert set(found) == set(expected)
+    actual, expected = (eqx.filter_jit(observed)(each, x) for each in (of_program, network))
+    assert set(actual) == set(expected)
     for each, value in expected.items():
-        assert_equal(each, np.asarray(found[each]), np.asarray(value))
+        assert_equal(each, np.asarray(actual[each]), np.asarray(value))
 
 
 def test_the_example_of_the_pages() -> None:
     """Its network is the one that its schema describes."""
     page = Path(__file__).parent.parent / "docs" / "howto" / "own_architecture.md"
     (source,) = re.findall(r"```python\n(# fwdmft_sine/forward.py.*?)```", page.read_text("utf-8"), re.DOTALL)
-    found: dict[str, Any] = {}
-    exec(source, found)
-    equations = found["field_equations"](SimpleNamespace(frequency=2.0), MEAN_FIELD, X, OUTPUTS)
+    actual: dict[str, Any] = {}
+    exec(source, actual)
+    equations = actual["field_equations"](SimpleNamespace(frequency=2.0), MEAN_FIELD, X, OUTPUTS)
     network = equations.network(WIDTH, GAMMA0, jax.random.key(0))
     h = X @ network.inputs["W"][0].T / X.shape[1] ** 0.5
     f = np.sin(2 * h) / 2 @ network.readouts["w"][:, 0].T / (GAMMA0 * WIDTH)
@@ -272,14 +272,14 @@ def test_the_example_of_the_pages() -> None:
 
 def posed(equations: ForwardProgram, weights: Weights, x: np.ndarray) -> tuple[ProgramState, dict[str, Array]]:
     """A state with these weights before training, and the noise that goes with it."""
-    found = structure(equations.program, x, OUTPUTS)
-    seen, counts = found.structure, {p.name: round(p.width * WIDTH) for p in equations.populations}
+    actual = structure(equations.program, x, OUTPUTS)
+    seen, counts = actual.structure, {p.name: round(p.width * WIDTH) for p in equations.populations}
     noise = {p.name: jnp.zeros((p.gaussians, counts[p.name])) for p in equations.populations}
     matrices = tuple(explicit_matrix.ExplicitMatrix(at_rest(weights.matrices[m.name], True)) for m in seen.matrices)
     state = equations.initial(noise, matrices, momentum=True)
 
     def action(name: str) -> Array:
-        rows = found.rows[name].reshape(-1, found.rows[name].shape[-1])
+        rows = actual.rows[name].reshape(-1, actual.rows[name].shape[-1])
         return rows @ weights.inputs[name].T / rows.shape[1] ** 0.5 + weights.numbers.get(name, 0.0)
 
     inputs = tuple(at_rest(action(each.name), True) for each in seen.inputs)

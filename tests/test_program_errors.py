@@ -54,13 +54,13 @@ def test_right_programs_pass(change: Callable[[Net, Any], Any]) -> None:
     forward_program(program(change), X, 1, 1.0)
 
 
-@pytest.mark.parametrize(("what", "change"), [(what, each) for what, found in MIXED.items() for each in found])
-def test_mixing_is_told(what: str, change: Callable[[Net, Any], Any]) -> None:
+@pytest.mark.parametrize(("what", "change"), [(what, each) for what, actual in MIXED.items() for each in actual])
+def test_mixing_is_reported(what: str, change: Callable[[Net, Any], Any]) -> None:
     with pytest.raises(ProgramError, match=rf"^net\..*: what goes in here mixes {what}"):
         forward_program(program(change), X, 1, 1.0)
 
 
-def test_neurons_of_two_populations_are_told_apart() -> None:
+def test_neurons_of_two_populations_are_distinguished() -> None:
     def forward(net: Net, x: Any, wrong: str) -> Any:
         _, v = net.layer("a", net.input("W", "a", x), jnp.tanh)
         _, u = net.layer("b", net.input("U", "b", x), jnp.tanh)
@@ -100,7 +100,7 @@ def test_what_is_observed_is_of_points(dims: tuple[str, ...], words: str) -> Non
         forward_program(forward, np.random.default_rng(0).standard_normal((4, 2, 5))[:, [0, 1, 0, 1]], 1, 1.0)
 
 
-def test_a_factor_of_a_readout_is_told() -> None:
+def test_a_factor_of_a_readout_is_reported() -> None:
     with pytest.raises(ProgramError, match=r"a factor goes to what is read, net.readout\(name, population, factor"):
         forward_program(lambda net, x: 2 * program(RIGHT[0])(net, x), X, 1, 1.0)
 
@@ -141,7 +141,7 @@ def test_inputs_are_made_of_points(read: Callable[[Net, Array], Array]) -> None:
         lambda net, x: jax.vmap(lambda row: net.input("V", "b", row), 1, 1)(x),
     ],
 )
-def test_what_jax_cannot_trace_is_told_with_its_line(change: Callable[[Net, Any], Any]) -> None:
+def test_what_jax_cannot_trace_is_reported_with_its_line(change: Callable[[Net, Any], Any]) -> None:
     def forward(net: Net, x: Any) -> Any:
         _, v = net.layer("a", net.input("W", "a", change(net, x)), jnp.tanh)
         return net.readout("w", "a", v)
@@ -150,7 +150,7 @@ def test_what_jax_cannot_trace_is_told_with_its_line(change: Callable[[Net, Any]
         forward_program(forward, X, 1, 1.0)
 
 
-def test_points_mixed_in_x_are_told() -> None:
+def test_points_mixed_in_x_are_reported() -> None:
     def forward(net: Net, x: Any) -> Any:
         _, v = net.layer("a", net.input("W", "a", x - jnp.mean(x, axis=0)), jnp.tanh)
         return net.readout("w", "a", v)
@@ -159,7 +159,7 @@ def test_points_mixed_in_x_are_told() -> None:
         forward_program(forward, X, 1, 1.0)
 
 
-def test_errors_within_a_program_are_told_with_its_line() -> None:
+def test_errors_within_a_program_are_reported_with_its_line() -> None:
     wrong = program(lambda net, h: h + net.average("a", h))
     with pytest.raises(PluginError) as error:
         forward_program(wrong, X, 1, 1.0)
@@ -168,7 +168,7 @@ def test_errors_within_a_program_are_told_with_its_line() -> None:
     assert "(point, *site, neuron); x has the shape (3, 4, 5)" in words
 
 
-def test_arguments_that_are_no_keys_are_told() -> None:
+def test_arguments_that_are_no_keys_are_reported() -> None:
     with pytest.raises(ProgramError, match="hashable, such as tuples in place of lists"):
         forward_program(program(RIGHT[0]), X, 1, 1.0, [1.0])
 
@@ -230,9 +230,9 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda net: twice(net, lambda: net.input("V", "b", ROWS), lambda: net.vector("V", "b")),
         r"net.vector\('V'\): 'V' already names other weights",
     ),
-    "taps of other positions": (
+    "stencil of other positions": (
         lambda net: net.dense("W", "a", "b", net.input("V", "a", ROWS), stencil=Stencil(((0, 1),), 2)),
-        r"net.dense\('W'\): taps read 2 positions on the last axis of sites, not \(\)",
+        r"net.dense\('W'\): the stencil reads 2 positions on the last axis of sites, not \(\)",
     ),
     "a population that nothing leads to": (
         lambda net: net.dense("W", "b", "a", net.input("V", "a", ROWS)),

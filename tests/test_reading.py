@@ -111,7 +111,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_mapping(Path("/dev/zero"))
 
 
-def test_thousands_of_unknown_fields_are_told_in_ten_lines() -> None:
+def test_thousands_of_unknown_fields_are_reported_in_ten_lines() -> None:
     lines = message(**{f"k{i}": 1 for i in range(20_000)}).splitlines()
     assert len(lines) == 11
     assert lines[0].startswith("k0: got 1; expected one of the fields name, title")

@@ -54,7 +54,7 @@ def refusal(registry: Registry, kind: str, section: str = "architecture") -> str
     return str(error.value)
 
 
-def test_working_plugin_is_found_with_its_origin(site: Path) -> None:
+def test_working_plugin_is_loaded_with_its_origin(site: Path) -> None:
     install(site, "one-dist", {"one": good("one")}, version="2.5")
     registry = registry_of(site)
     assert registry.kinds("architecture") == ["one"]

@@ -17,8 +17,8 @@ from fwdmft.engine.update import Update
 from fwdmft.testing.agreement import ROUNDING
 
 STEPS, VECTORS = 6, 2
-ROOM = 30
-TAPS = [POINT, Stencil(((0, 1), (1, -1)), 2)]
+CAPACITY = 30
+STENCILS = [POINT, Stencil(((0, 1), (1, -1)), 2)]
 
 
 class Neurons(NamedTuple):
@@ -33,7 +33,7 @@ class Neurons(NamedTuple):
 def neurons(stencil: Stencil, count: int) -> Neurons:
     rng = np.random.default_rng(5)
     start, readout = rng.standard_normal((2, VECTORS, stencil.sources, count))
-    return Neurons(start, readout, *rng.standard_normal((2, ROOM * stencil.offsets, count)))
+    return Neurons(start, readout, *rng.standard_normal((2, CAPACITY * stencil.offsets, count)))
 
 
 def law_of(stencil: Stencil) -> MatrixPrior:
@@ -60,7 +60,9 @@ def train(matrix: Any, own: Neurons, stencil: Stencil) -> tuple[Any, jax.Array]:
 
 def recording(own: Neurons, stencil: Stencil) -> tuple[BasisMatrix, jax.Array, MatrixRecord]:
     size, vectors = own.start.shape[-1], VECTORS * stencil.sources
-    matrix = gaussian_matrix.untouched((ROOM, ROOM), (size, size), True, stencil.offsets, (STEPS, vectors, vectors))
+    matrix = gaussian_matrix.untouched(
+        (CAPACITY, CAPACITY), (size, size), True, stencil.offsets, (STEPS, vectors, vectors)
+    )
     matrix, fields = train(matrix, own, stencil)
     ahead, back = matrix.forward, matrix.backward
     assert not ahead.full and not back.full
@@ -79,7 +81,7 @@ def double_precision() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("stencil", TAPS)
+@pytest.mark.parametrize("stencil", STENCILS)
 def test_neurons_are_those_of_the_recording(stencil: Stencil) -> None:
     """Up to the projection of their numbers, which keeps a finite simulation consistent."""
     errors = []
@@ -91,7 +93,7 @@ def test_neurons_are_those_of_the_recording(stencil: Stencil) -> None:
     assert 2.5 < errors[0] / errors[1] < 6.5  # S^-1/2 would be 4
 
 
-@pytest.mark.parametrize("stencil", TAPS)
+@pytest.mark.parametrize("stencil", STENCILS)
 def test_with_numbers_that_need_no_projection_they_are_the_same(stencil: Stencil) -> None:
     own = neurons(stencil, 1 << 11)
     for _ in range(2 * STEPS):
@@ -115,18 +117,18 @@ def _without(numbers: np.ndarray, basis: np.ndarray, earlier: np.ndarray, offset
 
 
 def test_neurons_need_no_company() -> None:
-    own = neurons(TAPS[1], 512)
-    record = recording(own, TAPS[1])[2]
+    own = neurons(STENCILS[1], 512)
+    record = recording(own, STENCILS[1])[2]
     few = Neurons(*(a[..., 100:110] for a in own))
     np.testing.assert_allclose(
-        replaying(record, own, TAPS[1])[..., 100:110], replaying(record, few, TAPS[1]), atol=ROUNDING
+        replaying(record, own, STENCILS[1])[..., 100:110], replaying(record, few, STENCILS[1]), atol=ROUNDING
     )
 
 
-def test_the_record_has_room_for_its_directions_only() -> None:
+def test_the_record_has_capacity_for_its_directions_only() -> None:
     record = recording(neurons(POINT, 512), POINT)[2]
     back, ahead = record.earlier.shape
-    assert ahead <= record.capacities[0] < ahead + VECTORS < ROOM
-    assert back <= record.capacities[1] < back + VECTORS < ROOM
+    assert ahead <= record.capacities[0] < ahead + VECTORS < CAPACITY
+    assert back <= record.capacities[1] < back + VECTORS < CAPACITY
     # In every step the forward side comes first.
     assert not record.earlier[:, :VECTORS].any() and record.earlier[:VECTORS, VECTORS:].all()

@@ -45,14 +45,14 @@ def numbers(index: int, data: dict[str, Any] = DATA) -> xr.DataArray:
 
 
 def curve(family: str, measure: str, look: str, data: dict[str, Any] = DATA) -> dict[str, Any]:
-    found = {one["key"]: {each["name"]: each for each in one["measures"]} for one in data["families"]}
-    return next(one for one in found[family][measure]["curves"] if one["look"] == look)
+    actual = {one["key"]: {each["name"]: each for each in one["measures"]} for one in data["families"]}
+    return next(one for one in actual[family][measure]["curves"] if one["look"] == look)
 
 
 def data_in(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
-    assert found
-    return json.loads(found[1])
+    actual = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert actual
+    return json.loads(actual[1])
 
 
 THEORY, ENSEMBLE = (RESULT[name].to_dataset() for name in ("theory", "ensemble"))
@@ -87,8 +87,8 @@ EXPECTED = {
 @pytest.mark.parametrize("what", EXPECTED, ids=" ".join)
 def test_numbers_are_those_of_the_result(what: tuple[str, str, str]) -> None:
     """To single precision, at every label that the page kept."""
-    found = curve(*what)
-    for index, expected in zip((found["value"], found["error"]), EXPECTED[what], strict=True):
+    actual = curve(*what)
+    for index, expected in zip((actual["value"], actual["error"]), EXPECTED[what], strict=True):
         if expected is not None:
             shown = numbers(index)
             labelled = expected.assign_coords(
@@ -141,14 +141,14 @@ def test_kernels_between_some_points() -> None:
     some = xr.Dataset(coords={"kernel_point": [0, 3], "kernel_point_prime": [0, 3]})
     ensemble = at_common_points(some, ENSEMBLE)[1]
     tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=RESULT.attrs), "theory": THEORY, "ensemble": ensemble})
-    found = {one.key: one for one in families(tree)}
-    assert "tangent_kernel" not in found
-    family = found["subset_tangent_kernel"]
+    actual = {one.key: one for one in families(tree)}
+    assert "tangent_kernel" not in actual
+    family = actual["subset_tangent_kernel"]
     assert family.pairs[0] == ("kernel_point", "kernel_point_prime") and "some points" in family.title
     theory, networks = (one.value for one in family.measures[0].curves)
     assert theory.kernel_point.values.tolist() == networks.kernel_point.values.tolist() == [0, 3]
     np.testing.assert_array_equal(theory, THEORY["tangent_kernel"].isel(point=[0, 3], point_prime=[0, 3]))
-    spectrum = found["spectra"].measures[0].curves[0].value
+    spectrum = actual["spectra"].measures[0].curves[0].value
     assert spectrum.sizes["rank"] == 2 * 2  # points times outputs
     np.testing.assert_allclose(spectrum.sum("rank"), np.einsum("tpcpc->t", theory))
 

@@ -27,14 +27,14 @@ Groups = dict[str, xr.Dataset]
 
 def unpublished(tree: xr.DataTree) -> list[str]:
     """Variables that are not in the tables of the format, or are not what those say."""
-    published, found = rows(), []
+    published, actual = rows(), []
     for group, child in tree.children.items():
         for name, variable in child.to_dataset().variables.items():
             said = _with_axes(variable.dims, name), variable.attrs["long_name"], variable.attrs["units"]
             forms = published[group].get(str(name), ())
             if group != "diagnostics" and said not in [(entry.dims, entry.words, entry.units) for entry in forms]:
-                found.append(f"{group}/{name}")
-    return found
+                actual.append(f"{group}/{name}")
+    return actual
 
 
 def _with_axes(dims: tuple[Hashable, ...], name: Hashable) -> tuple[Hashable, ...]:
@@ -66,21 +66,21 @@ def test_files_of_other_programs_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axes", [("feature",), ("height", "width", "channel"), ("step", "feature"), ("site",)])
 def test_x_has_the_axes_of_an_architecture(axes: tuple[str, ...], tmp_path: Path) -> None:
     """Installed or not: what they are called is for the architecture to say."""
-    found = foreign.groups()
-    found["data"]["x"] = foreign.variable(("point", *axes), np.ones((3, *[2] * len(axes))))
-    validate_result(foreign.write(tmp_path / "theirs.nc", found))
+    actual = foreign.groups()
+    actual["data"]["x"] = foreign.variable(("point", *axes), np.ones((3, *[2] * len(axes))))
+    validate_result(foreign.write(tmp_path / "theirs.nc", actual))
 
 
 def without(group: str, name: str) -> Callable[[Groups], None]:
-    def change(found: Groups) -> None:
-        found[group] = found[group].drop_vars(name)
+    def change(actual: Groups) -> None:
+        actual[group] = actual[group].drop_vars(name)
 
     return change
 
 
 def replaced(group: str, name: str, values: object) -> Callable[[Groups], None]:
-    def change(found: Groups) -> None:
-        found[group] = found[group].assign({name: values})
+    def change(actual: Groups) -> None:
+        actual[group] = actual[group].assign({name: values})
 
     return change
 
@@ -91,7 +91,7 @@ F = ("time", "point", "output")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda found: found.pop("theory"), "groups: got ['data']; expected a group theory or ensemble (or both)"),
+        (lambda actual: actual.pop("theory"), "groups: got ['data']; expected a group theory or ensemble (or both)"),
         (without("data", "y"), "data/y: got nothing; expected a variable: targets"),
         (
             replaced("data", "x", foreign.variable(("feature", "point"), np.ones((2, 3)))),
@@ -136,9 +136,9 @@ F = ("time", "point", "output")
     ],
 )
 def test_what_does_not_conform_is_refused(change: Callable[[Groups], None], message: str, tmp_path: Path) -> None:
-    found = foreign.groups()
-    change(found)
-    path = foreign.write(tmp_path / "theirs.nc", found)
+    actual = foreign.groups()
+    change(actual)
+    path = foreign.write(tmp_path / "theirs.nc", actual)
     done = CliRunner().invoke(app, ["validate", str(path)])
     assert (done.exit_code, done.stderr) == (2, f"{message}\n")
     with pytest.raises(fwdmft.InputError):
@@ -146,10 +146,10 @@ def test_what_does_not_conform_is_refused(change: Callable[[Groups], None], mess
 
 
 def test_sizes_agree_between_groups(tmp_path: Path) -> None:
-    found = foreign.groups()
-    found["theory"] = found["theory"].isel(point=[0, 1])
+    actual = foreign.groups()
+    actual["theory"] = actual["theory"].isel(point=[0, 1])
     with pytest.raises(fwdmft.InputError, match="theory.point: got 2; expected 3, the size of point in the group data"):
-        open_result(foreign.write(tmp_path / "theirs.nc", found))
+        open_result(foreign.write(tmp_path / "theirs.nc", actual))
 
 
 def test_attributes_of_the_root(tmp_path: Path) -> None:
@@ -190,17 +190,17 @@ def test_estimates_of_networks_have_errors(tmp_path: Path) -> None:
 
 
 def test_labels_and_what_errors_are_of(tmp_path: Path) -> None:
-    found = foreign.groups()
-    found["theory"]["loss"] = foreign.variable(("time", "split"), np.ones((2, 2)))
+    actual = foreign.groups()
+    actual["theory"]["loss"] = foreign.variable(("time", "split"), np.ones((2, 2)))
     with pytest.raises(
         fwdmft.InputError, match="^theory/split: got nothing; expected a coordinate split with the labels"
     ):
-        validate_result(foreign.write(tmp_path / "theirs.nc", found))
-    found["theory"] = foreign.groups()["theory"].drop_vars("prediction")
+        validate_result(foreign.write(tmp_path / "theirs.nc", actual))
+    actual["theory"] = foreign.groups()["theory"].drop_vars("prediction")
     with pytest.raises(
         fwdmft.InputError, match="^theory/prediction: got nothing; expected the variable whose standard"
     ):
-        validate_result(foreign.write(tmp_path / "theirs.nc", found))
+        validate_result(foreign.write(tmp_path / "theirs.nc", actual))
 
 
 def test_figures_that_lack_a_part_are_left_out(tmp_path: Path) -> None:
@@ -241,12 +241,12 @@ def test_networks_without_variances_are_compared_by_their_means(tmp_path: Path) 
 
 def test_results_with_little_in_them(tmp_path: Path) -> None:
     """Shown by their variables; without a figure, where there is nothing to draw."""
-    found = foreign.groups()
-    path = foreign.write(tmp_path / "theirs.nc", found)
+    actual = foreign.groups()
+    path = foreign.write(tmp_path / "theirs.nc", actual)
     shown = CliRunner().invoke(app, ["show", str(path)])
     assert shown.exit_code == 0 and shown.stdout.startswith("theory: prediction, prediction_standard_error")
-    found["theory"] = found["theory"][["their_own"]]
-    empty = foreign.write(tmp_path / "empty.nc", found)
+    actual["theory"] = actual["theory"][["their_own"]]
+    empty = foreign.write(tmp_path / "empty.nc", actual)
     drawn = CliRunner().invoke(app, ["plot", str(empty), "-o", str(tmp_path / "figures")])
     assert (drawn.exit_code, drawn.stderr.partition(";")[0]) == (2, "result: got {'theory': ['their_own']}")
 

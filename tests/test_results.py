@@ -87,7 +87,7 @@ def test_every_variable_has_long_name_and_units(reread: xr.DataTree) -> None:
             assert variable.attrs["long_name"] and variable.attrs["units"], f"{group.path}/{name}"
 
 
-def test_variances_of_theory_and_networks_are_told_apart(reread: xr.DataTree) -> None:
+def test_variances_of_theory_and_networks_are_distinguished(reread: xr.DataTree) -> None:
     """N Var in the theory, Var in the ensemble: in words, in units, and with N Var beside Var."""
     theory, ensemble = reread["theory"].to_dataset(), reread["ensemble"].to_dataset()
     for name in _THEORY_DIMS:

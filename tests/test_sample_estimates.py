@@ -44,13 +44,13 @@ def draws(rng: np.random.Generator, count: int, controls: int) -> dict[str, np.n
 
     each, whole = respond(parts), parts.mean(axis=1)
     mean, x = each.mean(axis=1), parts[..., :controls]
-    found = {"mean": mean, "difference": CONTRASTS @ each, "change": respond(whole) - mean}
-    return found | {"x": x.mean(axis=1), "x_difference": CONTRASTS @ x}
+    actual = {"mean": mean, "difference": CONTRASTS @ each, "change": respond(whole) - mean}
+    return actual | {"x": x.mean(axis=1), "x_difference": CONTRASTS @ x}
 
 
 @cache
 def repeats(controls: int) -> tuple[Estimates, ...]:
-    rng, found = np.random.default_rng(1), []
+    rng, actual = np.random.default_rng(1), []
     for _ in range(REPEATS):
         sums = [Sums() for _ in range(GROUPS)]
         for group in sums:
@@ -58,8 +58,8 @@ def repeats(controls: int) -> tuple[Estimates, ...]:
             for _ in range(2):
                 group.add(draws(rng, DRAWS // GROUPS // 2, controls), FULL, PAIRS)
         covariances = np.broadcast_to(C[:controls, :controls], (8, controls, controls))
-        found.append(estimates(sums, N, covariances, FULL, PAIRS))
-    return tuple(found)
+        actual.append(estimates(sums, N, covariances, FULL, PAIRS))
+    return tuple(actual)
 
 
 def assert_right(values: np.ndarray, exact: np.ndarray) -> None:
@@ -70,24 +70,24 @@ def assert_right(values: np.ndarray, exact: np.ndarray) -> None:
 
 @pytest.mark.parametrize("controls", [0, CONTROLS])
 def test_estimates_are_free_of_bias(controls: int) -> None:
-    found = repeats(controls)
-    assert_right(np.stack([e.sigma[0] for e in found]), np.diagonal(SIGMA))
-    assert_right(np.stack([e.variance for e in found]), np.diagonal(SIGMA + NEXT / N))
-    assert_right(np.stack([e.growth[0] for e in found]), -np.diagonal(NEXT) / (STEP * N))
-    assert_right(np.stack([e.mean.mean(0) for e in found]), Q + B / N)
-    assert_right(np.stack([e.change.mean(0) for e in found]), -B / (STEP * N))
-    assert_right(np.stack([e.pairs.mean(0) for e in found]), SIGMA[PAIRS])
-    assert_right(np.stack([e.full for e in found if e.full is not None]), SIGMA[FULL, FULL])
+    actual = repeats(controls)
+    assert_right(np.stack([e.sigma[0] for e in actual]), np.diagonal(SIGMA))
+    assert_right(np.stack([e.variance for e in actual]), np.diagonal(SIGMA + NEXT / N))
+    assert_right(np.stack([e.growth[0] for e in actual]), -np.diagonal(NEXT) / (STEP * N))
+    assert_right(np.stack([e.mean.mean(0) for e in actual]), Q + B / N)
+    assert_right(np.stack([e.change.mean(0) for e in actual]), -B / (STEP * N))
+    assert_right(np.stack([e.pairs.mean(0) for e in actual]), SIGMA[PAIRS])
+    assert_right(np.stack([e.full for e in actual if e.full is not None]), SIGMA[FULL, FULL])
 
 
 @pytest.mark.parametrize("controls", [0, CONTROLS])
 def test_stated_errors_are_right(controls: int) -> None:
-    found = repeats(controls)
+    actual = repeats(controls)
     for values, errors, exact in (
-        (np.stack([e.sigma[0] for e in found]), np.stack([e.sigma[1] for e in found]), np.diagonal(SIGMA)),
+        (np.stack([e.sigma[0] for e in actual]), np.stack([e.sigma[1] for e in actual]), np.diagonal(SIGMA)),
         (
-            np.stack([e.growth[0] for e in found]),
-            np.stack([e.growth[1] for e in found]),
+            np.stack([e.growth[0] for e in actual]),
+            np.stack([e.growth[1] for e in actual]),
             -np.diagonal(NEXT) / (STEP * N),
         ),
     ):
@@ -102,11 +102,11 @@ def test_control_variates_tell_their_share() -> None:
     with_controls, without = repeats(CONTROLS), repeats(0)
     # The best prediction from some components takes the others' conditional mean along.
     known = C[:, :CONTROLS] @ np.linalg.solve(C[:CONTROLS, :CONTROLS], C[:CONTROLS])
-    told = np.einsum("ok,kl,ol->o", LINEAR, known, LINEAR)
-    left = 1 - told / np.diagonal(SIGMA + NEXT / N)
+    explained = np.einsum("ok,kl,ol->o", LINEAR, known, LINEAR)
+    left = 1 - explained / np.diagonal(SIGMA + NEXT / N)
     assert_right(np.stack([e.left for e in with_controls]), left)
     assert all(np.allclose(e.left, 1) for e in without)
-    better, worse = (np.stack([e.mean.mean(0) for e in found]).std(0) for found in (with_controls, without))
+    better, worse = (np.stack([e.mean.mean(0) for e in actual]).std(0) for actual in (with_controls, without))
     excess = (better / worse) ** 2 / left
     assert (np.maximum(excess, 1 / excess) < rarely_exceeded(REPEATS - 1, REPEATS - 1)).all()
 
@@ -120,8 +120,8 @@ def test_errors_of_the_covariance_count() -> None:
     uncertain = estimates(sums, N, C * scales[:, None, None], None, PAIRS)
     certain = estimates(sums, N, np.broadcast_to(C, (8, *C.shape)), None, PAIRS)
     # It is the share of the control variates, which tell all of Sigma here, times the error of their covariance.
-    told = np.sqrt(uncertain.sigma[1] ** 2 - certain.sigma[1] ** 2) / (scales.std(ddof=1) / np.sqrt(8))
-    assert_zero("Sigma", Estimate.of(told - np.diagonal(SIGMA), certain.sigma[1], GROUPS), 1.0)
+    added = np.sqrt(uncertain.sigma[1] ** 2 - certain.sigma[1] ** 2) / (scales.std(ddof=1) / np.sqrt(8))
+    assert_zero("Sigma", Estimate.of(added - np.diagonal(SIGMA), certain.sigma[1], GROUPS), 1.0)
     assert uncertain.full is None
 
 
@@ -136,11 +136,11 @@ def test_what_varies_by_rounding_alone_does_not_vary() -> None:
         some["mean"] += [0.0, 1.0, 1.0, 1.0]
         some["difference"] = sizes * rng.standard_normal((64, PARTS - 1, 4)) / N**0.5
         group.add(some | {"x": np.zeros((64, 0)), "x_difference": np.zeros((64, PARTS - 1, 0))}, None, PAIRS)
-    found = estimates(sums, N, np.zeros((1, 0, 0)), None, PAIRS)
-    exact = without_rounding(found, N, Layout({"f": (1, 2), "K": (1, 2)}).sizes, noise)
-    for before, after in zip([*found.sigma, *found.growth], [*exact.sigma, *exact.growth], strict=True):
+    actual = estimates(sums, N, np.zeros((1, 0, 0)), None, PAIRS)
+    exact = without_rounding(actual, N, Layout({"f": (1, 2), "K": (1, 2)}).sizes, noise)
+    for before, after in zip([*actual.sigma, *actual.growth], [*exact.sigma, *exact.growth], strict=True):
         np.testing.assert_array_equal(after, np.where([True, False, True, False], 0.0, before))
     np.testing.assert_array_equal(exact.variance > 0, [False, True, False, True])
-    for before, after in ((found.mean, exact.mean), (found.change, exact.change)):
+    for before, after in ((actual.mean, exact.mean), (actual.change, exact.change)):
         assert (before[:, 0] != 0).all() and (after[:, 0] == 0).all()
         np.testing.assert_array_equal(after[:, 1:], before[:, 1:])

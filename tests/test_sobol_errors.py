@@ -30,12 +30,12 @@ def predictions() -> np.ndarray:
     with jax.enable_x64(True):
         equations = dense_network(np.array([[1.0, 0.5], [0.3, -1.0]]), 1.0)
         training = training_signal(Plan(np.full(9, 0.1)), SquaredError(), np.ones((2, 1)), np.array([True, False]), 4)
-        found = []
+        collected = []
         for number in range(600):
             one = infinite_width(equations, lambda e, n=number: noise_of(e, 64, 0, n), training, Observing())
             assert one is not None
-            found.append(one.seen["prediction"][1:].ravel())
-    return np.stack(found)
+            collected.append(one.seen["prediction"][1:].ravel())
+    return np.stack(collected)
 
 
 @pytest.mark.parametrize("count", [2, 4])

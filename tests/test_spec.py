@@ -231,6 +231,8 @@ def test_bad_value_names_field_value_and_expectation(changes: dict[str, Any], ex
         ("theory", "save_every", 10**7),
         ("theory", "neurons", 2**32 - 1),
         ("theory", "replicates", 1000),
+        ("theory", "draws", 2**24),
+        ("theory", "draws", 2**24),
         ("theory", "seed", 2**32 - 1),
         ("ensemble", "seed", 2**32 - 1),
         ("ensemble", "members", 10**6),
@@ -251,7 +253,35 @@ def test_bounds(section: str, field: str, largest: float) -> None:
     load(**deep | {section: filled[section] | {field: largest}})
     for more in (largest + (1 if isinstance(largest, int) else largest), 1e30, 10**30, 10**400):
         text = message(**deep | {section: filled[section] | {field: more}})
-        assert text.startswith(f"{section}.{field}: got ") and "a number of at most" in text, text
+        assert text.startswith(f"{section}.{field}: got "), text
+        assert f"; expected a number of at most {largest:{'' if isinstance(largest, int) else 'g'}}" in text, text
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "expected"),
+    [
+        ("theory", {"neurons": -(10**400)}, "theory.neurons: got -100"),
+        ("theory", {"neurons": -5}, "theory.neurons: got -5; expected a number of at least 16"),
+        ("theory", {"relative_error": 1e30}, "theory.relative_error: got 1e+30; expected a number less than 1"),
+        ("theory", {"relative_error": 10**400}, "; expected a number less than 1"),
+        ("theory", {"relative_error": 0}, "theory.relative_error: got 0; expected a number greater than 0"),
+        ("theory", {"relative_error": -(10**400)}, "; expected a number greater than 0"),
+        (
+            "ensemble",
+            {"widths": [8, 10**10]},
+            "ensemble.widths.1: got 10000000000; expected a number of at most 10000000",
+        ),
+        (
+            "ensemble",
+            {"widths": [8, 9], "members": [5, 1e30]},
+            "ensemble.members.1: got 1e+30; expected a number of at most 1000000",
+        ),
+        ("optimizer", optimizer(momentum=1e20), "optimizer.momentum: got 1e+20; expected a number less than 1"),
+    ],
+)
+def test_the_bound_of_a_field_is_named(section: str, values: dict[str, Any], expected: str) -> None:
+    """Not the general one of numbers, which fails first."""
+    assert expected in message(**{section: values})
 
 
 def test_steps_that_follow_from_the_data_have_the_same_bound() -> None:

@@ -22,8 +22,8 @@ def test_overlap(offsets: int, sources: int, places: int) -> None:
                 if s >= 0 and t >= 0:
                     expected[:, :, a, :, :, b] += kernel[:, :, s, :, :, t] / offsets
     with jax.enable_x64(True):
-        found = Stencil(tuple(map(tuple, reads.tolist())), sources).overlap(jax.numpy.asarray(kernel), 2)
-    assert_equal("overlap", np.asarray(found), expected)
+        actual = Stencil(tuple(map(tuple, reads.tolist())), sources).overlap(jax.numpy.asarray(kernel), 2)
+    assert_equal("overlap", np.asarray(actual), expected)
 
 
 @pytest.mark.parametrize("lowest", [-1, 0], ids=["some read nothing", "all read"])

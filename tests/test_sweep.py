@@ -38,7 +38,7 @@ def stand_in(one: Any) -> xr.DataTree:
         {"prediction": (("time", "point", "output"), f), "loss": (("time", "split"), f[:, :2, 0])},
         {"time": np.arange(steps), "split": ["train", "test"], "point_split": ("point", ["train"] * n)},
     )
-    found = xr.Dataset({"neurons": 7, "device": "cpu"})
+    actual = xr.Dataset({"neurons": 7, "device": "cpu"})
     attrs = {
         "experiment": one.model_dump_json(),
         "creation_library": "fwdmft",
@@ -46,7 +46,7 @@ def stand_in(one: Any) -> xr.DataTree:
         "title": one.name,
     }
     root = xr.Dataset(attrs=attrs)
-    return xr.DataTree.from_dict({"/": root, "data": xr.Dataset(), "theory": theory, "diagnostics": found})
+    return xr.DataTree.from_dict({"/": root, "data": xr.Dataset(), "theory": theory, "diagnostics": actual})
 
 
 def failing_at(gamma0: float) -> Callable[[Any], xr.DataTree]:

@@ -21,29 +21,29 @@ def refused(**changes: Any) -> str:
 
 
 def test_every_combination_is_a_point() -> None:
-    found = points(fwdmft.load_sweep(sweep()))
-    files = [one.place.file for one in found]
+    actual = points(fwdmft.load_sweep(sweep()))
+    files = [one.place.file for one in actual]
     assert files[:3] == ["gamma0=0.5,train=4.nc", "gamma0=0.5,train=6.nc", "gamma0=1,train=4.nc"]
-    last = found[-1].experiment
+    last = actual[-1].experiment
     assert (last.parameterization.richness(None), last.data.model_dump()["train"]) == (2.0, 6)
     assert last.name == "grid gamma0=2,train=6" and len(set(files)) == 6
 
 
 def test_fields_that_vary_together() -> None:
     group = {GAMMA0: [0.5, 2], "optimizer.learning_rate": [0.1, 0.01]}
-    found = points(fwdmft.load_sweep(sweep(over={TRAIN: [4]}, together=[group])))
-    rates = [(one.experiment.parameterization.richness(None), one.experiment.optimizer.plan(4)) for one in found]
+    actual = points(fwdmft.load_sweep(sweep(over={TRAIN: [4]}, together=[group])))
+    rates = [(one.experiment.parameterization.richness(None), one.experiment.optimizer.plan(4)) for one in actual]
     assert [(gamma0, plan.learning_rates[0]) for gamma0, plan in rates] == [(0.5, 0.1), (2.0, 0.01)]
-    assert found[0].place.name == "train=4,gamma0=0.5,learning_rate=0.1"
+    assert actual[0].place.name == "train=4,gamma0=0.5,learning_rate=0.1"
 
 
 def test_whole_sections_vary() -> None:
     schedules = [{"kind": "constant"}, {"kind": "cosine", "warmup": 3}]
-    found = points(
+    actual = points(
         fwdmft.load_sweep(sweep(over={"optimizer.schedule": schedules, "ensemble": [None, {"widths": [8]}]}))
     )
-    assert [one.experiment.ensemble is None for one in found] == [True, False] * 2
-    assert [one.experiment.model_dump()["optimizer"]["schedule"]["kind"] for one in found[::2]] == [
+    assert [one.experiment.ensemble is None for one in actual] == [True, False] * 2
+    assert [one.experiment.model_dump()["optimizer"]["schedule"]["kind"] for one in actual[::2]] == [
         "constant",
         "cosine",
     ]

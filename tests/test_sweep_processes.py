@@ -54,25 +54,25 @@ process.Processes().compute(process.Job({}, "", sys.argv[2], False, None, 1, 1))
 
 def test_points_end_with_the_sweep_and_leave_no_half_files(tmp_path: Path) -> None:
     """Even if that is killed without a chance to tell them."""
-    told = tmp_path / "result.nc.process"
+    process_file = tmp_path / "result.nc.process"
     sweep = subprocess.Popen([sys.executable, "-c", SWEEP, SLOW, str(tmp_path / "result.nc")])
-    within(60, lambda: told.exists() and told.read_text() != "")
+    within(60, lambda: process_file.exists() and process_file.read_text() != "")
     assert any(path.suffix == ".part" for path in tmp_path.iterdir())
     sweep.kill()
     sweep.wait()
-    within(60, lambda: not psutil.pid_exists(int(told.read_text())))
-    assert list(tmp_path.iterdir()) == [told]
+    within(60, lambda: not psutil.pid_exists(int(process_file.read_text())))
+    assert list(tmp_path.iterdir()) == [process_file]
 
 
 def test_a_sweep_that_is_given_up_ends_its_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fwdmft.sweeping.process._COMMAND", SLOW)
-    told, under_way = tmp_path / "result.nc.process", Processes()
+    process_file, under_way = tmp_path / "result.nc.process", Processes()
     with ThreadPoolExecutor(1) as pool:
         point = pool.submit(under_way.compute, replace(JOB, path=str(tmp_path / "result.nc")))
-        within(60, told.exists)
+        within(60, process_file.exists)
         under_way.end()
         assert point.result(2) == "its process ended without a word (exit code 143)"
-    assert list(tmp_path.iterdir()) == [told]
+    assert list(tmp_path.iterdir()) == [process_file]
     assert under_way.compute(JOB) == "the sweep was ended"
 
 

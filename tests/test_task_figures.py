@@ -32,8 +32,8 @@ def test_task_against_width(tree: xr.DataTree) -> None:
 
 def test_without_classes_there_is_no_accuracy(tree: xr.DataTree) -> None:
     regression = xr.DataTree.from_dict({"/": tree.to_dataset(), **{name: tree[name].to_dataset() for name in tree}})
-    found = tree["ensemble"].to_dataset()
-    regression["ensemble"] = xr.DataTree(found.drop_vars([str(name) for name in found if "accuracy" in str(name)]))
+    actual = tree["ensemble"].to_dataset()
+    regression["ensemble"] = xr.DataTree(actual.drop_vars([str(name) for name in actual if "accuracy" in str(name)]))
     assert len(draw("task", regression).axes) == 2
 
 

@@ -66,16 +66,16 @@ def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     sums = GroupSums(np.zeros(15, int))
     sums.add(values[:5], np.arange(5))
     sums.add(values[5:], np.arange(5, 12))
-    found = of_means(sums.sums, sums.counts)
-    np.testing.assert_allclose(found.value, values.mean(axis=0))
-    np.testing.assert_allclose(found.standard_error, values.std(axis=0, ddof=1) / 12**0.5)
+    actual = of_means(sums.sums, sums.counts)
+    np.testing.assert_allclose(actual.value, values.mean(axis=0))
+    np.testing.assert_allclose(actual.standard_error, values.std(axis=0, ddof=1) / 12**0.5)
 
 
 def test_jackknife_of_a_ratio_follows_the_spread_of_samples() -> None:
     """The mean squared error bar is the variance over 300 independent samples, to their precision."""
     random = np.random.default_rng(1)
     groups = np.arange(160) % 16
-    found = []
+    actual = []
     for _ in range(300):
         above, below = random.normal(3, 1, 160), random.gamma(4.0, size=160)
         both = []
@@ -83,9 +83,9 @@ def test_jackknife_of_a_ratio_follows_the_spread_of_samples() -> None:
             sums = GroupSums(np.zeros(16, int))
             sums.add(values, groups)
             both.append(of_means(sums.sums, sums.counts))
-        found.append(combined(np.divide, *both))
-    claimed = np.mean([one.standard_error**2 for one in found])
-    assert claimed == pytest.approx(np.var([one.value for one in found]), rel=4 * (2 / 300) ** 0.5)
+        actual.append(combined(np.divide, *both))
+    claimed = np.mean([one.standard_error**2 for one in actual])
+    assert claimed == pytest.approx(np.var([one.value for one in actual]), rel=4 * (2 / 300) ** 0.5)
 
 
 # --- single networks and their average ---
@@ -93,30 +93,30 @@ def test_jackknife_of_a_ratio_follows_the_spread_of_samples() -> None:
 
 def test_statistics_of_a_task_by_hand() -> None:
     described = task(kernels=True)
-    found = train_ensemble(described, 6, 20, 0, 20)
-    f, y = found.sample_prediction, described.y
+    actual = train_ensemble(described, 6, 20, 0, 20)
+    f, y = actual.sample_prediction, described.y
     assert f is not None and f.shape == (20, 3, 6, 3)
     averaged = f.mean(axis=0)
     for split, chosen in enumerate((TRAIN, ~TRAIN)):
         single = 0.5 * ((f - y)[:, :, chosen] ** 2).sum(axis=(-1, -2))
-        np.testing.assert_allclose(found.traces["loss"][..., split], single)
-        np.testing.assert_allclose(found.jackknifed["loss"].value[:, split], single.mean(axis=0))
-        np.testing.assert_allclose(found.mean["accuracy"][:, split], accuracy(f[:, :, chosen], y[chosen]).mean(axis=0))
+        np.testing.assert_allclose(actual.traces["loss"][..., split], single)
+        np.testing.assert_allclose(actual.jackknifed["loss"].value[:, split], single.mean(axis=0))
+        np.testing.assert_allclose(actual.mean["accuracy"][:, split], accuracy(f[:, :, chosen], y[chosen]).mean(axis=0))
         of_average = 0.5 * ((averaged - y)[:, chosen] ** 2).sum(axis=(-1, -2))
-        np.testing.assert_allclose(found.jackknifed["ensembled_loss"].value[:, split], of_average)
+        np.testing.assert_allclose(actual.jackknifed["ensembled_loss"].value[:, split], of_average)
         np.testing.assert_allclose(
-            found.jackknifed["ensembled_accuracy"].value[:, split], accuracy(averaged[:, chosen], y[chosen])
+            actual.jackknifed["ensembled_accuracy"].value[:, split], accuracy(averaged[:, chosen], y[chosen])
         )
         variance = f[:, 1:, chosen].var(axis=0, ddof=1).mean(axis=(-1, -2))
         signal = (averaged[1:, chosen] ** 2).mean(axis=(-1, -2)) - variance / 20
-        relative = found.jackknifed["prediction_relative_variance"].value[:, split]
+        relative = actual.jackknifed["prediction_relative_variance"].value[:, split]
         assert np.isnan(relative[0])
         np.testing.assert_allclose(relative[1:], variance / signal)
-    kernel = found.mean["feature_kernel"][:, -1][:, TRAIN][:, :, TRAIN]
-    np.testing.assert_allclose(found.jackknifed["mean_kernel_alignment"].value, alignment(kernel, y[TRAIN]))
+    kernel = actual.mean["feature_kernel"][:, -1][:, TRAIN][:, :, TRAIN]
+    np.testing.assert_allclose(actual.jackknifed["mean_kernel_alignment"].value, alignment(kernel, y[TRAIN]))
     without_first = np.arange(20) % 16 != 0
     np.testing.assert_allclose(
-        found.jackknifed["ensembled_loss"].left_out[0][:, 1],
+        actual.jackknifed["ensembled_loss"].left_out[0][:, 1],
         0.5 * ((f[without_first].mean(axis=0) - y)[:, ~TRAIN] ** 2).sum(axis=(-1, -2)),
     )
 
@@ -185,18 +185,18 @@ def small() -> xr.DataTree:
 
 
 def test_results_at_scale(small: xr.DataTree) -> None:
-    found = small["ensemble"].to_dataset()
-    assert found.time.values.tolist() == list(range(6))  # 3 epochs of 2 batches; the fifth point waits its turn
-    assert found["final_prediction_mean"].dims == ("width", "point", "output")
-    assert "prediction_mean" not in found and "sample_prediction" not in found
-    assert found["subset_tangent_kernel_mean"].dims[2:] == (
+    actual = small["ensemble"].to_dataset()
+    assert actual.time.values.tolist() == list(range(6))  # 3 epochs of 2 batches; the fifth point waits its turn
+    assert actual["final_prediction_mean"].dims == ("width", "point", "output")
+    assert "prediction_mean" not in actual and "sample_prediction" not in actual
+    assert actual["subset_tangent_kernel_mean"].dims[2:] == (
         *("kernel_point", "output", "kernel_point_prime", "output_prime"),
     )
-    assert found.kernel_point.values.tolist() == [0, 2]
-    assert found["ensembled_loss"].notnull().all("split").values[0].tolist() == [False] * 5 + [True]
-    assert found["accuracy_mean"].dims == found["member_loss"].isel(member=0).dims == ("width", "time", "split")
-    assert all({"long_name", "units"} <= set(variable.attrs) for variable in found.data_vars.values())
-    np.testing.assert_allclose(found["member_loss"].mean("member"), found["loss_mean"], rtol=1e-6)
+    assert actual.kernel_point.values.tolist() == [0, 2]
+    assert actual["ensembled_loss"].notnull().all("split").values[0].tolist() == [False] * 5 + [True]
+    assert actual["accuracy_mean"].dims == actual["member_loss"].isel(member=0).dims == ("width", "time", "split")
+    assert all({"long_name", "units"} <= set(variable.attrs) for variable in actual.data_vars.values())
+    np.testing.assert_allclose(actual["member_loss"].mean("member"), actual["loss_mean"], rtol=1e-6)
 
 
 def test_extrapolated_predictions_are_kept_at_every_time() -> None:
@@ -222,17 +222,17 @@ def curves(rate: np.ndarray, times: np.ndarray) -> list[Jackknifed]:
 def test_rates_and_collapse_of_scaled_curves() -> None:
     widths, times = [16, 64, 256], np.linspace(0, 4, 400)
     true = 1 - 4 / np.array(widths)
-    found = rates(times, widths, curves(true, times))
-    assert found is not None and found.law is not None
-    ratio = np.array([one.value for one in found.rate]) / found.rate[-1].value
+    actual = rates(times, widths, curves(true, times))
+    assert actual is not None and actual.law is not None
+    ratio = np.array([one.value for one in actual.rate]) / actual.rate[-1].value
     np.testing.assert_allclose(ratio, true / true[-1], rtol=1e-4)
-    np.testing.assert_allclose(found.scaled_time[0], times * ratio[0])
-    assert found.law.shift / found.law.limit == pytest.approx(4, rel=1e-3)
-    errors = np.array([one.standard_error / one.value for one in found.rate])
+    np.testing.assert_allclose(actual.scaled_time[0], times * ratio[0])
+    assert actual.law.shift / actual.law.limit == pytest.approx(4, rel=1e-3)
+    errors = np.array([one.standard_error / one.value for one in actual.rate])
     spread = np.sqrt(15 / 16 * np.sum((1e-3 * np.linspace(-1, 1, 16)) ** 2))
     np.testing.assert_allclose(errors, spread, rtol=0.02)
-    assert found.distance[1].max() < 1e-4 < 0.01 < found.distance[0, 1]
-    assert (found.distance_error[0, :2] > 0).all() and found.distance[:, -1].tolist() == [0, 0]
+    assert actual.distance[1].max() < 1e-4 < 0.01 < actual.distance[0, 1]
+    assert (actual.distance_error[0, :2] > 0).all() and actual.distance[:, -1].tolist() == [0, 0]
 
 
 def test_law_over_widths_weighs_by_errors() -> None:
@@ -265,5 +265,5 @@ def test_a_group_whose_loss_rises_shares_no_time() -> None:
     times = np.linspace(0, 4, 50)
     falling, rising = np.exp(-times), np.exp(0.1 * times)
     one = Jackknifed(falling, np.stack([falling, rising]))
-    found = rates(times, [4, 8], [one, Jackknifed(falling, np.stack([falling, falling]))])
-    assert found is not None and np.isnan(found.distance_error[1, 0])
+    actual = rates(times, [4, 8], [one, Jackknifed(falling, np.stack([falling, falling]))])
+    assert actual is not None and np.isnan(actual.distance_error[1, 0])

@@ -106,12 +106,12 @@ def diverging(share: float) -> Task:
 
 def test_diverged_members_are_counted_and_left_out(ten: WidthStatistics) -> None:
     with pytest.warns(fwdmft.errors.FwdmftWarning, match=r"\d of 10 networks of width 6 diverged and are left out"):
-        found = train_ensemble(diverging(0.5), WIDTH, 10, 0, 64, diverged_share=0.7)
-    healthy = [any(np.allclose(f, kept) for kept in found.sample_prediction) for f in ten.sample_prediction]
-    assert 0 < found.diverged < 8 and found.members == 10
-    assert healthy.count(True) == len(found.sample_prediction) == 10 - found.diverged
-    np.testing.assert_allclose(found.mean["prediction"], ten.sample_prediction[healthy].mean(axis=0), atol=ROUNDING)
-    np.testing.assert_allclose(found.variance["prediction"], ten.sample_prediction[healthy].var(axis=0, ddof=1))
+        actual = train_ensemble(diverging(0.5), WIDTH, 10, 0, 64, diverged_share=0.7)
+    healthy = [any(np.allclose(f, kept) for kept in actual.sample_prediction) for f in ten.sample_prediction]
+    assert 0 < actual.diverged < 8 and actual.members == 10
+    assert healthy.count(True) == len(actual.sample_prediction) == 10 - actual.diverged
+    np.testing.assert_allclose(actual.mean["prediction"], ten.sample_prediction[healthy].mean(axis=0), atol=ROUNDING)
+    np.testing.assert_allclose(actual.variance["prediction"], ten.sample_prediction[healthy].var(axis=0, ddof=1))
 
 
 def test_divergence_of_more_than_the_stated_share_is_an_error() -> None:
@@ -205,16 +205,16 @@ def kernels_of(gamma0: float) -> tuple[Any, dict[str, np.ndarray]]:
 
 def test_kernels_by_hand() -> None:
     """Phi = phi.phi / N, G = g.g / N with g_c = w_c phi', and K = Phi delta_cc' + G Phi^0 from the Jacobian."""
-    model, found = kernels_of(gamma0=1.5)
+    model, actual = kernels_of(gamma0=1.5)
     W, w, b = (np.asarray(a) for a in (model.W, model.w, model.b))
     phi = np.tanh(X @ W.T / X.shape[1] ** 0.5 + SIGMA_B * b)
     g = w * (1 - phi**2)[:, None]
     feature, gradient = phi @ phi.T / WIDTH, np.einsum("pci,qdi->pcqd", g, g) / WIDTH
     inputs = X @ X.T / X.shape[1] + SIGMA_B**2
     tangent = np.einsum("pq,cd->pcqd", feature, np.eye(2)) + gradient * inputs[:, None, :, None]
-    np.testing.assert_allclose(found["feature_kernel"], feature[None], atol=ROUNDING)
-    np.testing.assert_allclose(found["gradient_kernel"], gradient[None], atol=ROUNDING)
-    np.testing.assert_allclose(found["tangent_kernel"], tangent, atol=ROUNDING)
+    np.testing.assert_allclose(actual["feature_kernel"], feature[None], atol=ROUNDING)
+    np.testing.assert_allclose(actual["gradient_kernel"], gradient[None], atol=ROUNDING)
+    np.testing.assert_allclose(actual["tangent_kernel"], tangent, atol=ROUNDING)
 
 
 def test_widths_whose_square_is_no_integer_of_32_bits() -> None:

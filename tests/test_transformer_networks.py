@@ -76,7 +76,7 @@ def test_against_the_equations_token_by_token(scores: str, mlp: bool, causal: bo
 
     def forward(model: TransformerNetwork, x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         h = [model.U @ x[a] / FEATURES**0.5 for a in range(TOKENS)]
-        found = []
+        actual = []
         for block in model.blocks:
             v = [jnp.tanh(one) for one in h]
             q, k, u = ([matrix @ one / WIDTH**0.5 for one in v] for matrix in (block.Q, block.K, block.V))
@@ -92,31 +92,31 @@ def test_against_the_equations_token_by_token(scores: str, mlp: bool, causal: bo
                         weights = weights.at[a, b].set(jnp.exp(s[b]) / norm if scores == "softmax" else s[b] / TOKENS)
                     z = z.at[a, own].set(sum(weights[a, b] * u[b][own] for b in seen))
                 every.append(weights)
-            found.append(jnp.stack(every))
+            actual.append(jnp.stack(every))
             for a in range(TOKENS):
                 h[a] = h[a] + 0.7 * (block.output @ z[a] / WIDTH**0.5 if heads else z[a])
                 if mlp:
                     h[a] = h[a] + 0.7 * block.W @ jnp.tanh(h[a]) / WIDTH**0.5
         f = model.w @ sum(jnp.tanh(one) for one in h) / TOKENS / (GAMMA0 * WIDTH)
-        return f, (f, jnp.stack(found))
+        return f, (f, jnp.stack(actual))
 
     parameters, static = eqx.partition(model, eqx.is_array)
     differentiated = jax.jacrev(lambda p, x: forward(eqx.combine(p, static), x), has_aux=True)
     jacobian, (f, attention) = jax.jit(jax.vmap(differentiated, in_axes=(None, 0)))(parameters, jnp.asarray(X))
-    found, observed = jax.jit(jax.vmap(lambda x: (model(x), model.observables(x))))(jnp.asarray(X))
-    assert_equal("f", found, f)
+    actual, observed = jax.jit(jax.vmap(lambda x: (model(x), model.observables(x))))(jnp.asarray(X))
+    assert_equal("f", actual, f)
     assert_equal("attention", observed["attention"], jnp.mean(attention, axis=2))
     if heads:
         assert_equal("attention_dispersion", observed["attention_dispersion"], jnp.var(attention, axis=2))
     rows = jnp.concatenate([leaf.reshape(2, 2, -1) for leaf in jax.tree.leaves(jacobian)], axis=2)
     expected = GAMMA0**2 * WIDTH * jnp.einsum("mcp,ndp->mcnd", rows, rows)
-    found = jax.jit(lambda: empirical_kernels(model, jnp.asarray(X), GAMMA0, WIDTH))()
-    assert_equal("K", found["tangent_kernel"], expected)
+    actual = jax.jit(lambda: empirical_kernels(model, jnp.asarray(X), GAMMA0, WIDTH))()
+    assert_equal("K", actual["tangent_kernel"], expected)
     _, layers = jax.vmap(lambda x: model.trace(x, model.shifts()))(jnp.asarray(X))
     phi = jnp.stack(layers)  # (layer, point, token, neuron)
-    assert_equal("Phi", found["feature_kernel"], jnp.einsum("lmai,lnai->lmn", phi, phi) / (WIDTH * TOKENS))
+    assert_equal("Phi", actual["feature_kernel"], jnp.einsum("lmai,lnai->lmn", phi, phi) / (WIDTH * TOKENS))
     g = jnp.einsum("ci,mai->mcai", model.w, 1 - phi[-1] ** 2) / TOKENS
-    assert_equal("G", found["gradient_kernel"][-1], jnp.einsum("mcai,ndai->mcnd", g, g) / WIDTH)
+    assert_equal("G", actual["gradient_kernel"][-1], jnp.einsum("mcai,ndai->mcnd", g, g) / WIDTH)
 
 
 @pytest.mark.parametrize("heads", [{}, HEADS], ids=["one", "many"])
@@ -233,9 +233,9 @@ def test_ensembles_hold_the_statistics_of_attention(tmp_path: Path) -> None:
     statistics = {"mean": mean, "variance": variance, "n_variance": width * variance}
     statistics["mean_standard_error"] = np.sqrt(variance / members)
     for role, expected in statistics.items():
-        found = group[f"attention_{role}"]
-        assert found.dims == ("width", "block", "time", "point", "token", "token_prime")
-        assert_equal(role, found.values[0, :, 0], expected)
+        actual = group[f"attention_{role}"]
+        assert actual.dims == ("width", "block", "time", "point", "token", "token_prime")
+        assert_equal(role, actual.values[0, :, 0], expected)
     np.testing.assert_allclose(group["attention_mean"].sum("token_prime"), 1.0, atol=ROUNDING)
     assert group["block"].values.tolist() == [1, 2]
     assert "attention weight" in group["attention_n_variance"].attrs["long_name"]

@@ -23,10 +23,10 @@ def floors() -> list[str]:
     """Every dependency, with those of the tests, pinned to its lowest version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    found = [FLOOR.fullmatch(one) for one in named]
-    if None in found:
-        sys.exit(f"a dependency without a floor of the form name>=version: {named[found.index(None)]}")
-    return [f"{one['name']}=={one['version']}" for one in found if one is not None]
+    actual = [FLOOR.fullmatch(one) for one in named]
+    if None in actual:
+        sys.exit(f"a dependency without a floor of the form name>=version: {named[actual.index(None)]}")
+    return [f"{one['name']}=={one['version']}" for one in actual if one is not None]
 
 
 def main(which: str) -> None:

@@ -24,11 +24,11 @@ def load(stem: str, changes: Mapping[str, Any]) -> Sweep | Experiment:
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`values` with `changes`, mapping by mapping; anything else is replaced."""
-    found = dict(values)
+    computed = dict(values)
     for name, change in changes.items():
-        below = found.get(name)
-        found[name] = merged(below, change) if isinstance(change, Mapping) and isinstance(below, Mapping) else change
-    return found
+        below = computed.get(name)
+        computed[name] = merged(below, change) if isinstance(change, Mapping) and isinstance(below, Mapping) else change
+    return computed
 
 
 class Results:

@@ -119,18 +119,18 @@ def _single_neuron(results: Results) -> Figure:
 def numbers(results: Results) -> list[str]:
     tree = results[FILES[1]]
     theory, ensemble = (tree[half].to_dataset() for half in ("theory", "ensemble"))
-    found = []
+    collected = []
     for name, symbol in (("prediction", "f"), ("tangent_kernel", "K")):
         measured = squared_deviation(theory, ensemble, name)
         for least in (1, 25):
             kept = [width for width in measured.value.width.values if width >= least]
             slope, error, _ = fitted_power(type(measured)(*(part.sel(width=kept) for part in measured)))
-            found.append(f"squared deviation of {symbol}: slope {slope:.3f} +- {error:.3f} for N >= {kept[0]}")
+            collected.append(f"squared deviation of {symbol}: slope {slope:.3f} +- {error:.3f} for N >= {kept[0]}")
     for gamma0 in results[FILES[0]].gamma0.values:
         values, mean, sigma = _kernels(results, float(gamma0))
         score = (values - values.mean()) / values.std()
-        found.append(
+        collected.append(
             f"K at N = {_WIDTH}, gamma0 = {gamma0}: mean {values.mean():.4f} (theory {mean:.4f}), standard deviation "
             f"{values.std():.4f} ({sigma:.4f}), skewness {np.mean(score**3):.2f}, excess {np.mean(score**4) - 3:.2f}"
         )
-    return found
+    return collected

@@ -36,7 +36,7 @@ def figures(results: Results) -> dict[str, Figure]:
 def numbers(results: Results) -> list[str]:
     """Largest differences of the theory from the exact solution, in percent of its largest value."""
     theory = results[FILES[0]]["theory"]
-    found = []
+    collected = []
     for gamma0 in theory.gamma0.values:
         here, parts = theory.to_dataset().sel(gamma0=gamma0).load(), []
         for quantity, end in (("mean", ""), ("variance", "_variance"), ("bias", "_bias")):
@@ -44,8 +44,8 @@ def numbers(results: Results) -> list[str]:
                 wanted = _exact(results, gamma0)[quantity][name].ravel()[here.time.values.astype(int)]
                 off = here[name + end].values.ravel() - wanted
                 parts.append(f"{quantity} {symbol} {abs(off).max() / abs(wanted).max():.2%}")
-        found.append(f"gamma0 = {gamma0}: theory from the exact solution at most {', '.join(parts)}")
-    return found
+        collected.append(f"gamma0 = {gamma0}: theory from the exact solution at most {', '.join(parts)}")
+    return collected
 
 
 def _exact(results: Results, gamma0: float) -> dict:

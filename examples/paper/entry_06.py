@@ -123,14 +123,14 @@ def _theory(results: Results) -> Theory:
 
 
 def numbers(results: Results) -> list[str]:
-    tree, theory, found = results["06_whitened"], _theory(results), []
+    tree, theory, collected = results["06_whitened"], _theory(results), []
     count = tree["data"].sizes["point"]
     for width in tree["ensemble/width"].values.tolist():
         here = tree["ensemble"].to_dataset().sel(width=width)
         total = width * here["prediction_variance"].isel(output=0).sum("point").values
         peak = int(np.argmax(theory.variance(count)))
-        found.append(
+        collected.append(
             f"P = D = {count}, N = {width}: summed N Var f at t = {theory.time[peak]} is {total[peak]:.3g} "
             f"(theory {theory.variance(count)[peak]:.3g}, of which {theory.along[peak]:.3g} along the target)"
         )
-    return found
+    return collected

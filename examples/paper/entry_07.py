@@ -93,12 +93,12 @@ def sharpness(results: Results, stem: str) -> dict[str, tuple[np.ndarray, np.nda
     tree, eta = results[stem], results.settings(stem)["optimizer"]["learning_rate"]
     kernels = {"theory": tree["theory/tangent_kernel"], "ensemble": tree["ensemble/tangent_kernel_mean"].isel(width=-1)}
     train = np.flatnonzero(tree["data"].to_dataset()["split"].values == "train")
-    found = {}
+    computed = {}
     for name, kernel in kernels.items():
         square = kernel.isel(output=0, output_prime=0, point=train, point_prime=train)
         matrices = square.transpose("time", "point", "point_prime").values
-        found[name] = kernel.time.values, eta * np.linalg.eigvalsh(matrices)[:, -1]
-    return found
+        computed[name] = kernel.time.values, eta * np.linalg.eigvalsh(matrices)[:, -1]
+    return computed
 
 
 def numbers(results: Results) -> list[str]:

@@ -99,7 +99,7 @@ def _widths(results: Results) -> Figure:
 
 
 def numbers(results: Results) -> list[str]:
-    measured, found = _measured(results), []
+    measured, collected = _measured(results), []
     depth = measured.sizes["layer"]
     for activation in ACTIVATIONS:
         for kernels in PAIRS:
@@ -107,10 +107,10 @@ def numbers(results: Results) -> list[str]:
             closed, theory = closed_form(activation, depth)[kernels], _theory(results, activation, kernels)
             score = ((here["covariance"] - closed) / here["error"]).values
             names = " and ".join(SYMBOLS[name].replace("\\", "") for name in kernels)
-            found.append(
+            collected.append(
                 f"{activation}, {names}: networks from closed form rms {np.sqrt(np.mean(score**2)):.2f} "
                 f"(at most {abs(score).max():.1f}) standard errors, "
                 f"{np.sqrt(np.mean((here['covariance'].values - closed) ** 2)):.2f} of {closed.max():g}; "
                 f"theory from closed form {np.sqrt(np.mean((theory - closed) ** 2)):.3f} rms"
             )
-    return found
+    return collected

@@ -104,7 +104,7 @@ def _collapse(results: Results) -> Figure:
 
 def numbers(results: Results) -> list[str]:
     """Of the task: losses at the smallest and largest width, rates, and how well curves collapse."""
-    whole, found = _at_the_end(results), []
+    whole, collected = _at_the_end(results), []
     for gamma0 in whole.gamma0.values:
         here = whole.sel(gamma0=gamma0)
         losses = ", ".join(
@@ -112,17 +112,17 @@ def numbers(results: Results) -> list[str]:
             f"ratio {_with_error(one, 'loss_ratio')}, accuracy {_with_error(one, 'accuracy_mean')})"
             for one in (here.sel(split="test").isel(width=place) for place in (0, -1))
         )
-        found.append(f"gamma0 = {gamma0:g}: test loss at the end {losses}")
+        collected.append(f"gamma0 = {gamma0:g}: test loss at the end {losses}")
         if np.isfinite(here["training_rate_limit"]):
             apart, collapsed = (
                 float(here[name].max()) for name in ("loss_curve_distance", "collapsed_loss_curve_distance")
             )
-            found.append(
+            collected.append(
                 f"gamma0 = {gamma0:g}: R_inf = {_with_error(here, 'training_rate_limit')}, "
                 f"a = {_with_error(here, 'training_rate_shift')}; largest rms distance of log loss curves from the "
                 f"widest networks' {apart:.2g}, at scaled steps {collapsed:.2g}"
             )
-    return found
+    return collected
 
 
 def _with_error(values: xr.Dataset, name: str) -> str:

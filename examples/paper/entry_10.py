@@ -74,7 +74,7 @@ def compared(results: Results, activation: str, name: str, place: int) -> tuple[
 
 def numbers(results: Results) -> list[str]:
     """From which gamma0 on the first order is off by more than a tenth."""
-    found = []
+    collected = []
     for activation in ACTIVATIONS:
         for name, symbol in (("prediction", "f"), ("tangent_kernel", "K")):
             for place in times(results):
@@ -84,7 +84,7 @@ def numbers(results: Results) -> list[str]:
                 time = int(results[FILES[0]]["theory/time"].values[place])
                 words = f"from gamma0 = {broken[0]:g} on" if broken.size else "nowhere"
                 at_one = off[np.argmin(abs(gamma0 - 1))]
-                found.append(
+                collected.append(
                     f"{activation}, N Var {symbol} at t = {time}: off by more than 10 % {words}; by {at_one:.1%} at 1"
                 )
-    return found
+    return collected

@@ -123,24 +123,24 @@ def _diagonal(values: xr.DataArray) -> xr.DataArray:
 def numbers(results: Results) -> list[str]:
     """Kernels of steps before and after training, and how far single networks are from them."""
     theory, ensemble = _halves(results[FILES[0]])
-    found = []
+    collected = []
     for value in theory.gamma0.values:
         for kernel in KERNELS:
             name = f"{kernel}_kernel"
             mean, variance = (_diagonal(theory[n]).sel(gamma0=value) for n in (name, f"{name}_variance"))
             spread = np.sqrt(variance.values) / mean.values
             moved = mean.isel(time=-1).values / mean.isel(time=0).values - 1
-            found.append(
+            collected.append(
                 f"gamma0 = {value:g}, {kernel} kernels of steps: training changes them by {_listed(moved, '+.1%')}; "
                 f"sqrt(N Var) by mean {_listed(spread[:, 0], '.2f')} before, {_listed(spread[:, -1], '.2f')} after"
             )
         aligned = theory["feature_kernel_alignment"].sel(gamma0=value)
-        found.append(
+        collected.append(
             f"gamma0 = {value:g}, alignment of Phi with y: {_listed(aligned.isel(time=0).values, '.3f')} before, "
             f"{_listed(aligned.isel(time=-1).values, '.3f')} after; training loss at the end "
             f"{float(theory['loss'].sel(gamma0=value, split='train').isel(time=-1)):.3g}"
         )
-    return found
+    return collected
 
 
 def _listed(values: np.ndarray, form: str) -> str:

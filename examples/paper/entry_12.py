@@ -122,20 +122,20 @@ def numbers(results: Results) -> list[str]:
     ensemble = results[FILES[0]]["ensemble"].to_dataset().load()
     widths, grown = ensemble.width.values, arrival(ensemble)
     attention = attention_size(ensemble)
-    found = [
+    collected = [
         f"N = {width}: attention has grown at t = {at:.0f}; training loss {_ends(ensemble, width, 'train')}, "
         f"test loss {_ends(ensemble, width, 'test')}; size of attention {float(attention.sel(width=width)[0]):.3f} at "
         f"the start, {float(attention.sel(width=width)[-1]):.3f} at the end"
         for width, at in zip(widths, grown, strict=True)
     ]
-    found.append(f"this time grows by {np.polyfit(np.log(widths), grown, 1)[0]:.0f} steps for each factor e of N")
+    collected.append(f"this time grows by {np.polyfit(np.log(widths), grown, 1)[0]:.0f} steps for each factor e of N")
     theory = results[FILES[1]]["theory"].to_dataset().load()
     variance = theory["attention_variance"].mean(TOKENS)
-    found.append(
+    collected.append(
         f"few tasks: |attention| at infinite width at most {abs(theory['attention']).max().item():.1e}; Sigma of "
         f"attention {variance[0].item():.3f} at the start, {variance[-1].item():.3f} at the end"
     )
-    return found
+    return collected
 
 
 def _ends(ensemble: xr.Dataset, width: int, split: str) -> str:

@@ -120,19 +120,19 @@ def ratio_figure(results: Results, stem: str, theory: Theory) -> Figure:
 
 def _ratios(tree: xr.DataTree, theory: Theory) -> list[tuple[float, float, float, int]]:
     """(P / N, loss at the last step over that of infinite width, its standard error, N)."""
-    infinite, found = theory.delta[-1] ** 2 / 2, []
+    infinite, collected = theory.delta[-1] ** 2 / 2, []
     for place, count in enumerate(tree.train.values):
         last = tree["ensemble"].to_dataset().isel(train=place, time=-1).sel(split="train")
         for width in last.width.values.tolist():
             here = last.sel(width=width)
             value, error = here["loss_mean"].item(), here["loss_mean_standard_error"].item()
-            found.append((count / width, value / infinite, error / infinite, int(width)))
-    return found
+            collected.append((count / width, value / infinite, error / infinite, int(width)))
+    return collected
 
 
 def numbers_of(results: Results, stem: str, theory: Theory) -> list[str]:
     """Excess loss and total variance, networks over theory, at the time of the largest variance and the last."""
-    tree, found = results[stem], []
+    tree, collected = results[stem], []
     for place, count in enumerate(tree.train.values):
         total = theory.variance(count)
         for width in tree["ensemble/width"].values.tolist():
@@ -151,5 +151,5 @@ def numbers_of(results: Results, stem: str, theory: Theory) -> list[str]:
                 f"infinite width {theory.delta[at][one] ** 2 / 2:.3g})"
                 for one in (peak, len(times) - 1)
             ]
-            found.append(f"P = {count}, N = {width} (P/N = {count / width:g}): " + "; ".join(words))
-    return found
+            collected.append(f"P = {count}, N = {width} (P/N = {count / width:g}): " + "; ".join(words))
+    return collected

@@ -37,12 +37,12 @@ def closed_form(activation: str, depth: int) -> dict[tuple[str, str], np.ndarray
 
 def measure(activations: tuple[str, ...], depth: int, width: int, members: int, seed: int = 0) -> xr.Dataset:
     """covariance (N Cov over networks) and its standard error, of (activation, kernel, layer, kernel', layer')."""
-    found = [_covariance(_members(one, depth, width, members, seed), width) for one in activations]
+    computed = [_covariance(_members(one, depth, width, members, seed), width) for one in activations]
     dims = ("activation", "kernel", "layer", "kernel_prime", "layer_prime")
     kernels, layers = ["feature", "gradient"], np.arange(1, depth + 1)
     names = dict(zip(dims, (list(activations), kernels, layers, kernels, layers), strict=True))
     variables = {
-        name: (dims, np.stack([each[place] for each in found])) for place, name in enumerate(("covariance", "error"))
+        name: (dims, np.stack([each[place] for each in computed])) for place, name in enumerate(("covariance", "error"))
     }
     return xr.Dataset(variables, coords=names).assign(width=width, members=members)
 

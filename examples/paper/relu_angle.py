@@ -45,9 +45,11 @@ def measure(width: int, members: int, angles: int = 10, seed: int = 0) -> xr.Dat
     """variance (N Var over networks) and its standard error, of (kernel, angle)."""
     random = np.random.default_rng(seed)
     theta = np.linspace(0, 0.9 * np.pi, angles)
-    found = np.array([_variances(random, one, width, members) for one in theta])
+    computed = np.array([_variances(random, one, width, members) for one in theta])
     names = {"kernel": ["feature", "tangent"], "angle": theta}
-    variables = {name: (("kernel", "angle"), found[..., place].T) for place, name in enumerate(("variance", "error"))}
+    variables = {
+        name: (("kernel", "angle"), computed[..., place].T) for place, name in enumerate(("variance", "error"))
+    }
     return xr.Dataset(variables, coords=names).assign(width=width, members=members)
 
 

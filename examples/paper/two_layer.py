@@ -13,13 +13,13 @@ SCALE = 0.4
 def member_kernels(gamma0: float, eta: float, steps: int, width: int, members: int, seed: int = 0) -> np.ndarray:
     """K (time, member) of networks of one width."""
     h, w = np.random.default_rng(seed).standard_normal((2, members, width))
-    found, origin = [], _output(h, w, gamma0)
+    computed, origin = [], _output(h, w, gamma0)
     for _ in range(steps):
         phi, slope = activation(h)[:2]
-        found.append(np.mean(phi**2 + (w * slope) ** 2, -1))
+        computed.append(np.mean(phi**2 + (w * slope) ** 2, -1))
         delta = 1 - (_output(h, w, gamma0) - origin)[:, None]
         h, w = h + eta * gamma0 * delta * w * slope, w + eta * gamma0 * delta * phi
-    return np.array(found)
+    return np.array(computed)
 
 
 def _output(h: np.ndarray, w: np.ndarray, gamma0: float) -> np.ndarray:

@@ -139,7 +139,7 @@ class Known(NamedTuple):
     """
 
     controls: Controls
-    covariances: np.ndarray
+    covariances: Float[np.ndarray, "block component component"]
 
 
 def known(controls: Controls, noises: Iterable[Noise], further: Iterable[Noise]) -> Known:
@@ -185,7 +185,9 @@ def _symmetric(equations: FieldEquations, noise: Noise) -> dict[str, tuple[bool,
     return symmetric
 
 
-def _joined(blocks: list[np.ndarray]) -> np.ndarray:
+def _joined(
+    blocks: list[Float[np.ndarray, "block _component _component"]],
+) -> Float[np.ndarray, "block component component"]:
     """Block-diagonal matrices, as populations are independent."""
     size = sum(block.shape[-1] for block in blocks)
     joined, start = np.zeros((len(blocks[0]), size, size)), 0

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Float[np.ndarray, "..."]]
+"""By observable (time, ...); of two-time kernels as `engine.layers.TWO_TIME_DIMS` says."""
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """Arrays by observable, (time, ...).
+    """What a calculation of Sigma and b gives.
 
     variance, bias: Sigma and b, with standard errors. prediction_covariance: (time, point, output, the same) or None.
     equal_time_covariances: N Cov among the outputs of one point, as each of several independent parts of the
@@ -23,9 +25,9 @@ class Corrections:
     variance_error: Arrays
     bias: Arrays
     bias_error: Arrays
-    prediction_covariance: np.ndarray | None
-    equal_time_covariances: np.ndarray
-    prediction_biases: np.ndarray | None
-    layer_covariance: np.ndarray | None
+    prediction_covariance: Float[np.ndarray, "time point output time point output"] | None
+    equal_time_covariances: Float[np.ndarray, "part time point output output"]
+    prediction_biases: Float[np.ndarray, "part time point output"] | None
+    layer_covariance: Float[np.ndarray, "time kernel layer kernel layer"] | None
     limit: tuple[Arrays, Arrays]
     diagnostics: dict[str, Any] = field(default_factory=dict)

@@ -25,11 +25,11 @@ def expand(function: Callable[[Any], Any], value: Any, first: Any, second: Any) 
     """The expansion of function(value + e first + e^2 second)."""
     moving, fixed = eqx.partition(value, eqx.is_inexact_array)
 
-    def along(e: Array) -> tuple[Any, Any]:
+    def along(e: Float[Array, ""]) -> tuple[Any, Any]:
         moved = jax.tree.map(lambda z, a, b: z + e * a + e**2 * b, moving, first, second)
         return eqx.partition(function(eqx.combine(moved, fixed)), eqx.is_inexact_array)
 
-    def slope(e: Array) -> tuple[Any, Any]:
+    def slope(e: Float[Array, ""]) -> tuple[Any, Any]:
         *orders, rest = jax.jvp(along, (e,), (jnp.ones_like(e),), has_aux=True)
         return orders, rest
 

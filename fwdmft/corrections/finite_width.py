@@ -11,13 +11,16 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from fwdmft.checkpoint import Checkpoint
+from fwdmft.corrections.corrections import Arrays
 from fwdmft.corrections.drawing import Drawing, Report, Wanted
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, bias
 from fwdmft.corrections.sample_estimates import STEP, Estimates, without_rounding
 from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.engine.problem import JUDGED
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide
@@ -38,14 +41,11 @@ LATER = 1.1
 """Growth of variances, in units of what `NEXT_ORDER` allows, from which more draws after the pilot are better made
 wider: with the next order at 85 % of the stated error, the rest takes four times as many draws as with none."""
 
-ROOM_FOR_NEXT_ORDER = 0.8
+NEXT_ORDER_OF_B = 0.8
 """Share of the stated error of b that its next order may have."""
 
 LESS_PRECISE = 10.0
 """b is a small difference: its error relative to its root mean square may be so many times larger."""
-
-JUDGED = ("prediction", "tangent_kernel")
-"""Observables whose error is stated."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class FiniteWidth:
 
     estimates: Estimates
     bias: Bias
-    q: tuple[np.ndarray, np.ndarray]
+    q: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
     layout: Layout
     width: int
     draws: int
@@ -70,16 +70,16 @@ class Limit(NamedTuple):
     spread: standard error from their spread alone, not widened. truncation: error that all share.
     """
 
-    mean: dict[str, np.ndarray]
-    spread: dict[str, np.ndarray]
-    truncation: dict[str, np.ndarray]
+    mean: Arrays
+    spread: Arrays
+    truncation: Arrays
     neurons: int
     simulations: int
 
 
 def finite_width(
     sampler: Callable[[int], Sampler],
-    covariances: np.ndarray,
+    covariances: Float[np.ndarray, "block component component"],
     q: Limit | None,
     wanted: Wanted,
     report: Report,
@@ -112,7 +112,7 @@ def _first_width(wanted: Wanted) -> int:
     """The narrowest at which the next order that b ordinarily has leaves room in its stated error."""
     width = NARROWEST
     if "bias" in wanted.asked:
-        least = (1 + 1 / PARTS) * ORDINARY / (ROOM_FOR_NEXT_ORDER * LESS_PRECISE * wanted.error)
+        least = (1 + 1 / PARTS) * ORDINARY / (NEXT_ORDER_OF_B * LESS_PRECISE * wanted.error)
         width = int(np.clip(1 << math.ceil(math.log2(least)), NARROWEST, WIDEST)) if least > 1 else NARROWEST
     return multiple_of(wanted.multiple, width)
 
@@ -180,13 +180,13 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
     return FiniteWidth(estimates, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
 
 
-def _limit(estimates: Estimates) -> tuple[np.ndarray, np.ndarray]:
+def _limit(estimates: Estimates) -> tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]:
     """q from draws alone, up to 1/n^2, and its standard error."""
     each = estimates.mean + STEP * estimates.change
     return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
 
 
-def _rms(a: np.ndarray) -> float:
+def _rms(a: Float[np.ndarray, "*axis"]) -> float:
     return float(np.sqrt(np.mean(a**2)))
 
 
@@ -237,7 +237,7 @@ def _next_order(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
     return excess
 
 
-def _reached(pair: tuple[np.ndarray, np.ndarray], layout: Layout) -> float:
+def _reached(pair: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]], layout: Layout) -> float:
     """Error relative to the root mean square, the larger of those of f and K."""
     value, error = (layout.split(a) for a in pair)
     return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)

@@ -10,7 +10,7 @@ from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.controls import COMPONENTS, Known, known, make_controls
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.drawing import Wanted, components
-from fwdmft.corrections.finite_width import JUDGED, NARROWEST, WIDEST, FiniteWidth, Limit, finite_width
+from fwdmft.corrections.finite_width import NARROWEST, WIDEST, FiniteWidth, Limit, finite_width
 from fwdmft.corrections.samples import PARTS, Sampler, at_once, draw_size
 from fwdmft.engine import simulation
 from fwdmft.engine.dynamics import TrainingSignal, training_signal, updates
@@ -18,7 +18,7 @@ from fwdmft.engine.field_equations import FieldEquations
 from fwdmft.engine.infinite_width import OF_A_FIELD, Infinite, Report, noise_of
 from fwdmft.engine.layers import strengths
 from fwdmft.engine.neurons import least_width
-from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.problem import JUDGED, TheoryTask
 from fwdmft.engine.simulation import STRENGTH, Crowded, Observing
 from fwdmft.errors import InputError
 from fwdmft.executors import SideBySide

@@ -6,14 +6,15 @@ from functools import partial
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
-from fwdmft.corrections.finite_width import JUDGED, LESS_PRECISE
+from fwdmft.corrections.finite_width import LESS_PRECISE
 from fwdmft.corrections.linear_response import Response, affordable, fits_memory, linear_response, numbers
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import OF_A_FIELD, Report, noise_of, relative
-from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.problem import JUDGED, TheoryTask
 from fwdmft.engine.sobol_errors import spread_error
 from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
@@ -67,7 +68,7 @@ class _Samplings:
         parts = [getattr(response, name) for response in self.each]
         return {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
 
-    def covariance(self, name: str) -> np.ndarray | None:
+    def covariance(self, name: str) -> Float[np.ndarray, "time ..."] | None:
         """The mean of one that may be None."""
         parts = [getattr(response, name) for response in self.each]
         return None if parts[0] is None else np.mean(parts, axis=0)

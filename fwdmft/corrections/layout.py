@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from fwdmft.corrections.sample_estimates import Pairs
 from fwdmft.engine.simulation import STRENGTH
@@ -27,13 +28,13 @@ class Layout:
     def size(self) -> int:
         return sum(int(np.prod(shape)) for shape in self.shapes.values())
 
-    def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
+    def split(self, flat: Float[np.ndarray, "*rest observable"]) -> dict[str, Float[np.ndarray, "..."]]:
         """By name, of flat arrays (..., observable)."""
         return {
             name: flat[..., where].reshape(*flat.shape[:-1], *self.shapes[name]) for name, where in self.slices.items()
         }
 
-    def sizes(self, flat: np.ndarray, ahead: int = 0) -> np.ndarray:
+    def sizes(self, flat: Float[np.ndarray, " observable"], ahead: int = 0) -> Float[np.ndarray, " observable"]:
         """Every entry (observable,) replaced by the root mean square of its observable's entries until its time.
 
         Entries of one observable have one unit. Later times do not count, as nothing depends on how training goes on.
@@ -60,7 +61,12 @@ class Layout:
         first, second = zip(*pairs, strict=True)
         return np.concatenate(first), np.concatenate(second)
 
-    def split_pairs(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def split_pairs(
+        self, flat: Float[np.ndarray, "*rest pair"]
+    ) -> tuple[
+        Float[np.ndarray, "*rest time point output output"],
+        Float[np.ndarray, "*rest time kernel layer kernel layer"] | None,
+    ]:
         """Values (..., pair) as (..., time, point, output, output) and (..., time, kernel, layer, kernel, layer)."""
         time, point, output = self.shapes["prediction"]
         size = time * point * output**2
@@ -70,5 +76,5 @@ class Layout:
         kernels_layers = self.shapes[STRENGTH][1:]
         return outputs, flat[..., size:].reshape(*flat.shape[:-1], time, *kernels_layers, *kernels_layers)
 
-    def join(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    def join(self, arrays: dict[str, Float[np.ndarray, "..."]]) -> Float[np.ndarray, " observable"]:
         return np.concatenate([np.ravel(arrays[name]) for name in self.shapes])

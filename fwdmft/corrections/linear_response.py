@@ -35,6 +35,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from fwdmft.compiling import quickly
+from fwdmft.corrections.corrections import Arrays
 from fwdmft.corrections.curvature import curvature, second_derivative
 from fwdmft.corrections.driven import Driven, Influences, Record, Task, driven, influences, record, source_shapes
 from fwdmft.engine.dynamics import TrainingSignal
@@ -54,7 +55,7 @@ FILLED = 32
 """Sources are filled up to multiples of this, so that few numbers of them are compiled for."""
 
 
-ROOM = 1 << 26
+MOST_NUMBERS = 1 << 26
 """Numbers that may be kept: contributions of neurons to predictions, and responses of observables."""
 
 
@@ -70,14 +71,14 @@ class Response:
     truncation: how far variance and bias are from those of all directions, about; {} if not asked for.
     """
 
-    mean: dict[str, np.ndarray]
-    variance: dict[str, np.ndarray]
-    bias: dict[str, np.ndarray]
-    prediction_covariance: np.ndarray | None
-    equal_time_covariance: np.ndarray
-    layer_covariance: np.ndarray | None
+    mean: Arrays
+    variance: Arrays
+    bias: Arrays
+    prediction_covariance: Float[np.ndarray, "time point output time point output"] | None
+    equal_time_covariance: Float[np.ndarray, "time point output output"]
+    layer_covariance: Float[np.ndarray, "time kernel layer kernel layer"] | None
     rank: int
-    truncation: dict[str, dict[str, np.ndarray]]
+    truncation: dict[str, Arrays]
 
 
 def linear_response(
@@ -130,7 +131,7 @@ def linear_response(
     )
 
 
-def _truncation(value: dict[str, np.ndarray], looser: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _truncation(value: Arrays, looser: Arrays) -> Arrays:
     """What all directions would change, from what the smaller ones of those that are taken change.
 
     Directions that are left out are smaller by `LOOSER` and more than those that the looser value lacks. What they
@@ -151,7 +152,7 @@ def fits_memory(equations: FieldEquations, training: TrainingSignal, neurons: in
     """The same, but for whether observables are linear in averages."""
     if equations.matrices or not equations.smooth:
         return False
-    return numbers(equations, training, neurons) <= ROOM
+    return numbers(equations, training, neurons) <= MOST_NUMBERS
 
 
 def numbers(equations: FieldEquations, training: TrainingSignal, neurons: int) -> int:
@@ -192,7 +193,7 @@ def _numpy(tree: Any) -> Any:
     return jax.tree.map(np.asarray, tree)
 
 
-def _without_rounding(variance: np.ndarray) -> np.ndarray:
+def _without_rounding(variance: Float[np.ndarray, "*axis"]) -> Float[np.ndarray, "*axis"]:
     """Exact zero where a variance is zero up to rounding, as that of centred predictions at t = 0."""
     return np.where(variance > 1e-20 * np.max(variance, initial=0.0), variance, 0.0)
 
@@ -200,7 +201,9 @@ def _without_rounding(variance: np.ndarray) -> np.ndarray:
 Amplitudes = dict[str, Float[Array, "direction _neuron"]]
 
 
-def _sources(task: Task, trained: Record, tolerance: float) -> tuple[np.ndarray, Amplitudes, Amplitudes]:
+def _sources(
+    task: Task, trained: Record, tolerance: float
+) -> tuple[Float[np.ndarray, "source all"], Amplitudes, Amplitudes]:
     """v (direction, all) and c of every population, see the module docstring; of a population's v others have none.
 
     c twice: of all v, and without those that `LOOSER` times the tolerance would leave out.
@@ -272,7 +275,7 @@ def _orthonormal(columns: Float[Array, "row column"]) -> tuple[Float[Array, "col
     return jax.lax.fori_loop(0, count, one, (columns, jnp.zeros((count, size)), jnp.zeros(count)))[1:]
 
 
-def _responses(task: Task, trained: Record, sources: np.ndarray) -> Driven:
+def _responses(task: Task, trained: Record, sources: Float[np.ndarray, "source all"]) -> Driven:
     """To every source, and to nothing for the directions that sources are filled up with."""
     shapes = source_shapes(task.training)
     ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
@@ -284,7 +287,7 @@ def _responses(task: Task, trained: Record, sources: np.ndarray) -> Driven:
     return jax.tree.map(lambda *a: _filled(np.concatenate(a), FILLED), *_numpy(parts))
 
 
-def _filled(a: np.ndarray, unit: int) -> np.ndarray:
+def _filled(a: Float[np.ndarray, "row *rest"], unit: int) -> Float[np.ndarray, "filled *rest"]:
     """With zeros, to a multiple of `unit`, at least once."""
     return np.concatenate([a, np.zeros((_places(len(a), unit) - len(a), *a.shape[1:]))])
 
@@ -320,7 +323,7 @@ def _bias(
     responses: Driven,
     amplitudes: dict[str, Float[Array, "direction _neuron"]],
     key: Key[Array, ""] | None,
-) -> dict[str, np.ndarray]:
+) -> Arrays:
     covariance = sum(_product(c, c.T) / (c.shape[1] * task.widths[name]) for name, c in amplitudes.items())
     values, vectors = np.linalg.eigh(np.asarray(covariance))
     # The symmetric root, so that the same numbers give nearly the same changes where directions are left out.
@@ -336,7 +339,7 @@ def _bias(
 
 def _draws(
     residual: tuple[Float[np.ndarray | Array, "direction ..."], ...],
-    factor: np.ndarray,
+    factor: Float[np.ndarray, "direction direction"],
     neurons: int,
     key: Key[Array, ""] | None,
 ) -> Iterable[Float[Array, "direction neuron"]]:

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from fwdmft.corrections.sample_estimates import STEP
 from fwdmft.corrections.samples import PARTS
@@ -45,20 +46,20 @@ class Bias(NamedTuple):
     check: q from draws alone, less q, in standard errors.
     """
 
-    value: np.ndarray
-    error: np.ndarray
-    groups: np.ndarray
-    check: np.ndarray
+    value: Float[np.ndarray, " observable"]
+    error: Float[np.ndarray, " observable"]
+    groups: Float[np.ndarray, "group observable"]
+    check: Float[np.ndarray, " observable"]
 
 
 def bias(
-    mean: np.ndarray,
-    change: np.ndarray,
+    mean: Float[np.ndarray, "group observable"],
+    change: Float[np.ndarray, "group observable"],
     width: float,
-    q: np.ndarray | None,
-    q_error: np.ndarray | None,
-    relative: np.ndarray,
-    sizes: Callable[[np.ndarray], np.ndarray],
+    q: Float[np.ndarray, " observable"] | None,
+    q_error: Float[np.ndarray, " observable"] | None,
+    relative: Float[np.ndarray, " observable"],
+    sizes: Callable[[Float[np.ndarray, " observable"]], Float[np.ndarray, " observable"]],
 ) -> Bias:
     """b from E m and E Y.
 
@@ -102,5 +103,7 @@ def bias(
     return Bias(each.mean(axis=0), np.sqrt(np.where(known, 1 / np.where(known, precision, 1.0), 0.0)), each, check)
 
 
-def _covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _covariance(
+    a: Float[np.ndarray, "group observable"], b: Float[np.ndarray, "group observable"]
+) -> Float[np.ndarray, " observable"]:
     return np.sum((a - a.mean(axis=0)) * (b - b.mean(axis=0)), axis=0) / (len(a) - 1)

@@ -34,6 +34,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from fwdmft.corrections.samples import PARTS
 
@@ -52,8 +53,12 @@ STEP = PARTS / (PARTS - 1)
 ROUNDING = 8.0
 """What is no larger than this share of an observable's size is rounding, in units of the precision of draws."""
 
-Pairs = tuple[np.ndarray, np.ndarray]
+Pairs = tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]
 """Positions of the first and the second response of each pair."""
+
+
+Parts = dict[str, Float[np.ndarray, "..."]]
+"""Sums over draws, by name."""
 
 
 @dataclass
@@ -67,9 +72,9 @@ class Sums:
     """
 
     count: int = 0
-    parts: dict[str, np.ndarray] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
 
-    def add(self, draws: dict[str, np.ndarray], full: slice | None, pairs: Pairs) -> None:
+    def add(self, draws: dict[str, Float[np.ndarray, "draw ..."]], full: slice | None, pairs: Pairs) -> None:
         """Take in draws (draw, ...). full: entries of which all pairs are needed. pairs: further ones."""
         m, d, y, x, xd = (np.asarray(draws[name], np.float64) for name in NAMES)
         self.count += len(m)
@@ -111,18 +116,22 @@ class Estimates(NamedTuple):
     mean, change: E m and E Y, as each group has them (group, observable).
     """
 
-    sigma: tuple[np.ndarray, np.ndarray]
-    growth: tuple[np.ndarray, np.ndarray]
-    variance: np.ndarray
-    full: np.ndarray | None
-    left: np.ndarray
-    pairs: np.ndarray
-    mean: np.ndarray
-    change: np.ndarray
+    sigma: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
+    growth: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
+    variance: Float[np.ndarray, " observable"]
+    full: Float[np.ndarray, "some some"] | None
+    left: Float[np.ndarray, " observable"]
+    pairs: Float[np.ndarray, "group pair"]
+    mean: Float[np.ndarray, "group observable"]
+    change: Float[np.ndarray, "group observable"]
 
 
 def estimates(
-    groups: Iterable[Sums], width: int, covariances: np.ndarray, full: slice | None, pairs: Pairs
+    groups: Iterable[Sums],
+    width: int,
+    covariances: Float[np.ndarray, "block component component"],
+    full: slice | None,
+    pairs: Pairs,
 ) -> Estimates:
     """Estimates from the sums of all groups.
 
@@ -168,7 +177,10 @@ def estimates(
 
 
 def without_rounding(
-    found: Estimates, width: int, sizes: Callable[[np.ndarray], np.ndarray], precision: float
+    raw: Estimates,
+    width: int,
+    sizes: Callable[[Float[np.ndarray, " observable"]], Float[np.ndarray, " observable"]],
+    precision: float,
 ) -> Estimates:
     """Entries that vary by rounding alone do not vary, and are 0 where they are 0 to rounding, as f(0) of centred
     networks is: else they would have errors, and take part in comparisons.
@@ -176,26 +188,32 @@ def without_rounding(
     width: n. sizes: replaces every entry by the size of what is alike about its time: what explodes later has larger
     rounding, but makes none before (`Layout.sizes`). precision: of draws, relative.
     """
-    rounding = ROUNDING * precision * sizes(np.sqrt(np.mean(found.mean**2, axis=0)))
-    fixed = found.variance <= width * rounding**2
-    zero = fixed & (np.maximum(np.abs(found.mean), np.abs(found.change)).max(axis=0) <= rounding)
+    rounding = ROUNDING * precision * sizes(np.sqrt(np.mean(raw.mean**2, axis=0)))
+    fixed = raw.variance <= width * rounding**2
+    zero = fixed & (np.maximum(np.abs(raw.mean), np.abs(raw.change)).max(axis=0) <= rounding)
     sigma, error, growth, its_error, variance = (
-        np.where(fixed, 0.0, a) for a in (*found.sigma, *found.growth, found.variance)
+        np.where(fixed, 0.0, a) for a in (*raw.sigma, *raw.growth, raw.variance)
     )
-    mean, change = (np.where(zero, 0.0, a) for a in (found.mean, found.change))
-    return found._replace(sigma=(sigma, error), growth=(growth, its_error), variance=variance, mean=mean, change=change)
+    mean, change = (np.where(zero, 0.0, a) for a in (raw.mean, raw.change))
+    return raw._replace(sigma=(sigma, error), growth=(growth, its_error), variance=variance, mean=mean, change=change)
 
 
-def _form(a: np.ndarray, matrix: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _form(
+    a: Float[np.ndarray, "component observable"],
+    matrix: Float[np.ndarray, "component component"],
+    b: Float[np.ndarray, "component observable"],
+) -> Float[np.ndarray, " observable"]:
     """a^T matrix b for every pair of columns."""
     return np.einsum("ko,ko->o", a, matrix @ b)
 
 
-def _total(groups: list[Sums]) -> dict[str, np.ndarray]:
+def _total(groups: list[Sums]) -> Parts:
     return {name: np.sum([group.parts[name] for group in groups], axis=0) for name in groups[0].parts}
 
 
-def _leading(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> np.ndarray:
+def _leading(
+    sums: Parts, count: int, known: Float[np.ndarray, "component component"]
+) -> Float[np.ndarray, "component direction"]:
     """Directions (component, direction) of the control variates that matter to the responses, at most `KEPT`.
 
     Fewer directions cost less, and less of the noise of slopes.
@@ -210,7 +228,7 @@ def _leading(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> np.n
     return np.linalg.eigh(weighted @ weighted.T)[1][:, ::-1][:, :KEPT]
 
 
-def _turned(parts: dict[str, np.ndarray], leading: np.ndarray) -> dict[str, np.ndarray]:
+def _turned(parts: Parts, leading: Float[np.ndarray, "component direction"]) -> Parts:
     """Sums for other control variates, leading^T x."""
     turned = dict(parts)
     for name in ("x", "xmd", "xy"):
@@ -220,7 +238,9 @@ def _turned(parts: dict[str, np.ndarray], leading: np.ndarray) -> dict[str, np.n
     return turned
 
 
-def _slopes(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _slopes(
+    sums: Parts, count: int, known: Float[np.ndarray, "component component"]
+) -> tuple[Float[np.ndarray, "component observable"], Float[np.ndarray, "component observable"]]:
     """beta (component, observable) of m and d together, and of Y.
 
     known: S. It is added to the covariance of the draws, which are few: ridge regression, with the weight that is best
@@ -239,12 +259,12 @@ def _slopes(sums: dict[str, np.ndarray], count: int, known: np.ndarray) -> tuple
 
 def _of_group(
     group: Sums,
-    slopes: tuple[np.ndarray, np.ndarray],
-    known: np.ndarray,
+    slopes: tuple[Float[np.ndarray, "component observable"], Float[np.ndarray, "component observable"]],
+    known: Float[np.ndarray, "component component"],
     n: int,
     full: slice | None,
     pairs: Pairs,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Float[np.ndarray, "..."]]:
     s, count = group.parts, group.count
     beta, beta_y = slopes
     mean, slope = {name: s[name] / count for name in ("m", "y", "x")}, {"m": beta, "d": beta, "y": beta_y}
@@ -254,7 +274,7 @@ def _of_group(
 
     def covariance(
         prefix: str, kind: str, i: Any, j: Any, product: Callable = np.multiply, form: Callable = _form
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, "..."]:
         """Of responses i and j, whose products were summed under this name."""
         a, b = slope[kind[0]][:, i], slope[kind[1]][:, j]
         if kind == "dd":  # d has mean zero
@@ -262,7 +282,9 @@ def _of_group(
         means = product(mean[kind[0]][i], mean[kind[1]][j])
         return unbiased * (s[prefix + kind] / count - means) + form(a, excess, b)
 
-    def limit(of: Callable[[str], np.ndarray], ym: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def limit(
+        of: Callable[[str], Float[np.ndarray, "*axis"]], ym: Float[np.ndarray, "*axis"]
+    ) -> tuple[Float[np.ndarray, "*axis"], Float[np.ndarray, "*axis"]]:
         """V_n and V_rn - V_n. ym: Cov(Y, m)."""
         return n * (of("mm") + of("dd")), PARTS * n * (2 * ym + of("yy"))
 

@@ -60,7 +60,7 @@ class Product(NamedTuple):
 
 
 @runtime_checkable
-class Side(Protocol):
+class OneSidedMatrix(Protocol):
     """One direction of a matrix: E with Y, or E' with X. Rows that are not in use yet are zero."""
 
     @property
@@ -87,7 +87,8 @@ class Side(Protocol):
 class BasisMatrix(NamedTuple):
     """A matrix, or a bank, seen from both sides: E with Y (forward), E' with X (backward). See the module docstring.
 
-    forward, backward: a `Side` each, of the same type. learned: L (forward capacity, offset, backward capacity).
+    forward, backward: a `OneSidedMatrix` each, of the same type.
+    learned: L (forward capacity, offset, backward capacity).
     """
 
     forward: Any
@@ -98,7 +99,7 @@ class BasisMatrix(NamedTuple):
     def apply(
         self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
-        """W v / sqrt(N_in) for vectors v. noise: see `Side.extended`."""
+        """W v / sqrt(N_in) for vectors v. noise: see `OneSidedMatrix.extended`."""
         side, product = _acted(self.forward, self.backward, self.kept.value, self.learned.value, v, noise, prior)
         return self._replace(forward=side), product
 
@@ -133,7 +134,7 @@ class BasisMatrix(NamedTuple):
         )
 
 
-def unlearned(forward: Side, backward: Side, momentum: bool, offsets: int) -> BasisMatrix:
+def unlearned(forward: OneSidedMatrix, backward: OneSidedMatrix, momentum: bool, offsets: int) -> BasisMatrix:
     """A bank of so many matrices before training, seen from these sides."""
     dtype, ahead, back = forward.basis.dtype, len(forward.basis), len(backward.basis)
     kept, learned = jnp.ones((), dtype), jnp.zeros((ahead, offsets, back), dtype)
@@ -141,14 +142,14 @@ def unlearned(forward: Side, backward: Side, momentum: bool, offsets: int) -> Ba
 
 
 def _acted(
-    side: Side,
-    other: Side,
+    side: OneSidedMatrix,
+    other: OneSidedMatrix,
     kept: Float[Array, ""],
     learned: Float[Array, "capacity offset other_capacity"],
     v: Float[Array, "vector position source"],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
-) -> tuple[Side, Product]:
+) -> tuple[OneSidedMatrix, Product]:
     """The side with a basis in which the vectors v lie, and their products."""
     side, coordinates = side.extended(other, v.reshape(-1, v.shape[-1]), noise, prior)
     coordinates = coordinates.reshape(-1, *v.shape[:2])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fwdmft.engine.averages import Averages
 from fwdmft.engine.layer_sites import LayerSites
@@ -182,7 +182,7 @@ class FieldEquations(eqx.Module):
         """Order parameters of the given sites."""
         return self.assemble({name: self.averages(name, sites[name]) for name in sites})
 
-    def at_kernel_points(self, points: np.ndarray | None) -> "FieldEquations":
+    def at_kernel_points(self, points: Int[np.ndarray, " kernel_point"] | None) -> "FieldEquations":
         """The same equations with kernels between these points only, None for all; predictions are of all points.
 
         Raises Unsupported if kernels are always those of all points.
@@ -215,7 +215,7 @@ class FieldEquations(eqx.Module):
         """The same equations at another richness."""
         return eqx.tree_at(lambda e: e.gamma0, self, jnp.full_like(self.gamma0, gamma0))
 
-    def carrying(self, x: np.ndarray, together: int) -> "FieldEquations":
+    def carrying(self, x: Float[np.ndarray, "point ..."], together: int) -> "FieldEquations":
         """The same equations with neurons that carry all weights, so that other points can be shown to them (`on`).
 
         x: (point, ...) that these equations are on. together: most points that will be shown at once.

@@ -96,7 +96,7 @@ class OneSided(NamedTuple):
         noise: Float[Array, "row target"],
         prior: MatrixPrior,
     ) -> tuple["OneSided", Float[Array, "capacity vector"]]:
-        """See `Side`.
+        """See `OneSidedMatrix`.
 
         known: coordinates of v in the basis so far. unseen: squared norm of the part of v outside of the basis.
         """

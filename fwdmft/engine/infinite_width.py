@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
-from fwdmft.corrections.finite_width import JUDGED
 from fwdmft.engine import capacity, neurons, simulation
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.field_equations import FieldEquations, Noise
-from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.problem import JUDGED, TheoryTask
 from fwdmft.engine.simulation import Crowded, Observing
 from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide, Work
@@ -27,7 +27,7 @@ DERIVATIVE_TOLERANCE = 1e-4
 FEWEST, MOST = 1 << 10, 1 << 17
 """Neurons per simulation: the first try, and the last."""
 
-ROOM = 1 << 27
+MOST_NUMBERS = 1 << 27
 """Numbers that fields of a simulation may be at most, and bases at first, unless a number of neurons is given: there
 may be many points."""
 
@@ -47,18 +47,20 @@ OF_A_FIELD = 20
 LEFT_OUT = 0
 """Stands for what bases leave out, among the numbers of the simulations after the first."""
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Float[np.ndarray, "..."]]
+"""By observable (time, ...); of two-time kernels as `layers.TWO_TIME_DIMS` says."""
+
 Report = Callable[[str, int, int], None]
 
 
 class Infinite(NamedTuple):
-    """q from R simulations (simulation, time, ...) of `neurons` neurons, and the largest bases that they took.
+    """q from R simulations (simulation, ...) of `neurons` neurons, and the largest bases that they took.
 
     truncation: error of q that is common to all, from what bases leave out; {} until it is measured.
     """
 
-    each: dict[str, np.ndarray]
-    truncation: dict[str, np.ndarray]
+    each: dict[str, Float[np.ndarray, "simulation ..."]]
+    truncation: Arrays
     neurons: int
     bases: capacity.Bases
     equations: FieldEquations
@@ -101,7 +103,7 @@ def infinite_width(
 
 def most_neurons(task: TheoryTask) -> int:
     """Neurons of a simulation at most: those that the experiment names, or as many as there is room for."""
-    fitting = int(np.clip(1 << max(ROOM // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
+    fitting = int(np.clip(1 << max(MOST_NUMBERS // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
     return task.spec.neurons or fitting
 
 
@@ -120,12 +122,12 @@ def wider(excess: float) -> int:
 def too_large_at_first(task: TheoryTask) -> int:
     """Vectors that a random matrix acts on at once, if bases for these are too large with few neurons; else 0."""
     matrices = task.at_infinite_width.matrices
-    if capacity.numbers(matrices, FEWEST) <= ROOM:
+    if capacity.numbers(matrices, FEWEST) <= MOST_NUMBERS:
         return 0
     return max(max(matrix.blocks) for matrix in matrices)
 
 
-def relative(error: np.ndarray, value: np.ndarray) -> float:
+def relative(error: Float[np.ndarray, "*axis"], value: Float[np.ndarray, "*axis"]) -> float:
     """Root mean square of the error over that of the value; 0 for a value that vanishes."""
     size = float(np.sqrt(np.mean(value**2)))
     return float(np.sqrt(np.mean(error**2))) / size if size > 0 else 0.0
@@ -174,7 +176,7 @@ def _simulations(
     bases = capacity.Bases(
         *(np.max(parts, axis=0) for parts in zip(*(each.bases for each in simulations), strict=True))
     )
-    return Infinite(each, left_out, count, bases, _roomiest([one.equations for one in simulations]))
+    return Infinite(each, left_out, count, bases, _enlarged([one.equations for one in simulations]))
 
 
 def _simulating(
@@ -205,11 +207,11 @@ def simulation_numbers(task: TheoryTask, equations: FieldEquations, count: int) 
     return count * task.site_numbers + 2 * capacity.numbers(equations.matrices, count)
 
 
-def _roomiest(each: list[FieldEquations]) -> FieldEquations:
-    """Equations with room for the bases of all, which resolve as closely as any."""
+def _enlarged(each: list[FieldEquations]) -> FieldEquations:
+    """Equations with capacities for the bases of all, which resolve as closely as any."""
     sides = np.max([[m.capacities for m in equations.matrices] for equations in each], axis=0)
-    roomy = each[0].with_capacities(tuple((int(ahead), int(back)) for ahead, back in sides))
-    return roomy.learning(min(float(equations.learned) for equations in each))
+    enlarged = each[0].with_capacities(tuple((int(ahead), int(back)) for ahead, back in sides))
+    return enlarged.learning(min(float(equations.learned) for equations in each))
 
 
 def fitting(equations: FieldEquations, bases: capacity.Bases) -> FieldEquations:
@@ -281,7 +283,7 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[RichardsonLevel, ...]
     )
 
 
-def check_finite(prediction: np.ndarray, times: np.ndarray) -> None:
+def check_finite(prediction: Float[np.ndarray, "time point output"], times: Int[np.ndarray, " time"]) -> None:
     """Raise ComputationError naming the first saved step with predictions that are not finite."""
     finite = np.isfinite(prediction).all(axis=(1, 2))
     if not finite.all():

@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from fwdmft.errors import InputError
 
-Noise = dict[str, np.ndarray]
+Noise = dict[str, Float[np.ndarray, "_number _neuron"]]
 
 EVEN = 256
 """Coordinates of a Sobol sequence beyond this are no better than independent numbers."""
@@ -117,7 +117,7 @@ def cut(rows: Float[Array, "row *rest"], shapes: Iterable[tuple[int, ...]]) -> l
     return [rows[a:b].reshape(*each, *rows.shape[1:]) for a, b, each in zip(ends[:-1], ends[1:], shapes, strict=True)]
 
 
-def _sobol_normal(neurons: int, dimension: int, entropy: tuple[int, ...]) -> np.ndarray:
+def _sobol_normal(neurons: int, dimension: int, entropy: tuple[int, ...]) -> Float[np.ndarray, "number neuron"]:
     if dimension == 0:
         return np.zeros((0, neurons))
     from scipy.stats import qmc  # takes half a second to import, and not every command draws neurons

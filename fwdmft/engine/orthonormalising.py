@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Carry = tuple[Float[Array, "direction vector"], Float[Array, "vector vector"], Int[Array, ""]]
 
@@ -18,7 +18,7 @@ def orthonormalising(
     """
     count = len(scatter)
 
-    def more(carry: Carry) -> Array:
+    def more(carry: Carry) -> Bool[Array, ""]:
         _, left, number = carry
         return (number < count) & (jnp.max(jnp.diagonal(left) / norms) > tolerance)
 

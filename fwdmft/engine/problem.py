@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from fwdmft.engine import explicit_matrix
 from fwdmft.engine.dynamics import TrainingSignal, training_signal
@@ -18,6 +19,9 @@ from fwdmft.experiment.loss import LossSpec
 from fwdmft.kernel_points import kernel_points
 from fwdmft.observables import ObservableFunction
 from fwdmft.optimization import Plan, RichardsonLevel
+
+JUDGED = ("prediction", "tangent_kernel")
+"""Observables whose error is stated."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,15 @@ class TheoryTask:
     equations: FieldEquations
     richness: Callable[[int], float]
     lazy: bool
-    y: np.ndarray
-    train: np.ndarray
+    y: Float[np.ndarray, "point output"]
+    train: Bool[np.ndarray, " point"]
     loss: LossSpec
     plan: Plan
     spec: TheorySpec
     functions: tuple[ObservableFunction, ...] = ()
 
     @property
-    def times(self) -> np.ndarray:
+    def times(self) -> Int[np.ndarray, " time"]:
         """The saved steps."""
         return self.plan.saved(self.spec.save_every)
 
@@ -50,7 +54,7 @@ class TheoryTask:
         return len(self.y) + (0 if self.plan.stream is None else self.plan.fresh + self.plan.stream.x.shape[1])
 
     @property
-    def kernel_points(self) -> np.ndarray | None:
+    def kernel_points(self) -> Int[np.ndarray, " kernel_point"] | None:
         """Positions of the points between which kernels are kept, None for all."""
         return kernel_points(self.spec.kernel_points, self.train)
 

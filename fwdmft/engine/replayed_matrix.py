@@ -20,7 +20,7 @@ from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append, unlearn
 from fwdmft.engine.gaussian_matrix import Record
 
 
-class SideRecord(NamedTuple):
+class OneSidedRecord(NamedTuple):
     """What a `Record` says of the blocks of one side, with room for its directions and no more.
 
     coordinates: of the vectors in directions met earlier (`old`), and in all of them. mixing: see `Record`. revealed:
@@ -40,8 +40,8 @@ class MatrixRecord(NamedTuple):
     earlier: (backward, forward direction) whether the backward one was met first. Its shape tells how many there are.
     """
 
-    forward: SideRecord
-    backward: SideRecord
+    forward: OneSidedRecord
+    backward: OneSidedRecord
     earlier: Bool[Array, "backward forward"]
 
     @property
@@ -50,24 +50,24 @@ class MatrixRecord(NamedTuple):
         return self.forward.coordinates.shape[1], self.backward.coordinates.shape[1]
 
 
-class ReplayedSide(NamedTuple):
+class ReplayedOneSided(NamedTuple):
     """One direction of a matrix. done: number of blocks replayed so far."""
 
     basis: Float[Array, "capacity source"]
     image: Float[Array, "capacity_offset target"]
-    record: SideRecord
+    record: OneSidedRecord
     done: Int[Array, ""]
 
     def extended(
         self,
-        other: "ReplayedSide",
+        other: "ReplayedOneSided",
         v: Float[Array, "vector source"],
         noise: Float[Array, "row target"],
         prior: MatrixPrior,
-    ) -> tuple["ReplayedSide", Float[Array, "capacity vector"]]:
-        """See `Side`: with the directions that the next block of vectors brought in the recording."""
+    ) -> tuple["ReplayedOneSided", Float[Array, "capacity vector"]]:
+        """See `OneSidedMatrix`: with the directions that the next block of vectors brought in the recording."""
         offsets = prior.stencil.offsets
-        record = _of_block(SideRecord(*(a[self.done] for a in self.record)), len(v), offsets)
+        record = _of_block(OneSidedRecord(*(a[self.done] for a in self.record)), len(v), offsets)
 
         def new() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
             fresh = record.mixing @ (v - record.old @ self.basis)
@@ -81,7 +81,7 @@ class ReplayedSide(NamedTuple):
         fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)
         basis = append(self.basis, fresh, record.start)
         images = append(self.image, image, offsets * record.start)
-        return ReplayedSide(basis, images, self.record, self.done + 1), record.coordinates
+        return ReplayedOneSided(basis, images, self.record, self.done + 1), record.coordinates
 
 
 def recorded(forward: Record, backward: Record, uses: int) -> MatrixRecord:
@@ -103,12 +103,14 @@ def _capacity(record: Record) -> int:
     return max([int(record.rank), *(record.start[written] + record.mixing.shape[2]).tolist(), record.mixing.shape[2]])
 
 
-def _cut(record: Record, capacity: int, other: int) -> SideRecord:
+def _cut(record: Record, capacity: int, other: int) -> OneSidedRecord:
     coordinates = record.coordinates[:, :capacity]
     old = jnp.where(jnp.arange(capacity)[:, None] < record.start[:, None, None], coordinates, 0.0)
     revealed = jnp.moveaxis(record.revealed[:, :other], 1, -1)
     revealed = revealed.reshape(len(revealed), -1, other)
-    return SideRecord(jnp.swapaxes(old, 1, 2), *map(jnp.asarray, (coordinates, record.mixing, revealed, record.start)))
+    return OneSidedRecord(
+        jnp.swapaxes(old, 1, 2), *map(jnp.asarray, (coordinates, record.mixing, revealed, record.start))
+    )
 
 
 def replayed(
@@ -116,18 +118,18 @@ def replayed(
 ) -> BasisMatrix:
     """A matrix before training, between so many mean-field neurons (in, out)."""
 
-    def side(own: SideRecord, source: int, target: int) -> ReplayedSide:
+    def side(own: OneSidedRecord, source: int, target: int) -> ReplayedOneSided:
         capacity = own.coordinates.shape[1]
         image = jnp.zeros((capacity * offsets, target), dtype)
         own = jax.tree.map(lambda a: jnp.asarray(a, dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a, own)
-        return ReplayedSide(jnp.zeros((capacity, source), dtype), image, own, jnp.zeros((), jnp.int32))
+        return ReplayedOneSided(jnp.zeros((capacity, source), dtype), image, own, jnp.zeros((), jnp.int32))
 
     return unlearned(side(record.forward, *neurons), side(record.backward, *neurons[::-1]), momentum, offsets)
 
 
-def _of_block(record: SideRecord, vectors: int, offsets: int) -> SideRecord:
+def _of_block(record: OneSidedRecord, vectors: int, offsets: int) -> OneSidedRecord:
     """What a record says of a block that has fewer vectors than others."""
-    return SideRecord(
+    return OneSidedRecord(
         record.old[:vectors],
         record.coordinates[:, :vectors],
         record.mixing[:vectors, :vectors],

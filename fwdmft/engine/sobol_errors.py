@@ -7,9 +7,8 @@ much they fluctuate together. Measured over 2000 simulations of two-layer networ
 2 (R - 1) degrees of freedom for one training point and from 4 (R - 1) for three.
 """
 
-from __future__ import annotations
-
 import numpy as np
+from jaxtyping import Float
 from scipy.special import ndtr, stdtrit
 
 POOLED = 2
@@ -21,13 +20,15 @@ def widening(freedom: int) -> float:
     return float(stdtrit(freedom, ndtr(2.0))) / 2
 
 
-def spread_error(samples: np.ndarray) -> np.ndarray:
+def spread_error(samples: Float[np.ndarray, "simulation *axis"]) -> Float[np.ndarray, "*axis"]:
     """Standard error of the mean over simulations (simulation, ...), from their spread alone."""
     count = len(samples)
     return widening(count - 1) * samples.std(axis=0, ddof=1) / count**0.5
 
 
-def sobol_error(spread: np.ndarray, independent: np.ndarray, simulations: int) -> np.ndarray:
+def sobol_error(
+    spread: Float[np.ndarray, "*axis"], independent: Float[np.ndarray, "*axis"], simulations: int
+) -> Float[np.ndarray, "*axis"]:
     """Standard error of an observable from its spread over few simulations and from Sigma.
 
     spread: standard error of each entry from the spread alone, not widened. independent: the variance that as many

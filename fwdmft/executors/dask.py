@@ -157,7 +157,7 @@ class DaskExecutor:
     ) -> None:
         self.client, self.cache, self.worth, self.patience = client, cache, worth, patience
         self._token = uuid4().hex[:8]
-        self._devices, self._room, self._looked = 0, PER_THREAD, -math.inf
+        self._devices, self._pieces, self._looked = 0, PER_THREAD, -math.inf
 
     def side_by_side(self, experiment: Experiment, prepared: Prepared) -> SideBySide:
         return _OnCluster(self, experiment, prepared)
@@ -209,9 +209,9 @@ class DaskExecutor:
     def window(self) -> int:
         """How many pieces may be under way. Workers may come and go."""
         if time.monotonic() - self._looked > LOOKING:
-            self._room = PER_THREAD * max(1, sum(self.client.nthreads().values()))
+            self._pieces = PER_THREAD * max(1, sum(self.client.nthreads().values()))
             self._looked = time.monotonic()
-        return self._room
+        return self._pieces
 
     def give_up(self, futures: Iterable[Future]) -> None:
         """Let nobody begin with these any more."""
@@ -259,11 +259,11 @@ class _OnCluster:
         shipment = self._shipment(recipe)
         sent: Any = shipment if len(shipment) <= SMALL else executor.submit(_itself, shipment)
         waiting = deque[_Piece]()
-        longest, room = 0.0, executor.window()
+        longest, most = 0.0, executor.window()
         left = iter(items)
 
         def fill() -> None:
-            while len(waiting) < room:
+            while len(waiting) < most:
                 for item in left:
                     waiting.append(_Piece(item, [executor.submit(worker.compute, sent, item)]))
                     break
@@ -275,7 +275,7 @@ class _OnCluster:
             while waiting:
                 answer = self._answer(waiting, shipment, longest)
                 waiting.popleft()
-                longest, room = max(longest, answer.seconds), executor.window()
+                longest, most = max(longest, answer.seconds), executor.window()
                 fill()
                 with jax.enable_x64(True):
                     result = unpacked(answer.result, self._prepared)

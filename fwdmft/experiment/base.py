@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 
 LARGEST, SMALLEST = 1e15, 1e-15
 """Bounds on real parameters and on data: their squares are numbers in float32, in which networks may be trained."""
@@ -47,7 +48,9 @@ def _real(value: object) -> object:
     if isinstance(value, str | bytes):
         raise ValueError("a number")
     if isinstance(value, int) and abs(value) > LARGEST:
-        raise ValueError(f"a number of at most {LARGEST:g}")
+        if value < 0:
+            raise PydanticKnownError("greater_than_equal", {"ge": -LARGEST})
+        raise PydanticKnownError("less_than_equal", {"le": LARGEST})
     return _refuse_bool(value)
 
 
@@ -60,7 +63,7 @@ def _whole(value: object) -> object:
 
 def _not_tiny(value: float) -> float:
     if value < SMALLEST:
-        raise ValueError(f"a number of at least {SMALLEST:g}")
+        raise PydanticKnownError("greater_than_equal", {"ge": SMALLEST})
     return value
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from fwdmft.errors import InputError
 from fwdmft.experiment.halves import EnsembleSpec, TheorySpec
 from fwdmft.experiment.model import experiment_model
-from fwdmft.files import replacing
+from fwdmft.files import made_directory, replacing
 from fwdmft.registry import registry
 from fwdmft.results.layout import result_schema
 from fwdmft.sweeping.spec import Sweep
@@ -56,7 +56,7 @@ def write_schemas(directory: Path) -> list[Path]:
     """
     texts = schema_texts()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        made_directory(directory)
         for name, text in texts.items():
             with replacing(directory / name) as scratch:
                 scratch.write_text(text, encoding="utf-8")

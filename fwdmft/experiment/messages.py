@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from fwdmft.errors import NOTHING, InputError, shortened
 
+_BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+
 _EXPECTED = {
-    "greater_than": "a number greater than {gt}",
-    "greater_than_equal": "a number of at least {ge}",
-    "less_than": "a number less than {lt}",
-    "less_than_equal": "a number of at most {le}",
+    "gt": "a number greater than {gt}",
+    "ge": "a number of at least {ge}",
+    "lt": "a number less than {lt}",
+    "le": "a number of at most {le}",
     "finite_number": "a finite number",
     "float_type": "a number",
     "float_parsing": "a number",
@@ -114,9 +117,41 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> InputError:
         return cause
     if isinstance(cause, Exception):
         return InputError("", details["input"], str(cause))
-    plain = details["msg"].removeprefix("Input should be ")
+    problem, plain = details["type"], details["msg"].removeprefix("Input should be ")
+    if problem in _BOUNDS:
+        problem, limit = _strictest(model, details["loc"], _BOUNDS[problem], context[_BOUNDS[problem]])
+        context = {problem: limit}
     numbers = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}
-    return InputError("", details["input"], _EXPECTED.get(details["type"], plain).format(**numbers))
+    return InputError("", details["input"], _EXPECTED.get(problem, plain).format(**numbers))
+
+
+def _strictest(model: type[BaseModel], loc: Path, name: str, limit: Any) -> tuple[str, Any]:
+    """Of all bounds of a field on the side of the one that failed: numbers have general bounds, which fail first.
+
+    name, limit: of the one that failed. name is "ge", "gt", "le" or "lt".
+    """
+    upper = name in ("lt", "le")
+    side = ("lt", "le") if upper else ("gt", "ge")
+    rules = list(_rules_at(model, loc))
+    own = [(kind, getattr(rule, kind)) for rule in rules for kind in side if hasattr(rule, kind)]
+    return min([*own, (name, limit)], key=lambda each: (each[1] if upper else -each[1], side.index(each[0])))
+
+
+def _rules_at(model: type[BaseModel], loc: Path) -> Iterator[Any]:
+    """Bounds and other conditions of a field. loc: of it, or of an entry or a member of a union within."""
+    for depth in reversed(range(len(loc))):
+        name = str(loc[depth])
+        fields = [each.model_fields[name] for each in _models_at(model, loc[:depth]) if name in each.model_fields]
+        if fields:
+            for field in fields:
+                yield from [*field.metadata, *_rules(field.annotation)]
+            return
+
+
+def _rules(annotation: Any) -> Iterator[Any]:
+    """Of a type, its alternatives and entries."""
+    for part in get_args(annotation):
+        yield from part.metadata if isinstance(part, FieldInfo) else _rules(part)
 
 
 def _description(model: type[BaseModel], loc: Path) -> str:

@@ -69,7 +69,7 @@ class GaussianData(RandomInputs):
     )
 
     @model_validator(mode="after")
-    def _room_to_whiten(self) -> GaussianData:
+    def _few_enough_to_whiten(self) -> GaussianData:
         if self.whiten and self.train > self.features:
             raise InputError("train", self.train, f"at most {self.features} points (features) to whiten")
         return self

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Key
 
 from fwdmft.experiment.architecture import ArchitectureSpec
 from fwdmft.experiment.parameterization import ParameterizationSpec
@@ -21,9 +21,9 @@ def builder(
     architecture: Architecture,
     spec: ArchitectureSpec,
     parameterization: ParameterizationSpec,
-    x: np.ndarray,
+    x: Float[np.ndarray, "point ..."],
     outputs: int,
-) -> Callable[[int, Array], Network]:
+) -> Callable[[int, Key[Array, ""]], Network]:
     """build(width, key): a network with weights from this key. x: (point, ...)."""
     if architecture.model is not None:
         return partial(architecture.model, spec, parameterization, x, outputs)

@@ -10,14 +10,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int, Key
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.errors import ComputationError, FwdmftWarning
 from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import PROCESSORS, THREADS, devices
 from fwdmft.jackknife import Jackknifed
-from fwdmft.networks.model import activations
+from fwdmft.networks.model import Quantities, activations
 from fwdmft.networks.statistics import GroupSums
 from fwdmft.networks.tally import GROUPS, Tally
 from fwdmft.networks.task_statistics import Observed, grouped, task_statistics
@@ -34,9 +34,13 @@ CONCURRENT = PROCESSORS
 """Chunks trained at once: the arrays of one keep a single processor busy."""
 
 
+Arrays = dict[str, Float[np.ndarray, "..."]]
+"""By observable (time, ...), and "final_prediction" (point, output); metrics such as "loss" (time, split)."""
+
+
 @dataclass(frozen=True)
 class WidthStatistics:
-    """An ensemble at one width; arrays (time, ...) as the observables, and metrics such as "loss" (time, split).
+    """An ensemble at one width.
 
     diverged: members whose predictions did not stay finite; they are left out of the statistics.
     sample_prediction: (sample, time, point, output), the first members one by one; None if only the last is kept.
@@ -48,17 +52,17 @@ class WidthStatistics:
     width: int
     members: int
     diverged: int
-    times: np.ndarray
-    mean: dict[str, np.ndarray]
-    variance: dict[str, np.ndarray]
-    mean_standard_error: dict[str, np.ndarray]
-    variance_standard_error: dict[str, np.ndarray]
-    third_moment: dict[str, np.ndarray]
-    sample_prediction: np.ndarray | None
+    times: Int[np.ndarray, " time"]
+    mean: Arrays
+    variance: Arrays
+    mean_standard_error: Arrays
+    variance_standard_error: Arrays
+    third_moment: Arrays
+    sample_prediction: Float[np.ndarray, "sample time point output"] | None
     seconds: float
     jackknifed: dict[str, Jackknifed] = field(default_factory=dict)
-    traces: dict[str, np.ndarray] = field(default_factory=dict)
-    kernel_points: np.ndarray | None = None
+    traces: dict[str, Float[np.ndarray, "_member time split"]] = field(default_factory=dict)
+    kernel_points: Int[np.ndarray, " kernel_point"] | None = None
     groups: dict[str, GroupSums] = field(default_factory=dict)
 
 
@@ -133,7 +137,7 @@ def statistics_of(task: Observed, tally: Tally, width: int) -> WidthStatistics:
 
 def _chunks(
     task: Task, width: int, members: int, seed: int, tally: Tally, side_by_side: SideBySide = THREADS
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict[str, Float[np.ndarray, "member ..."]]]:
     """Observables (member, time, ...) of the members that the tally lacks, in order, a chunk at a time."""
     starts = range(tally.done, members, tally.chunk)
     if not starts:
@@ -147,11 +151,13 @@ def _chunks(
             yield {name: a[: members - first] for name, a in seen.items()}
 
 
-def _training(task: Task, width: int, seed: int, chunk: int) -> Callable[[Sequence[int]], list[dict[str, np.ndarray]]]:
+def _training(
+    task: Task, width: int, seed: int, chunk: int
+) -> Callable[[Sequence[int]], list[dict[str, Float[np.ndarray, "member ..."]]]]:
     """Makes the training of chunks, told by their first members, each device with one at a time."""
     root, present = jax.random.fold_in(jax.random.key(seed), width), devices()
 
-    def keys(first: int) -> Array:
+    def keys(first: int) -> Key[Array, " member"]:
         return jax.vmap(lambda m: jax.random.fold_in(root, m))(np.arange(first, first + chunk))
 
     if len(present) == 1:
@@ -159,7 +165,7 @@ def _training(task: Task, width: int, seed: int, chunk: int) -> Callable[[Sequen
         return lambda firsts: [_numpy(alone(keys(first))) for first in firsts]
     spread = trainer_on_devices(task, width, jnp.stack([keys(0)] * len(present)), present)
 
-    def train(firsts: Sequence[int]) -> list[dict[str, np.ndarray]]:
+    def train(firsts: Sequence[int]) -> list[dict[str, Float[np.ndarray, "member ..."]]]:
         members = []
         for begin in range(0, len(firsts), len(present)):
             some = list(firsts[begin : begin + len(present)])
@@ -171,7 +177,7 @@ def _training(task: Task, width: int, seed: int, chunk: int) -> Callable[[Sequen
     return train
 
 
-def _numpy(arrays: dict[str, Array]) -> dict[str, np.ndarray]:
+def _numpy(arrays: Quantities) -> Arrays:
     return {name: np.asarray(a) for name, a in arrays.items()}
 
 

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.networks.model import Network
+from fwdmft.networks.model import Network, OfLayers, Quantities
 
 
-def empirical_kernels(model: Network, x: Float[Array, "point ..."], gamma0: float, width: int) -> dict[str, Array]:
+def empirical_kernels(model: Network, x: Float[Array, "point ..."], gamma0: float, width: int) -> Quantities:
     """feature_kernel (layer, point, point'), gradient_kernel (layer, point, output, point', output') and
     tangent_kernel (point, output, point', output'); the last alone of a network whose layers are not known."""
     tangent = {"tangent_kernel": gamma0**2 * width * _tangent_gram(model, x)}
@@ -26,25 +26,27 @@ def empirical_kernels(model: Network, x: Float[Array, "point ..."], gamma0: floa
     }
 
 
-def _features_and_slopes(model: Network, x: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    def swapped(shifts: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+def _features_and_slopes(
+    model: Network, x: Float[Array, "..."]
+) -> tuple[OfLayers, tuple[Float[Array, "output ... _neuron"], ...]]:
+    def swapped(shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         return model.trace(x, shifts)
 
     slopes, features = jax.jacrev(swapped, has_aux=True)(model.shifts())
     return features, slopes
 
 
-def _tangent_gram(model: Network, x: Array) -> Float[Array, "point output point output"]:
+def _tangent_gram(model: Network, x: Float[Array, "point ..."]) -> Float[Array, "point output point output"]:
     parameters, static = eqx.partition(model, model.trained())
 
-    def f(parameters: Network, x: Array) -> Array:
+    def f(parameters: Network, x: Float[Array, "..."]) -> Float[Array, " output"]:
         return eqx.combine(parameters, static)(x)
 
     jacobian = jax.vmap(jax.jacrev(f), in_axes=(None, 0))(parameters, x)
     return sum((_gram(leaf, 2) for leaf in jax.tree.leaves(jacobian)), jnp.zeros(()))
 
 
-def _gram(a: Array, leading: int = 1) -> Array:
+def _gram(a: Float[Array, "..."], leading: int = 1) -> Float[Array, "..."]:
     """Inner products over all but the `leading` axes, for all pairs of the leading indices."""
     rows = a.reshape(*a.shape[:leading], -1)
     return jnp.tensordot(rows, rows, axes=([-1], [-1]))

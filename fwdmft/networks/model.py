@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 OfLayers = tuple[Float[Array, "... _neuron"], ...]
 """Of one point, an array (*site, neuron) for each hidden layer."""
+
+Quantities = dict[str, Float[Array, "..."]]
+"""What is measured of a network, or of many, by name."""
 
 
 class Network(eqx.Module):
@@ -39,7 +42,7 @@ class Network(eqx.Module):
         return {}
 
 
-def activations(build: Callable[[Array], Network], x: jax.ShapeDtypeStruct) -> int:
+def activations(build: Callable[[Key[Array, ""]], Network], x: jax.ShapeDtypeStruct) -> int:
     """Numbers that a network computes for one point, about: preactivations, or all results where layers are unknown."""
     network = eqx.filter_eval_shape(build, jax.random.key(0))
     shifts = eqx.filter_eval_shape(lambda network: network.shifts(), network)

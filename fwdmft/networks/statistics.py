@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import comb
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
 
 @dataclass
@@ -16,10 +17,10 @@ class Moments:
     """Moments of one array-valued statistic over members."""
 
     count: int = 0
-    reference: np.ndarray | None = None
-    sums: list[np.ndarray] = field(default_factory=list)
+    reference: Float[np.ndarray, "*axis"] | None = None
+    sums: list[Float[np.ndarray, "*axis"]] = field(default_factory=list)
 
-    def add(self, members: np.ndarray) -> None:
+    def add(self, members: Float[np.ndarray, "member *axis"]) -> None:
         """Take in more members, along the first axis."""
         members = np.asarray(members, dtype=np.float64)
         if len(members) == 0:
@@ -34,14 +35,14 @@ class Moments:
             total += power.sum(axis=0)
         self.count += len(members)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Everything known, as arrays by name; `Moments.of` undoes this to the last bit."""
         if self.reference is None:
             return {"count": np.asarray(0)}
         return {"count": np.asarray(self.count), "reference": self.reference, "sums": np.stack(self.sums)}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Moments":
+    def of(cls, arrays: Mapping[str, Shaped[np.ndarray, "..."]]) -> "Moments":
         """The moments that `arrays` was made from."""
         if "reference" not in arrays:
             return cls()
@@ -51,10 +52,10 @@ class Moments:
     def of_central(
         cls,
         count: int,
-        mean: np.ndarray,
-        variance: np.ndarray,
-        variance_standard_error: np.ndarray,
-        third_moment: np.ndarray,
+        mean: Float[np.ndarray, "*axis"],
+        variance: Float[np.ndarray, "*axis"],
+        variance_standard_error: Float[np.ndarray, "*axis"],
+        third_moment: Float[np.ndarray, "*axis"],
     ) -> "Moments":
         """The moments of which these are the properties below, to rounding."""
         n = count
@@ -72,28 +73,28 @@ class Moments:
         return Moments(self.count + other.count, self.reference, sums)
 
     @property
-    def mean(self) -> np.ndarray:
+    def mean(self) -> Float[np.ndarray, "*axis"]:
         assert self.reference is not None
         return self.reference + self.sums[0] / self.count
 
     @property
-    def variance(self) -> np.ndarray:
+    def variance(self) -> Float[np.ndarray, "*axis"]:
         """Unbiased sample variance."""
         n, (s1, s2, _, _) = self.count, self.sums
         return np.maximum(s2 - s1**2 / n, 0.0) / (n - 1)
 
     @property
-    def third_moment(self) -> np.ndarray:
+    def third_moment(self) -> Float[np.ndarray, "*axis"]:
         """Third central moment of the sample."""
         d, e2, e3, _ = (s / self.count for s in self.sums)
         return e3 - 3 * d * e2 + 2 * d**3
 
     @property
-    def mean_standard_error(self) -> np.ndarray:
+    def mean_standard_error(self) -> Float[np.ndarray, "*axis"]:
         return np.sqrt(self.variance / self.count)
 
     @property
-    def variance_standard_error(self) -> np.ndarray:
+    def variance_standard_error(self) -> Float[np.ndarray, "*axis"]:
         """sqrt[(m4 - m2^2 (n - 3) / (n - 1)) / n] with central moments m2, m4: exact for any distribution."""
         n = self.count
         d, e2, e3, e4 = (s / n for s in self.sums)
@@ -105,10 +106,10 @@ class Moments:
 class GroupSums:
     """Sums over members dealt into groups, for the jackknife (see `fwdmft.jackknife`)."""
 
-    counts: np.ndarray
-    sums: np.ndarray | None = None
+    counts: Int[np.ndarray, " group"]
+    sums: Float[np.ndarray, "group ..."] | None = None
 
-    def add(self, members: np.ndarray, groups: np.ndarray) -> None:
+    def add(self, members: Float[np.ndarray, "member ..."], groups: Int[np.ndarray, " member"]) -> None:
         """Take in members, along the first axis, with the group each belongs to."""
         if self.sums is None:
             self.sums = np.zeros((len(self.counts), *members.shape[1:]))

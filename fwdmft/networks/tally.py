@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Bool, Float, Shaped
 
 from fwdmft.networks.statistics import GroupSums, Moments
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Shaped[np.ndarray, "..."]]
+OfMembers = Mapping[str, Float[np.ndarray, "member ..."]]
 
 GROUPS = 16
 """Groups that members are dealt into, one after the other, for standard errors by the jackknife."""
@@ -36,10 +38,10 @@ class Tally:
     seconds: float = 0.0
     moments: dict[str, Moments] = field(default_factory=dict)
     groups: dict[str, GroupSums] = field(default_factory=dict)
-    kept: list[np.ndarray] = field(default_factory=list)
-    traces: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    kept: list[Float[np.ndarray, "_member time point output"]] = field(default_factory=list)
+    traces: dict[str, list[Float[np.ndarray, "_member time split"]]] = field(default_factory=dict)
 
-    def add(self, seen: Mapping[str, np.ndarray], grouped: Mapping[str, np.ndarray]) -> None:
+    def add(self, seen: OfMembers, grouped: OfMembers) -> None:
         """Take in the observables (member, time, ...) of the next members, and what is summed by groups."""
         finite = _finite(seen)
         group = np.arange(self.done, self.done + len(finite))[finite] % GROUPS
@@ -84,7 +86,7 @@ class Tally:
         return arrays | ({"kept": np.concatenate(self.kept)} if self.kept else {})
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> "Tally":
+    def of(cls, arrays: Arrays) -> "Tally":
         """The tally that `arrays` was made from."""
         moments, groups = _nested(arrays, "moments"), _nested(arrays, "groups")
         return cls(
@@ -99,19 +101,19 @@ class Tally:
 _NUMBERS = ("chunk", "members", "samples", "done", "diverged", "seconds")
 
 
-def _finite(seen: Mapping[str, np.ndarray]) -> np.ndarray:
+def _finite(seen: OfMembers) -> Bool[np.ndarray, " member"]:
     """(member,) whether training converged: losses on the training points (the test points if no training point is
     among those observed) and predictions stay finite."""
     loss = seen["loss"]
     split = 1 if np.isnan(loss[:, 0, 0]).all() else 0
-    finite = np.isfinite(loss[..., split]).all(axis=1)
+    finite = np.all(np.isfinite(loss[..., split]), axis=1)
     for name in ("prediction", "final_prediction"):
         if name in seen:
             finite &= np.isfinite(seen[name]).reshape(len(finite), -1).all(axis=1)
     return finite
 
 
-def _nested(arrays: Mapping[str, np.ndarray], kind: str) -> dict[str, Arrays]:
+def _nested(arrays: Arrays, kind: str) -> dict[str, Arrays]:
     """The arrays called kind/name/part, by name and part."""
     nested: dict[str, Arrays] = {}
     for key, array in arrays.items():

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from fwdmft import losses
 from fwdmft.alignment import alignment
@@ -28,7 +29,15 @@ from fwdmft.networks.training import Task
 _METRICS = ("loss", "accuracy", "mean_square", "prediction", "final_prediction")
 
 
-def grouped(task: Task, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+Measure = Callable[
+    [Float[np.ndarray, "*time point output"], Float[np.ndarray, "point output"]], Float[np.ndarray, "*time"]
+]
+"""How good predictions of targets are."""
+
+
+def grouped(
+    task: Task, seen: Mapping[str, Float[np.ndarray, "member ..."]]
+) -> dict[str, Float[np.ndarray, "member ..."]]:
     """Of the observables of some members, (member, time, ...), those that are to be summed by groups."""
     summed = {name: seen[name] for name in _METRICS if name in seen}
     if "feature_kernel" in seen and np.any(task.train):
@@ -45,15 +54,15 @@ class Observed(Protocol):
     @property
     def loss(self) -> LossSpec: ...
     @property
-    def y(self) -> np.ndarray: ...
+    def y(self) -> Float[np.ndarray, "point output"]: ...
     @property
-    def train(self) -> np.ndarray: ...
+    def train(self) -> Bool[np.ndarray, " point"]: ...
     @property
-    def times(self) -> np.ndarray: ...
+    def times(self) -> Int[np.ndarray, " time"]: ...
     @property
     def kernel_points(self) -> int | None: ...
     @property
-    def kernel_at(self) -> np.ndarray: ...
+    def kernel_at(self) -> Int[np.ndarray, " kernel_point"]: ...
 
 
 def task_statistics(task: Observed, groups: Mapping[str, GroupSums]) -> dict[str, Jackknifed]:
@@ -67,10 +76,10 @@ def _task_statistics(task: Observed, groups: Mapping[str, GroupSums]) -> dict[st
     final_only = "final_prediction" in groups
     predictions = groups["final_prediction" if final_only else "prediction"]
 
-    def ensembled(measure: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Jackknifed:
+    def ensembled(measure: Measure) -> Jackknifed:
         """A measure (..., split) of the averaged predictor, at the times at which it is known."""
 
-        def at_times(f: np.ndarray) -> np.ndarray:
+        def at_times(f: Float[np.ndarray, "*time point output"]) -> Float[np.ndarray, "... split"]:
             values = np.stack([_measured(measure, f, task.y, chosen) for chosen in (task.train, ~task.train)], axis=-1)
             return _only_last(values, len(task.times)) if final_only else values
 
@@ -89,18 +98,23 @@ def _task_statistics(task: Observed, groups: Mapping[str, GroupSums]) -> dict[st
     return statistics
 
 
-def _of(group: GroupSums, statistic: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Jackknifed:
+def _of(
+    group: GroupSums, statistic: Callable[[Float[np.ndarray, "..."]], Float[np.ndarray, "..."]] = np.asarray
+) -> Jackknifed:
     assert group.sums is not None
     return of_means(group.sums, group.counts, statistic)
 
 
 def _measured(
-    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], f: np.ndarray, y: np.ndarray, chosen: np.ndarray
-) -> np.ndarray:
-    return measure(f[..., chosen, :], y[chosen]) if chosen.any() else np.full(f.shape[:-2], np.nan)
+    measure: Measure,
+    f: Float[np.ndarray, "*time point output"],
+    y: Float[np.ndarray, "point output"],
+    chosen: Bool[np.ndarray, " point"],
+) -> Float[np.ndarray, "*time"]:
+    return np.asarray(measure(f[..., chosen, :], y[chosen])) if chosen.any() else np.full(f.shape[:-2], np.nan)
 
 
-def _only_last(values: np.ndarray, times: int) -> np.ndarray:
+def _only_last(values: Float[np.ndarray, " split"], times: int) -> Float[np.ndarray, "time split"]:
     """(split,) at the last of so many times, NaN before."""
     at_times = np.full((times, *values.shape), np.nan)
     at_times[-1] = values
@@ -111,7 +125,9 @@ def _relative_variance(mean_square: Jackknifed, square_of_mean: Jackknifed, coun
     """Var f / (E f)^2 from E f^2 and the square of the mean of n members, which is too large by Var f / n."""
     counts = counted.counts[counted.counts > 0]
 
-    def ratio(above: np.ndarray, below: np.ndarray, n: np.ndarray | np.integer) -> np.ndarray:
+    def ratio(
+        above: Float[np.ndarray, "*axis"], below: Float[np.ndarray, "*axis"], n: Int[np.ndarray, ""] | np.integer
+    ) -> Float[np.ndarray, "*axis"]:
         variance = np.maximum(above - below, 0.0) * n / np.maximum(n - 1, 1)
         signal = below - variance / n
         return np.divide(variance, signal, out=np.full_like(variance, np.nan), where=signal > 0)

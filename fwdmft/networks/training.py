@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from fwdmft import losses
 from fwdmft.alignment import alignment
@@ -24,7 +24,7 @@ from fwdmft.compiling import jitted
 from fwdmft.experiment.loss import LossSpec
 from fwdmft.kernel_points import kernel_points
 from fwdmft.networks.kernels import empirical_kernels
-from fwdmft.networks.model import Network, activations
+from fwdmft.networks.model import Network, Quantities, activations
 from fwdmft.observables import ObservableFunction, evaluated
 from fwdmft.optimization import Plan
 
@@ -34,7 +34,7 @@ EVALUATED = 256
 LARGE = 4096
 """Activations in one step from which networks are trained one after the other (measured with dense networks)."""
 
-Builder = Callable[[int, Array], Network]
+Builder = Callable[[int, Key[Array, ""]], Network]
 """(width, key) -> an untrained network."""
 
 
@@ -52,9 +52,9 @@ class Task:
 
     build: Builder
     gamma0: Callable[[int], float]
-    x: np.ndarray
-    y: np.ndarray
-    train: np.ndarray
+    x: Float[np.ndarray, "point ..."]
+    y: Float[np.ndarray, "point output"]
+    train: Bool[np.ndarray, " point"]
     loss: LossSpec
     plan: Plan
     save_every: int
@@ -67,12 +67,12 @@ class Task:
     functions: tuple[ObservableFunction, ...] = ()
 
     @property
-    def times(self) -> np.ndarray:
+    def times(self) -> Int[np.ndarray, " time"]:
         """Steps at which quantities are measured: every `save_every`-th and the last."""
         return self.plan.saved(self.save_every)
 
     @property
-    def kernel_at(self) -> np.ndarray:
+    def kernel_at(self) -> Int[np.ndarray, " kernel_point"]:
         """Positions of the points between which kernels are measured."""
         chosen = kernel_points(self.kernel_points, self.train)
         return np.arange(len(self.x)) if chosen is None else chosen
@@ -86,15 +86,15 @@ class Numbers(NamedTuple):
     for all.
     """
 
-    x: Array
-    y: Array
-    stream: tuple[Array, Array] | None
-    rates: Array
-    batches: Array | None
+    x: Float[Array, "point ..."]
+    y: Float[Array, "point output"]
+    stream: tuple[Float[Array, "train ..."], Float[Array, "train output"]] | None
+    rates: Float[Array, " step"]
+    batches: Int[Array, "step batch"] | None
 
     @classmethod
     def of(cls, task: Task) -> "Numbers":
-        def rounded(a: np.ndarray) -> Array:
+        def rounded(a: Float[np.ndarray, "*axis"]) -> Float[Array, "*axis"]:
             return jnp.asarray(a, task.dtype)
 
         plan = task.plan
@@ -103,7 +103,7 @@ class Numbers(NamedTuple):
         return cls(rounded(task.x), rounded(task.y), stream, rounded(plan.learning_rates), batches)
 
 
-Trainer = Callable[[Array], dict[str, Array]]
+Trainer = Callable[[Key[Array, "..."]], Quantities]
 """From keys (member,) to observables (member, time, ...)."""
 
 
@@ -112,13 +112,15 @@ def trainer(task: Task, width: int) -> Trainer:
     return partial(_program(task, width), Numbers.of(task))
 
 
-def compiled_trainer(task: Task, width: int, keys: Array) -> Trainer:
+def compiled_trainer(task: Task, width: int, keys: Key[Array, " member"]) -> Trainer:
     """The same for so many keys at a time, compiled at once."""
     numbers = Numbers.of(task)
     return partial(_program(task, width).lower(numbers, keys).compile(), numbers)
 
 
-def trainer_on_devices(task: Task, width: int, keys: Array, devices: Sequence[jax.Device]) -> Trainer:
+def trainer_on_devices(
+    task: Task, width: int, keys: Key[Array, "device member"], devices: Sequence[jax.Device]
+) -> Trainer:
     """The same on several devices at once, from keys (device, member) to observables (device, member, time, ...).
 
     Each device runs the program that a single one runs, so that numbers are the same to the last bit.
@@ -126,7 +128,7 @@ def trainer_on_devices(task: Task, width: int, keys: Array, devices: Sequence[ja
     mesh, train_members = Mesh(np.array(devices), ("device",)), _members(task, width)
     common, spread = PartitionSpec(), PartitionSpec("device")
 
-    def own(numbers: Numbers, keys: Array) -> dict[str, Array]:
+    def own(numbers: Numbers, keys: Key[Array, "device member"]) -> Quantities:
         return {name: a[None] for name, a in train_members(numbers, keys[0]).items()}
 
     program = jitted(jax.shard_map(own, mesh=mesh, in_specs=(common, spread), out_specs=spread, check_vma=False))
@@ -141,7 +143,7 @@ def _program(task: Task, width: int) -> jax.stages.Wrapped:
     return jitted(_members(task, width))
 
 
-def _members(task: Task, width: int) -> Callable[[Numbers, Array], dict[str, Array]]:
+def _members(task: Task, width: int) -> Callable[[Numbers, Key[Array, " member"]], Quantities]:
     """The function that `_program` compiles.
 
     Small networks are trained side by side; large ones one after the other, whose matrix products are then those of
@@ -149,7 +151,7 @@ def _members(task: Task, width: int) -> Callable[[Numbers, Array], dict[str, Arr
     """
     side_by_side = activity(task, width) < LARGE
 
-    def train_members(numbers: Numbers, keys: Array) -> dict[str, Array]:
+    def train_members(numbers: Numbers, keys: Key[Array, " member"]) -> Quantities:
         train = partial(_train_member, task, width, numbers)
         return jax.vmap(train)(keys) if side_by_side else jax.lax.map(train, keys)
 
@@ -162,7 +164,7 @@ def activity(task: Task, width: int) -> int:
     return trained * activations(partial(task.build, width), jax.ShapeDtypeStruct(task.x.shape[1:], task.dtype))
 
 
-def _train_member(task: Task, width: int, numbers: Numbers, key: Array) -> dict[str, Array]:
+def _train_member(task: Task, width: int, numbers: Numbers, key: Key[Array, ""]) -> Quantities:
     model = _cast(task.build(width, key), task.dtype)
     passes = [(level.coefficient, _one_pass(task, width, numbers, model, level.substeps)) for level in task.plan.ladder]
     if len(passes) == 1:
@@ -175,7 +177,7 @@ def _cast(model: Network, dtype: Any) -> Network:
     return jax.tree.map(lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, model)
 
 
-def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps: int) -> dict[str, Array]:
+def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps: int) -> Quantities:
     x, y, stream, rates, batches = numbers
     training = np.flatnonzero(task.train)
     x_train, y_train = (x[training], y[training]) if stream is None else stream
@@ -183,16 +185,16 @@ def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps
     gamma0 = task.gamma0(width)
     momentum, decay = task.plan.momentum, task.plan.weight_decay
 
-    def predict(parameters: Network, x: Array) -> Array:
+    def predict(parameters: Network, x: Float[Array, "point ..."]) -> Float[Array, "point output"]:
         return jax.vmap(eqx.combine(parameters, static))(x)
 
     origin = evaluate(model, x) * (1.0 if task.center else 0.0)
     origin_train = origin[training] if stream is None else jnp.zeros_like(y_train)
 
-    def loss(parameters: Network, chosen: Any) -> Array:
+    def loss(parameters: Network, chosen: Any) -> Float[Array, ""]:
         return losses.total(task.loss, predict(parameters, x_train[chosen]) - origin_train[chosen], y_train[chosen])
 
-    def descend(carry: tuple, rate: Array, batch: Any) -> tuple:
+    def descend(carry: tuple, rate: Float[Array, ""], batch: Any) -> tuple:
         parameters, velocity = carry
         gradient = jax.grad(loss)(parameters, batch)
         velocity = jax.tree.map(
@@ -200,13 +202,13 @@ def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps
         )
         return jax.tree.map(lambda theta, v: theta + (rate / substeps) * v, parameters, velocity), velocity
 
-    def step(t: Array, carry: tuple) -> tuple:
+    def step(t: Int[Array, ""], carry: tuple) -> tuple:
         batch = slice(None) if batches is None else batches[t]
         if substeps == 1:
             return descend(carry, rates[t], batch)
         return jax.lax.fori_loop(0, substeps, lambda _, c: descend(c, rates[t], batch), carry)
 
-    def interval(carry: tuple, span: tuple) -> tuple[tuple, dict[str, Array]]:
+    def interval(carry: tuple, span: tuple) -> tuple[tuple, Quantities]:
         network = eqx.combine(carry[0], static)
         f = evaluate(network, x) - origin
         if task.center:
@@ -229,7 +231,7 @@ def evaluate(model: Network, x: Float[Array, "point ..."]) -> Float[Array, "poin
     return _of_points(model, x)
 
 
-def _of_points(function: Callable[[Array], Any], x: Float[Array, "point ..."]) -> Any:
+def _of_points(function: Callable[[Float[Array, "..."]], Any], x: Float[Array, "point ..."]) -> Any:
     """function(x) of every point, a limited number of points at a time."""
     return jax.vmap(function)(x) if len(x) <= EVALUATED else jax.lax.map(function, x, batch_size=EVALUATED)
 
@@ -241,7 +243,7 @@ def measure(
     x: Float[Array, "point ..."],
     y: Float[Array, "point output"],
     f: Float[Array, "point output"],
-) -> dict[str, Array]:
+) -> Quantities:
     """Prediction f (point, output) of targets y, metrics and, if asked for, kernels and observables of one network."""
     seen = {"prediction": f}
     if task.kernels:
@@ -251,7 +253,7 @@ def measure(
     return seen | metrics(task, y, seen)
 
 
-def observed(model: Network, x: Float[Array, "point ..."], dims: Mapping[str, tuple[str, ...]]) -> dict[str, Array]:
+def observed(model: Network, x: Float[Array, "point ..."], dims: Mapping[str, tuple[str, ...]]) -> Quantities:
     """What one network observes of all points, with the axis of points where `dims` has it."""
     if not dims:
         return {}
@@ -259,13 +261,13 @@ def observed(model: Network, x: Float[Array, "point ..."], dims: Mapping[str, tu
     return {name: jnp.moveaxis(values[name], 0, axes.index("point")) for name, axes in dims.items()}
 
 
-def metrics(task: Task, y: Float[Array, "point output"], seen: dict[str, Array]) -> dict[str, Array]:
+def metrics(task: Task, y: Float[Array, "point output"], seen: Quantities) -> Quantities:
     """Small numbers that follow from targets, predictions (..., point, output) and kernels of one network.
 
     loss, accuracy (of targets that are classes), and mean_square of the prediction: (..., split), NaN for a set
     without points. member_feature_alignment with the targets over the training points: (..., layer).
     """
-    numbers: dict[str, Array] = {}
+    numbers: Quantities = {}
     if "prediction" in seen:
         f = seen["prediction"]
         numbers["loss"] = split_losses(task.loss, f, y, task.train)
@@ -280,7 +282,10 @@ def metrics(task: Task, y: Float[Array, "point output"], seen: dict[str, Array])
 
 
 def by_split(
-    function: Callable[[Array, Any], Array], f: Float[Array, "*time point output"], y: Any, train: np.ndarray
+    function: Callable[[Float[Array, "*time point output"], Any], Float[Array, "*time"]],
+    f: Float[Array, "*time point output"],
+    y: Any,
+    train: Bool[np.ndarray, " point"],
 ) -> Float[Array, "*time split"]:
     """function(f, y) of training and of test points; NaN for a set without points."""
     splits = [np.flatnonzero(train), np.flatnonzero(~train)]
@@ -290,7 +295,7 @@ def by_split(
 
 
 def split_losses(
-    loss: LossSpec, f: Float[Array, "*time point output"], y: Any, train: np.ndarray
+    loss: LossSpec, f: Float[Array, "*time point output"], y: Any, train: Bool[np.ndarray, " point"]
 ) -> Float[Array, "*time split"]:
     """Losses of training and test points; NaN for a set without points."""
     return by_split(partial(losses.total, loss), f, y, train)

@@ -15,7 +15,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from fwdmft.errors import InputError
-from fwdmft.files import replacing
+from fwdmft.files import made_directory, replacing
 from fwdmft.plotting.alignment import alignment_figure
 from fwdmft.plotting.bias import bias_figure
 from fwdmft.plotting.collapse import collapse_figure
@@ -73,7 +73,7 @@ def plot(result: xr.DataTree | str | os.PathLike[str], directory: str | os.PathL
     result, a result of which no figure shows anything, or a directory that cannot be written to.
     """
     tree = result if isinstance(result, xr.DataTree) else open_result(result)
-    place = _directory(directory)
+    place = made_directory(directory)
     drawn = _of_sweep(tree) if swept_dimensions(tree) else {n: draw(tree) for n, draw in FIGURES.items()}
     if not any(drawn.values()):
         halves = {name: list(tree[name].data_vars) for name in ("theory", "ensemble") if name in tree.children}
@@ -85,15 +85,6 @@ def _of_sweep(tree: xr.DataTree) -> dict[str, Figure | None]:
     """Every figure along every swept field, the others at their first value."""
     with kept_open():
         return {f"{line.dim}_{name}": draw(tree, line) for line in lines(tree) for name, draw in SWEEP_FIGURES.items()}
-
-
-def _directory(directory: str | os.PathLike[str]) -> Path:
-    place = Path(directory)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError("output", str(directory), f"a writable directory ({problem.strerror})") from problem
-    return place
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -45,7 +45,7 @@ def headed(
     return inside
 
 
-def heading(tree: xr.DataTree, widths: str, line: Line | None = None, room: int = 80) -> str:
+def heading(tree: xr.DataTree, widths: str, line: Line | None = None, length: int = 80) -> str:
     """In lines of about `capacity` characters. Fields swept along `line` have all their values, others their first."""
     experiment = tree.attrs.get("experiment") or tree.attrs.get("first_experiment", "{}")
     known = facts(json.loads(experiment), _swept(tree, line))
@@ -53,7 +53,7 @@ def heading(tree: xr.DataTree, widths: str, line: Line | None = None, room: int 
     lines = [""]
     for part in filter(None, parts):
         longer = f"{lines[-1]}{_APART}{part}" if lines[-1] else part
-        lines = [*lines[:-1], longer] if _length(longer) <= room or not lines[-1] else [*lines, part]
+        lines = [*lines[:-1], longer] if _length(longer) <= length or not lines[-1] else [*lines, part]
     return "\n".join(lines)
 
 

@@ -81,8 +81,8 @@ def theory_handle(text: str, **look: Any) -> Artist:
 
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int = 4, entry: float = 2.0) -> None:
     """One legend for all panels, outside and below them, of at most `columns`; an entry takes `entry` inches."""
-    room = max(1, int(figure.get_figwidth() / entry))
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=min(columns, room, len(handles)))
+    fitting = max(1, int(figure.get_figwidth() / entry))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=min(columns, fitting, len(handles)))
 
 
 def time_axis(axes: Axes) -> None:

@@ -50,9 +50,9 @@ def backward(
     forwards = run.forwards
     matrices = list(forwards.matrices)
     total = zero_like(run.zero, outputs)
-    into: list[Array] = []
-    slopes: list[Array] = []
-    coordinates: list[list[Array]] = [[] for _ in matrices]
+    into: list[Float[Array, "point output *site neuron"]] = []
+    slopes: list[Float[Array, "point output *site"]] = []
+    coordinates: list[list[Float[Array, "capacity vector position"]]] = [[] for _ in matrices]
     for number in reversed(range(len(structure.cuts))):
         cut, entering = structure.cuts[number], forwards.into[number]
         shape = points, outputs, *entering.shape[1:]

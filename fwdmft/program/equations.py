@@ -73,7 +73,7 @@ class ForwardProgram(FieldEquations):
     center: bool = eqx.field(static=True)
     twice: bool = eqx.field(static=True)
     together: int = eqx.field(static=True)
-    kernel_points: Int[Array, " point"] | None = None
+    kernel_points: Int[Array, " kernel_point"] | None = None
 
     @property
     def width(self) -> dict[str, float]:
@@ -325,7 +325,7 @@ class ForwardProgram(FieldEquations):
     def _at_kernel_points(self, a: Float[Array, "point *rest"]) -> Float[Array, "kernel_point *rest"]:
         return a if self.kernel_points is None else a[self.kernel_points]
 
-    def at_kernel_points(self, points: np.ndarray | None) -> "ForwardProgram":
+    def at_kernel_points(self, points: Int[np.ndarray, " kernel_point"] | None) -> "ForwardProgram":
         return replace(self, kernel_points=None if points is None else jnp.asarray(points))
 
     def with_capacities(self, capacities: Pairs) -> "ForwardProgram":

@@ -82,8 +82,8 @@ class _Finite(Net):
     def __init__(self, network: ProgramNetwork, shifts: OfLayers):
         self.network, self.shifts, self.counter = network, shifts, Counter()
         self.outputs = len(next(iter(network.readouts.values())))
-        self.features: dict[int, Array] = {}
-        self.observed: dict[str, Array] = {}
+        self.features: dict[int, Float[Array, "point *site neuron"]] = {}
+        self.observed: dict[str, Float[Array, "*axis"]] = {}
 
     def _input(
         self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]

@@ -90,7 +90,7 @@ def of_gradients(
 ) -> dict[str, Float[Array, "point output point output"]]:
     """<Y_k Y'_k> by name, of the trained matrices for which this takes less than averages between all sites."""
     left = {name: (iter(each.ahead), iter(each.back)) for name, each in sites.items()}
-    found = {}
+    terms = {}
     for matrix in structure.matrices:
         if matrix.trained:
             v, back = next(left[matrix.source][0]), next(left[matrix.target][1])
@@ -100,8 +100,8 @@ def of_gradients(
             between = (rows * places) ** 2 * back.shape[-1] + (len(v) * positions) ** 2 * v.shape[-1]
             if rows * (places + rows) * entries < between:
                 gradients = jnp.einsum("mvaki,mcvao->mckoi", stencil.rows(v), back)
-                found[matrix.name] = gram(gradients.reshape(*gradients.shape[:2], entries))
-    return found
+                terms[matrix.name] = gram(gradients.reshape(*gradients.shape[:2], entries))
+    return terms
 
 
 def tangent_kernel(

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Shaped
 
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net
@@ -23,7 +23,7 @@ POINTS = 2
 ROUNDED = 1e-5
 """Of the largest entry: rounding, as XLA computes arrays of other shapes otherwise."""
 
-Seen = list[tuple[str, np.ndarray]]
+Seen = list[tuple[str, Shaped[np.ndarray, "..."]]]
 """What went into operations, in their order; neurons are on the last axis."""
 
 
@@ -64,7 +64,7 @@ def check_locality(forward: Forward, shape: tuple[int, ...], outputs: int) -> No
                 )
 
 
-def _check_populations(forward: Forward, x: np.ndarray, outputs: int) -> None:
+def _check_populations(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> None:
     """Without numbers, and with another number of neurons in every population."""
     try:
         jax.eval_shape(lambda x: called(forward, _Random(outputs, distinct=True), x), x)
@@ -83,7 +83,7 @@ def _run(forward: Forward, x: Any, reading: "_Random") -> "_Random":
     return reading
 
 
-def _pairs(before: Seen, after: Seen) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def _pairs(before: Seen, after: Seen) -> Iterator[tuple[str, Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]]]:
     """What goes into every operation in both runs."""
     if [where for where, _ in before] != [where for where, _ in after]:
         raise ProgramError("a forward program calls the same operations for any points, and for any number of them")
@@ -91,7 +91,7 @@ def _pairs(before: Seen, after: Seen) -> Iterator[tuple[str, np.ndarray, np.ndar
         yield where, a, b
 
 
-def _nearly_equal(a: np.ndarray, b: np.ndarray) -> bool:
+def _nearly_equal(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> bool:
     largest = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
     return a.shape == b.shape and np.allclose(a, b, rtol=0.0, atol=ROUNDED * largest, equal_nan=True)
 
@@ -107,7 +107,7 @@ class _Random(Net):
     def __init__(
         self,
         outputs: int,
-        replayed: list[Array] | None = None,
+        replayed: list[Float[Array, "point ..."]] | None = None,
         neuron: int | None = None,
         point: int | None = None,
         alone: bool = False,
@@ -119,19 +119,21 @@ class _Random(Net):
         self.counter = Counter()
         self.into: Seen = []
         self.read: Seen = []
-        self.averages: list[Array] = []
+        self.averages: list[Float[Array, "point ..."]] = []
         self.sizes: dict[str, int] = {}
 
     def _neurons(self, population: str) -> int:
         return self.sizes.setdefault(population, FEW + (len(self.sizes) if self.distinct else 0))
 
-    def _numbers(self, population: str, *sites: int) -> Array:
+    def _numbers(self, population: str, *sites: int) -> Float[Array, "point *site neuron"]:
         a, b = self._drawn(population, POINTS, *sites)
         if self.point is not None:
             a[self.point] = b[self.point]
         return jnp.asarray(a[self.first :])
 
-    def _drawn(self, population: str, *axes: int) -> tuple[np.ndarray, np.ndarray]:
+    def _drawn(
+        self, population: str, *axes: int
+    ) -> tuple[Float[np.ndarray, "*axis neuron"], Float[np.ndarray, "*axis neuron"]]:
         """Numbers (*axes, neuron), and other ones, which the changed neuron has already."""
         shape, number = (*axes, self._neurons(population)), self.counter.next("numbers")
         a, b = (np.random.default_rng((number, which)).standard_normal(shape) for which in (2 * self.seed, 1))
@@ -153,36 +155,42 @@ class _Random(Net):
         if not self.distinct:
             self.into.append((where, np.stack([np.asarray(a)] * (FEW - self.first), axis=-1)))
 
-    def _input(self, weights: Input, x: Array | np.ndarray) -> Array:
+    def _input(
+        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
+    ) -> Float[Array, "point *site neuron"]:
         self._of_points(f"net.input({weights.name!r})", x)
         self.read += self.into[-1:]
         return self._numbers(weights.population, *x.shape[1:-1])
 
-    def _dense(self, matrix: Matrix, v: Array) -> Array:
+    def _dense(
+        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
+    ) -> Float[Array, "point *place target_neuron"]:
         self._goes_in(f"net.dense({matrix.name!r})", v, matrix.source)
         return self._numbers(matrix.target, *matrix.places(v.shape[1:-1]))
 
-    def _vector(self, vector: Vector) -> Array:
+    def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]:
         a, _ = self._drawn(vector.population, 1, *vector.shape)
         values = jnp.asarray(vector.scale * (vector.mean + vector.sigma * a))
         return jnp.broadcast_to(values, (POINTS - self.first, *a.shape[1:]))
 
-    def average(self, population: str, o: Array) -> Array:
+    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
         self._goes_in(f"net.average({population!r})", o, population)
         # A single one of many neurons does not move an average.
         value = jnp.mean(o, axis=-1) if self.replayed is None else self.replayed[len(self.averages)]
         self.averages.append(value)
         return value
 
-    def layer(self, population: str, h: Array, features: Features) -> tuple[Array, Array]:
+    def layer(
+        self, population: str, h: Float[Array, "point *site neuron"], features: Features
+    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
         self._goes_in(f"net.layer({population!r})", h, population)
         v = features(h)
         self._goes_in(f"net.layer({population!r}), features", v, population)
         return h, v
 
-    def _readout(self, readout: Readout, v: Array) -> Array:
+    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
         self._goes_in(f"net.readout({readout.name!r})", v, readout.population)
         return jnp.zeros((len(v), self.outputs))
 
-    def observe(self, name: str, dims: tuple[str, ...], value: Array) -> None:
+    def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
         self._of_points(f"net.observe({name!r})", jnp.moveaxis(value, dims.index("point"), 0))

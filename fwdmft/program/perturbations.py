@@ -47,7 +47,7 @@ class _KnownProducts(NamedTuple):
     def apply(
         self, v: Float[Array, "vector position neuron"], noise: None, prior: None
     ) -> tuple["_KnownProducts", Product]:
-        return _KnownProducts(self.products[1:]), Product(self.products[0], jnp.zeros(0))
+        return _KnownProducts(self.products[1:]), Product(self.products[0], jnp.zeros((0, 0, 0)))
 
 
 def arithmetic(

@@ -36,6 +36,11 @@ from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net
 from fwdmft.program.structure import Counter, Structure
 
+Vectors = tuple[Float[Array, "point ... _neuron"], ...]
+"""Of neurons, each of its own shape (point, *site, neuron)."""
+Averaged = tuple[Float[Array, "point ..."], ...]
+"""Averages over neurons, or what is added to them (point, *site)."""
+
 
 class Additions(NamedTuple):
     """One array for everything that is fed to neurons, (point, *site, neuron).
@@ -47,11 +52,11 @@ class Additions(NamedTuple):
     layers: of the preactivations of every layer.
     """
 
-    inputs: tuple[tuple[Array, ...], ...]
-    products: tuple[tuple[Array, ...], ...]
-    vectors: tuple[Array, ...]
-    averages: tuple[Array, ...]
-    layers: tuple[Array, ...]
+    inputs: tuple[Vectors, ...]
+    products: tuple[Vectors, ...]
+    vectors: Vectors
+    averages: Averaged
+    layers: Vectors
 
 
 class Fed(NamedTuple):
@@ -64,11 +69,11 @@ class Fed(NamedTuple):
     averages: how averages are taken.
     """
 
-    inputs: tuple[Callable[[Array, int], Array], ...]
-    vectors: tuple[Array, ...]
+    inputs: tuple[Callable[[Float[Array, "..."], int], Float[Array, "point ... _neuron"]], ...]
+    vectors: tuple[Float[Array, "... _neuron"], ...]
     matrices: tuple[Any, ...]
     priors: tuple[MatrixPrior, ...]
-    noise: tuple[tuple[Array | None, Array | None], ...]
+    noise: tuple[tuple[Float[Array, "_row _neuron"] | None, Float[Array, "_row _neuron"] | None], ...]
     averages: Averages
 
 
@@ -83,13 +88,13 @@ class Forwards(NamedTuple):
     matrices: the random matrices after the pass.
     """
 
-    into: tuple[Array, ...]
-    read: tuple[tuple[Array, ...], ...]
-    coordinates: tuple[tuple[Array, ...], ...]
-    h: tuple[Float[Array, "point ... _neuron"], ...]
-    v: tuple[Float[Array, "point ... _neuron"], ...]
-    products: tuple[tuple[Array, ...], ...]
-    averages: tuple[Array, ...]
+    into: Vectors
+    read: tuple[tuple[Float[Array, "point ... _feature"], ...], ...]
+    coordinates: tuple[tuple[Float[Array, "_capacity _vector _position"], ...], ...]
+    h: Vectors
+    v: Vectors
+    products: tuple[Vectors, ...]
+    averages: Averaged
     observed: dict[str, Float[Array, "..."]]
     matrices: tuple[Any, ...]
 
@@ -130,7 +135,7 @@ class Linearised(NamedTuple):
     """
 
     forwards: Forwards
-    change: Callable[[Additions], tuple[Array, ...]]
+    change: Callable[[Additions], Vectors]
     zero: Additions
 
     def pulled_back(self, cut: int, cotangent: Float[Array, "point output *site neuron"]) -> Additions:
@@ -150,7 +155,7 @@ def linearised(forward: Forward, x: Any, structure: Structure, fed: Fed, zero: A
     zero: additions of the right shapes. outputs: number of outputs c.
     """
 
-    def run(zero: Additions) -> tuple[tuple[Array, ...], Forwards]:
+    def run(zero: Additions) -> tuple[Vectors, Forwards]:
         reading = _Reading(structure, fed, zero, outputs)
         forward(reading, x)
         forwards = reading.forwards()
@@ -169,14 +174,14 @@ class _Reading(Net):
         kinds: tuple[tuple[Any, ...], ...] = structure.inputs, structure.matrices, structure.vectors, structure.readouts
         self.names = {weights.name: number for kind in kinds for number, weights in enumerate(kind)}
         self.matrices = list(fed.matrices)
-        self.into: list[Array] = []
-        self.read: list[list[Array]] = [[] for _ in structure.inputs]
-        self.h: list[Array] = []
-        self.v: dict[int, Array] = {}
-        self.averages: list[Array] = []
-        self.products: list[list[Array]] = [[] for _ in structure.matrices]
-        self.coordinates: list[list[Array]] = [[] for _ in structure.matrices]
-        self.observed: dict[str, Array] = {}
+        self.into: list[Float[Array, "point ... _neuron"]] = []
+        self.read: list[list[Float[Array, "point ... _feature"]]] = [[] for _ in structure.inputs]
+        self.h: list[Float[Array, "point ... _neuron"]] = []
+        self.v: dict[int, Float[Array, "point ... _neuron"]] = {}
+        self.averages: list[Float[Array, "point ..."]] = []
+        self.products: list[list[Float[Array, "point ... _neuron"]]] = [[] for _ in structure.matrices]
+        self.coordinates: list[list[Float[Array, "_capacity _vector _position"]]] = [[] for _ in structure.matrices]
+        self.observed: dict[str, Float[Array, "*axis"]] = {}
 
     def forwards(self) -> Forwards:
         return Forwards(

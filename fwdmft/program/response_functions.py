@@ -127,7 +127,7 @@ def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, n
             at_places(a for block in back for a in given_to(structure, block, dv)),
         )
 
-    def step(state: State, at: tuple[Array, Array | None]) -> tuple[State, tuple]:
+    def step(state: State, at: tuple[Float[Array, ""], Int[Array, " batch"] | None]) -> tuple[State, tuple]:
         rate, batch = at
         state, of_pass = equations.forward(state, noise)
         residual, backwards = training.residual(of_pass.f, batch), of_pass.backwards
@@ -161,7 +161,9 @@ def _shares(training: TrainingSignal) -> tuple[Float[Array, "time time"], Float[
     """kappa(t, s), and kept(t)."""
     steps = len(training.rates)
 
-    def one_step(carry: tuple[Trained, Trained], at: tuple[Array, Array]) -> tuple[Any, tuple[Array, Array]]:
+    def one_step(
+        carry: tuple[Trained, Trained], at: tuple[Float[Array, ""], Float[Array, " time"]]
+    ) -> tuple[Any, tuple[Float[Array, " time"], Float[Array, ""]]]:
         (learned, kept), (rate, direction) = carry, at
         update = Update(rate, training.momentum, training.weight_decay)
         later = heavy_ball(learned, direction, update), heavy_ball(kept, jnp.zeros(()), update)

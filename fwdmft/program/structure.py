@@ -3,8 +3,6 @@
 It is found by running the program once, with two neurons and products that vanish.
 """
 
-from __future__ import annotations
-
 import math
 import traceback
 from dataclasses import dataclass, field, fields, replace
@@ -172,8 +170,8 @@ class _StructureReading(Net):
         self.layers: list[Layer] = []
         self.cuts: list[Cut] = []
         self.observed: dict[str, tuple[str, ...]] = {}
-        self.rows: dict[str, list[np.ndarray]] = {}
-        self.predictions: list[Array] = []
+        self.rows: dict[str, list[Float[np.ndarray, "point row feature"]]] = {}
+        self.predictions: list[Float[Array, "point output"]] = []
 
     def _input(self, weights: Input, x: Float[Array | np.ndarray, "*axis"]) -> Float[Array, "point *site neuron"]:
         where = f"net.input({weights.name!r})"
@@ -189,7 +187,9 @@ class _StructureReading(Net):
         where, name, stencil = f"net.dense({matrix.name!r})", matrix.name, matrix.stencil
         sites = self._sites(v, matrix.source, where)
         if stencil != POINT and (not sites or sites[-1] != stencil.sources):
-            raise ProgramError(f"{where}: taps read {stencil.sources} positions on the last axis of sites, not {sites}")
+            raise ProgramError(
+                f"{where}: the stencil reads {stencil.sources} positions on the last axis of sites, not {sites}"
+            )
         self._meet(matrix.target)
         known = self._again(self.matrices, matrix, where)
         self.matrices[name] = replace(known, uses=(*known.uses, sites))
@@ -201,7 +201,7 @@ class _StructureReading(Net):
         self.vectors[vector.name] = self._again(self.vectors, vector, f"net.vector({vector.name!r})")
         return jnp.full((self.points, *vector.shape, FEW), vector.scale * vector.mean)
 
-    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, point * site]:
+    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
         sites = self._sites(o, population, f"net.average({population!r})")
         self.cuts.append(Cut("average", len(self.averages)))
         self.averages.append(Average(population, sites))

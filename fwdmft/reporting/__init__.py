@@ -45,7 +45,7 @@ def _opened(path: Path) -> xr.DataTree:
 
 def check_page(path: str | os.PathLike[str]) -> Path:
     """The path a page will be written to. Raises InputError("output", ...) as `fwdmft.files.check_output` does."""
-    return files.check_output(path, "a page of fwdmft report", _is_page)
+    return files.check_output(path, "a page of fwdmft report", ".html", _is_page)
 
 
 def _is_page(path: Path) -> bool:

@@ -20,12 +20,12 @@ _LEAST = {"time": 8, "point": 4, "kernel_point": 4, "output": 1, "token": 3, "ra
 
 def thinned(families: Sequence[Family], most: int = MOST_VALUES) -> list[Family]:
     """The families with at most `most` numbers together; what a small one does not need goes to the others."""
-    room = dict.fromkeys(range(len(families)), 0)
+    share = dict.fromkeys(range(len(families)), 0)
     left = most
-    for done, i in enumerate(sorted(room, key=lambda i: _count(families[i], {}))):
-        room[i] = min(left // (len(families) - done), _count(families[i], {}))
-        left -= room[i]
-    return [_thinned(family, room[i]) for i, family in enumerate(families)]
+    for done, i in enumerate(sorted(share, key=lambda i: _count(families[i], {}))):
+        share[i] = min(left // (len(families) - done), _count(families[i], {}))
+        left -= share[i]
+    return [_thinned(family, share[i]) for i, family in enumerate(families)]
 
 
 def _thinned(family: Family, most: int) -> Family:

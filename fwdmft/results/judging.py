@@ -26,7 +26,7 @@ from fwdmft.results.scores import distribution, entries_of
 Row = dict[str, Any]
 
 
-class Side(NamedTuple):
+class Half(NamedTuple):
     """A half of a result: its name ("theory of a.nc"), which half, and the group at the shared points."""
 
     name: str
@@ -71,12 +71,12 @@ def compare(results: Mapping[str, xr.DataTree]) -> SideBySide:
         )
     counts = [tree["data"].sizes["point"] for tree in trees]
     whole = all(len(chosen[0]) == count for count in counts)
-    halves: dict[tuple[str, str], Side] = {}
+    halves: dict[tuple[str, str], Half] = {}
     for name, tree, index in zip(names, trees, chosen, strict=True):
         for half in ("theory", "ensemble"):
             if half in tree.children:
                 group = _at_points(tree[half].to_dataset(), index, whole)
-                halves[name, half] = Side(f"{half} of {name}", half, group)
+                halves[name, half] = Half(f"{half} of {name}", half, group)
     a, b = names
     pairs = (("theory", "theory"), ("ensemble", "ensemble"), ("theory", "ensemble"))
     keys = [((a, one), (b, other)) for one, other in pairs] + [((b, "theory"), (a, "ensemble"))]
@@ -163,13 +163,13 @@ def _at_points(group: xr.Dataset, index: np.ndarray, whole: bool) -> xr.Dataset:
 # --- scores ---
 
 
-def _judged(first: Side, second: Side) -> Judged:
+def _judged(first: Half, second: Half) -> Judged:
     times = len(np.intersect1d(first.group["time"].values, second.group["time"].values))
     rows = list(_rows_of(first, second)) if times else []
     return Judged(first.name, second.name, rows, times)
 
 
-def _rows_of(first: Side, second: Side) -> Iterator[Row]:
+def _rows_of(first: Half, second: Half) -> Iterator[Row]:
     if first.half == second.half == "theory":
         scored = _theories(first.group, second.group)
     elif first.half == second.half:
@@ -206,10 +206,10 @@ def _control(residual: Residual, name: str) -> float:
     return float(np.sqrt(np.mean(((value + expected - shuffled) / error) ** 2)))
 
 
-Found = Iterator[tuple[str, str, Residual]]
+Residuals = Iterator[tuple[str, str, Residual]]
 
 
-def _theories(one: xr.Dataset, other: xr.Dataset) -> Found:
+def _theories(one: xr.Dataset, other: xr.Dataset) -> Residuals:
     one, other = _at_common_times(one, other)
     for name in [*_observables(one, ""), "loss"]:
         for quantity, role in (("mean", ""), ("variance", "_variance"), ("bias", "_bias")):
@@ -217,7 +217,7 @@ def _theories(one: xr.Dataset, other: xr.Dataset) -> Found:
                 yield "loss" if name == "loss" else quantity, name, _difference(one, other, f"{name}{role}")
 
 
-def _ensembles(one: xr.Dataset, other: xr.Dataset) -> Found:
+def _ensembles(one: xr.Dataset, other: xr.Dataset) -> Residuals:
     one, other = _at_common_times(one, other)
     widths = np.intersect1d(one["width"].values, other["width"].values)
     at_widths = one.sel(width=widths), other.sel(width=widths)
@@ -232,7 +232,7 @@ def _ensembles(one: xr.Dataset, other: xr.Dataset) -> Found:
             yield "bias", name, _residual(*fits)
 
 
-def _theory_and_ensemble(theory: xr.Dataset, ensemble: xr.Dataset) -> Found:
+def _theory_and_ensemble(theory: xr.Dataset, ensemble: xr.Dataset) -> Residuals:
     for name in comparison.common_observables(theory, ensemble):
         if _comparable(*comparison.at_common_times(theory, ensemble), name, f"{name}_mean"):
             known = f"{name}_bias" in theory
@@ -245,7 +245,7 @@ def _theory_and_ensemble(theory: xr.Dataset, ensemble: xr.Dataset) -> Found:
         yield from _losses(theory, ensemble)
 
 
-def _losses(theory: xr.Dataset, ensemble: xr.Dataset) -> Found:
+def _losses(theory: xr.Dataset, ensemble: xr.Dataset) -> Residuals:
     """At the widths for which the theory states the loss."""
     places = {dim: np.intersect1d(theory[dim].values, ensemble[dim].values) for dim in ("time", "width")}
     theory, ensemble = theory.sel(places), ensemble.sel(places)

@@ -204,7 +204,7 @@ def _rows_of_point(point: xr.Dataset) -> Iterator[dict[str, Any]]:
 
 def check_table(path: str | os.PathLike[str]) -> Path:
     """The path a table will be written to. Raises InputError("output", ...) as `fwdmft.files.check_output` does."""
-    return files.check_output(path, "a table of the agreement", _is_table)
+    return files.check_output(path, "a table of the agreement", ".csv", _is_table)
 
 
 def _is_table(path: Path) -> bool:

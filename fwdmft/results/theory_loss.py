@@ -70,18 +70,18 @@ class _Part(NamedTuple):
     biases: Any
 
 
-_Found = tuple[Any, Any, Any]
+_Loss = tuple[Any, Any, Any]
 """Loss (time,), bound on its error (time,) and N (E L_N - L) of each group (group, time); None where unknown."""
 
 
-def _nowhere(part: _Part) -> _Found:
+def _nowhere(part: _Part) -> _Loss:
     """Losses over no points."""
     times = len(part.f)
     bound = None if part.error is None else np.full(times, np.nan)
     return np.full(times, np.nan), bound, None if part.biases is None else np.full((len(part.biases), times), np.nan)
 
 
-def _of_split(loss: LossSpec, part: _Part) -> _Found:
+def _of_split(loss: LossSpec, part: _Part) -> _Loss:
     """The bound is sum |d loss / d f| error over points and outputs."""
     bound = shifts = None
     if part.error is not None:

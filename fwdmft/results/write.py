@@ -51,7 +51,7 @@ def check_output(path: str | os.PathLike[str]) -> Path:
 
     Raises InputError("output", ...) if nothing can be written there, or what is there is not a result.
     """
-    return files.check_output(path, "a result", _is_result)
+    return files.check_output(path, "a result", ".nc", _is_result)
 
 
 def _is_result(path: Path) -> bool:

@@ -7,7 +7,6 @@ and a point that dies, of lack of memory for example, takes no other with it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 from fwdmft.errors import InputError
 from fwdmft.executors import Executor
-from fwdmft.files import temporary_directory
+from fwdmft.files import made_directory, temporary_directory
 from fwdmft.machine import compiled_threads, processors
 from fwdmft.sweeping.manifest import manifest_of, write_manifest
 from fwdmft.sweeping.points import Point, points
@@ -62,7 +61,7 @@ def run_sweep(
     if executor is not None and jobs > 1:
         raise InputError("jobs", jobs, "1 with an executor, which computes as many points at a time as it has workers")
     every = points(sweep)
-    home = _directory(directory)
+    home = made_directory(directory).resolve()
     there = [_finished(point, home) for point in every]
     write_manifest(manifest_of(sweep, every), home)
     outcome = Outcome(skipped=[point.place.name for point, done in zip(every, there, strict=True) if done])
@@ -76,18 +75,6 @@ def run_sweep(
             outcome.failed[name] = failure
         report("points", len(outcome.skipped) + len(outcome.computed) + len(outcome.failed), len(every))
     return outcome
-
-
-def _directory(path: str | Path) -> Path:
-    """The directory for the results, made if it does not exist."""
-    home = Path(path).resolve()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError("output", str(path), f"a directory that can be made ({problem.strerror})") from None
-    if not os.access(home, os.W_OK | os.X_OK):
-        raise InputError("output", str(path), "a writable directory")
-    return home
 
 
 # --- points that are there already ---

@@ -10,7 +10,7 @@ from fwdmft.plugin import Activation, Network, OfLayers, ParameterizationSpec, a
 from fwdmft_cnn.geometry import sizes
 from fwdmft_cnn.schema import Cnn
 
-Image = Float[Array, "height width channel"]
+Image = Float[Array, "_height _width _channel"]
 
 
 class ConvolutionalNetwork(Network):
@@ -20,8 +20,8 @@ class ConvolutionalNetwork(Network):
     readout: (output, position, channel), with one position for a global average. shape: of an image.
     """
 
-    kernels: tuple[Float[Array, "row column in out"], ...]
-    biases: tuple[Float[Array, " channel"], ...]
+    kernels: tuple[Float[Array, "_row _column _in _out"], ...]
+    biases: tuple[Float[Array, " _channel"], ...]
     readout: Float[Array, "output position channel"]
     shape: tuple[int, int, int] = eqx.field(static=True)
     spec: Cnn = eqx.field(static=True)
@@ -54,7 +54,7 @@ class ConvolutionalNetwork(Network):
         return f / (self.gamma0 * channels * positions**0.5), tuple(features)
 
 
-def _convolve(v: Image, kernel: Array, spec: Cnn) -> Image:
+def _convolve(v: Image, kernel: Float[Array, "row column in out"], spec: Cnn) -> Image:
     """sum_k W_k v_(a+k) / sqrt(C n_k), as one matrix product of patches, which also members of an ensemble share."""
     size, _, inner, outer = kernel.shape
     before = (size - 1) // 2

@@ -23,9 +23,9 @@ class DeepNetwork(Network):
     is_trained: of each of the weights.
     """
 
-    weights: tuple[Float[Array, "out in"], ...]
-    gates: tuple[Float[Array, "out in"], ...]
-    biases: tuple[Float[Array, " neuron"], ...]
+    weights: tuple[Float[Array, "_out _in"], ...]
+    gates: tuple[Float[Array, "_out _in"], ...]
+    biases: tuple[Float[Array, " _neuron"], ...]
     gamma0: float = eqx.field(static=True)
     sigma_b: float = eqx.field(static=True)
     branch: float | None = eqx.field(static=True)

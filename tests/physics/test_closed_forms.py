@@ -85,13 +85,13 @@ def _recursion(alignment: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, n
 
 def _derivatives(order: int, step: float = 1e-3) -> dict[str, np.ndarray]:
     """Central differences of f and K (time,) in A and K at infinite width, where A = 0 and K = 2."""
-    found = {}
+    actual = {}
     for name, which in (("A", np.array([1.0, 0.0])), ("K", np.array([0.0, 1.0]))):
         offsets = np.array([-step, 0.0, step])
         f, kernel = _recursion(offsets * which[0], 2.0 + offsets * which[1])
         stencil = [-0.5 / step, 0, 0.5 / step] if order == 1 else [step**-2, -2 * step**-2, step**-2]
-        found[name] = np.stack([f @ stencil, kernel @ stencil])
-    return found
+        actual[name] = np.stack([f @ stencil, kernel @ stencil])
+    return actual
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +124,9 @@ def test_linear_fluctuations_and_bias(linear: xr.DataTree) -> None:
     bias = (second["A"] + 4 * second["K"]) / 2
     for i, name in enumerate(("prediction", "tangent_kernel")):
         for kind, expected in (("variance", sigma[i]), ("bias", bias[i])):
-            found, scale = _of_point(linear, f"{name}_{kind}"), np.abs(expected).max()
-            assert_zero(f"{name} {kind}", found - known(expected), float(scale))
-            assert np.sqrt(found.squared_errors[0].max()) < 0.03 * scale, "too uncertain to tell"
+            actual, scale = _of_point(linear, f"{name}_{kind}"), np.abs(expected).max()
+            assert_zero(f"{name} {kind}", actual - known(expected), float(scale))
+            assert np.sqrt(actual.squared_errors[0].max()) < 0.03 * scale, "too uncertain to tell"
 
 
 def _response() -> Response:
@@ -157,10 +157,10 @@ def test_orders_in_width() -> None:
         deviation = _recursion(alignment, kernel)[0][late] - f
         # The linear part has mean zero exactly, so taking it off leaves the mean alone and most of the noise out.
         linear_part = slopes["A"][0, late] * alignment + slopes["K"][0, late] * (kernel - 2)
-        for found, each in ((squared, width * deviation**2), (shift, width * (deviation - linear_part))):
-            found.append(Estimate.of(each.mean(), each.std() / members**0.5, members))
-    for name, found, expected in (("Sigma", squared, sigma), ("b", shift, bias)):
-        difference = extrapolated(widths, found) - known(expected)
+        for actual, each in ((squared, width * deviation**2), (shift, width * (deviation - linear_part))):
+            actual.append(Estimate.of(each.mean(), each.std() / members**0.5, members))
+    for name, actual, expected in (("Sigma", squared, sigma), ("b", shift, bias)):
+        difference = extrapolated(widths, actual) - known(expected)
         assert difference.bound < 0.1 * abs(expected), "too uncertain to tell"
         assert_zero(name, difference, float(abs(expected)))
 

@@ -83,7 +83,7 @@ def recursion(x: np.ndarray, depth: int) -> dict[str, np.ndarray]:
 def test_initial_kernels_obey_the_convolutional_recursions(run: Runner, tmp_path: Path) -> None:
     """Two layers, two images of 3x2 pixels with two channels: theory and networks against the recursion."""
     x, widths = random_images(2, 3, 2, 2), [32, 128]
-    found = run(
+    actual = run(
         architecture={"kind": "cnn", "depth": 2, "activation": "relu", "gain": 2**0.5},
         optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 1},
         data=images(tmp_path / "x.npz", x),
@@ -91,8 +91,8 @@ def test_initial_kernels_obey_the_convolutional_recursions(run: Runner, tmp_path
         ensemble={"widths": widths, "members": [800, 200]},
     )
     for name, expected in recursion(x, 2).items():
-        networks = extrapolated(widths, [of_networks(found, f"{name}_mean", n) for n in widths])
-        for kind, values in (("theory", of_theory(found, name)), ("networks", networks)):
+        networks = extrapolated(widths, [of_networks(actual, f"{name}_mean", n) for n in widths])
+        for kind, values in (("theory", of_theory(actual, name)), ("networks", networks)):
             exact = known(expected.reshape(values.value.shape))
             assert_zero(f"{name} of {kind}", values - exact, float(np.max(np.abs(expected))))
 
@@ -111,27 +111,27 @@ def test_shifted_images_have_the_same_kernels(run: Runner, tmp_path: Path) -> No
     """With circular padding and a global average everything depends on images up to shifts."""
     x = random_images(3, 3, 3, 1)
     architecture = {"kind": "cnn", "depth": 2, "activation": "tanh", "padding": "circular", "readout": "global_average"}
-    found = []
+    actual = []
     for name, shift in (("x.npz", (0, 0)), ("shifted.npz", (1, 2))):
         data = images(tmp_path / name, np.roll(x, shift, axis=(1, 2)))
         sizes = {"neurons": 1024, "replicates": 8, "fluctuations": False, "bias": False}
-        found.append(run(architecture=architecture, data=data, theory=sizes, **SETTINGS))
+        actual.append(run(architecture=architecture, data=data, theory=sizes, **SETTINGS))
     for name in OBSERVABLES:
-        one, other = (of_theory(tree, name) for tree in found)
+        one, other = (of_theory(tree, name) for tree in actual)
         assert_zero(name, one - other, float(np.max(np.abs(other.value))))
 
 
 def test_trained_networks(run: Runner, tmp_path: Path) -> None:
     """Strided, circular, with weights for each position and biases."""
     architecture = {"depth": 1, "activation": "relu", "gain": 2**0.5, "stride": 2, "padding": "circular", "bias": 0.5}
-    found = run(
+    actual = run(
         architecture={"kind": "cnn", **architecture},
         data=images(tmp_path / "x.npz", random_images(3, 4, 5, 2), outputs=2),
         theory={"neurons": 4096, "replicates": 8, "draws": 1024, "draw_width": 8, "save_every": 2},
         ensemble={"widths": [24, 72], "members": [2000, 1500]},
         **SETTINGS,
     )
-    assert_networks_agree(found)
+    assert_networks_agree(actual)
 
 
 def test_images_too_small_to_pool_are_refused(run: Runner, tmp_path: Path) -> None:

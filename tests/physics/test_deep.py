@@ -32,9 +32,9 @@ def deep(run: Runner, data: dict[str, Any], **sections: Any) -> xr.DataTree:
     )
 
 
-def assert_precise(found: Estimate, expected: np.ndarray) -> None:
+def assert_precise(actual: Estimate, expected: np.ndarray) -> None:
     """Standard errors of all entries together tell 3 % of these."""
-    size, precision = (float(np.sqrt(np.mean(a))) for a in (expected**2, sum(found.squared_errors)))
+    size, precision = (float(np.sqrt(np.mean(a))) for a in (expected**2, sum(actual.squared_errors)))
     assert precision < 0.03 * size, "too imprecise to tell"
 
 
@@ -45,7 +45,7 @@ def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
     theory = {"neurons": 8192, "replicates": 8, "two_time": True, "fluctuations": False, "bias": False}
     # What bases leave out is no part of standard errors: 1e-4 of f at 1e-6 of squared norms.
     theory["basis_tolerance"] = 1e-9
-    found = deep(run, data, depth=3, activation="linear", gamma0=2.0, rate=0.05, steps=14, theory=theory)
+    actual = deep(run, data, depth=3, activation="linear", gamma0=2.0, rate=0.05, steps=14, theory=theory)
     exact = deep_linear.solve(x @ x.T / 2, np.array([1.0, -0.7]), depth=3, gamma0=2.0, learning_rate=0.05, steps=14)
     pairs = {
         "prediction": exact.prediction,
@@ -54,7 +54,7 @@ def test_linear_networks_at_infinite_width(run: Runner, tmp_path: Path) -> None:
         "gradient_kernel_two_time": exact.gradient_kernel,
     }
     for name, expected in pairs.items():
-        values = of_theory(found, name, output=0, output_prime=0)
+        values = of_theory(actual, name, output=0, output_prime=0)
         by_time = np.moveaxis(expected, 1, 0) if "two_time" in name else expected  # from (layer, time, ...)
         assert_zero(name, values - known(by_time), float(np.max(np.abs(expected))))
     assert float(np.abs(exact.prediction - np.array([1.0, -0.7, 0.0])).min()) < 0.1, "hardly trained"
@@ -71,7 +71,7 @@ def test_linear_networks_at_finite_width(run: Runner, tmp_path: Path) -> None:
         "draw_width": 24,
         "relative_error": 0.01,
     }
-    found = deep(run, data, depth=3, activation="linear", gamma0=3.0, rate=0.015, steps=12, theory=theory)
+    actual = deep(run, data, depth=3, activation="linear", gamma0=3.0, rate=0.015, steps=12, theory=theory)
     exact = dense_hessian.solve(3, 12, 3.0, 0.015)
     pairs = {
         "prediction_variance": exact["variance_f"],
@@ -80,7 +80,7 @@ def test_linear_networks_at_finite_width(run: Runner, tmp_path: Path) -> None:
         "gradient_kernel_variance": exact["variance_gradient"],
     }
     for name, expected in pairs.items():
-        values = of_theory(found, name)
+        values = of_theory(actual, name)
         by_time = expected.T.reshape(values.value.shape)  # from (layer, time)
         assert_zero(name, values - known(by_time), float(np.max(expected)))
         assert_precise(values, expected)
@@ -101,10 +101,10 @@ def test_variances_of_kernels_accumulate_through_layers(
         "relative_error": 0.01,
     }
     settings = {"depth": 3, "activation": activation, "gamma0": 1.0, "rate": 0.01, "steps": 1}
-    found = deep(run, data, **settings, architecture={"gain": gain}, theory=theory)
+    actual = deep(run, data, **settings, architecture={"gain": gain}, theory=theory)
     layers = np.arange(1, 4)
     for name, expected in (("feature_kernel", unit * layers), ("gradient_kernel", unit * (4 - layers))):
-        values = of_theory(found, f"{name}_variance", time=0, point=0, point_prime=0, output=0, output_prime=0)
+        values = of_theory(actual, f"{name}_variance", time=0, point=0, point_prime=0, output=0, output_prime=0)
         assert_zero(name, values - known(expected), float(np.max(expected)))
         assert_precise(values, expected)
 
@@ -117,6 +117,6 @@ def test_one_hidden_layer_is_a_two_layer_network(run: Runner, two_points: str) -
         "data": {"kind": "file", "path": two_points},
         "theory": {"neurons": 256, "replicates": 2, "draws": 128, "draw_width": 8},
     }
-    found = run(architecture={"kind": "deep", "depth": 1, "activation": "tanh", "bias": 0.3}, **settings)["theory"]
+    actual = run(architecture={"kind": "deep", "depth": 1, "activation": "tanh", "bias": 0.3}, **settings)["theory"]
     expected = run(architecture={"kind": "mlp", "activation": "tanh", "bias": 0.3}, **settings)["theory"]
-    xr.testing.assert_identical(found.to_dataset(), expected.to_dataset())
+    xr.testing.assert_identical(actual.to_dataset(), expected.to_dataset())

@@ -24,7 +24,7 @@ GAMMA0 = 1.2
 SIGMAS = 5.0
 """Standard errors that no entry exceeds; six simulations have heavy tails."""
 
-Found = dict[str, np.ndarray]
+Computed = dict[str, np.ndarray]
 RNG = np.random.default_rng(3)
 Y = RNG.standard_normal((2, 1))
 
@@ -36,7 +36,7 @@ def plugged(spec: dict[str, Any], x: np.ndarray, sigma_w: float | tuple[float, .
     return architecture.field_equations(architecture.spec.model_validate(spec), parameterization, x, 1)
 
 
-def simulated(equations: FieldEquations, replicate: int = 0) -> Found:
+def simulated(equations: FieldEquations, replicate: int = 0) -> Computed:
     """q from one large simulation."""
 
     def draw(equations: FieldEquations) -> dict[str, Array]:
@@ -44,9 +44,9 @@ def simulated(equations: FieldEquations, replicate: int = 0) -> Found:
         return {name: jnp.asarray(a) for name, a in noise.items()}
 
     training = training_signal(Plan(np.full(STEPS, 0.2)), SquaredError(), Y, np.array([True, False]), 2)
-    found = simulation.infinite_width(equations, draw, training, Observing())
-    assert not isinstance(found, simulation.Crowded)
-    return found.seen
+    actual = simulation.infinite_width(equations, draw, training, Observing())
+    assert not isinstance(actual, simulation.Crowded)
+    return actual.seen
 
 
 Law = dict[str, tuple[np.ndarray, np.ndarray]]

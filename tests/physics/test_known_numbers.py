@@ -46,10 +46,10 @@ def test_bias_and_variance_against_networks(tanh_run: xr.DataTree) -> None:
 def test_scaling_with_width(tanh_run: xr.DataTree) -> None:
     """N E |f_N - f|^2 tends to Sigma."""
     theory, ensemble = tanh_run["theory"].to_dataset(), tanh_run["ensemble"].to_dataset()
-    found, expected = (of(theory, ensemble, "prediction") for of in (squared_deviation, predicted_deviation))
+    actual, expected = (of(theory, ensemble, "prediction") for of in (squared_deviation, predicted_deviation))
     at_widths = []
     for n, members in zip(ensemble["width"].values, ensemble["members"].values, strict=True):
-        value, error = (n * part.sel(width=n).values for part in (found.value, found.error))
+        value, error = (n * part.sel(width=n).values for part in (actual.value, actual.error))
         at_widths.append(Estimate.of(value, error, int(members)))
     sigma = of_theory(tanh_run, "prediction_variance")
     # All entries of a trajectory may fluctuate together.

@@ -101,8 +101,8 @@ def test_catapult_known_numbers(run: Runner, two_points: str) -> None:
     )
     variance = of_theory(tree, "prediction_variance", time=-1, point=1, output=0)
     bias = of_theory(tree, "tangent_kernel_bias", time=-1, point=0, point_prime=0, output=0, output_prime=0)
-    for name, found, recorded, error in (("N Var", variance, 0.1911, 0.006 * 0.1911), ("b", bias, 0.067, 0.010)):
-        assert_zero(name, found - Estimate.of(np.array(recorded), np.array(error), MANY), 1.0)
+    for name, actual, recorded, error in (("N Var", variance, 0.1911, 0.006 * 0.1911), ("b", bias, 0.067, 0.010)):
+        assert_zero(name, actual - Estimate.of(np.array(recorded), np.array(error), MANY), 1.0)
 
 
 def test_divergence_is_reported(run: Runner, two_points: str) -> None:
@@ -127,9 +127,9 @@ def test_convergence_in_neurons(run: Runner, two_points: str) -> None:
         """At the last time and the training point: variance over seeds, mean stated variance."""
         theory = {"neurons": neurons, "replicates": replicates, "fluctuations": False, "bias": False, "save_every": 29}
         trees = [run(**_setting(two_points, theory=theory | {"seed": seed})) for seed in range(seeds)]
-        found = [of_theory(tree, "prediction", time=-1, point=0, output=0) for tree in trees]
-        stated = np.mean([each.squared_errors[0] for each in found]) / widening(replicates - 1) ** 2
-        return float(np.var([each.value for each in found], ddof=1)), float(stated)
+        actual = [of_theory(tree, "prediction", time=-1, point=0, output=0) for tree in trees]
+        stated = np.mean([each.squared_errors[0] for each in actual]) / widening(replicates - 1) ** 2
+        return float(np.var([each.value for each in actual], ddof=1)), float(stated)
 
     measured = [predictions(count) for count in counts]
     freedom = seeds - 1, seeds * (replicates - 1)

@@ -49,41 +49,41 @@ def responses(
     with jax.enable_x64(True):
         equations = make()
         training = training_signal(plan, SquaredError(), y[:, None], np.full(len(y), True), save_every=1)
-        found = []
+        actual = []
         for replicate in range(8):
             noise = neurons.sample(equations.populations, equations.supplies, count, 0, replicate)
-            found.append(response_functions(equations, jax.tree.map(jnp.asarray, noise), training, count))
-        return np.stack([each.feature for each in found]), np.stack([each.gradient for each in found])
+            actual.append(response_functions(equations, jax.tree.map(jnp.asarray, noise), training, count))
+        return np.stack([each.feature for each in actual]), np.stack([each.gradient for each in actual])
 
 
-def assert_right(found: np.ndarray, error: np.ndarray, exact: np.ndarray) -> None:
+def assert_right(actual: np.ndarray, error: np.ndarray, exact: np.ndarray) -> None:
     """Of eight passes."""
-    assert_zero("responses", Estimate.of(found, error, 8) - known(exact), float(np.max(np.abs(exact))))
+    assert_zero("responses", Estimate.of(actual, error, 8) - known(exact), float(np.max(np.abs(exact))))
     assert np.max(error) < 0.02 * np.max(np.abs(exact)), "too uncertain to tell"
 
 
 def test_linear_networks(run: Runner, tmp_path: Path) -> None:
     """Three layers, two points, gamma0 = 2. Every other step is kept, and nothing responds to what comes later."""
     x, y = TWO_POINTS
-    found = run(**settings(tmp_path, x, y, theory={"save_every": 2}))["diagnostics"].to_dataset()
+    actual = run(**settings(tmp_path, x, y, theory={"save_every": 2}))["diagnostics"].to_dataset()
     exact = deep_linear.solve(x @ x.T / 2, y, depth=3, gamma0=2.0, learning_rate=0.08, steps=8)
-    times = found["time"].values
+    times = actual["time"].values
     assert times.tolist() == [0, 2, 4, 6, 7]
     pairs = {"feature_response": exact.feature_response, "gradient_response": exact.gradient_response}
     later = times[:, None] <= times
     for name, every_step in pairs.items():
         kept = every_step.take(times, axis=1).take(times, axis=3)
-        assert_right(found[name].values, found[f"{name}_standard_error"].values, kept)
-        assert not np.any(found[name].values.swapaxes(2, 3)[:, later])
+        assert_right(actual[name].values, actual[f"{name}_standard_error"].values, kept)
+        assert not np.any(actual[name].values.swapaxes(2, 3)[:, later])
 
 
 def test_two_steps_of_two_tanh_layers() -> None:
     """One point: A(1, 0), B(1, 0) and B(1, 1), an average of phi'' z, by Gauss-Hermite quadrature of the theory."""
     plan = Plan(np.full(2, 0.4))
-    found = responses(lambda: dense_network(np.ones((1, 1)), 1.5, sigma_w=(1.0, 1.0, 1.0)), np.ones(1), plan)
-    for samples, exact in zip(found, two_steps(rate=1.5 * 0.4, residual=1.0), strict=True):
+    actual = responses(lambda: dense_network(np.ones((1, 1)), 1.5, sigma_w=(1.0, 1.0, 1.0)), np.ones(1), plan)
+    for samples, exact in zip(actual, two_steps(rate=1.5 * 0.4, residual=1.0), strict=True):
         assert_right(samples.mean(axis=0), samples.std(axis=0, ddof=1) / 8**0.5, exact)
-    assert not np.any(found[1][:, 0, 0, 0, 1])
+    assert not np.any(actual[1][:, 0, 0, 0, 1])
 
 
 def two_steps(rate: float, residual: float, nodes: int = 48) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ def test_lazy_networks_in_depth(run: Runner) -> None:
 def test_scale_of_relu(run: Runner) -> None:
     """relu(a h) / a = relu(h): everything is the same for a = 1, 8 and 1/8, powers of two, which round nothing: a
     neuron at the kink could end on either side."""
-    found = [
+    collected = [
         run(
             architecture={"kind": "mlp", "activation": "relu", "scale": scale},
             optimizer={"kind": "gradient_descent", "learning_rate": 0.1, "steps": 10},
@@ -41,8 +41,8 @@ def test_scale_of_relu(run: Runner) -> None:
     ]
     for name in ("prediction", "tangent_kernel"):
         for part in ("", "_variance", "_bias"):
-            for other in found[1:]:
-                assert_equal(name + part, other[name + part].values, found[0][name + part].values)
+            for other in collected[1:]:
+                assert_equal(name + part, other[name + part].values, collected[0][name + part].values)
 
 
 @pytest.mark.parametrize(
