@@ -15,14 +15,6 @@ from jaxtyping import TypeCheckError
 
 ROOT = Path(__file__).resolve().parent.parent / "fwdmft"
 
-BARE_STILL = {
-    "corrections/drawing.py",
-    "corrections/samples.py",
-    "engine/dynamics.py",
-    "engine/simulation.py",
-}
-"""Modules whose arrays are still to be given their shapes."""
-
 WRONG = """
 from jaxtyping import Array, Float
 
@@ -54,7 +46,7 @@ def test_arrays_have_their_shapes_in_signatures_and_fields() -> None:
         for path in (ROOT / name).glob("*.py"):
             types = annotations(path.read_text(encoding="utf-8"))
             bare[f"{name}/{path.name}"] = [ast.unparse(each) for each in types if has_bare_array(each)]
-    assert {path: each for path, each in bare.items() if each and path not in BARE_STILL} == {}
+    assert {path: each for path, each in bare.items() if each} == {}
 
 
 def test_bare_arrays_are_seen() -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import samples
@@ -25,6 +26,8 @@ _PRODUCTS = 1 << 26
 """Products of control variates and observables that may be summed, about."""
 
 Report = Callable[[str, int, int], None]
+OfDraws = dict[str, Float[np.ndarray, "draw ..."]]
+"""Fields of `samples.Draws`, by name."""
 
 
 class Wanted(NamedTuple):
@@ -55,14 +58,14 @@ class Drawn:
     def count(self) -> int:
         return sum(group.count for group in self.groups)
 
-    def take(self, draws: dict[str, np.ndarray], full: slice | None, pairs: Pairs) -> None:
+    def take(self, draws: OfDraws, full: slice | None, pairs: Pairs) -> None:
         """Take in the next chunk: a part of it goes to each of the next `SHARED` groups."""
         for part in range(SHARED):
             some = {name: a[part::SHARED] for name, a in draws.items()}
             self.groups[(SHARED * self.done + part) % GROUPS].add(some, full, pairs)
         self.done += 1
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Shaped[np.ndarray, "..."]]:
         """As arrays by name; `Drawn.of` undoes this to the last bit."""
         arrays = {"chunk": np.asarray(self.chunk), "done": np.asarray(self.done)}
         for i, group in enumerate(self.groups):
@@ -71,7 +74,7 @@ class Drawn:
         return arrays
 
     @classmethod
-    def of(cls, arrays: dict[str, np.ndarray]) -> "Drawn":
+    def of(cls, arrays: dict[str, Shaped[np.ndarray, "..."]]) -> "Drawn":
         """The sums that `arrays` was made from."""
         groups = [Sums(int(arrays[f"{i}/count"])) for i in range(GROUPS)]
         for key, a in arrays.items():
@@ -87,7 +90,7 @@ class Drawing:
     def __init__(
         self,
         source: Sampler,
-        covariances: np.ndarray,
+        covariances: Float[np.ndarray, "block component component"],
         wanted: Wanted,
         report: Report,
         checkpoint: Checkpoint | None,
@@ -137,7 +140,7 @@ class Drawing:
         reached = ", ".join(f"{name} {100 * errors[name]:.2g} %" for name in self._wanted.asked)
         self._report(f"{self.count} draws: {reached}", self.count, self.count)
 
-    def _draws(self, count: int) -> Iterator[dict[str, np.ndarray]]:
+    def _draws(self, count: int) -> Iterator[OfDraws]:
         """Chunk by chunk; as many for every group, if they suffice."""
         chunk = self._drawn.chunk
         chunks = -(-count // chunk)
@@ -150,12 +153,10 @@ class Drawing:
         return self._side_by_side(Work(recipe, numbers, flops=flops))
 
 
-def _drawing(
-    source: Sampler, seed: int, width: int, chunk: int, double: bool
-) -> Callable[[int], dict[str, np.ndarray]]:
+def _drawing(source: Sampler, seed: int, width: int, chunk: int, double: bool) -> Callable[[int], OfDraws]:
     """Makes the draws of a chunk from its number."""
 
-    def drawn(number: int) -> dict[str, np.ndarray]:
+    def drawn(number: int) -> OfDraws:
         # JAX keeps its precision setting per thread.
         with jax.enable_x64(double):
             root = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), width), number)

@@ -197,7 +197,9 @@ def _excess(estimates: Estimates, where: slice) -> float:
     return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
 
 
-def _next_order_of_entries(estimates: Estimates, growth: np.ndarray) -> np.ndarray:
+def _next_order_of_entries(
+    estimates: Estimates, growth: Float[np.ndarray, " observable"]
+) -> Float[np.ndarray, " observable"]:
     """Of Sigma, entry by entry, if their variances grow so much from n to r n.
 
     Where predictions have been learned, variances are small, and may grow by more than the others of their kind do.

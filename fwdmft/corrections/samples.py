@@ -48,7 +48,7 @@ PARTS = 4
 """r: how many times wider the whole is than its parts."""
 
 
-def _helmert(count: int) -> np.ndarray:
+def _helmert(count: int) -> Float[np.ndarray, "contrast part"]:
     rows = np.tril(np.ones((count - 1, count)))
     rows[np.arange(count - 1), np.arange(1, count)] = -np.arange(1, count)
     return rows / (np.linalg.norm(rows, axis=1, keepdims=True) * count**0.5)
@@ -179,11 +179,13 @@ def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *
     return jnp.moveaxis(a.reshape(*a.shape[:-1], count, a.shape[-1] // count), -2, 0)
 
 
-def _contrasts(a: Array, axis: int) -> Array:
+def _contrasts(a: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     return jnp.moveaxis(jnp.tensordot(jnp.asarray(CONTRASTS, a.dtype), a, axes=(1, axis)), 0, axis)
 
 
-def parts(mean: np.ndarray, difference: np.ndarray) -> np.ndarray:
+def parts(
+    mean: Float[np.ndarray, "draw observable"], difference: Float[np.ndarray, "draw contrast observable"]
+) -> Float[np.ndarray, "draw part observable"]:
     """q_n of every part (draw, part, observable), from m and d of draws."""
     return mean[:, None] + PARTS * CONTRASTS.T @ difference
 

@@ -68,7 +68,13 @@ class TrainingSignal(eqx.Module):
         return jax.tree.map(lambda *leaves: sum(c * a for c, a in zip(coefficients, leaves, strict=True)), *levels)
 
 
-def training_signal(plan: Plan, loss: LossSpec, y: np.ndarray, train: np.ndarray, save_every: int) -> TrainingSignal:
+def training_signal(
+    plan: Plan,
+    loss: LossSpec,
+    y: Float[np.ndarray, "point output"],
+    train: Bool[np.ndarray, " point"],
+    save_every: int,
+) -> TrainingSignal:
     """The training signal of a plan for targets y (point, output) and a mask of training points, none with a stream."""
     positions, stream = np.flatnonzero(train), plan.stream
     rates, batches = plan.intervals(save_every)

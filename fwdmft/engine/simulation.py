@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from fwdmft.compiling import quickly
 from fwdmft.engine import capacity
@@ -55,7 +56,7 @@ LEAST = 1e-20
 """Movement of vectors, squared, below which it is rounding."""
 
 
-def learned(seen: dict[str, np.ndarray], gamma0: float) -> float:
+def learned(seen: dict[str, Float[np.ndarray, "..."]], gamma0: float) -> float:
     """How far training moved neurons, in squares of their norm, over min(1, gamma0^2); at most 1.
 
     By the Cauchy-Schwarz inequality a change of f by d takes a movement of gamma0 d / (2 |w| |u|) of the readout w or
@@ -78,7 +79,7 @@ def _learns(equations: FieldEquations) -> bool:
 class Large(NamedTuple):
     """Observables at infinite width, the bases that they took, and the equations with room for these."""
 
-    seen: dict[str, np.ndarray]
+    seen: dict[str, Float[np.ndarray, "..."]]
     bases: Bases
     equations: FieldEquations
 
@@ -147,7 +148,9 @@ def infinite_width(
             return Crowded(vectors, equations)
 
 
-def truncation(large: Large, draw: Any, training: TrainingSignal, observing: Observing) -> dict[str, np.ndarray]:
+def truncation(
+    large: Large, draw: Any, training: TrainingSignal, observing: Observing
+) -> dict[str, Float[np.ndarray, "..."]]:
     """How far observables are from those of bases that leave out nothing, about; zero where nothing is learned.
 
     A pass whose bases may leave out `LOOSER` times as much differs by this times LOOSER^p - 1. p is a half if what is
