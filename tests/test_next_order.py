@@ -86,3 +86,14 @@ def test_later_times_do_not_count() -> None:
     flat = np.array([1.0, -1.0, 3.0, 4.0, 1e9, -1e9, 5.0, 1e6])
     expected = np.array([1.0, 1.0, 6.75**0.5, 6.75**0.5, 3**-0.5 * 1e9, 3**-0.5 * 1e9, 5.0, 1e6 / 2**0.5])
     np.testing.assert_allclose(layout.sizes(flat), expected, rtol=1e-6)
+
+
+def test_the_time_between_two_times_is_the_later() -> None:
+    """Of kernels (layer, time, point, time', point') of one point: sizes of all entries until the later time."""
+    layout = Layout({"feature_kernel_two_time": (2, 2, 1, 2, 1), "prediction": (2, 1)})
+    first, second = np.array([[1.0, 10.0], [20.0, 30.0]]), np.array([[7.0, -10.0], [20.0, 30.0]])
+    sizes = layout.split(layout.sizes(np.concatenate([first.ravel(), second.ravel(), [1.0, 7.0]])))
+    early, late = 25**0.5, ((1 + 49) / 8 + 2 * (100 + 400 + 900) / 8) ** 0.5
+    for layer in sizes["feature_kernel_two_time"]:
+        np.testing.assert_allclose(layer[:, 0, :, 0], [[early, late], [late, late]], rtol=1e-12)
+    np.testing.assert_allclose(sizes["prediction"][:, 0], [1.0, 5.0], rtol=1e-12)

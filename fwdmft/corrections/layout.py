@@ -6,12 +6,13 @@ import numpy as np
 from jaxtyping import Float
 
 from fwdmft.corrections.sample_estimates import Pairs
+from fwdmft.engine.layers import TWO_TIME_DIMS
 from fwdmft.engine.simulation import STRENGTH
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Shapes (time, ...) of the observables, in the order of the flat arrays."""
+    """Shapes of the observables, in the order of the flat arrays: (time, ...), and those named in `TWO_TIME_DIMS`."""
 
     shapes: dict[str, tuple[int, ...]]
 
@@ -38,14 +39,21 @@ class Layout:
         """Every entry (observable,) replaced by the root mean square of its observable's entries until its time.
 
         Entries of one observable have one unit. Later times do not count, as nothing depends on how training goes on.
+        The time of a kernel between two times is the later one.
         ahead: so many times after its own count still.
         """
         sizes = []
-        for values in self.split(flat).values():
-            squares = np.mean(values.reshape(len(values), -1) ** 2, axis=1)
-            until = np.cumsum(squares) / np.arange(1, len(squares) + 1)
-            counted = np.minimum(np.arange(len(until)) + ahead, len(until) - 1)
-            sizes.append(np.repeat(np.sqrt(until[counted]), values[0].size))
+        for name, values in self.split(flat).items():
+            times = _time_axes(name)
+            others = tuple(axis for axis in range(values.ndim) if axis not in times)
+            squares = until = np.mean(values**2, axis=others)
+            for axis in range(len(times)):
+                until = np.cumsum(until, axis=axis)
+            count = np.arange(len(until))
+            until = until[(count,) * len(times)] / (count + 1) ** len(times)
+            counted = np.minimum(np.max(np.indices(squares.shape), axis=0) + ahead, len(until) - 1)
+            size = np.expand_dims(np.sqrt(until[counted]), others)
+            sizes.append(np.broadcast_to(size, values.shape).ravel())
         return np.concatenate(sizes)
 
     @property
@@ -78,3 +86,9 @@ class Layout:
 
     def join(self, arrays: dict[str, Float[np.ndarray, "..."]]) -> Float[np.ndarray, " observable"]:
         return np.concatenate([np.ravel(arrays[name]) for name in self.shapes])
+
+
+def _time_axes(name: str) -> tuple[int, ...]:
+    """Axes of time of an observable: the first, or both of a kernel between two times."""
+    dims = TWO_TIME_DIMS.get(name)
+    return (0,) if dims is None else (dims.index("time"), dims.index("time_prime"))
