@@ -16,7 +16,7 @@ Choosing costs brute force nothing here. One allocation per setting is then run 
 Theory: `fwdmft.run` twice in one process. The second run counts, less what JAX still compiles in it. Its neurons, draws
 and widths are those that reach the default errors, more of them for other errors (`asked`); what is left is scaled by
 (error reached / target)^2, errors being those that the result states. Bounds are flops over the measured rate of matrix
-products, of networks (float32), and of sample neurons (float64) and draws (float32) together (`theory_bound`).
+products, of networks (float32), and of sample neurons (float64) and draws (float32) together (`flop_bounds`).
 """
 
 from __future__ import annotations
@@ -33,15 +33,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from brute_force import Ensemble, Moments, Problem, check, local_flops, network_flops, sizes
+from brute_force import Ensemble, Moments, Problem, check, network_flops
+from flop_bounds import rate, theory_bound
 from scaling import COMPILING
 
 import fwdmft
-from fwdmft.corrections.samples import PARTS
 from fwdmft.errors import FwdmftWarning
 
 TARGETS = ("q", "Sigma", "b")
@@ -286,42 +284,6 @@ def errors(values: xr.Dataset, suffix: str) -> np.ndarray:
 def parts(diagnostics: xr.Dataset) -> dict[str, float]:
     """Processor seconds of parts, as far as the result states them."""
     return {str(name)[8:]: float(v) for name, v in diagnostics.items() if str(name).startswith("seconds_")}
-
-
-# --- bounds ---
-
-
-def theory_bound(p: Problem, diagnostics: xr.Dataset, settings: dict[str, Any], rates: dict[str, float]) -> float:
-    """Seconds at the speed of flops: of the simulations of infinite width, and of the networks of draws."""
-    computed = settings["replicates"] * pass_flops(p, diagnostics) / rates["float64"]
-    if "draws" in diagnostics:
-        n = int(diagnostics["draw_width"])
-        each = network_flops(p, PARTS * n) + PARTS * network_flops(p, n)
-        computed += int(diagnostics["draws"]) * each / rates["float32"]
-    return computed
-
-
-def pass_flops(p: Problem, diagnostics: xr.Dataset) -> float:
-    """Of one pass of all sample neurons: as a network's, with k basis vectors (mean rank at the end) between layers."""
-    if "neurons" not in diagnostics:
-        # q is from draws, too.
-        return 0.0
-    neurons, (places, stencil) = float(diagnostics["neurons"]), sizes(p)
-    k = float(diagnostics["basis_rank"].mean()) if p.depth > 1 else 0.0
-    matrix = 2 * neurons * k * places * (1 + stencil) * (len(p.x) + 2 * p.train)
-    return p.times[-1] * (p.depth * neurons * local_flops(p) + (p.depth - 1) * matrix)
-
-
-def rate(dtype: str, size: int = 768) -> float:
-    """Flops per processor second of a product of matrices."""
-    with jax.enable_x64(dtype == "float64"):
-        a = jnp.asarray(np.random.default_rng(0).standard_normal((size, size)), dtype)
-        product = jax.jit(jnp.matmul)
-        product(a, a).block_until_ready()
-        mark = time.process_time()
-        for _ in range(10):
-            product(a, a).block_until_ready()
-        return 20 * size**3 / (time.process_time() - mark)
 
 
 # --- report ---

@@ -4,7 +4,7 @@ Five ladders of three sizes each: steps T, points P, neurons S, depth, and the s
 and b several times in one process, of which the fastest run counts. `q` are its large simulations, `draws` the rest:
 256 draws of width 8 with their control variates. Exponents are least-squares slopes of log seconds against log size.
 
-The bound of the large simulations is their flops (`efficiency.pass_flops`, with the bases k that they took) over the
+The bound of the large simulations is their flops (`flop_bounds.pass_flops`, with the bases k that they took) over the
 measured rate of matrix products: of all replicates, and of the pass that tells what bases leave out. Passes that were
 broken off for want of room are in the seconds, not in the bound.
 """
@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from brute_force import Problem
-from efficiency import Setting, pass_flops, rate, run_twice
+from efficiency import Setting, run_twice
+from flop_bounds import pass_flops, rate
 
 REPLICATES = 2
 RNG = np.random.default_rng(2)
