@@ -19,9 +19,10 @@ from fwdmft.corrections.from_draws import PAYING, control_variates
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
 from fwdmft.corrections.samples import PARTS
-from fwdmft.engine.capacity import Bases
+from fwdmft.engine.capacity import Bases, bases
 from fwdmft.engine.infinite_width import Infinite, gradient_flow_ladders, relative
-from fwdmft.errors import FwdmftWarning
+from fwdmft.engine.simulation import Large
+from fwdmft.errors import ComputationError, FwdmftWarning
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
@@ -190,6 +191,23 @@ def test_only_q_without_capacity_for_bases() -> None:
 def test_gradient_flow_takes_the_neurons_that_bases_need() -> None:
     flow = replace(cramped(neurons=32), plan=Plan(np.full(2, 0.01), tolerance=0.5))
     assert len(gradient_flow_ladders(flow)[0]) > 1
+
+
+@pytest.mark.parametrize(("layers", "resolve"), [(3, r" or theory\.basis_tolerance \(1e-06\)"), (2, "")])
+def test_gradient_flow_that_is_not_reached_tells_what_to_change(
+    layers: int, resolve: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Levels of a ladder differ by what bases of random matrices leave out, however short their steps are."""
+    equations, each = dense_network(X, 1.5, outputs=2, sigma_w=(1.0,) * layers), iter(range(100))
+    flow = replace(task(), equations=equations, plan=Plan(np.full(2, 0.01), tolerance=1e-9))
+
+    def large(*_: Any) -> Large:
+        return Large({"prediction": 1.0 + 1e-6 * np.full((2, 3, 2), next(each) % 2)}, bases(()), equations)
+
+    monkeypatch.setattr("fwdmft.engine.infinite_width.large", large)
+    expected = rf"relative change of 1\.0e-06; .*1e-09: raise it, or take a smaller optimizer\.learning_rate{resolve}$"
+    with pytest.raises(ComputationError, match=expected):
+        gradient_flow_ladders(flow)
 
 
 # --- estimates, of numbers whose Sigma and b are known ---

@@ -277,9 +277,11 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[RichardsonLevel, ...]
             if change < tolerance:
                 return ladder, coarse or ladder
         before = f
+    # Steps of other lengths resolve other vectors, each to the tolerance of bases: f differs by what they leave out.
+    resolve = f" or theory.basis_tolerance ({task.spec.basis_tolerance:g})" if equations.matrices else ""
     raise ComputationError(
         f"gradient flow: halving the step {len(ladder)} times left a relative change of {change:.1e}; expected "
-        f"optimizer.tolerance {tolerance:g}: raise it, or take a smaller optimizer.learning_rate"
+        f"optimizer.tolerance {tolerance:g}: raise it, or take a smaller optimizer.learning_rate{resolve}"
     )
 
 
