@@ -182,13 +182,13 @@ from fwdmft.preparing import prepare
 task, present = prepare(fwdmft.load_experiment(eval(sys.argv[1]))).ensemble, jax.devices()
 assert len(present) == 4
 ensemble.chunk_size = lambda *_: 3
-found = ensemble.train_ensemble(task, 8, 40, 0, 2)  # 14 chunks, four at a time
+computed = ensemble.train_ensemble(task, 8, 40, 0, 2)  # 14 chunks, four at a time
 ensemble.devices = lambda: present[:1]
 alone = ensemble.train_ensemble(task, 8, 40, 0, 2)
-for name, mean in found.mean.items():
+for name, mean in computed.mean.items():
     assert mean.tobytes() == alone.mean[name].tobytes(), name
-    assert found.variance[name].tobytes() == alone.variance[name].tobytes(), name
-    assert found.groups.keys() == alone.groups.keys()
+    assert computed.variance[name].tobytes() == alone.variance[name].tobytes(), name
+    assert computed.groups.keys() == alone.groups.keys()
 """
 
 

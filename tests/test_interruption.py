@@ -19,10 +19,10 @@ import sys, numpy as np, xarray as xr, fwdmft
 from result_stand_ins import tree
 
 def run(*_, **__):
-    found = tree()
+    stored = tree()
     large = np.random.default_rng(0).normal(size=(4000, 4000))
-    found["theory"]["large"] = xr.DataArray(large, dims=("row", "column"))
-    return found
+    stored["theory"]["large"] = xr.DataArray(large, dims=("row", "column"))
+    return stored
 
 vars(fwdmft)["run"] = run
 from fwdmft.__main__ import main

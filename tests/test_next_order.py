@@ -18,7 +18,7 @@ def measured(
 ) -> tuple[np.ndarray, Bias]:
     """b and its estimates, from means that obey the two equations of the module.
 
-    noise, q_error: of b by either mean and by q, in units of b. relative: |k| / |b|. known: whether q is. told: what
+    noise, q_error: of b by either mean and by q, in units of b. relative: |k| / |b|. known: whether q is. claimed: what
     the growth of variances says of |k| / |b|. The width is that at which this is ordinary.
     """
     claimed = relative if claimed is None else claimed
