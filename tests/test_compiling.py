@@ -13,13 +13,13 @@ import jax, jax.numpy as jnp
 from fwdmft.compiling import jitted
 shape = (3, 1, 2, 2, 8, 8, 8)
 a, b = (jax.random.normal(jax.random.key(seed), shape) for seed in range(2))
-computed = jitted(lambda a, b: jnp.sum(a * b, axis=3))(a, b)
-assert jnp.allclose(computed, a[:, :, :, 0] * b[:, :, :, 0] + a[:, :, :, 1] * b[:, :, :, 1], atol=1e-5)
+summed = jitted(lambda a, b: jnp.sum(a * b, axis=3))(a, b)
+assert jnp.allclose(summed, a[:, :, :, 0] * b[:, :, :, 0] + a[:, :, :, 1] * b[:, :, :, 1], atol=1e-5)
 # Products of matrices, which that library keeps, of as many axes.
-computed = jitted(lambda a, b: jnp.einsum("abcdefg,abchefg->abcdhefg", a, b), quick=True)(a, b)
-assert jnp.allclose(computed, a[:, :, :, :, None] * b[:, :, :, None], atol=1e-5)
-computed = jitted(lambda a, b: jnp.einsum("abcdefg,abchejg->abcdhefj", a, b), quick=True)(a, b)
-assert jnp.allclose(computed, jnp.sum(a[:, :, :, :, None, :, :, None] * b[:, :, :, None, :, :, None], axis=-1), atol=1e-4)
+summed = jitted(lambda a, b: jnp.einsum("abcdefg,abchefg->abcdhefg", a, b), quick=True)(a, b)
+assert jnp.allclose(summed, a[:, :, :, :, None] * b[:, :, :, None], atol=1e-5)
+summed = jitted(lambda a, b: jnp.einsum("abcdefg,abchejg->abcdhefj", a, b), quick=True)(a, b)
+assert jnp.allclose(summed, jnp.sum(a[:, :, :, :, None, :, :, None] * b[:, :, :, None, :, :, None], axis=-1), atol=1e-4)
 """
 
 
