@@ -239,8 +239,8 @@ def test_memory_of_bases_is_foreseen() -> None:
     equations = actual.theory.equations.with_capacities(((520, 876), (672, 836)))
     numbers = {supply.name: (supply.count, 4096) for supply in equations.supplies}
     numbers |= {population.name: (population.gaussians, 4096) for population in equations.populations}
-    noise = {name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in numbers.items()}
     with jax.enable_x64(True):
+        noise = {name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in numbers.items()}
         matrices = jax.eval_shape(lambda noise: gaussian_matrices(equations, noise, momentum=False), noise)
     assert actual.peak_bytes > 8 * sum(a.size for a in jax.tree.leaves((noise, matrices, matrices)))
 
