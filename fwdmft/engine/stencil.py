@@ -45,16 +45,14 @@ class Stencil:
         """What is read of quantities at positions."""
         return a[..., None, :] if self.simple else jnp.tensordot(a, _operator(self), axes=([-1], [2]))
 
-    def rows(
-        self, a: Float[Array, "*rest source neuron"], offset: int | None = None
-    ) -> Float[Array, "*rest place offset neuron"]:
-        """What is read of fields at positions. offset: the one to read at, None for all.
+    def rows(self, a: Float[Array, "*rest source neuron"]) -> Float[Array, "*rest place offset neuron"]:
+        """What is read of fields at positions.
 
         Whole rows of neurons are copied, which takes less than a product with zeros and ones where positions are many.
         """
         if self.simple:
             return a[..., None, :]
-        positions = np.array(self.reads)[slice(None) if offset is None else [offset]].T
+        positions = np.array(self.reads).T
         if positions.min() < 0:
             # The last position, which is number -1 as well, has zeros.
             a = jnp.concatenate([a, jnp.zeros_like(a[..., :1, :])], axis=-2)

@@ -94,13 +94,14 @@ def of_gradients(
     for matrix in structure.matrices:
         if matrix.trained:
             v, back = next(left[matrix.source][0]), next(left[matrix.target][1])
-            (rows, outputs, *_), stencil = back.shape, matrix.stencil
-            rows, entries = rows * outputs, stencil.offsets * v.shape[-1] * back.shape[-1]
-            places, positions = back[0, 0, ..., 0].size, v[0, ..., 0].size
-            between = (rows * places) ** 2 * back.shape[-1] + (len(v) * positions) ** 2 * v.shape[-1]
-            if rows * (places + rows) * entries < between:
-                gradients = jnp.einsum("mvaki,mcvao->mckoi", stencil.rows(v), back)
-                terms[matrix.name] = gram(gradients.reshape(*gradients.shape[:2], entries))
+            (points, vectors, positions, sources), (_, outputs, _, places, targets) = v.shape, back.shape
+            gradients, entries = points * outputs, matrix.stencil.offsets * sources * targets
+            between_sites = (gradients * vectors * places) ** 2 * targets + (
+                points * vectors * positions
+            ) ** 2 * sources
+            if gradients * (vectors * places + gradients) * entries < between_sites:
+                each = jnp.einsum("mvaki,mcvao->mckoi", matrix.stencil.rows(v), back)
+                terms[matrix.name] = gram(each.reshape(points, outputs, entries))
     return terms
 
 
