@@ -68,7 +68,7 @@ MATRICES = ("tests/test_gaussian_matrix.py", "tests/test_replayed_matrix.py", "t
 NUMBERS_OF_NEURONS = ("tests/test_whole_neurons.py",)
 DRAWS = (
     *("tests/test_sample_estimates.py", "tests/test_next_order.py", *NUMBERS_OF_NEURONS),
-    *("tests/test_finite_width.py", "tests/test_rounding.py", *CLOSED_FORMS),
+    *("tests/test_choice_of_draws.py", "tests/test_finite_width.py", "tests/test_rounding.py", *CLOSED_FORMS),
 )
 RESPONSE = ("tests/test_linear_response.py", "tests/test_from_response.py")
 WHOLE = ("tests/test_finite_width.py", *SYMMETRIES, *CLOSED_FORMS, "tests/test_preparing.py")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -12,13 +11,9 @@ import pytest
 from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.corrections import next_order, samples
-from fwdmft.corrections.drawing import Wanted
-from fwdmft.corrections.finite_width import PILOT, FiniteWidth, Limit, _at_width, _judged, _limit
+from fwdmft.corrections import samples
 from fwdmft.corrections.from_draws import PAYING, control_variates
-from fwdmft.corrections.layout import Layout
-from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
-from fwdmft.corrections.samples import PARTS
+from fwdmft.corrections.sample_estimates import GROUPS
 from fwdmft.engine.capacity import Bases, bases
 from fwdmft.engine.infinite_width import Infinite, gradient_flow_ladders, relative
 from fwdmft.engine.simulation import Large
@@ -28,7 +23,7 @@ from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
 from fwdmft.program.weights import InputWeights
 from fwdmft.resources import DRAWN
-from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero, rarely_exceeded
+from fwdmft.testing.agreement import ROUNDING, Estimate, assert_zero
 from fwdmft.theory import TheoryResult, TheoryTask, solve
 
 X = np.array([[1.2, -0.7, 0.4], [0.3, 1.1, -0.8], [-0.5, 0.6, 1.3]])
@@ -212,93 +207,6 @@ def test_gradient_flow_that_is_not_reached_tells_what_to_change(
 
 # --- estimates, of numbers whose Sigma and b are known ---
 
-CONTRASTS = np.linalg.qr(np.column_stack([np.ones(PARTS), np.eye(PARTS)[:, 1:]]))[0].T[1:] / PARTS**0.5
-"""Orthogonal to the sum over parts, and of the length of the mean."""
-
-N, LINEAR, SQUARE = 8, np.array([1.0, 0.5, 0.0]), np.array([0.5, 0.0, 2.0])
-
-
-def draws_of_a_function(count: int, seed: int) -> dict[str, np.ndarray]:
-    """q(m) = LINEAR m + SQUARE m^2 of the mean m of n standard normal numbers: Sigma = LINEAR^2, b = SQUARE.
-
-    The mean of the numbers is the control variate.
-    """
-    parts = np.random.default_rng(seed).standard_normal((count, PARTS, 1)) / N**0.5
-    x = parts.mean(axis=1)
-    each, whole = (m * LINEAR + m**2 * SQUARE for m in (parts, x))
-    mean = each.mean(axis=1)
-    return {
-        "mean": mean,
-        "difference": CONTRASTS @ each,
-        "change": whole - mean,
-        "x": x,
-        "x_difference": CONTRASTS @ parts,
-    }
-
-
-def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_order.Bias]:
-    groups = [Sums() for _ in range(GROUPS)]
-    for number, group in enumerate(groups):
-        draws = draws_of_a_function(count // GROUPS, seed * GROUPS + number)
-        if not controlled:
-            draws |= {name: draws[name][..., :0] for name in ("x", "x_difference")}
-        group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
-    known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
-    actual = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
-    b = next_order.bias(
-        actual.mean, actual.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), Layout({"f": (1, 3)}).sizes
-    )
-    return actual, b
-
-
-@pytest.mark.parametrize("controlled", [True, False], ids=["control variates", "none"])
-def test_estimates_of_a_known_function(controlled: bool) -> None:
-    """Sigma and b within their standard errors; the covariance of outputs likewise; control variates help."""
-    actual, b = of_function(16000, controlled)
-    value, error = actual.sigma
-    assert_zero("Sigma", Estimate.of(value - LINEAR**2, error, GROUPS), 1.0)
-    assert_zero("b", Estimate.of(b.value - SQUARE, b.error, GROUPS), 1.0)
-    if controlled:
-        _, without = of_function(16000, False)
-        assert b.error[0] < without.error[0]
-        assert error[1] < of_function(16000, False)[0].sigma[1][1]
-        # Ridge regression shrinks slopes by .25 draws in PARTS * 16000, and what they explain by twice that, up to the
-        # relative error (2 / 64000)^(1/2) of the variance of x.
-        np.testing.assert_allclose(actual.left[1], 0.5 / (PARTS * 16000), rtol=0.05)
-
-
-def test_errors_of_estimates_are_honest() -> None:
-    """Over independent repetitions, mean squared differences are as large as stated."""
-    both = [of_function(1600, True, seed) for seed in range(1, 25)]
-    for values, errors, exact in (
-        ([f.sigma[0] for f, _ in both], [f.sigma[1] for f, _ in both], LINEAR**2),
-        ([b.value for _, b in both], [b.error for _, b in both], SQUARE),
-    ):
-        measured, stated = np.mean((np.array(values) - exact) ** 2, axis=0), np.mean(np.array(errors) ** 2, axis=0)
-        known = measured > 1e-20
-        ratio, freedom = measured[known] / stated[known], (len(both), len(both) * (GROUPS - 1))
-        assert (ratio < rarely_exceeded(*freedom)).all() and (1 / ratio < rarely_exceeded(*freedom[::-1])).all()
-    # At width n, Var m^2 = 2 / n^2.
-    for name, exact in (("full", np.outer(LINEAR, LINEAR)), ("variance", LINEAR**2 + 2 * SQUARE**2 / N)):
-        values = np.stack([getattr(actual, name) for actual, _ in both])
-        error = values.std(axis=0, ddof=1) / len(both) ** 0.5
-        assert_zero(name, Estimate.of(values.mean(axis=0) - exact, error, len(both)), 1.0)
-
-
-def test_what_sums_of_groups_are_written_as(whole: TheoryResult) -> None:
-    """Nothing is lost when sums are put down."""
-    from fwdmft.corrections.drawing import Drawn
-
-    drawn = Drawn(4)
-    for number in range(3):
-        drawn.take(draws_of_a_function(4, number), slice(0, 2), (np.array([0]), np.array([1])))
-    again = Drawn.of({name: a.copy() for name, a in drawn.arrays().items()})
-    assert (again.chunk, again.done, again.count) == (4, 3, 12)
-    for one, other in zip(drawn.groups, again.groups, strict=True):
-        assert one.count == other.count and set(one.parts) == set(other.parts)
-        for name, a in one.parts.items():
-            np.testing.assert_array_equal(other.parts[name], a)
-
 
 def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
     """f(0) = 0 in every network: Sigma and b are zero, and so are their errors."""
@@ -308,95 +216,6 @@ def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
     for part in (actual.variance, actual.bias, actual.variance_standard_error, actual.bias_standard_error):
         np.testing.assert_array_equal(part["prediction"], 0.0)
     assert np.all(np.einsum("tpcpc->tpc", actual.variance["tangent_kernel"]) > 0)
-
-
-def test_next_order_of_an_entry_follows_its_own_growth() -> None:
-    """V_n = S + a / n + a^2 / (S n^2): one variance of many grows by half of itself, the others do not grow."""
-    n, small, a = 8, 5e-4, 2e-3
-    names = ("prediction", "tangent_kernel")
-    layout = Layout({name: (1, 20) for name in names})
-
-    def variance(width: int) -> np.ndarray:
-        values = np.ones(layout.size)
-        values[[0, 20]] = small + a / width + a**2 / (small * width**2)
-        return values
-
-    growth = variance(PARTS * n) - variance(n)
-    nothing, each = np.zeros(layout.size), np.zeros((GROUPS, layout.size))
-    sigma = variance(n) + STEP * growth
-    drawn = Estimates((sigma, nothing), (growth, nothing), variance(n), None, nothing, each, each, each)
-    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=1e-7, controlled=False), None)  # type: ignore[arg-type]
-    value, error = (part[0] for part in judged.estimates.sigma)
-    assert 0.5 * error < abs(value - small) < error
-    assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
-
-
-@pytest.mark.parametrize("fixed", [False, True], ids=["any width", "this width"])
-def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
-    """Variances fall to a fifth of V_n, so that what the next order may be, .16 V_n, is .8 of Sigma, however many draws
-    there are. It falls like 1/n^2: twice the width leaves .2. In the pilot's noise all this is hidden."""
-    n, most = 16, 16 * PILOT
-    layout = Layout({name: (1, 20) for name in ("prediction", "tangent_kernel")})
-    ones, each = np.ones(layout.size), np.zeros((GROUPS, layout.size))
-
-    def extend(count: int) -> Estimates:
-        drawing.count = count
-        noise = (PILOT / count) ** 0.5 * ones
-        return Estimates((0.2 * ones, noise), (-0.6 * ones, noise), ones, None, 0 * ones, each, each, each)
-
-    drawing = SimpleNamespace(
-        layout=layout, width=n, count=0, rounding=1e-7, controlled=False, extend=extend, tell=lambda errors: None
-    )
-    wanted = Wanted(0.2, ("sigma",), most, None, 1, False, 0, 1.0)
-    actual = _at_width(drawing, None, wanted, fixed)  # type: ignore[arg-type]
-    if fixed:
-        assert isinstance(actual, FiniteWidth) and actual.errors["sigma"] > 0.8
-    else:
-        assert actual == pytest.approx(2.0)
-
-
-def test_what_explodes_later_is_no_rounding_before() -> None:
-    """f(0) = 0 to rounding of f(1); variances before the last two times are kept, whatever comes then."""
-    layout = Layout({name: (4, 1) for name in ("prediction", "tangent_kernel")})
-    variance = np.array([1e-16, 1.0, 1e8, 1e20, 1.0, 1.0, 1e8, 1e20])
-    mean = np.tile([1e-9, 1.0, 1e4, 1e10, 1.0, 1.0, 1e4, 1e10], (GROUPS, 1))
-    nothing = np.zeros(8)
-    actual = Estimates((variance, nothing), (nothing, nothing), variance, None, nothing, mean, mean, 0 * mean)
-    drawing = SimpleNamespace(layout=layout, width=8, count=512, rounding=np.finfo(np.float32).eps, controlled=False)
-    drawing.extend, drawing.tell = lambda count: actual, lambda errors: None
-    wanted = Wanted(0.1, ("sigma",), 512, 8, 1, False, 0, 1.0)
-    judged = _at_width(drawing, None, wanted, fixed=True)  # type: ignore[arg-type]
-    assert isinstance(judged, FiniteWidth)
-    exact, kept = judged.estimates, [1, 4, 5]
-    np.testing.assert_array_equal(exact.sigma[0][kept], variance[kept])
-    assert exact.sigma[0][0] == exact.mean[0, 0] == 0
-
-
-def test_errors_of_q_from_draws_are_honest() -> None:
-    """Mean squares of differences from q are as large as stated, to 1 %: they have 2000 x 15 degrees of freedom."""
-    rng, count = np.random.default_rng(0), 2000
-    mean, change = rng.normal(size=(2, GROUPS, count))
-    nothing = np.zeros(count)
-    drawn = Estimates((nothing, nothing), (nothing, nothing), nothing, None, nothing, mean, mean, change)
-    q, error = _limit(drawn)
-    exact = (1 + STEP**2) / GROUPS
-    assert abs(np.mean(error**2) / exact - 1) < 4 * (2 / (count * (GROUPS - 1))) ** 0.5
-    assert abs(np.mean(q**2) / exact - 1) < 4 * (2 / count) ** 0.5
-
-
-def test_errors_of_b_hold_what_control_variates_leave_of_q() -> None:
-    """However well Sobol points integrate q itself: of a part that control variates explain they do not."""
-    n, neurons, left, of_change = 8, 4096, 0.25, 0.1
-    layout, rng = Layout({name: (1, 1000) for name in ("prediction", "tangent_kernel")}), np.random.default_rng(0)
-    nothing, ones, zero = np.zeros(layout.size), np.ones(layout.size), np.zeros((GROUPS, layout.size))
-    mean = zero + rng.normal(size=layout.size) * (left / neurons) ** 0.5
-    change = rng.normal(size=zero.shape) * of_change * GROUPS**0.5 / (STEP * n)
-    drawn = Estimates((ones, nothing), (nothing, nothing), ones, None, left * ones, zero, mean, change)
-    exact = {name: np.zeros(shape) for name, shape in layout.shapes.items()}
-    drawing = SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0, controlled=True)
-    judged = _judged(drawn, drawing, Limit(exact, exact, exact, neurons, 4))  # type: ignore[arg-type]
-    squares = (judged.bias.value / judged.bias.error) ** 2
-    assert np.mean(squares) < 1 + 4 * (2 / layout.size) ** 0.5
 
 
 def sampler(width: int, at_once: int) -> samples.Sampler:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -273,6 +275,20 @@ def test_nothing_is_fetched(written: Path) -> None:
         assert script.replace("</script", "<\\/script") in own
         own = own.replace(script.replace("</script", "<\\/script"), "")
     assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)[^\s\"')]+", own) == []
+
+
+def test_a_browser_draws_every_figure(written: Path) -> None:
+    """In Chromium, where it is installed (Debian: chromium), without an error in its console. What moves and what is
+    pressed is for `browser_check.py`."""
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    window = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,20000", "--virtual-time-budget=20000"]
+    words = [browser, *window, "--enable-logging=stderr", "--dump-dom", written.as_uri()]
+    seen = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    figures = re.findall(r'<section class="card figure[^>]*>', seen.stdout)
+    assert figures and all("data-drawn=" in figure for figure in figures)
+    assert not re.findall(r"(?:ERROR|WARNING):CONSOLE.*", seen.stderr)
 
 
 def test_text_of_a_result_stays_text(tmp_path: Path) -> None:
