@@ -59,14 +59,14 @@ class ExplicitMatrix(NamedTuple):
         update: Update,
     ) -> "ExplicitMatrix":
         """One training step: W_k learns sum_(mu, a) s_mu,a v_mu,a+k^T / sqrt(n_k N_in)."""
-        gain = jnp.einsum("mao,maki->koi", signal, prior.stencil.rows(v)) / (prior.stencil.offsets * v.shape[-1]) ** 0.5
+        gain = prior.stencil.outer_products(signal, v) / (prior.stencil.offsets * v.shape[-1]) ** 0.5
         return ExplicitMatrix(heavy_ball(self.weights, gain, update))
 
 
 def _product(
     weights: Float[Array, "offset out in"], v: Float[Array, "vector position in"], prior: MatrixPrior
 ) -> Product:
-    value = jnp.einsum("koi,maki->mao", weights, prior.stencil.rows(v)) / (prior.stencil.offsets * v.shape[-1]) ** 0.5
+    value = prior.stencil.products(weights, v) / (prior.stencil.offsets * v.shape[-1]) ** 0.5
     return Product(value, jnp.zeros((0, *v.shape[:2]), v.dtype))
 
 

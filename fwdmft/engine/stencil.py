@@ -10,7 +10,7 @@ from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,45 @@ class Stencil:
         """
         if self.simple:
             return a[..., None, :]
-        positions = np.array(self.reads).T
-        if positions.min() < 0:
-            # The last position, which is number -1 as well, has zeros.
-            a = jnp.concatenate([a, jnp.zeros_like(a[..., :1, :])], axis=-2)
-            positions = positions % a.shape[-2]
-        read = a.at[..., positions.ravel(), :].get(mode="promise_in_bounds")
-        return read.reshape(*a.shape[:-2], *positions.shape, a.shape[-1])
+        positions, a = self._within(a)
+        read = a.at[..., positions.T.ravel(), :].get(mode="promise_in_bounds")
+        return read.reshape(*a.shape[:-2], *positions.T.shape, a.shape[-1])
+
+    def products(
+        self, weights: Float[Array, "offset out in"], v: Float[Array, "*rest source in"]
+    ) -> Float[Array, "*rest place out"]:
+        """sum_k W_k v_(a+k) at every place a.
+
+        Products of all positions with all W_k are taken at once, and those that a place reads are summed as they are
+        read: this moves less memory than copies of v for every offset do. Where places are fewer than positions, copies
+        are less work.
+        """
+        if self.simple or self.places < self.sources:
+            return jnp.einsum("koi,...aki->...ao", weights, self.rows(v))
+        positions, v = self._within(v)
+        each = jnp.einsum("koi,...si->k...so", weights, v)
+        read = [one.at[..., at, :].get(mode="promise_in_bounds") for one, at in zip(each, positions, strict=True)]
+        return sum(read[1:], read[0])
+
+    def outer_products(
+        self, s: Float[Array, "vector place out"], v: Float[Array, "vector source in"]
+    ) -> Float[Array, "offset out in"]:
+        """sum_a s_a v_(a+k)^T for every offset k, summed over vectors."""
+        # With vectors and places as one axis, what is copied keeps its order in memory.
+        rows = self.rows(v).reshape(-1, self.offsets * v.shape[-1])
+        summed = s.reshape(-1, s.shape[-1]).T @ rows
+        return jnp.moveaxis(summed.reshape(-1, self.offsets, v.shape[-1]), 1, 0)
+
+    def _within(
+        self, a: Float[Array, "*rest source neuron"]
+    ) -> tuple[Int[np.ndarray, "offset place"], Float[Array, "*rest source_or_one_more neuron"]]:
+        """The positions that are read, and fields that have zeros where there is none."""
+        positions = np.array(self.reads)
+        if positions.min() >= 0:
+            return positions, a
+        # The last position, which is number -1 as well, has zeros.
+        a = jnp.concatenate([a, jnp.zeros_like(a[..., :1, :])], axis=-2)
+        return positions % a.shape[-2], a
 
     def overlap(self, kernel: Float[Array, "*between source"], rank: int) -> Float[Array, "..."]:
         """Mean over offsets of a kernel between positions, at those that are read.

@@ -99,7 +99,7 @@ class _Finite(Net):
         scale = (stencil.offsets * bank.shape[2]) ** -0.5
         if stencil == POINT:
             return scale * v @ bank[0].T
-        return scale * jnp.einsum("koi,...aki->...ao", bank, stencil.rows(v))
+        return scale * stencil.products(bank, v)
 
     def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]:
         return vector.scale * self.network.vectors[vector.name][None]
