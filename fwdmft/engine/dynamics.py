@@ -27,7 +27,8 @@ class TrainingSignal(eqx.Module):
 
     targets: (training point, output). train: positions of the training points among the observed ones.
     rates: (saved, step) learning rates of the steps after each saved time. batches: (saved, step, batch size)
-    positions among the training points, or None for all. See `Plan.intervals`.
+    positions among the training points, or None for all. lengths: how many of these steps there are, as the rest are
+    zeros. See `Plan.intervals`.
     stream: (training point, feature) where none of the training points is observed; `train` is then empty.
     """
 
@@ -35,6 +36,7 @@ class TrainingSignal(eqx.Module):
     train: Int[Array, " observed"]
     rates: Float[Array, "saved step"]
     batches: Int[Array, "saved step batch"] | None
+    lengths: Int[Array, " saved"]
     momentum: float = eqx.field(static=True)
     weight_decay: float = eqx.field(static=True)
     loss: LossSpec = eqx.field(static=True)
@@ -78,11 +80,13 @@ def training_signal(
     """The training signal of a plan for targets y (point, output) and a mask of training points, none with a stream."""
     positions, stream = np.flatnonzero(train), plan.stream
     rates, batches = plan.intervals(save_every)
+    lengths = np.diff(plan.saved(save_every), append=plan.steps - 1)
     return TrainingSignal(
         targets=jnp.asarray(y[positions] if stream is None else stream.y),
         train=jnp.asarray(positions),
         rates=jnp.asarray(rates),
         batches=None if batches is None else jnp.asarray(batches),
+        lengths=jnp.asarray(lengths),
         momentum=plan.momentum,
         weight_decay=plan.weight_decay,
         loss=loss,
@@ -122,7 +126,7 @@ def trajectory(
 
 
 def updates(training: TrainingSignal, substeps: int) -> int:
-    """Number of updates in a pass."""
+    """Number of updates in a pass, at most."""
     return training.rates.size * substeps
 
 
@@ -145,7 +149,7 @@ def one_pass(
     that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is
     true of the state, and collect zeros from then on.
     """
-    Step = tuple[Float[Array, "*time"], Int[Array, "*time batch"] | None, Bool[Array, "*time"]]
+    Step = tuple[Float[Array, "*time"], Int[Array, "*time batch"] | None]
 
     def forward(carry: _Carry, equations: FieldEquations) -> tuple[_Carry, Fields]:
         state, fields = equations.forward(carry.state, noise)
@@ -153,7 +157,7 @@ def one_pass(
 
     def train(carry: _Carry, equations: FieldEquations, fields: Fields, step: Step) -> _Carry:
         """fields: of the forward pass on the points trained on."""
-        rate, batch, _ = step
+        rate, batch = step
         residual = training.residual(fields.f, batch) if residuals is None else residuals[carry.step]
         kept = carry.residuals
         if record:
@@ -161,24 +165,30 @@ def one_pass(
         update = Update(rate, training.momentum, training.weight_decay)
         return _Carry(equations.step(carry.state, fields, residual, update), carry.step + 1, kept)
 
-    def interval(carry: _Carry, steps: Step) -> tuple[_Carry, Any]:
+    def interval(carry: _Carry, span: tuple[Step, Int[Array, ""]]) -> tuple[_Carry, Any]:
         """The first forward pass on the points trained on is also what is observed, so that it is compiled once."""
+        steps, length = span
 
-        def one(inner: tuple[_Carry, Any], step: Step) -> tuple[tuple[_Carry, Any], None]:
+        def at(i: Int[Array, ""]) -> Step:
+            return jax.tree.map(lambda a: a[i], steps)
+
+        def one(i: Int[Array, ""], inner: tuple[_Carry, Any]) -> tuple[_Carry, Any]:
             carry, seen = inner
             carry, fields = forward(carry, equations)
-            seen = jax.lax.cond(step[2], lambda: observe(equations, fields), lambda: seen)
-            return (train(carry, equations, fields, step), seen), None
+            seen = jax.lax.cond(i == 0, lambda: observe(equations, fields), lambda: seen)
+            return train(carry, equations, fields, at(i)), seen
 
-        def one_of_stream(carry: _Carry, step: Step) -> tuple[_Carry, None]:
+        def one_of_stream(i: Int[Array, ""], carry: _Carry) -> _Carry:
+            step = at(i)
             trained = training.trained(equations, step[1])
             carry, fields = forward(carry, trained)
-            return train(carry, trained, fields, step), None
+            return train(carry, trained, fields, step)
 
         if training.stream is None:
-            return jax.lax.scan(one, (carry, nothing), steps)[0]
+            # What is observed last is followed by an update that nothing is seen of.
+            return jax.lax.fori_loop(0, jnp.maximum(length, 1), one, (carry, nothing))
         carry, fields = forward(carry, equations)
-        return jax.lax.scan(one_of_stream, carry, steps)[0], observe(equations, fields)
+        return jax.lax.fori_loop(0, length, one_of_stream, carry), observe(equations, fields)
 
     state = equations.initial(noise, matrices, momentum=training.momentum != 0, averages=averages)
 
@@ -188,8 +198,7 @@ def one_pass(
 
     f, nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(first))
     kept = jnp.zeros((updates(training, substeps) if record else 0, *f.shape), f.dtype)
-    rates, batches = training.schedule(substeps)
-    schedule = rates, batches, jnp.zeros(rates.shape, bool).at[:, 0].set(True)  # the first of an interval is observed
+    schedule = training.schedule(substeps), substeps * training.lengths
     carry = _Carry(state, jnp.zeros((), jnp.int32), kept)
     if halt is None:
         carry, seen = jax.lax.scan(interval, carry, schedule)
