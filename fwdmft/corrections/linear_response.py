@@ -198,7 +198,7 @@ def _without_rounding(variance: Float[np.ndarray, "*axis"]) -> Float[np.ndarray,
     return np.where(variance > 1e-20 * np.max(variance, initial=0.0), variance, 0.0)
 
 
-Amplitudes = dict[str, Float[Array, "direction _neuron"]]
+Amplitudes = dict[str, Float[np.ndarray, "direction _neuron"]]
 
 
 def _sources(
@@ -212,17 +212,18 @@ def _sources(
     for name in trained.x[0]:
         rows = quickly(_centred)(tuple(x[name] for x in trained.x))
         v = principal_directions(rows, tolerance)
-        by_population[name] = v, _product(v, rows)
+        by_population[name] = v, np.asarray(_product(v, rows))
     rank = sum(len(v) for v, _ in by_population.values())
     amplitudes, larger, start = {}, {}, 0
     for population in task.equations.populations:
         name = population.name
-        amplitudes[name] = larger[name] = jnp.zeros((_places(rank, FILLED), task.noise[name].shape[1]))
+        amplitudes[name], larger[name] = np.zeros((2, _places(rank, FILLED), task.noise[name].shape[1]))
         if name in by_population:
             c = by_population[name][1]
-            sizes = jnp.linalg.norm(c, axis=1, keepdims=True)
-            large = c * (sizes > LOOSER * tolerance * jnp.max(sizes, initial=0.0))
-            amplitudes[name], larger[name] = (amplitudes[name].at[start : start + len(c)].set(a) for a in (c, large))
+            sizes = np.linalg.norm(c, axis=1, keepdims=True)
+            large = c * (sizes > LOOSER * tolerance * np.max(sizes, initial=0.0))
+            for filled, rows in ((amplitudes, c), (larger, large)):
+                filled[name][start : start + len(c)] = rows
             start += len(c)
     return np.concatenate([v for v, _ in by_population.values()]), amplitudes, larger
 
@@ -321,11 +322,12 @@ def _bias(
     task: Task,
     trained: Record,
     responses: Driven,
-    amplitudes: dict[str, Float[Array, "direction _neuron"]],
+    amplitudes: Amplitudes,
     key: Key[Array, ""] | None,
 ) -> Arrays:
-    covariance = sum(_product(c, c.T) / (c.shape[1] * task.widths[name]) for name, c in amplitudes.items())
-    values, vectors = np.linalg.eigh(np.asarray(covariance))
+    terms = {name: np.asarray(_product(c, c.T)) / c.shape[1] for name, c in amplitudes.items()}
+    covariance = sum(term / task.widths[name] for name, term in terms.items())
+    values, vectors = np.linalg.eigh(covariance)
     # The symmetric root, so that the same numbers give nearly the same changes where directions are left out.
     factor = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     neurons = next(iter(amplitudes.values())).shape[1]
