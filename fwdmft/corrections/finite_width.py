@@ -28,7 +28,7 @@ from fwdmft.executors import SideBySide
 PILOT = 256
 """Draws from which the width and the number of draws are chosen."""
 
-MOST_NEURONS = 1 << 19
+MOST_NEURONS = 1 << 20
 """Draws times width at most, unless more draws are asked for: those of wide networks are costly."""
 
 NARROWEST, WIDEST = 8, 128
