@@ -6,6 +6,7 @@ has recorded, in place of their own.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -64,6 +65,10 @@ class TrainingSignal(eqx.Module):
         batches = None if self.batches is None else jnp.repeat(self.batches, substeps, axis=1)
         return jnp.repeat(self.rates, substeps, axis=1) / substeps, batches
 
+    def without_ladder(self) -> "TrainingSignal":
+        """Of whatever level."""
+        return replace(self, ladder=())
+
     def combined(self, levels: Sequence[Any]) -> Any:
         """What a step-halving ladder makes of its levels, see `fwdmft.optimization`."""
         coefficients = [level.coefficient for level in self.ladder]
@@ -121,8 +126,15 @@ def trajectory(
     equations: FieldEquations, noise: Noise, matrices: tuple[Any, ...], training: TrainingSignal, observe: Observe
 ) -> Any:
     """What `observe(equations, fields)` collects before the update of every saved step, a time axis first."""
-    passes = [one_pass(equations, noise, matrices, training, observe, level.substeps).seen for level in training.ladder]
-    return training.combined(passes)
+
+    def of_level(substeps: Any) -> Any:
+        return one_pass(equations, noise, matrices, training, observe, substeps).seen
+
+    if len(training.ladder) == 1:
+        return training.combined([of_level(training.ladder[0].substeps)])
+    # One after the other, so that all levels are compiled as one.
+    levels = jax.lax.map(of_level, jnp.array([level.substeps for level in training.ladder]))
+    return training.combined([jax.tree.map(lambda a, i=i: a[i], levels) for i in range(len(training.ladder))])
 
 
 def updates(training: TrainingSignal, substeps: int) -> int:
@@ -136,7 +148,7 @@ def one_pass(
     matrices: tuple[Any, ...],
     training: TrainingSignal,
     observe: Observe,
-    substeps: int,
+    substeps: int | Int[Array, ""],
     *,
     residuals: Float[Array, "step point output"] | None = None,
     averages: Averages | None = None,
@@ -145,6 +157,7 @@ def one_pass(
 ) -> Trajectory:
     """Train the neurons once.
 
+    substeps: of every step, a fixed number if residuals are recorded.
     residuals: what neurons are shown in place of the residuals that follow from their predictions. averages: how those
     that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is
     true of the state, and collect zeros from then on.
@@ -170,7 +183,8 @@ def one_pass(
         steps, length = span
 
         def at(i: Int[Array, ""]) -> Step:
-            return jax.tree.map(lambda a: a[i], steps)
+            rate, batch = jax.tree.map(lambda a: a[i // substeps], steps)
+            return rate / substeps, batch
 
         def one(i: Int[Array, ""], inner: tuple[_Carry, Any]) -> tuple[_Carry, Any]:
             carry, seen = inner
@@ -197,8 +211,8 @@ def one_pass(
         return fields.f, observe(equations, fields)
 
     f, nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(first))
-    kept = jnp.zeros((updates(training, substeps) if record else 0, *f.shape), f.dtype)
-    schedule = training.schedule(substeps), substeps * training.lengths
+    kept = jnp.zeros((updates(training, int(substeps)) if record else 0, *f.shape), f.dtype)
+    schedule = (training.rates, training.batches), substeps * training.lengths
     carry = _Carry(state, jnp.zeros((), jnp.int32), kept)
     if halt is None:
         carry, seen = jax.lax.scan(interval, carry, schedule)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
 from fwdmft.compiling import quickly
 from fwdmft.engine import capacity
@@ -107,19 +107,34 @@ def gaussian_matrices(
     )
 
 
-@partial(quickly, static=(3,))
+@partial(quickly, static=(4,))
+def _level_pass(
+    equations: FieldEquations,
+    noise: Noise,
+    training: TrainingSignal,
+    substeps: Int[Array, ""],
+    observing: Observing,
+) -> tuple[Observables, Bases]:
+    """One level of a step-halving ladder, whichever: all are the same program."""
+    matrices = gaussian_matrices(equations, noise, training.momentum != 0)
+    halt = (lambda state: jnp.any(capacity.bases(state.matrices).full)) if matrices else None
+    seen = one_pass(equations, noise, matrices, training, observing.__call__, substeps, halt=halt)
+    return observing.complete(seen.seen), capacity.bases(seen.state.matrices if matrices else ())
+
+
 def _large_pass(
     equations: FieldEquations, noise: Noise, training: TrainingSignal, observing: Observing
 ) -> tuple[Observables, Bases]:
+    """All levels of the ladder, up to the first that finds bases full."""
     observables, used = [], []
     for level in training.ladder:
-        matrices = gaussian_matrices(equations, noise, training.momentum != 0)
-        halt = (lambda state: jnp.any(capacity.bases(state.matrices).full)) if matrices else None
-        seen = one_pass(equations, noise, matrices, training, observing.__call__, level.substeps, halt=halt)
-        observables.append(observing.complete(seen.seen))
-        used.append(capacity.bases(seen.state.matrices if matrices else ()))
-    bases = Bases(*(jnp.max(jnp.stack(each), axis=0) for each in zip(*used, strict=True)))
-    return training.combined(observables), bases
+        seen, bases = _level_pass(equations, noise, training.without_ladder(), np.int32(level.substeps), observing)
+        observables.append(jax.tree.map(np.asarray, seen))
+        used.append(jax.tree.map(np.asarray, bases))
+        if np.any(used[-1].full):
+            break
+    bases = Bases(*(np.max(np.stack(each), axis=0) for each in zip(*used, strict=True)))
+    return training.combined(observables) if len(used) == len(training.ladder) else observables[-1], bases
 
 
 def infinite_width(
@@ -134,7 +149,6 @@ def infinite_width(
         noise = draw(equations)
         count = min(noise[population.name].shape[-1] for population in equations.populations)
         seen, bases = _large_pass(equations, noise, training, observing)
-        bases = jax.tree.map(np.asarray, bases)
         if not np.any(bases.full):
             arrays = {name: np.asarray(a) for name, a in seen.items()}
             moved = learned(arrays, float(equations.gamma0)) if _learns(equations) else 1.0

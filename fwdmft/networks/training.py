@@ -166,10 +166,14 @@ def activity(task: Task, width: int) -> int:
 
 def _train_member(task: Task, width: int, numbers: Numbers, key: Key[Array, ""]) -> Quantities:
     model = _cast(task.build(width, key), task.dtype)
-    passes = [(level.coefficient, _one_pass(task, width, numbers, model, level.substeps)) for level in task.plan.ladder]
-    if len(passes) == 1:
-        return passes[0][1]
-    combined = {name: sum((c * seen[name] for c, seen in passes), jnp.zeros(())) for name in passes[0][1]}
+    ladder = task.plan.ladder
+    if len(ladder) == 1:
+        return _one_pass(task, width, numbers, model, ladder[0].substeps)
+    # One after the other, so that all levels are compiled as one.
+    levels = jax.lax.map(partial(_one_pass, task, width, numbers, model), jnp.array([r.substeps for r in ladder]))
+    combined = {
+        name: sum((r.coefficient * a[i] for i, r in enumerate(ladder)), jnp.zeros(())) for name, a in levels.items()
+    }
     return combined | metrics(task, numbers.y, combined)
 
 
@@ -177,7 +181,7 @@ def _cast(model: Network, dtype: Any) -> Network:
     return jax.tree.map(lambda a: a.astype(dtype) if eqx.is_inexact_array(a) else a, model)
 
 
-def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps: int) -> Quantities:
+def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps: int | Int[Array, ""]) -> Quantities:
     x, y, stream, rates, batches = numbers
     training = np.flatnonzero(task.train)
     x_train, y_train = (x[training], y[training]) if stream is None else stream
@@ -204,7 +208,7 @@ def _one_pass(task: Task, width: int, numbers: Numbers, model: Network, substeps
 
     def step(t: Int[Array, ""], carry: tuple) -> tuple:
         batch = slice(None) if batches is None else batches[t]
-        if substeps == 1:
+        if isinstance(substeps, int) and substeps == 1:
             return descend(carry, rates[t], batch)
         return jax.lax.fori_loop(0, substeps, lambda _, c: descend(c, rates[t], batch), carry)
 
