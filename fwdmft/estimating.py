@@ -231,7 +231,9 @@ def _large_simulations(
     if spec.neurons is None and large.too_large_at_first(short):
         return None
     fitting = OPERATIONS / (spec.replicates * short.plan.steps * _per_step(short))
-    count, most = spec.neurons or large.FEWEST, spec.neurons or large.TRIED
+    updates = round(longer * large.updates(short, ladder))
+    first = spec.neurons or large.first_try(large.affordable(short, short.at_infinite_width, updates))
+    count, most = first, spec.neurons or large.TRIED
     while count > max(fitting, large.FEWEST):
         count //= 2
     while True:
@@ -243,7 +245,10 @@ def _large_simulations(
     if not isinstance(infinite, Infinite):
         foreseen.parts.append(Part(name, longer * seconds, compiling))
         return None
-    rounds = _rounds(count, large.excess_error(short, infinite), large.most_neurons(short))
+    # Neurons at which the bases of the pilot found room.
+    first, excess = max(first, count), large.excess_error(short, infinite)
+    cheap = large.affordable(short, infinite.equations, updates)
+    rounds = _rounds(first, excess * (count / first) ** FALLING, large.most_neurons(short), cheap)
     rounds = [spec.neurons] if spec.neurons else rounds
     programs = len(rounds) + _growths(short, infinite)
     compiling *= programs / (programs - len(rounds) + 1)
@@ -253,11 +258,11 @@ def _large_simulations(
     return infinite
 
 
-def _rounds(count: int, excess: float, most: int) -> list[int]:
+def _rounds(count: int, excess: float, most: int, affordable: int = 0) -> list[int]:
     """Neurons of the simulations of each round, if the first has this excess of its error."""
     rounds = [count]
     while excess > 1 and rounds[-1] < most:
-        more = min(rounds[-1] * large.wider(excess), most)
+        more = min(large.next_try(rounds[-1], excess, affordable), most)
         excess *= (rounds[-1] / more) ** FALLING
         rounds.append(more)
     return rounds

@@ -138,8 +138,9 @@ def test_memory_of_simulations_side_by_side_is_foreseen() -> None:
     actual = task(data=data, theory=theory)
     with jax.enable_x64(True):
         equations = actual.at_infinite_width
-        parts = equations, noise_of(equations, 4096, 0, 0), actual.training(actual.plan.ladder), actual.observing()
-        program = jitted(simulation._large_pass.__wrapped__, quick=True, static=(3,))  # type: ignore[attr-defined]
+        training = actual.training(actual.plan.ladder).without_ladder()
+        parts = equations, noise_of(equations, 4096, 0, 0), training, np.int32(1), actual.observing()
+        program = jitted(simulation._level_pass.__wrapped__, quick=True, static=(4,))  # type: ignore[attr-defined]
         memory = program.lower(*parts).compile().memory_analysis()
     taken = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
     together = min(4, PROCESSORS)

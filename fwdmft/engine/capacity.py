@@ -38,9 +38,13 @@ def bases(matrices: tuple[BasisMatrix, ...]) -> Bases:
     return Bases(*(jnp.stack([getattr(side, name) for side in sides]) for name in Bases._fields))
 
 
-def at_first(blocks: list[tuple[int, int]], times: int) -> Pairs:
-    """Capacities for so many times the vectors of a step (`blocks`)."""
-    return tuple((_capacity(times * ahead + 4, ahead), _capacity(times * back + 4, back)) for ahead, back in blocks)
+def at_first(blocks: list[tuple[int, int]], times: int, few: int = 0) -> Pairs:
+    """Capacities for so many times the vectors of a step (`blocks`), or twice as many if these are few."""
+
+    def rows(block: int) -> int:
+        return _capacity(max(times * block, min(2 * times * block, few)) + 4, block)
+
+    return tuple((rows(ahead), rows(back)) for ahead, back in blocks)
 
 
 def fitted(matrices: tuple[RandomMatrix, ...], bases: Bases) -> Pairs:
@@ -69,9 +73,13 @@ def expected(matrices: tuple[RandomMatrix, ...], neurons: int) -> Pairs:
 
 def numbers(matrices: tuple[RandomMatrix, ...], neurons: int) -> int:
     """How many numbers bases take: with images, the noise of these, and what is learned between bases."""
-    return sum(
-        neurons * sum(m.capacities) * (1 + 2 * m.offsets) + 2 * m.offsets * math.prod(m.capacities) for m in matrices
-    )
+    learned = sum(2 * m.offsets * math.prod(m.capacities) for m in matrices)
+    return neurons * of_a_neuron(matrices, tuple(m.capacities for m in matrices)) + learned
+
+
+def of_a_neuron(matrices: tuple[RandomMatrix, ...], capacities: Pairs) -> int:
+    """Numbers of one neuron in each layer: in bases of these capacities, images, and the noise of these."""
+    return sum(sum(pair) * (1 + 2 * m.offsets) for m, pair in zip(matrices, capacities, strict=True))
 
 
 def _capacity(needed: float, block: int) -> int:

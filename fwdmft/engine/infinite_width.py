@@ -25,11 +25,17 @@ DERIVATIVE_TOLERANCE = 1e-4
 """Relative accuracy of the gradient-flow limit asked of draws and networks, whose own errors are larger."""
 
 FEWEST, MOST = 1 << 10, 1 << 17
-"""Neurons per simulation: the first try, and the last."""
+"""Neurons per simulation: the first try where simulations are costly, and the last."""
+
+AHEAD = 4
+"""So many times more neurons than needed are taken at most where this costs less than to compile another program."""
 
 MOST_NUMBERS = 1 << 27
 """Numbers that fields of a simulation may be at most, and bases at first, unless a number of neurons is given: there
 may be many points."""
+
+MOST_OF_BASES = 1 << 28
+"""Numbers that bases of random matrices may be, grown as is expected, unless a number of neurons is given."""
 
 TRIED = 1 << 12
 """Neurons per simulation at which bases must have found room, unless a number is given: beyond, draws tell q sooner."""
@@ -79,7 +85,9 @@ def infinite_width(
     task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report, side_by_side: SideBySide = THREADS
 ) -> Infinite | Crowded:
     """As many neurons as the error asks for; `Crowded` if the vectors of training are too many for them."""
-    spec, count, equations = task.spec, task.spec.neurons or FEWEST, task.at_infinite_width
+    spec, equations = task.spec, task.at_infinite_width
+    cheap = affordable(task, equations, updates(task, ladder))
+    count = spec.neurons or first_try(cheap)
     if spec.neurons is None and (vectors := too_large_at_first(task)):
         return Crowded(vectors, equations)
     most = most_neurons(task)
@@ -97,14 +105,44 @@ def infinite_width(
             equations = fitting(simulated.equations, simulated.bases)
             if (excess := excess_error(task, simulated)) <= 1:
                 return _with_truncation(simulated, task, ladder)
-            count *= wider(excess)
+            cheap = affordable(task, equations, updates(task, ladder))
+            count = next_try(count, excess, cheap)
         count = min(count, most)
 
 
 def most_neurons(task: TheoryTask) -> int:
     """Neurons of a simulation at most: those that the experiment names, or as many as there is room for."""
-    fitting = int(np.clip(1 << max(MOST_NUMBERS // task.site_numbers, 1).bit_length() - 1, TRIED, MOST))
-    return task.spec.neurons or fitting
+    matrices = task.at_infinite_width.matrices
+    fields = MOST_NUMBERS // task.site_numbers
+    bases = MOST_OF_BASES // max(1, capacity.of_a_neuron(matrices, capacity.expected(matrices, MOST)))
+    return task.spec.neurons or int(np.clip(_power_of_two(min(fields, bases)), TRIED, MOST))
+
+
+def _power_of_two(count: float) -> int:
+    """The largest one that is not larger."""
+    return 1 << max(int(count), 1).bit_length() - 1
+
+
+def updates(task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> int:
+    """Steps of a simulation, of all levels."""
+    return task.plan.steps * sum(level.substeps for level in ladder)
+
+
+def affordable(task: TheoryTask, equations: FieldEquations, updates: int) -> int:
+    """Neurons of which all simulations take as long as compiling their program."""
+    each = updates * (_flops(equations) + OF_A_FIELD * task.site_numbers)
+    return _power_of_two(COMPILING / (each * (task.spec.replicates + 1)))
+
+
+def first_try(affordable: int) -> int:
+    """Neurons of the first simulations."""
+    return int(np.clip(affordable, FEWEST, AHEAD * FEWEST))
+
+
+def next_try(count: int, excess: float, affordable: int) -> int:
+    """Neurons after a try with so many that had this excess of its error."""
+    needed = count * wider(excess)
+    return int(np.clip(affordable, needed, AHEAD * needed))
 
 
 def excess_error(task: TheoryTask, infinite: Infinite) -> float:
@@ -150,8 +188,8 @@ def _simulations(
         return first
     check_finite(first.seen["prediction"], task.times)
     equations, closer = first.equations, fitting(first.equations, first.bases)
-    updates = task.plan.steps * sum(level.substeps for level in ladder)
-    if (_flops(equations) - _flops(closer)) * count * updates * (replicates - 1) > COMPILING:
+    steps = updates(task, ladder)
+    if (_flops(equations) - _flops(closer)) * count * steps * (replicates - 1) > COMPILING:
         equations = closer
     first = first._replace(equations=equations)
     simulations, left_out = [first], {}
@@ -160,7 +198,7 @@ def _simulations(
         partial(_simulating, first, task, count, ladder),
         numbers,
         workers=fitting_workers(simulation_numbers(task, equations, count)),
-        flops=len(numbers) * count * updates * (_flops(equations) + OF_A_FIELD * task.site_numbers),
+        flops=len(numbers) * count * steps * (_flops(equations) + OF_A_FIELD * task.site_numbers),
     )
     for one in side_by_side(work):
         if isinstance(one, Crowded):
