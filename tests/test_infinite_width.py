@@ -1,0 +1,82 @@
+"""Large simulations: how many neurons are tried, how many there may be, and what is compiled."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from experiments import experiment
+from networks_of import dense_network
+
+import fwdmft
+from fwdmft.engine import capacity, simulation
+from fwdmft.engine.infinite_width import (
+    AHEAD,
+    FEWEST,
+    MOST,
+    MOST_OF_BASES,
+    TRIED,
+    first_try,
+    gradient_flow_ladders,
+    most_neurons,
+    next_try,
+)
+from fwdmft.experiment.halves import TheorySpec
+from fwdmft.experiment.loss import SquaredError
+from fwdmft.optimization import Plan
+from fwdmft.preparing import prepare
+from fwdmft.theory import TheoryTask
+
+
+@pytest.mark.parametrize(
+    ("affordable", "first", "next_"), [(1, FEWEST, 2048), (4096, 4096, 4096), (1 << 20, AHEAD * FEWEST, AHEAD * 2048)]
+)
+def test_tries_are_as_large_as_costs_little(affordable: int, first: int, next_: int) -> None:
+    """Never fewer neurons than the error asks for, here twice as many as were tried."""
+    assert first_try(affordable) == first
+    assert next_try(1024, 1.5, affordable) == next_
+    assert next_try(1024, 1.5, 1) == 2048 and next_try(1024, 7.9, 1) == 8192
+
+
+def images(side: int, points: int) -> TheoryTask:
+    data = {"kind": "digits", "train": points, "test": 0, "resolution": side}
+    architecture = {"kind": "cnn", "depth": 2}
+    task = prepare(
+        fwdmft.load_experiment(experiment(architecture=architecture, data=data, ensemble=None, theory={}))
+    ).theory
+    assert task is not None
+    return task
+
+
+def test_bases_bound_the_neurons() -> None:
+    """Of small images as well, whose fields alone would allow many more."""
+    task = images(4, 3)
+    most = most_neurons(task)
+    grown = capacity.expected(task.at_infinite_width.matrices, MOST)
+    each = capacity.of_a_neuron(task.at_infinite_width.matrices, grown)
+    assert TRIED < most < MOST and most * each <= MOST_OF_BASES < 2 * most * each
+
+
+def test_all_ladders_are_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass is traced once, whatever the levels of the ladders that are tried."""
+    traced, one_pass = [], simulation.one_pass
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        traced.append(arguments)
+        return one_pass(*arguments, **named)
+
+    monkeypatch.setattr(simulation, "one_pass", counted)
+    x = np.array([[1.2, -0.7], [0.3, 1.1]])
+    with jax.enable_x64(True):
+        task = TheoryTask(
+            equations=dense_network(x, 1.5, outputs=1, sigma_w=(1.0, 1.0)),
+            richness=lambda width: 1.5,
+            lazy=False,
+            y=np.ones((2, 1)),
+            train=np.ones(2, bool),
+            loss=SquaredError(),
+            plan=Plan(np.full(3, 0.3), tolerance=1e-6),
+            spec=TheorySpec(neurons=88, replicates=2),  # a shape of its own
+        )
+        assert len(gradient_flow_ladders(task)[0]) > 2
+    assert len(traced) == 1
