@@ -1,0 +1,149 @@
+r"""Softmax attention of infinitely many heads of finite key size: what learning does to it, and how it fluctuates.
+
+Every head has an attention of its own, so attention has a distribution over heads at infinite width. At small gamma0 it
+stays as it starts; with feature learning its mean moves and its variance over heads grows. Of N / d heads that knew
+nothing of each other the mean would have N Var = d times the variance over heads; what heads share adds to that.
+"""
+
+import numpy as np
+import xarray as xr
+from drawing import GAMMA0, SECOND, headed, second_handle
+from entry import Results
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fwdmft.plotting import scales, style
+from fwdmft.plotting.errors import NETWORKS_WORD, band, band_handle, bars, network_handles
+
+TITLE = "Many heads: attention that learns, and its distribution over heads"
+FILES = ("13_heads",)
+QUICK = {
+    FILES[0]: {
+        "base": {
+            "optimizer": {"steps": 7},
+            "data": {"context": 2, "train": 2, "test": 1},
+            "theory": {"save_every": 3, "neurons": 512, "replicates": 2, "draws": 128, "draw_width": 8, "bias": False},
+            "ensemble": {"widths": [16, 32], "members": 60, "save_every": 3},
+        },
+        "over": {"parameterization.gamma0": [2]},
+    }
+}
+OBSERVABLES = {"attention": "a", "attention_dispersion": "s"}
+OVER = ("point", "token", "token_prime")
+QUERY = {"point": -1, "token": -1}  # of the last task, which is not trained on
+
+
+def figures(results: Results) -> dict[str, Figure]:
+    tree = results[FILES[0]]
+    size = results.settings(FILES[0])["architecture"]["key_size"]
+    return {"attention": headed(_attention(tree), tree), "width": headed(_width(tree, size), tree)}
+
+
+@style.styled
+def _attention(tree: xr.DataTree) -> Figure:
+    """Attention of the query of the new task to each token: mean and variance over heads in time, at each gamma0."""
+    theory, ensemble = _halves(tree)
+    tokens, widest = theory.sizes["token_prime"], int(ensemble.width.values[-1])
+    colors = style.OUTPUT_COLORS[:tokens]
+    figure, axes = style.panels(2, theory.sizes["gamma0"], size=(2.6, 2.1), sharex=True, sharey="row")
+    for row, name in zip(axes, OBSERVABLES, strict=True):
+        for panel, value in zip(row, theory.gamma0.values, strict=True):
+            for token, color in enumerate(colors):
+                here = {**QUERY, "token_prime": token}
+                expected, error = (theory[name + end].sel(gamma0=value).isel(here) for end in ("", "_standard_error"))
+                panel.plot(expected.time, expected, **style.THEORY)
+                band(panel, expected.time, expected, error)
+                measured, spread = (
+                    ensemble[f"{name}_mean{end}"].sel(gamma0=value, width=widest).isel(here)
+                    for end in ("", "_standard_error")
+                )
+                bars(panel, measured.time, measured, spread, color=color, markersize=4, zorder=6)
+    _finish(axes, theory)
+    axes[0, 0].set_ylabel("mean over heads $a$")
+    axes[1, 0].set_ylabel("variance over heads $s$")
+    figure.suptitle("Attention of the query of a task that is not trained on")
+    seen = tree["data/x"].isel(gamma0=0, point=-1, feature=0).values
+    words = [f"example {token + 1}, $x$ = {x:.2f}" for token, x in enumerate(seen[:-1])]
+    shown = [
+        Line2D([], [], color=color, marker="o", markersize=4, linestyle="none", label=f"to {word}")
+        for color, word in zip(colors, [*words, f"itself, $x$ = {seen[-1]:.2f}"], strict=True)
+    ]
+    note = Line2D([], [], linestyle="none", label=f"colours: {NETWORKS_WORD}, $N$ = {widest}")
+    handles = [style.theory_handle("infinite width"), band_handle(), note, *shown]
+    style.legend_below(figure, handles, columns=4, entry=1.9)
+    return figure
+
+
+@style.styled
+def _width(tree: xr.DataTree, size: int) -> Figure:
+    """N Var of mean and variance over heads, mean over all pairs of tokens, at three widths; size: d."""
+    theory, ensemble = _halves(tree)
+    figure, axes = style.panels(2, theory.sizes["gamma0"], size=(2.6, 2.1), sharex=True, sharey="row")
+    for row, (name, symbol) in zip(axes, OBSERVABLES.items(), strict=True):
+        for panel, value in zip(row, theory.gamma0.values, strict=True):
+            _fluctuations(panel, theory.sel(gamma0=value), ensemble.sel(gamma0=value), name)
+        row[0].set_ylabel(rf"$N\,\mathrm{{Var}}\,{symbol}$")
+    for panel, value in zip(axes[0], theory.gamma0.values, strict=True):
+        alone = size * theory["attention_dispersion"].sel(gamma0=value).mean(OVER)
+        panel.plot(alone.time, alone, **SECOND)
+    _finish(axes, theory)
+    figure.suptitle("N Var of the mean $a$ and the variance $s$ over heads, averaged over pairs of tokens")
+    independent = second_handle(r"heads without each other, $d\,s$")
+    handles = [style.theory_handle("theory"), band_handle(), independent, *network_handles(ensemble.width.values)]
+    style.legend_below(figure, handles, columns=3)
+    return figure
+
+
+def _fluctuations(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, name: str) -> None:
+    """Mean over pairs of tokens of all tasks; their errors are averaged, an upper bound."""
+    value, error = (theory[f"{name}_variance{end}"].mean(OVER) for end in ("", "_standard_error"))
+    panel.plot(value.time, value, **style.THEORY)
+    band(panel, value.time, value, error)
+    apart = 0.02 * float(value.time[-1])
+    for place, (width, color) in enumerate(style.width_colors(ensemble.width.values).items()):
+        measured, spread = (
+            width * ensemble[f"{name}_variance{end}"].sel(width=width).mean(OVER) for end in ("", "_standard_error")
+        )
+        bars(panel, measured.time + apart * (place - 1), measured, spread, color=color, markersize=3.5, zorder=6)
+
+
+def _finish(axes: np.ndarray, theory: xr.Dataset) -> None:
+    for panel, value in zip(axes[0], theory.gamma0.values, strict=True):
+        panel.set_title(f"{GAMMA0} = {value:g}")
+    for panel in axes[-1]:
+        style.time_axis(panel)
+    for row in axes:
+        scales.from_zero(row[0])  # when all is drawn: limits are shared
+
+
+def _halves(tree: xr.DataTree) -> tuple[xr.Dataset, xr.Dataset]:
+    """Theory and networks, of the only block."""
+    theory, ensemble = (tree[half].to_dataset().load() for half in ("theory", "ensemble"))
+    return theory.squeeze("block", drop=True), ensemble.squeeze("block", drop=True)
+
+
+def numbers(results: Results) -> list[str]:
+    """Attention of the query before and after training, how decided heads are, and what they share."""
+    theory, _ = _halves(results[FILES[0]])
+    size = results.settings(FILES[0])["architecture"]["key_size"]
+    collected = []
+    for value in theory.gamma0.values:
+        here = theory.sel(gamma0=value).isel(time=[0, -1])
+        mean, spread = (here[name].isel(QUERY).values for name in OBSERVABLES)
+        decided = (here["attention_dispersion"].sum(OVER) / (here["attention"] * (1 - here["attention"])).sum(OVER)).values
+        alone = size * here["attention_dispersion"].mean(OVER).values
+        together = here["attention_variance"].mean(OVER).values
+        lost = here["loss"].sel(split="train").values
+        collected += [
+            f"gamma0 = {value:g}, training loss {lost[0]:.3f} -> {lost[1]:.4f}; attention of the query of the new task: "
+            f"{_listed(mean[0])} -> {_listed(mean[1])}, its variance over heads: {_listed(spread[0])} -> "
+            f"{_listed(spread[1])}",
+            f"gamma0 = {value:g}, variance over heads by the largest possible, a (1 - a): {decided[0]:.2f} -> "
+            f"{decided[1]:.2f}; N Var a by d s: {together[0] / alone[0]:.2f} -> {together[1] / alone[1]:.2f}",
+        ]
+    return collected
+
+
+def _listed(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
