@@ -1,8 +1,8 @@
 r"""Softmax attention of infinitely many heads of finite key size: what learning does to it, and how it fluctuates.
 
 Every head has an attention of its own, so attention has a distribution over heads at infinite width. At small gamma0 it
-stays as it starts; with feature learning its mean moves and its variance over heads grows. Of N / d heads that knew
-nothing of each other the mean would have N Var = d times the variance over heads; what heads share adds to that.
+stays as it starts; with feature learning its mean moves and its variance s over heads grows. The mean over N / d
+heads has Sigma = d s + c, where c = lim N Cov of the attention of two heads of a network: what heads share.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fwdmft.plotting import scales, style
-from fwdmft.plotting.errors import NETWORKS_WORD, band, band_handle, bars, network_handles
+from fwdmft.plotting.errors import TEXT, band, band_handle, bars, network_handles
 
 TITLE = "Many heads: attention that learns, and its distribution over heads"
 FILES = ("13_heads",)
@@ -23,7 +23,7 @@ QUICK = {
         "base": {
             "optimizer": {"steps": 7},
             "data": {"context": 2, "train": 2, "test": 1},
-            "theory": {"save_every": 3, "neurons": 512, "replicates": 2, "draws": 128, "draw_width": 8, "bias": False},
+            "theory": {"save_every": 3, "neurons": 512, "replicates": 2, "draws": 128, "draw_width": 8},
             "ensemble": {"widths": [16, 32], "members": 60, "save_every": 3},
         },
         "over": {"parameterization.gamma0": [2]},
@@ -44,35 +44,51 @@ def figures(results: Results) -> dict[str, Figure]:
 def _attention(tree: xr.DataTree) -> Figure:
     """Attention of the query of the new task to each token: mean and variance over heads in time, at each gamma0."""
     theory, ensemble = _halves(tree)
-    tokens, widest = theory.sizes["token_prime"], int(ensemble.width.values[-1])
-    colors = style.OUTPUT_COLORS[:tokens]
+    widest = int(ensemble.width.values[-1])
+    colors = style.OUTPUT_COLORS[: theory.sizes["token_prime"]]
     figure, axes = style.panels(2, theory.sizes["gamma0"], size=(2.6, 2.1), sharex=True, sharey="row")
     for row, name in zip(axes, OBSERVABLES, strict=True):
+        expected, error = _at_width(theory, name, widest)
+        measured, spread = (ensemble[f"{name}_mean{end}"].sel(width=widest) for end in ("", "_standard_error"))
         for panel, value in zip(row, theory.gamma0.values, strict=True):
             for token, color in enumerate(colors):
                 here = {**QUERY, "token_prime": token}
-                expected, error = (theory[name + end].sel(gamma0=value).isel(here) for end in ("", "_standard_error"))
-                panel.plot(expected.time, expected, **style.THEORY)
-                band(panel, expected.time, expected, error)
-                measured, spread = (
-                    ensemble[f"{name}_mean{end}"].sel(gamma0=value, width=widest).isel(here)
-                    for end in ("", "_standard_error")
+                line, width, points, bar = (
+                    each.sel(gamma0=value).isel(here) for each in (expected, error, measured, spread)
                 )
-                bars(panel, measured.time, measured, spread, color=color, markersize=4, zorder=6)
+                panel.plot(line.time, line, **style.THEORY)
+                band(panel, line.time, line, width)
+                bars(panel, _apart(points.time, token, len(colors)), points, bar, color=color, markersize=4, zorder=6)
     _finish(axes, theory)
     axes[0, 0].set_ylabel("mean over heads $a$")
     axes[1, 0].set_ylabel("variance over heads $s$")
-    figure.suptitle("Attention of the query of a task that is not trained on")
+    figure.suptitle("Attention of the query of a new task")
     seen = tree["data/x"].isel(gamma0=0, point=-1, feature=0).values
-    words = [f"example {token + 1}, $x$ = {x:.2f}" for token, x in enumerate(seen[:-1])]
+    words = [*(f"example {number}" for number in range(1, len(seen))), "itself"]
     shown = [
-        Line2D([], [], color=color, marker="o", markersize=4, linestyle="none", label=f"to {word}")
-        for color, word in zip(colors, [*words, f"itself, $x$ = {seen[-1]:.2f}"], strict=True)
+        Line2D(
+            [], [], color=color, marker="o", markersize=4, linewidth=1, label=rf"networks, to {word} ($x = {x:.2f}$)"
+        )
+        for color, word, x in zip(colors, words, seen, strict=True)
     ]
-    note = Line2D([], [], linestyle="none", label=f"colours: {NETWORKS_WORD}, $N$ = {widest}")
-    handles = [style.theory_handle("infinite width"), band_handle(), note, *shown]
-    style.legend_below(figure, handles, columns=4, entry=1.9)
+    handles = [
+        style.theory_handle(f"theory, $q + b/N$, $N$ = {widest}"),
+        band_handle(f"{TEXT} (bars: the same)"),
+        *shown,
+    ]
+    style.legend_below(figure, handles, columns=3)
     return figure
+
+
+def _at_width(theory: xr.Dataset, name: str, width: int) -> tuple[xr.DataArray, xr.DataArray]:
+    """The mean at this width, q + b/N, and its standard error."""
+    error = theory[f"{name}_standard_error"] ** 2 + (theory[f"{name}_bias_standard_error"] / width) ** 2
+    return theory[name] + theory[f"{name}_bias"] / width, np.sqrt(error)
+
+
+def _apart(time: xr.DataArray, place: int, places: int) -> xr.DataArray:
+    """Times of one of several series of points, which would hide each other."""
+    return time + 0.015 * float(time[-1]) * (place - (places - 1) / 2)
 
 
 @style.styled
@@ -89,7 +105,7 @@ def _width(tree: xr.DataTree, size: int) -> Figure:
         panel.plot(alone.time, alone, **SECOND)
     _finish(axes, theory)
     figure.suptitle("N Var of the mean $a$ and the variance $s$ over heads, averaged over pairs of tokens")
-    independent = second_handle(r"heads without each other, $d\,s$")
+    independent = second_handle(r"heads uncorrelated, $d\,s$")
     handles = [style.theory_handle("theory"), band_handle(), independent, *network_handles(ensemble.width.values)]
     style.legend_below(figure, handles, columns=3)
     return figure
@@ -100,12 +116,13 @@ def _fluctuations(panel: Axes, theory: xr.Dataset, ensemble: xr.Dataset, name: s
     value, error = (theory[f"{name}_variance{end}"].mean(OVER) for end in ("", "_standard_error"))
     panel.plot(value.time, value, **style.THEORY)
     band(panel, value.time, value, error)
-    apart = 0.02 * float(value.time[-1])
-    for place, (width, color) in enumerate(style.width_colors(ensemble.width.values).items()):
+    widths = style.width_colors(ensemble.width.values)
+    for place, (width, color) in enumerate(widths.items()):
         measured, spread = (
             width * ensemble[f"{name}_variance{end}"].sel(width=width).mean(OVER) for end in ("", "_standard_error")
         )
-        bars(panel, measured.time + apart * (place - 1), measured, spread, color=color, markersize=3.5, zorder=6)
+        moments = _apart(measured.time, place, len(widths))
+        bars(panel, moments, measured, spread, color=color, markersize=3.5, zorder=6)
 
 
 def _finish(axes: np.ndarray, theory: xr.Dataset) -> None:
@@ -131,14 +148,15 @@ def numbers(results: Results) -> list[str]:
     for value in theory.gamma0.values:
         here = theory.sel(gamma0=value).isel(time=[0, -1])
         mean, spread = (here[name].isel(QUERY).values for name in OBSERVABLES)
-        decided = (here["attention_dispersion"].sum(OVER) / (here["attention"] * (1 - here["attention"])).sum(OVER)).values
+        decided = (
+            here["attention_dispersion"].sum(OVER) / (here["attention"] * (1 - here["attention"])).sum(OVER)
+        ).values
         alone = size * here["attention_dispersion"].mean(OVER).values
         together = here["attention_variance"].mean(OVER).values
         lost = here["loss"].sel(split="train").values
         collected += [
-            f"gamma0 = {value:g}, training loss {lost[0]:.3f} -> {lost[1]:.4f}; attention of the query of the new task: "
-            f"{_listed(mean[0])} -> {_listed(mean[1])}, its variance over heads: {_listed(spread[0])} -> "
-            f"{_listed(spread[1])}",
+            f"gamma0 = {value:g}, training loss {lost[0]:.3f} -> {lost[1]:.4f}; attention of the query of the new task "
+            f"{_listed(mean[0])} -> {_listed(mean[1])}, variance over heads {_listed(spread[0])} -> {_listed(spread[1])}",
             f"gamma0 = {value:g}, variance over heads by the largest possible, a (1 - a): {decided[0]:.2f} -> "
             f"{decided[1]:.2f}; N Var a by d s: {together[0] / alone[0]:.2f} -> {together[1] / alone[1]:.2f}",
         ]
