@@ -141,27 +141,41 @@ def _halves(tree: xr.DataTree) -> tuple[xr.Dataset, xr.Dataset]:
 
 
 def numbers(results: Results) -> list[str]:
-    """Attention of the query before and after training, how decided heads are, and what they share."""
-    theory, _ = _halves(results[FILES[0]])
+    """Before and after training: attention of the query, how decided heads are, and what they share."""
+    theory, ensemble = _halves(results[FILES[0]])
     size = results.settings(FILES[0])["architecture"]["key_size"]
     collected = []
     for value in theory.gamma0.values:
-        here = theory.sel(gamma0=value).isel(time=[0, -1])
-        mean, spread = (here[name].isel(QUERY).values for name in OBSERVABLES)
-        decided = (
-            here["attention_dispersion"].sum(OVER) / (here["attention"] * (1 - here["attention"])).sum(OVER)
-        ).values
-        alone = size * here["attention_dispersion"].mean(OVER).values
-        together = here["attention_variance"].mean(OVER).values
-        lost = here["loss"].sel(split="train").values
-        collected += [
-            f"gamma0 = {value:g}, training loss {lost[0]:.3f} -> {lost[1]:.4f}; attention of the query of the new task "
-            f"{_listed(mean[0])} -> {_listed(mean[1])}, variance over heads {_listed(spread[0])} -> {_listed(spread[1])}",
-            f"gamma0 = {value:g}, variance over heads by the largest possible, a (1 - a): {decided[0]:.2f} -> "
-            f"{decided[1]:.2f}; N Var a by d s: {together[0] / alone[0]:.2f} -> {together[1] / alone[1]:.2f}",
-        ]
+        of_theory, of_networks = (each.sel(gamma0=value).isel(time=[0, -1]) for each in (theory, ensemble))
+        loss = of_theory["loss"].sel(split="train").values
+        collected.append(f"gamma0 = {value:g}: training loss {loss[0]:.3f} -> {loss[1]:.4f}")
+        for name, symbol in OBSERVABLES.items():
+            collected.append(
+                f"gamma0 = {value:g}, {symbol} of the query of the new task: theory {_query(of_theory, name, '')}; "
+                f"networks of the widest {_query(of_networks.isel(width=-1), name, '_mean')}"
+            )
+        mean, spread = (of_theory[name] for name in OBSERVABLES)
+        decided = (spread.sum(OVER) / (mean * (1 - mean)).sum(OVER)).values
+        collected.append(f"gamma0 = {value:g}, sum of s over sum of a (1 - a): {_arrow(decided)}")
+        shared = [_over_uncorrelated(of_theory, "", 1, size)]
+        shared += [_over_uncorrelated(of_networks.sel(width=width), "_mean", width, size) for width in ensemble.width]
+        collected.append(f"gamma0 = {value:g}, N Var a over d s: theory {'; networks '.join(shared)}")
     return collected
 
 
-def _listed(values: np.ndarray) -> str:
-    return ", ".join(f"{value:.3f}" for value in values)
+def _query(dataset: xr.Dataset, name: str, end: str) -> str:
+    """Of an observable before and after training, to each token, with standard errors of the last."""
+    value, error = (dataset[name + end + part].isel(QUERY).values for part in ("", "_standard_error"))
+    after = ", ".join(f"{one:.3f} +- {half:.3f}" for one, half in zip(value[1], error[1], strict=True))
+    return ", ".join(f"{one:.3f}" for one in value[0]) + f" -> {after}"
+
+
+def _over_uncorrelated(dataset: xr.Dataset, end: str, width: int | xr.DataArray, size: int) -> str:
+    """N Var a over d s, both averaged over pairs; its error from that of N Var a, averaged, an upper bound."""
+    alone = size * dataset[f"attention_dispersion{end}"].mean(OVER)
+    ratio, error = (width * dataset[f"attention_variance{part}"].mean(OVER) / alone for part in ("", "_standard_error"))
+    return f"{_arrow(ratio.values)} (+- {float(error[-1]):.2f})"
+
+
+def _arrow(values: np.ndarray) -> str:
+    return " -> ".join(f"{value:.2f}" for value in values)
