@@ -157,8 +157,8 @@ def numbers(results: Results) -> list[str]:
         mean, spread = (of_theory[name] for name in OBSERVABLES)
         decided = (spread.sum(OVER) / (mean * (1 - mean)).sum(OVER)).values
         collected.append(f"gamma0 = {value:g}, sum of s over sum of a (1 - a): {_arrow(decided)}")
-        shared = [_over_uncorrelated(of_theory, "", 1, size)]
-        shared += [_over_uncorrelated(of_networks.sel(width=width), "_mean", width, size) for width in ensemble.width]
+        shared = [_over_uncorrelated(of_theory, "", size)]
+        shared += [_over_uncorrelated(of_networks.sel(width=width), "_mean", size) for width in ensemble.width]
         collected.append(f"gamma0 = {value:g}, N Var a over d s: theory {'; networks '.join(shared)}")
     return collected
 
@@ -170,10 +170,13 @@ def _query(dataset: xr.Dataset, name: str, end: str) -> str:
     return ", ".join(f"{one:.3f}" for one in value[0]) + f" -> {after}"
 
 
-def _over_uncorrelated(dataset: xr.Dataset, end: str, width: int | xr.DataArray, size: int) -> str:
+def _over_uncorrelated(dataset: xr.Dataset, end: str, size: int) -> str:
     """N Var a over d s, both averaged over pairs; its error from that of N Var a, averaged, an upper bound."""
     alone = size * dataset[f"attention_dispersion{end}"].mean(OVER)
-    ratio, error = (width * dataset[f"attention_variance{part}"].mean(OVER) / alone for part in ("", "_standard_error"))
+    parts = [dataset[f"attention_variance{part}"].mean(OVER) / alone for part in ("", "_standard_error")]
+    if "width" in dataset.coords:  # of uncorrelated heads the variance over H of them is (1 - 1/H) of that of the law
+        parts = [dataset.width * (1 - size / dataset.width) * part for part in parts]
+    ratio, error = parts
     return f"{_arrow(ratio.values)} (+- {float(error[-1]):.2f})"
 
 
