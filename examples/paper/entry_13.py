@@ -174,7 +174,7 @@ def _over_uncorrelated(dataset: xr.Dataset, end: str, size: int) -> str:
     """N Var a over d s, both averaged over pairs; its error from that of N Var a, averaged, an upper bound."""
     alone = size * dataset[f"attention_dispersion{end}"].mean(OVER)
     parts = [dataset[f"attention_variance{part}"].mean(OVER) / alone for part in ("", "_standard_error")]
-    if "width" in dataset.coords:  # of uncorrelated heads the variance over H of them is (1 - 1/H) of that of the law
+    if end:  # of uncorrelated heads the variance over H of them is (1 - 1/H) of that of the law
         parts = [dataset.width * (1 - size / dataset.width) * part for part in parts]
     ratio, error = parts
     return f"{_arrow(ratio.values)} (+- {float(error[-1]):.2f})"
