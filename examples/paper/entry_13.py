@@ -73,7 +73,7 @@ def _attention(tree: xr.DataTree) -> Figure:
     ]
     handles = [
         style.theory_handle(f"theory, $q + b/N$, $N$ = {widest}"),
-        band_handle(f"{TEXT} (bars: the same)"),
+        band_handle(f"{TEXT}, also of networks"),
         *shown,
     ]
     style.legend_below(figure, handles, columns=3)
