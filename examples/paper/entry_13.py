@@ -63,7 +63,7 @@ def _attention(tree: xr.DataTree) -> Figure:
     axes[0, 0].set_ylabel("mean over heads $a$")
     axes[1, 0].set_ylabel("variance over heads $s$")
     figure.suptitle("Attention of the query of a new task")
-    seen = tree["data/x"].isel(gamma0=0, point=-1, feature=0).values
+    seen = np.asarray(tree["data/x"].isel(gamma0=0, point=-1, feature=0))
     words = [*(f"example {number}" for number in range(1, len(seen))), "itself"]
     shown = [
         Line2D(
@@ -83,7 +83,7 @@ def _attention(tree: xr.DataTree) -> Figure:
 def _at_width(theory: xr.Dataset, name: str, width: int) -> tuple[xr.DataArray, xr.DataArray]:
     """The mean at this width, q + b/N, and its standard error."""
     error = theory[f"{name}_standard_error"] ** 2 + (theory[f"{name}_bias_standard_error"] / width) ** 2
-    return theory[name] + theory[f"{name}_bias"] / width, np.sqrt(error)
+    return theory[name] + theory[f"{name}_bias"] / width, error**0.5
 
 
 def _apart(time: xr.DataArray, place: int, places: int) -> xr.DataArray:
@@ -135,9 +135,12 @@ def _finish(axes: np.ndarray, theory: xr.Dataset) -> None:
 
 
 def _halves(tree: xr.DataTree) -> tuple[xr.Dataset, xr.Dataset]:
-    """Theory and networks, of the only block."""
-    theory, ensemble = (tree[half].to_dataset().load() for half in ("theory", "ensemble"))
-    return theory.squeeze("block", drop=True), ensemble.squeeze("block", drop=True)
+    """Attention (of the only block) and losses of theory and networks; reading all there is would take longer."""
+    theory, ensemble = (tree[half].to_dataset().squeeze("block", drop=True) for half in ("theory", "ensemble"))
+    theory, ensemble = (
+        each[[str(name) for name in each if str(name).startswith(("attention", "loss"))]] for each in (theory, ensemble)
+    )
+    return theory.load(), ensemble.load()
 
 
 def numbers(results: Results) -> list[str]:
