@@ -18,7 +18,7 @@ as a random number of mean zero. Its size is the largest of three estimates:
 
 - (a / n) b, where a is the next order of Sigma, known from how variances grow with the width: V_n = Sigma (1 + a / n);
 - (`ORDINARY` / n) b, as b is a small difference, whose next order can be larger than that of Sigma;
-- what both equations say of k, where it is beyond its noise: k = r ((-n E Y) / (1 - 1/r) - n (E m - q)).
+- what both equations say of k, where it is beyond twice its noise: k = r ((-n E Y) / (1 - 1/r) - n (E m - q)).
 
 Generalised least squares weigh both equations, and the unknown k widens the error of b.
 """
@@ -82,7 +82,8 @@ def bias(
     of_k = PARTS * n * np.stack([-np.ones_like(size), -STEP * np.ones_like(size)])
     seen = PARTS * (rough_b - n * (mean.mean(axis=0) - q))
     doubt = np.einsum("io,ijo,jo->o", of_k, noise, of_k) + (PARTS * n * q_error) ** 2
-    beyond = sizes(seen) ** 2 - 2 * sizes(np.sqrt(doubt)) ** 2
+    # Entries share most of their noise: its size is one draw from its law, which is rarely more than twice as large.
+    beyond = sizes(seen) ** 2 - 4 * sizes(np.sqrt(doubt)) ** 2
     # No larger than b: where b is nothing, as that of kernels before training, errors of q look like k.
     size = np.maximum(size, np.minimum(np.sqrt(np.maximum(beyond, 0.0)), sizes(rough_b)))
     total = noise + size**2 * np.multiply.outer(np.outer(next_shape, next_shape), np.ones_like(size))
