@@ -52,7 +52,10 @@ def deep(scale: float) -> Case:
 
 
 def images(scale: float) -> Case:
-    """Two convolutions on 100 images of 8 x 8, 50 steps; q and Sigma."""
+    """Two convolutions on 100 images of 8 x 8, 100 steps; q and Sigma.
+
+    At twice this rate variances at n = 8 are four times smaller than at n = 32, too far from a series in 1/n.
+    """
     return {
         "architecture": {
             "kind": "cnn",
@@ -61,7 +64,7 @@ def images(scale: float) -> Case:
             "padding": "circular",
             "readout": "global_average",
         },
-        "optimizer": _descent(50, scale, 10 / _many(100, scale)),
+        "optimizer": _descent(100, scale, 2 / _many(100, scale)),
         "data": {"kind": "digits", "train": _many(100, scale), "test": 8},
         "theory": {"kernel_points": 4, "bias": False, "covariance": False, "relative_error": 0.2},
     }
