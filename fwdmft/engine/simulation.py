@@ -124,7 +124,7 @@ def _level_pass(
 
 def _large_pass(
     equations: FieldEquations, noise: Noise, training: TrainingSignal, observing: Observing
-) -> tuple[Observables, Bases]:
+) -> tuple[dict[str, Float[np.ndarray, "..."]], Bases]:
     """All levels of the ladder, up to the first that finds bases full."""
     observables, used = [], []
     for level in training.ladder:
@@ -150,10 +150,9 @@ def infinite_width(
         count = min(noise[population.name].shape[-1] for population in equations.populations)
         seen, bases = _large_pass(equations, noise, training, observing)
         if not np.any(bases.full):
-            arrays = {name: np.asarray(a) for name, a in seen.items()}
-            moved = learned(arrays, float(equations.gamma0)) if _learns(equations) else 1.0
+            moved = learned(seen, float(equations.gamma0)) if _learns(equations) else 1.0
             if moved > float(equations.learned) / RESOLVED:
-                return Large(arrays, bases, equations)
+                return Large(seen, bases, equations)
             equations = equations.learning(moved)
             continue
         vectors, wider = int(np.max(bases.rank)), capacity.fitted(equations.matrices, bases)
@@ -174,4 +173,4 @@ def truncation(
         return {name: np.zeros_like(a) for name, a in large.seen.items()}
     looser = large.equations.learning(LOOSER * float(large.equations.learned))
     seen, _ = _large_pass(looser, draw(looser), training, observing)
-    return {name: np.abs(np.asarray(a) - large.seen[name]) / (LOOSER**0.5 - 1) for name, a in seen.items()}
+    return {name: np.abs(a - large.seen[name]) / (LOOSER**0.5 - 1) for name, a in seen.items()}
