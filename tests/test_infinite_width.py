@@ -10,6 +10,7 @@ from networks_of import dense_network
 
 import fwdmft
 from fwdmft.engine import capacity, simulation
+from fwdmft.engine.dynamics import training_signal, trajectory
 from fwdmft.engine.infinite_width import (
     AHEAD,
     FEWEST,
@@ -23,8 +24,9 @@ from fwdmft.engine.infinite_width import (
 )
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
-from fwdmft.optimization import Plan
+from fwdmft.optimization import Plan, ladders
 from fwdmft.preparing import prepare
+from fwdmft.testing.agreement import assert_equal
 from fwdmft.theory import TheoryTask
 
 
@@ -80,3 +82,27 @@ def test_all_ladders_are_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         assert len(gradient_flow_ladders(task)[0]) > 2
     assert len(traced) == 1
+
+
+def test_levels_of_a_ladder_are_plans_of_shorter_steps() -> None:
+    """What networks of draws go through: the combination of plain descents with 1, 2 and 4 times as many steps."""
+    x, y, train = np.array([[1.2, -0.7], [0.3, 1.1]]), np.array([[1.0], [-0.5]]), np.ones(2, bool)
+    _, _, ladder, *_ = ladders()
+    rates = np.array([0.3, 0.2, 0.1, 0.4, 0.0])  # the last one is not seen
+    with jax.enable_x64(True):
+        equations = dense_network(x, 1.5, outputs=1, sigma_w=(1.0, 1.0))
+        rng = np.random.default_rng(0)
+        noise = {p.name: jax.numpy.asarray(rng.standard_normal((p.gaussians, 30))) for p in equations.populations}
+
+        def predictions(plan: Plan, save_every: int) -> np.ndarray:
+            signal = training_signal(plan, SquaredError(), y, train, save_every)
+            return np.asarray(trajectory(equations, noise, (), signal, lambda _, fields: fields.f))
+
+        actual = predictions(Plan(rates, ladder=ladder), 2)
+        expected = np.zeros_like(actual)
+        for level in ladder:
+            m = level.substeps
+            shorter = np.append(np.repeat(rates[:-1], m) / m, 0.0)
+            expected += level.coefficient * predictions(Plan(shorter), 2 * m)
+    assert len(ladder) == 3 and len(actual) == 3
+    assert_equal("f", actual, expected)
