@@ -364,7 +364,9 @@ def check_twin(tree: xr.DataTree, other: xr.DataTree, twin: Twin) -> None:
             second, size = second * factor**-power, float(np.max(np.abs(first.value)))
             alike = twin.alike if suffix == "" else twin.corrections
             error = float(np.max(np.sqrt(first.squared_errors[0])))
-            rounded = twin.rounded * size if suffix == "" else max(SINGLE * size, SHARE * error)
+            # What is zero exactly is rounding of the predictions or kernels.
+            least = float(np.finfo(float).eps * np.max(np.abs(theory[name])) ** power)
+            rounded = twin.rounded * size if suffix == "" else max(SINGLE * size, SHARE * error, least)
             if alike and not (twin.ties and _apart(second.value, first.value) > rounded):
                 _assert_close(whole, second.value, first.value, rounded)
             else:
