@@ -22,8 +22,9 @@ from fwdmft.corrections import from_response
 from fwdmft.corrections.finite_width import PILOT, FiniteWidth, most_draws, needed
 from fwdmft.corrections.from_draws import CONTROL_NEURONS, control_variates, covariance_parts, drawn, wanted
 from fwdmft.engine import infinite_width as large
-from fwdmft.engine.infinite_width import Infinite, gradient_flow_ladders
+from fwdmft.engine.infinite_width import Infinite
 from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.step_halving import gradient_flow_ladders
 from fwdmft.experiment.halves import EnsembleSpec
 from fwdmft.experiment.model import Experiment
 from fwdmft.in_order import in_order

@@ -11,8 +11,8 @@ import xarray as xr
 
 from fwdmft import registry
 from fwdmft.checkpoint import Checkpoint
-from fwdmft.engine.infinite_width import gradient_flow_ladders
 from fwdmft.engine.problem import TheoryTask
+from fwdmft.engine.step_halving import gradient_flow_ladders
 from fwdmft.executors import Executor, SideBySide
 from fwdmft.experiment.model import Experiment
 from fwdmft.identity import identity, plugins_of

@@ -22,7 +22,6 @@ from fwdmft.corrections.from_response import from_response, has_response
 from fwdmft.engine.infinite_width import (
     Infinite,
     Report,
-    gradient_flow_ladders,
     infinite_width,
     noise_of,
     too_many_vectors,
@@ -31,6 +30,7 @@ from fwdmft.engine.layers import TWO_TIME_DIMS
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import Crowded
 from fwdmft.engine.sobol_errors import sobol_error, spread_error
+from fwdmft.engine.step_halving import gradient_flow_ladders
 from fwdmft.errors import ComputationError, FwdmftWarning, InputError
 from fwdmft.executors import SideBySide
 from fwdmft.in_order import THREADS

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import fwdmft
 from fwdmft.cli import app
-from fwdmft.engine import infinite_width
+from fwdmft.engine import step_halving
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -133,7 +133,7 @@ def test_jax_settings_are_left_alone(toy: Path) -> None:
 
 def test_steps_of_gradient_flow_are_chosen_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The theory finds them, and networks take the same."""
-    passes, once = [], infinite_width.large
+    passes, once = [], step_halving._predictions
 
     def counted(*given: Any) -> Any:
         passes.append(given)
@@ -142,7 +142,7 @@ def test_steps_of_gradient_flow_are_chosen_once(monkeypatch: pytest.MonkeyPatch)
     flow = {"kind": "gradient_flow", "learning_rate": 0.02, "steps": 3, "tolerance": 1e-3}
     theory = {"neurons": 32, "replicates": 2, "fluctuations": False, "bias": False}
     both = experiment(optimizer=flow, theory=theory, ensemble={"widths": [4], "members": 2})
-    monkeypatch.setattr(infinite_width, "large", counted)
+    monkeypatch.setattr(step_halving, "_predictions", counted)
     counts = []
     for halves in (both, {name: section for name, section in both.items() if name != "ensemble"}):
         passes.clear()

@@ -14,10 +14,9 @@ from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import samples
 from fwdmft.corrections.from_draws import PAYING, control_variates
 from fwdmft.corrections.sample_estimates import GROUPS
-from fwdmft.engine.capacity import Bases, bases
-from fwdmft.engine.infinite_width import Infinite, gradient_flow_ladders, relative
-from fwdmft.engine.simulation import Large
-from fwdmft.errors import ComputationError, FwdmftWarning
+from fwdmft.engine.capacity import Bases
+from fwdmft.engine.infinite_width import Infinite, relative
+from fwdmft.errors import FwdmftWarning
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
@@ -181,28 +180,6 @@ def test_only_q_without_capacity_for_bases() -> None:
         one = Estimate.of(drawn.mean[name], drawn.standard_error[name], GROUPS)
         other = Estimate.of(known.mean[name], known.standard_error[name], 8)
         assert_zero(name, one - other, float(np.max(np.abs(other.value))))
-
-
-def test_gradient_flow_takes_the_neurons_that_bases_need() -> None:
-    flow = replace(cramped(neurons=32), plan=Plan(np.full(2, 0.01), tolerance=0.5))
-    assert len(gradient_flow_ladders(flow)[0]) > 1
-
-
-@pytest.mark.parametrize(("layers", "resolve"), [(3, r" or theory\.basis_tolerance \(1e-06\)"), (2, "")])
-def test_gradient_flow_that_is_not_reached_tells_what_to_change(
-    layers: int, resolve: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Levels of a ladder differ by what bases of random matrices leave out, however short their steps are."""
-    equations, each = dense_network(X, 1.5, outputs=2, sigma_w=(1.0,) * layers), iter(range(100))
-    flow = replace(task(), equations=equations, plan=Plan(np.full(2, 0.01), tolerance=1e-9))
-
-    def large(*_: Any) -> Large:
-        return Large({"prediction": 1.0 + 1e-6 * np.full((2, 3, 2), next(each) % 2)}, bases(()), equations)
-
-    monkeypatch.setattr("fwdmft.engine.infinite_width.large", large)
-    expected = rf"relative change of 1\.0e-06; .*1e-09: raise it, or take a smaller optimizer\.learning_rate{resolve}$"
-    with pytest.raises(ComputationError, match=expected):
-        gradient_flow_ladders(flow)
 
 
 # --- estimates, of numbers whose Sigma and b are known ---

@@ -1,7 +1,5 @@
 """Large simulations: how many neurons are tried, how many there may be, and what is compiled."""
 
-from typing import Any
-
 import jax
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from experiments import experiment
 from networks_of import dense_network
 
 import fwdmft
-from fwdmft.engine import capacity, simulation
+from fwdmft.engine import capacity
 from fwdmft.engine.dynamics import training_signal, trajectory
 from fwdmft.engine.infinite_width import (
     AHEAD,
@@ -18,11 +16,9 @@ from fwdmft.engine.infinite_width import (
     MOST_OF_BASES,
     TRIED,
     first_try,
-    gradient_flow_ladders,
     most_neurons,
     next_try,
 )
-from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan, ladders
 from fwdmft.preparing import prepare
@@ -57,31 +53,6 @@ def test_bases_bound_the_neurons() -> None:
     grown = capacity.expected(task.at_infinite_width.matrices, MOST)
     each = capacity.of_a_neuron(task.at_infinite_width.matrices, grown)
     assert TRIED < most < MOST and most * each <= MOST_OF_BASES < 2 * most * each
-
-
-def test_all_ladders_are_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass is traced once, whatever the levels of the ladders that are tried."""
-    traced, one_pass = [], simulation.one_pass
-
-    def counted(*arguments: Any, **named: Any) -> Any:
-        traced.append(arguments)
-        return one_pass(*arguments, **named)
-
-    monkeypatch.setattr(simulation, "one_pass", counted)
-    x = np.array([[1.2, -0.7], [0.3, 1.1]])
-    with jax.enable_x64(True):
-        task = TheoryTask(
-            equations=dense_network(x, 1.5, outputs=1, sigma_w=(1.0, 1.0)),
-            richness=lambda width: 1.5,
-            lazy=False,
-            y=np.ones((2, 1)),
-            train=np.ones(2, bool),
-            loss=SquaredError(),
-            plan=Plan(np.full(3, 0.3), tolerance=1e-6),
-            spec=TheorySpec(neurons=88, replicates=2),  # a shape of its own
-        )
-        assert len(gradient_flow_ladders(task)[0]) > 2
-    assert len(traced) == 1
 
 
 def test_levels_of_a_ladder_are_plans_of_shorter_steps() -> None:

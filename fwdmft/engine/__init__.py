@@ -106,6 +106,7 @@ the equations       `field_equations` (what the engine asks), `stencil`, `layer_
 random matrices     `basis_matrix` (what follows are two kinds of): `orthonormalising`, `gaussian_matrix` (large
                     simulations), `replayed_matrix` (mean-field neurons); `explicit_matrix` (networks)
 passes              `neurons`, `dynamics`, `capacity`, `simulation`
+gradient flow       `step_halving`
 q                   `problem` (what the theory is asked), `infinite_width`, `sobol_errors`
 Sigma and b         `fwdmft.corrections`: `controls`, `samples`, `sample_estimates`, `next_order`, `layout`,
                     `drawing`, `finite_width`, `from_draws` (from draws); `driven`, `curvature`, `linear_response`,

@@ -141,6 +141,11 @@ def unlearned(forward: OneSidedMatrix, backward: OneSidedMatrix, momentum: bool,
     return BasisMatrix(forward, backward, at_rest(kept, momentum), at_rest(learned, momentum))
 
 
+def before_training(matrix: BasisMatrix, momentum: bool) -> BasisMatrix:
+    """The same initial matrices without what they learned: all their products that are known stay known."""
+    return unlearned(matrix.forward, matrix.backward, momentum, matrix.learned.value.shape[1])
+
+
 def _acted(
     side: OneSidedMatrix,
     other: OneSidedMatrix,

@@ -19,10 +19,7 @@ from fwdmft.engine.simulation import Crowded, Observing
 from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
-from fwdmft.optimization import RichardsonLevel, ladders
-
-DERIVATIVE_TOLERANCE = 1e-4
-"""Relative accuracy of the gradient-flow limit asked of draws and networks, whose own errors are larger."""
+from fwdmft.optimization import RichardsonLevel
 
 FEWEST, MOST = 1 << 10, 1 << 17
 """Neurons per simulation: the first try where simulations are costly, and the last."""
@@ -290,36 +287,6 @@ def too_many_vectors(task: TheoryTask, crowded: Crowded) -> str:
         f"random matrices act on too many independent vectors, {crowded.vectors} or more; expected at least "
         f"{capacity.NEURONS_PER_VECTOR} times as many sample neurons: raise theory.neurons (tried: "
         f"{task.spec.neurons or TRIED}) or theory.basis_tolerance ({task.spec.basis_tolerance:g})"
-    )
-
-
-def gradient_flow_ladders(task: TheoryTask) -> tuple[tuple[RichardsonLevel, ...], tuple[RichardsonLevel, ...]]:
-    """Step-halving ladders that reach the plan's tolerance, and a cruder one for draws and networks.
-
-    Plain gradient descent needs one level. Raises ComputationError when the longest ladder does not suffice.
-    """
-    tolerance = task.plan.tolerance
-    if tolerance is None:
-        return task.plan.ladder, task.plan.ladder
-    equations, coarse, before, change = task.at_infinite_width, None, None, np.inf
-    count = min(task.spec.neurons or FEWEST, FEWEST)
-    for ladder in ladders():
-        while isinstance(one := large(task, equations, count, 0, ladder), Crowded):
-            if count >= max(task.spec.neurons or 0, TRIED):
-                raise ComputationError(f"gradient flow: {too_many_vectors(task, one)}")
-            equations, count, before = one.equations, 4 * count, None
-        equations, f = one.equations, one.seen["prediction"]
-        if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
-            change = float(np.max(np.abs(f - before)) / max(np.max(np.abs(f)), np.finfo(float).tiny))
-            coarse = ladder if coarse is None and change < DERIVATIVE_TOLERANCE else coarse
-            if change < tolerance:
-                return ladder, coarse or ladder
-        before = f
-    # Steps of other lengths resolve other vectors, each to the tolerance of bases: f differs by what they leave out.
-    resolve = f" or theory.basis_tolerance ({task.spec.basis_tolerance:g})" if equations.matrices else ""
-    raise ComputationError(
-        f"gradient flow: halving the step {len(ladder)} times left a relative change of {change:.1e}; expected "
-        f"optimizer.tolerance {tolerance:g}: raise it, or take a smaller optimizer.learning_rate{resolve}"
     )
 
 

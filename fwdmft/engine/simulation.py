@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from fwdmft.compiling import quickly
 from fwdmft.engine import capacity
-from fwdmft.engine.basis_matrix import BasisMatrix
+from fwdmft.engine.basis_matrix import BasisMatrix, before_training
 from fwdmft.engine.capacity import Bases
 from fwdmft.engine.dynamics import TrainingSignal, one_pass
 from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, Observables
@@ -107,28 +107,42 @@ def gaussian_matrices(
     )
 
 
-@partial(quickly, static=(4,))
+@partial(quickly, static=(5,))
 def _level_pass(
     equations: FieldEquations,
     noise: Noise,
     training: TrainingSignal,
     substeps: Int[Array, ""],
+    matrices: tuple[BasisMatrix, ...] | None,
     observing: Observing,
-) -> tuple[Observables, Bases]:
-    """One level of a step-halving ladder, whichever: all are the same program."""
-    matrices = gaussian_matrices(equations, noise, training.momentum != 0)
-    halt = (lambda state: jnp.any(capacity.bases(state.matrices).full)) if matrices else None
-    seen = one_pass(equations, noise, matrices, training, observing.__call__, substeps, halt=halt)
-    return observing.complete(seen.seen), capacity.bases(seen.state.matrices if matrices else ())
+) -> tuple[Observables, Bases, tuple[BasisMatrix, ...] | None]:
+    """One level of a step-halving ladder, whichever: all are the same program.
+
+    matrices: what is known of the matrices before training; None for nothing. If it is given, what is known of them
+    afterwards is returned as well.
+    """
+    momentum = training.momentum != 0
+    start = gaussian_matrices(equations, noise, momentum) if matrices is None else matrices
+    halt = (lambda state: jnp.any(capacity.bases(state.matrices).full)) if start else None
+    seen = one_pass(equations, noise, start, training, observing.__call__, substeps, halt=halt)
+    after = seen.state.matrices if start else ()
+    known = None if matrices is None else tuple(map(before_training, after, [momentum] * len(after)))
+    return observing.complete(seen.seen), capacity.bases(after), known
 
 
 def _large_pass(
     equations: FieldEquations, noise: Noise, training: TrainingSignal, observing: Observing
 ) -> tuple[dict[str, Float[np.ndarray, "..."]], Bases]:
-    """All levels of the ladder, up to the first that finds bases full."""
+    """All levels of the ladder, up to the first that finds bases full.
+
+    All levels train the same initial matrices: a level begins with all that the ones before it met. Otherwise they
+    would differ by sampling errors, of which the extrapolation in the step makes much larger ones.
+    """
     observables, used = [], []
+    known = None if len(training.ladder) == 1 else gaussian_matrices(equations, noise, training.momentum != 0)
     for level in training.ladder:
-        seen, bases = _level_pass(equations, noise, training.without_ladder(), np.int32(level.substeps), observing)
+        substeps = np.int32(level.substeps)
+        seen, bases, known = _level_pass(equations, noise, training.without_ladder(), substeps, known, observing)
         observables.append(jax.tree.map(np.asarray, seen))
         used.append(jax.tree.map(np.asarray, bases))
         if np.any(used[-1].full):

@@ -126,7 +126,10 @@ class GradientFlow(OptimizerSpec):
         0.0, description="Weight decay lambda, in units of the scaled gradient (1/time)."
     )
     tolerance: PositiveReal = Field(
-        1e-6, description="Relative accuracy at which halving the step stops (dimensionless)."
+        1e-6,
+        description="Relative accuracy at which halving the step stops (dimensionless). Where activations have kinks, "
+        "it stops as well when neurons that pass their kink hide the change, by less than a sixteenth of "
+        "theory.relative_error.",
     )
 
     def plan(self, n_train: int) -> Plan:
