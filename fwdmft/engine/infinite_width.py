@@ -239,7 +239,9 @@ def _with_truncation(infinite: Infinite, task: TheoryTask, ladder: tuple[Richard
 
 def simulation_numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
     """About how many numbers a simulation holds."""
-    return count * task.site_numbers + 2 * capacity.numbers(equations.matrices, count)
+    # In gradient flow, what is known of the matrices goes from level to level: there it is before and after a pass.
+    copies = 2 if task.plan.tolerance is None else 4
+    return count * task.site_numbers + copies * capacity.numbers(equations.matrices, count)
 
 
 def _enlarged(each: list[FieldEquations]) -> FieldEquations:
