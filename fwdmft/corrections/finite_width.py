@@ -17,7 +17,7 @@ from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.corrections import Arrays
 from fwdmft.corrections.drawing import Drawing, Report, Wanted
 from fwdmft.corrections.layout import Layout
-from fwdmft.corrections.next_order import ORDINARY, Bias, bias
+from fwdmft.corrections.next_order import ORDINARY, Bias, beyond, bias
 from fwdmft.corrections.sample_estimates import STEP, Estimates, without_rounding
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.problem import JUDGED
@@ -155,6 +155,8 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
     for where in layout.slices.values():
         relative[where] = STEP * _excess(estimates, where)
         q_error[where] = np.hypot(q_error[where], _next_order_of_q(estimates, where))
+    # A width that is too narrow for f or K is so for all: the next order of one may be larger than its variances say.
+    relative = np.maximum(relative, max(float(relative[layout.slices[name]].max()) for name in JUDGED))
     sigma, error = estimates.sigma
     next_order = np.maximum(
         relative**2 / PARTS * layout.sizes(estimates.variance), _next_order_of_entries(estimates, estimates.growth[0])
@@ -171,7 +173,7 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
             off = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
         known = layout.join(q.mean)
         off = np.hypot(off, layout.join(q.truncation))
-    b = bias(estimates.mean, estimates.change, drawing.width, known, off, relative, layout.sizes)
+    b = bias(estimates.mean, estimates.change, drawing.width, known, off, beyond(relative), layout.sizes)
     # b is n times a difference of draws: what varies least is known no better than they are.
     rounding = STEP * drawing.width * drawing.rounding * np.abs(estimates.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))

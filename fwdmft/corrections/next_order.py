@@ -16,7 +16,9 @@ Then, up to 1/n^3,
 These are two equations for b and k. The first needs q, and multiplies its error by n; and k is small. So k is treated
 as a random number of mean zero. Its size is the largest of three estimates:
 
-- (a / n) b, where a is the next order of Sigma, known from how variances grow with the width: V_n = Sigma (1 + a / n);
+- (s + s^2 + ...) b with s = |a| / n, where a is the next order of Sigma, its own or the larger one of f or K. It is
+  known from how variances grow with the width: V_n = Sigma (1 + a / n). Where s is large, orders beyond the next count
+  (`beyond`);
 - (`ORDINARY` / n) b, as b is a small difference, whose next order can be larger than that of Sigma;
 - what both equations say of k, where it is beyond twice its noise: k = r ((-n E Y) / (1 - 1/r) - n (E m - q)).
 
@@ -36,6 +38,10 @@ ORDINARY = 2.0
 """|c / b| that is to be expected, root mean square. Measured for f and K (`benchmarks/next_order.py`): two layers of
 tanh .1 to .9 (1.8 to 2.4 with other three points, 41 steps), ReLU 2.1 to 2.8, depth 3 of tanh up to 2.4, convolutions
 about 1; root mean square 1.6."""
+
+
+LARGEST = 0.75
+"""Share of the next order from which on widths are too narrow to say anything of orders."""
 
 
 class Bias(NamedTuple):
@@ -66,7 +72,7 @@ def bias(
     mean, change: E m and E Y, as each group of draws has them (group, observable).
     width: n.
     q, q_error: q and its standard error; None if q is not known. Then b comes from E Y alone.
-    relative: |a| / n of every observable.
+    relative: s + s^2 + ... of every observable, with s = |a| / n.
     sizes: replaces every entry by the size of what is alike (`Layout.sizes`).
     """
     groups, n = len(mean), width
@@ -102,6 +108,11 @@ def bias(
     limit = mean.mean(axis=0) + STEP * change.mean(axis=0) - q
     check = np.divide(limit, spread, out=np.zeros_like(limit), where=known & (spread > 0))
     return Bias(each.mean(axis=0), np.sqrt(np.where(known, 1 / np.where(known, precision, 1.0), 0.0)), each, check)
+
+
+def beyond(share: Float[np.ndarray, "*axis"]) -> Float[np.ndarray, "*axis"]:
+    """s + s^2 + ... for the share s of the next order: a guess at all orders from the next one on."""
+    return share / (1 - np.minimum(share, LARGEST))
 
 
 def _covariance(
