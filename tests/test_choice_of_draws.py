@@ -10,6 +10,7 @@ from fwdmft.corrections import next_order
 from fwdmft.corrections.drawing import Drawn, Wanted
 from fwdmft.corrections.finite_width import PILOT, FiniteWidth, Limit, _at_width, _judged, _limit
 from fwdmft.corrections.layout import Layout
+from fwdmft.corrections.next_order import ORDINARY
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
 from fwdmft.corrections.samples import PARTS
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
@@ -119,6 +120,20 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     value, error = (part[0] for part in judged.estimates.sigma)
     assert 0.5 * error < abs(value - small) < error
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
+
+
+def test_a_width_is_as_narrow_for_all_as_it_is_for_one() -> None:
+    """Variances of K alone grow, by s of themselves in all; b of all is told by exact differences of widths."""
+    n, s, b = 32, 0.3, 0.7
+    layout = Layout({name: (1, 5) for name in ("prediction", "tangent_kernel", "feature_kernel")})
+    ones, nothing = np.ones(layout.size), np.zeros(layout.size)
+    growth = layout.join({name: np.full((1, 5), s / STEP * (name == "tangent_kernel")) for name in layout.shapes})
+    each, change = np.zeros((GROUPS, layout.size)), np.full((GROUPS, layout.size), -b / (STEP * n))
+    drawn = Estimates((ones, nothing), (growth, nothing), ones, None, nothing, each, each, change)
+    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0, controlled=False), None)  # type: ignore[arg-type]
+    np.testing.assert_allclose(judged.bias.value, b)
+    assert ORDINARY / n < s
+    np.testing.assert_allclose(judged.bias.error, (1 + 1 / PARTS) * (s + s**2 + s**3 / (1 - s)) * b, rtol=1e-6)
 
 
 @pytest.mark.parametrize("fixed", [False, True], ids=["any width", "this width"])
