@@ -102,8 +102,8 @@ def regular(draw: st.DrawFn) -> Trial:
         "ensemble": dict(ENSEMBLE),
     }
     if optimizer["kind"] == "gradient_flow":
-        # With kinks, the stated error says how closely the limit is reached: well within the error of so few neurons.
         optimizer |= {"tolerance": 1e-6}
+        # With kinks, the stated error says how closely the limit is reached: well within the error of so few neurons.
         sections["theory"] |= {"relative_error": 0.02} if architecture["activation"] == "relu" else {}
     return Trial(sections, given)
 
@@ -122,9 +122,8 @@ def _plain(trial: Trial) -> bool:
 
 def _equal_patches(trial: Trial) -> bool:
     """Whether all patches of an image hold the same numbers, in other orders."""
-    architecture = trial.sections["architecture"]
-    circular = architecture["kind"] == "cnn" and architecture.get("padding") == "circular"
-    return circular and architecture.get("kernel_size", 3) >= max(_points(trial).x.shape[1:3])
+    kind, padding, size = (trial.sections["architecture"].get(name) for name in ("kind", "padding", "kernel_size"))
+    return (kind, padding) == ("cnn", "circular") and (size or 3) >= max(_points(trial).x.shape[1:3])
 
 
 def _points(trial: Trial) -> Points:
@@ -146,14 +145,12 @@ def small_targets_are_large_richness(trial: Trial, rng: np.random.Generator) -> 
 
 
 def shorter_intervals_of_gradient_flow(trial: Trial, rng: np.random.Generator) -> Twin | None:
-    """eta -> eta / m, m times as many steps; both reach the limit of small steps to their tolerance only, or to the
-    noise of neurons with kinks."""
+    """eta -> eta / m, m times as many steps; both reach the limit to their tolerance only, or to the noise of kinks."""
     if trial.sections["optimizer"]["kind"] != "gradient_flow":
         return None
     m = int(rng.integers(2, 4))
-    steps = m * (trial.sections["optimizer"]["steps"] - 1) + 1
-    rate = _times(trial, "optimizer__learning_rate", 1 / m)
-    other = trial.with_fields(optimizer__learning_rate=rate, optimizer__steps=steps)
+    steps, rate = trial.sections["optimizer"]["steps"], _times(trial, "optimizer__learning_rate", 1 / m)
+    other = trial.with_fields(optimizer__learning_rate=rate, optimizer__steps=m * (steps - 1) + 1)
     rounded = 10 * trial.sections["optimizer"]["tolerance"]
     alike = _plain(trial) and trial.sections["architecture"]["activation"] != "relu"
     return Twin(other, every=m, alike=alike, corrections=False, networks=False, rounded=rounded)
@@ -337,12 +334,11 @@ def outcome_of_twins(trial: Trial, folder: Path) -> str:
         return f"not computed: {error}"
     broken, held = [], 0
     for symmetry in SYMMETRIES:
-        twin = symmetry(trial, np.random.default_rng(0))
-        if twin is None:
+        if (twin := symmetry(trial, np.random.default_rng(0))) is None:
             continue
         try:
-            ties = not _plain(trial) or _equal_patches(trial)
-            check_twin(tree, compute(twin.trial, folder / "twin"), replace(twin, ties=ties))
+            twin = replace(twin, ties=not _plain(trial) or _equal_patches(trial))
+            check_twin(tree, compute(twin.trial, folder / "twin"), twin)
             held += 1
         except Exception as error:
             broken.append(f"{symmetry.__name__}: {type(error).__name__}: {error}")
@@ -384,8 +380,9 @@ def check_twin(tree: xr.DataTree, other: xr.DataTree, twin: Twin) -> None:
 
 
 def _assert_close(name: str, second: np.ndarray, first: np.ndarray, tolerance: float) -> None:
-    difference = _apart(second, first)
-    assert difference <= tolerance, f"{name} differs by {difference:.3g}, expected at most {tolerance:.2g}"
+    assert (difference := _apart(second, first)) <= tolerance, (
+        f"{name} differs by {difference:.3g}, expected at most {tolerance:.2g}"
+    )
 
 
 def _apart(second: np.ndarray, first: np.ndarray) -> float:
