@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from fwdmft.engine.rows_in_use import Used, combinations, each_block, scalar_products
 from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
 
@@ -69,6 +70,11 @@ class OneSidedMatrix(Protocol):
     @property
     def image(self) -> Float[Array, "capacity_offset target"]: ...
 
+    @property
+    def rank(self) -> Used:
+        """Number of basis vectors, see `rows_in_use`."""
+        ...
+
     def extended(
         self,
         other: Any,
@@ -100,17 +106,27 @@ class BasisMatrix(NamedTuple):
         self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
         """W v / sqrt(N_in) for vectors v. noise: see `OneSidedMatrix.extended`."""
-        side, product = _acted(self.forward, self.backward, self.kept.value, self.learned.value, v, noise, prior)
-        return self._replace(forward=side), product
+        side, coordinates = _extended(self.forward, self.backward, v, noise, prior)
+        read = _read(coordinates, prior.stencil)
+        learned = self.learned.value.reshape(read.shape[1], -1)
+        learned = combinations(read, learned, prior.stencil.offsets * self.forward.rank)
+        return self._replace(forward=side), _product(
+            side, self.backward, self.kept.value * read, learned, coordinates, prior
+        )
 
     def apply_transposed(
         self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v. prior: that of the matrix, not of its transpose."""
         prior = prior.transposed()
-        learned = prior.ratio**0.5 * jnp.swapaxes(self.learned.value, 0, 2)
-        side, product = _acted(self.backward, self.forward, self.kept.value, learned, v, noise, prior)
-        return self._replace(backward=side), product
+        side, coordinates = _extended(self.backward, self.forward, v, noise, prior)
+        read = _read(coordinates, prior.stencil)
+        by_offset = jnp.swapaxes(read.reshape(len(read), -1, prior.stencil.offsets), 1, 2).reshape(read.shape)
+        learned = self.learned.value.reshape(len(self.learned.value), -1)
+        learned = prior.ratio**0.5 * scalar_products(learned, self.forward.rank, by_offset).T
+        return self._replace(backward=side), _product(
+            side, self.forward, self.kept.value * read, learned, coordinates, prior
+        )
 
     def learn(
         self,
@@ -125,12 +141,15 @@ class BasisMatrix(NamedTuple):
 
         signal, v: s and v, which only their coordinates tell of here.
         """
-        read = _read(v_coordinates, prior.stencil)
-        gain = read.T @ signal_coordinates.reshape(len(signal_coordinates), -1).T
-        gain = gain.reshape(len(v_coordinates), prior.stencil.offsets, -1)
+        signals = signal_coordinates.reshape(len(signal_coordinates), -1).T
+        read = _read(v_coordinates, prior.stencil).T.reshape(len(v_coordinates), prior.stencil.offsets, -1)
+
+        def learned(read: Float[Array, "row offset signal"], before: Trained) -> Trained:
+            return heavy_ball(before, (read.reshape(-1, len(signals)) @ signals).reshape(before.value.shape), update)
+
         return self._replace(
             kept=heavy_ball(self.kept, jnp.zeros_like(self.kept.value), update),
-            learned=heavy_ball(self.learned, gain, update),
+            learned=each_block(learned, self.forward.rank, read, self.learned),
         )
 
 
@@ -146,21 +165,30 @@ def before_training(matrix: BasisMatrix, momentum: bool) -> BasisMatrix:
     return unlearned(matrix.forward, matrix.backward, momentum, matrix.learned.value.shape[1])
 
 
-def _acted(
+def _extended(
     side: OneSidedMatrix,
     other: OneSidedMatrix,
-    kept: Float[Array, ""],
-    learned: Float[Array, "capacity offset other_capacity"],
     v: Float[Array, "vector position source"],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
-) -> tuple[OneSidedMatrix, Product]:
-    """The side with a basis in which the vectors v lie, and their products."""
+) -> tuple[OneSidedMatrix, Float[Array, "capacity vector position"]]:
+    """The side with a basis in which the vectors v lie, and their coordinates."""
     side, coordinates = side.extended(other, v.reshape(-1, v.shape[-1]), noise, prior)
-    coordinates = coordinates.reshape(-1, *v.shape[:2])
-    read = _read(coordinates, prior.stencil)
-    value = (kept * read) @ side.image + (read @ learned.reshape(read.shape[1], -1)) @ other.basis
-    return side, Product(value.reshape(len(v), prior.stencil.places, -1), coordinates)
+    return side, coordinates.reshape(-1, *v.shape[:2])
+
+
+def _product(
+    side: OneSidedMatrix,
+    other: OneSidedMatrix,
+    kept: Float[Array, "vector_place capacity_offset"],
+    learned: Float[Array, "vector_place other_capacity"],
+    coordinates: Float[Array, "capacity vector position"],
+    prior: MatrixPrior,
+) -> Product:
+    """kept: weights of the images of basis vectors. learned: of the basis vectors of the other side."""
+    value = combinations(kept, side.image, prior.stencil.offsets * side.rank)
+    value = value + combinations(learned, other.basis, other.rank)
+    return Product(value.reshape(coordinates.shape[1], prior.stencil.places, -1), coordinates)
 
 
 def _read(coordinates: Float[Array, "capacity vector position"], stencil: Stencil) -> Float[Array, "row column"]:

@@ -42,6 +42,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append, unlearned
 from fwdmft.engine.orthonormalising import orthonormalising
+from fwdmft.engine.rows_in_use import combinations, scalar_products
 
 FEW = 8
 """New directions are few if they are so many times fewer than the vectors of a block."""
@@ -100,11 +101,11 @@ class OneSided(NamedTuple):
 
         known: coordinates of v in the basis so far. unseen: squared norm of the part of v outside of the basis.
         """
-        known = self.basis @ v.T / v.shape[-1]
+        known = scalar_products(self.basis, self.rank, v) / v.shape[-1]
         squares = jnp.mean(v**2, axis=-1)
         unseen = jax.lax.cond(
             prior.tolerance < CANCELLING,
-            lambda: jnp.mean((v - known.T @ self.basis) ** 2, axis=-1),
+            lambda: jnp.mean((v - combinations(known.T, self.basis, self.rank)) ** 2, axis=-1),
             lambda: squares - jnp.sum(known**2, axis=0),
         )
         norms = jnp.where(squares > 0, squares, 1.0)
@@ -214,7 +215,7 @@ def _resolved(
     size = v.shape[-1]
 
     def of_residuals() -> Float[Array, "vector vector"]:
-        residual = v - known.T @ side.basis
+        residual = v - combinations(known.T, side.basis, side.rank)
         return residual @ residual.T / size
 
     scatter = jax.lax.cond(prior.tolerance < CANCELLING, of_residuals, lambda: v @ v.T / size - known.T @ known)
@@ -251,17 +252,18 @@ def _directions(
     more, because rounding leaves them not quite orthogonal.
     """
     size, count = v.shape[-1], len(mixing)
-    rows = mixing @ v - (mixing @ known.T) @ side.basis
-    rows = rows - (side.basis @ rows.T / size).T @ side.basis
+    rows = mixing @ v - combinations(mixing @ known.T, side.basis, side.rank)
+    rows = rows - combinations(scalar_products(side.basis, side.rank, rows).T / size, side.basis, side.rank)
     again, number, _ = orthonormalising(rows @ rows.T / size, jnp.ones(count), ROUNDED)
     basis = again @ rows
     offsets = prior.stencil.offsets
     keep = jnp.repeat(jnp.arange(count) < number, offsets)
     xi = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * count) * keep[:, None]
     # r <X e_n>, for every vector of the other basis, every new direction and every offset.
-    revealed = prior.ratio**0.5 * (other.image @ basis.T / size).reshape(-1, offsets, count)
-    revealed = jnp.swapaxes(revealed, 1, 2)
-    projected = other.basis @ xi.T / xi.shape[-1]
-    image = prior.sigma * xi + (revealed.reshape(projected.shape) - prior.sigma * projected).T @ other.basis
+    revealed = scalar_products(other.image, offsets * other.rank, basis).reshape(-1, offsets, count)
+    revealed = prior.ratio**0.5 / size * jnp.swapaxes(revealed, 1, 2)
+    projected = scalar_products(other.basis, other.rank, xi) / xi.shape[-1]
+    conditioned = (revealed.reshape(projected.shape) - prior.sigma * projected).T
+    image = prior.sigma * xi + combinations(conditioned, other.basis, other.rank)
     number = number.astype(side.rank.dtype)
     return _Fresh(basis, image, basis @ v.T / size, again @ mixing, revealed, number, jnp.zeros(()))

@@ -83,6 +83,11 @@ class ReplayedOneSided(NamedTuple):
         images = append(self.image, image, offsets * record.start)
         return ReplayedOneSided(basis, images, self.record, self.done + 1), record.coordinates
 
+    @property
+    def rank(self) -> int:
+        """See `OneSidedMatrix`: there is room for the directions of the record and no more."""
+        return len(self.basis)
+
 
 def recorded(forward: Record, backward: Record, uses: int) -> MatrixRecord:
     """The record of a matrix after training. uses: blocks of a pass, of either side.
