@@ -42,13 +42,16 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append, unlearned
 from fwdmft.engine.orthonormalising import orthonormalising
-from fwdmft.engine.rows_in_use import combinations, scalar_products
+from fwdmft.engine.rows_in_use import combinations, each_block, scalar_products
 
-FEW = 8
-"""New directions are few if they are so many times fewer than the vectors of a block."""
+TOGETHER = 16
+"""New directions whose images are computed at once: after the first steps there are few in a block of vectors."""
 
 CANCELLING = 1e-9
 """Tolerance below which a difference of squared norms does not tell what is left of a vector."""
+
+NEARLY, NEWTON = 1e-2, 3
+"""Rows are orthonormal up to so much, of which as many steps of Newton's iteration leave 1e-20."""
 
 ROUNDED = 1e-3
 """Share of a direction's squared norm below which it consists of rounding."""
@@ -111,12 +114,13 @@ class OneSided(NamedTuple):
         norms = jnp.where(squares > 0, squares, 1.0)
         new = unseen / norms > prior.tolerance
         fits = self.rank + len(v) <= len(self.basis)
-        shapes = jax.eval_shape(lambda: _directions(self, other, v, known, v @ v.T, self.rank, noise, prior))
-        fresh = jax.lax.cond(
-            jnp.any(new) & fits,
-            lambda: _resolved(self, other, v, known, norms, noise, prior, shapes),
-            lambda: jax.tree.map(jnp.zeros_like, shapes)._replace(dropped=jnp.max(unseen / norms)),
-        )
+
+        def directions() -> _Fresh:
+            return _directions(self, other, v, known, norms, noise, prior)
+
+        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(directions))
+        nothing = nothing._replace(dropped=jnp.max(unseen / norms))
+        fresh = jax.lax.cond(jnp.any(new) & fits, directions, lambda: nothing)
         coordinates = append(known, fresh.coordinates, self.rank)
         extended = OneSided(
             append(self.basis, fresh.basis, self.rank),
@@ -184,7 +188,8 @@ def _noted(record: Record, coordinates: Float[Array, "capacity vector"], fresh: 
 
     def put(buffer: Shaped[Array, "block *axis"], value: Shaped[Array, "..."]) -> Shaped[Array, "block *axis"]:
         # Other uses of the matrix may have larger blocks.
-        return jax.lax.dynamic_update_index_in_dim(buffer, _filled(value, buffer[0]), record.done, 0)
+        filled = jnp.zeros(buffer.shape[1:], value.dtype).at[tuple(map(slice, value.shape))].set(value)
+        return jax.lax.dynamic_update_index_in_dim(buffer, filled, record.done, 0)
 
     return Record(
         put(record.coordinates, coordinates),
@@ -196,7 +201,7 @@ def _noted(record: Record, coordinates: Float[Array, "capacity vector"], fresh: 
     )
 
 
-def _resolved(
+def _directions(
     side: OneSided,
     other: OneSided,
     v: Float[Array, "vector source"],
@@ -204,13 +209,10 @@ def _resolved(
     norms: Float[Array, " vector"],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
-    shapes: _Fresh,
 ) -> _Fresh:
-    """What a block adds that has new directions.
+    """What a block adds that has new directions, by the formula of the module docstring.
 
-    known: coordinates of v in the basis so far. norms: squared norms of v, 1 for a vector that vanishes. shapes: of
-    what is returned.
-    The new directions are computed all at once, or the first few alone if there are no more.
+    known: coordinates of v in the basis so far. norms: squared norms of v, 1 for a vector that vanishes.
     """
     size = v.shape[-1]
 
@@ -220,50 +222,63 @@ def _resolved(
 
     scatter = jax.lax.cond(prior.tolerance < CANCELLING, of_residuals, lambda: v @ v.T / size - known.T @ known)
     mixing, number, dropped = orthonormalising(scatter, norms, prior.tolerance)
-
-    def of(directions: int) -> _Fresh:
-        fresh = _directions(side, other, v, known, mixing[:directions], number, noise, prior)
-        return jax.tree.map(_filled, fresh._replace(dropped=dropped), shapes)
-
-    few = len(v) // FEW
-    if few < 2:
-        return of(len(v))
-    return jax.lax.cond(number <= few, lambda: of(few), lambda: of(len(v)))
+    rows = mixing @ v - combinations(mixing @ known.T, side.basis, side.rank)
+    # A second time: rounding leaves a part along the basis, which every further direction would make larger.
+    rows = rows - combinations(scalar_products(side.basis, side.rank, rows).T / size, side.basis, side.rank)
+    again, number = _orthonormal(rows @ rows.T / size, number)
+    basis, number = again @ rows, number.astype(side.rank.dtype)
+    image, revealed = _images(side, other, basis, number, noise, prior)
+    return _Fresh(basis, image, basis @ v.T / size, again @ mixing, revealed, number, dropped)
 
 
-def _filled(a: Shaped[Array, "..."], like: jax.ShapeDtypeStruct | Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-    """With zeros, to another shape."""
-    return jnp.zeros(like.shape, a.dtype).at[tuple(map(slice, a.shape))].set(a)
+def _orthonormal(
+    scatter: Float[Array, "vector vector"], number: Int[Array, ""]
+) -> tuple[Float[Array, "vector vector"], Int[Array, ""]]:
+    """Combinations of rows that are orthonormal up to rounding, and how many they are.
+
+    scatter: scalar products of the rows. number: of the rows; those behind them are zero.
+    """
+    live = jnp.arange(len(scatter)) < number
+    excess = jnp.max(jnp.abs(scatter - jnp.diag(live.astype(scatter.dtype))))
+
+    def inverse_root() -> tuple[Float[Array, "vector vector"], Int[Array, ""]]:
+        # Newton's iteration for scatter^(-1/2).
+        root = jnp.eye(len(scatter))
+        for _ in range(NEWTON):
+            root = 1.5 * root - root @ scatter @ root @ root / 2
+        return root, number
+
+    return jax.lax.cond(
+        excess < NEARLY, inverse_root, lambda: orthonormalising(scatter, jnp.ones(len(scatter)), ROUNDED)[:2]
+    )
 
 
-def _directions(
+def _images(
     side: OneSided,
     other: OneSided,
-    v: Float[Array, "vector source"],
-    known: Float[Array, "capacity vector"],
-    mixing: Float[Array, "direction vector"],
+    basis: Float[Array, "vector source"],
     number: Int[Array, ""],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
-) -> _Fresh:
-    """New directions and their images, by the formula of the module docstring.
+) -> tuple[Float[Array, "vector_offset target"], Float[Array, "capacity vector offset"]]:
+    """Images of new directions, and what of them is known from the other side (`Record.revealed`).
 
-    mixing: rows of coefficients. The first `number` directions are mixing (v - known^T basis), made orthonormal once
-    more, because rounding leaves them not quite orthogonal.
+    basis: new directions. number: how many there are; the rest are zero.
     """
-    size, count = v.shape[-1], len(mixing)
-    rows = mixing @ v - combinations(mixing @ known.T, side.basis, side.rank)
-    rows = rows - combinations(scalar_products(side.basis, side.rank, rows).T / size, side.basis, side.rank)
-    again, number, _ = orthonormalising(rows @ rows.T / size, jnp.ones(count), ROUNDED)
-    basis = again @ rows
-    offsets = prior.stencil.offsets
-    keep = jnp.repeat(jnp.arange(count) < number, offsets)
-    xi = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * count) * keep[:, None]
-    # r <X e_n>, for every vector of the other basis, every new direction and every offset.
-    revealed = scalar_products(other.image, offsets * other.rank, basis).reshape(-1, offsets, count)
-    revealed = prior.ratio**0.5 / size * jnp.swapaxes(revealed, 1, 2)
-    projected = scalar_products(other.basis, other.rank, xi) / xi.shape[-1]
-    conditioned = (revealed.reshape(projected.shape) - prior.sigma * projected).T
-    image = prior.sigma * xi + combinations(conditioned, other.basis, other.rank)
-    number = number.astype(side.rank.dtype)
-    return _Fresh(basis, image, basis @ v.T / size, again @ mixing, revealed, number, jnp.zeros(()))
+    count, offsets, neurons = len(basis), prior.stencil.offsets, noise.shape[-1]
+    xi = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * count).reshape(count, offsets, neurons)
+    xi = xi * (jnp.arange(count) < number)[:, None, None]
+    Images = tuple[Float[Array, "direction offset target"], Float[Array, "direction offset capacity"]]
+
+    def of(given: Images, _: Images) -> Images:
+        e, xi = given
+        # r <X e_n>, for every new direction, every offset and every vector of the other basis.
+        revealed = scalar_products(other.image, offsets * other.rank, e).reshape(-1, offsets, len(e))
+        revealed = prior.ratio**0.5 / e.shape[-1] * jnp.transpose(revealed, (2, 1, 0))
+        projected = scalar_products(other.basis, other.rank, xi.reshape(-1, neurons)).T / neurons
+        weights = revealed.reshape(projected.shape) - prior.sigma * projected
+        return prior.sigma * xi + combinations(weights, other.basis, other.rank).reshape(xi.shape), revealed
+
+    nothing = jnp.zeros_like(xi), jnp.zeros((count, offsets, len(other.basis)))
+    image, revealed = each_block(of, number, (basis, xi), nothing, TOGETHER)
+    return image.reshape(-1, neurons), jnp.moveaxis(revealed, -1, 0)

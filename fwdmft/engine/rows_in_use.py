@@ -46,13 +46,17 @@ def combinations(
     return jax.lax.fori_loop(0, -(-used // block), one, nothing)
 
 
-def each_block(function: Callable[[Any, Any], Any], used: Used, given: Any, replaced: Any) -> Any:
+def each_block(
+    function: Callable[[Any, Any], Any], used: Used, given: Any, replaced: Any, rows: int | None = None
+) -> Any:
     """`replaced` with function(block of given, block of replaced) in place of its rows in use.
 
     given, replaced: arrays, or trees of them, with as many rows each. The function acts on each row alike.
+    rows: of a block; None for as many as stay in the cache.
     """
     arrays = jax.tree.leaves((given, replaced))
-    capacity, block = len(arrays[0]), min(map(_block, arrays))
+    capacity = len(arrays[0])
+    block = min(map(_block, arrays)) if rows is None else min(rows, capacity)
     if isinstance(used, int) or block == capacity:
         return function(given, replaced)
 
