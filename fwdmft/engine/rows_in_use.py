@@ -74,7 +74,9 @@ def each_block(
 
 
 def _block(rows: Float[Array, "capacity *number"]) -> int:
-    """Rows of a block."""
+    """Rows of a block: on other processors, which read fast but start slowly, all of them."""
+    if jax.default_backend() != "cpu":
+        return len(rows)
     return min(len(rows), max(LEAST, BLOCK * len(rows) // max(1, rows.size)))
 
 
