@@ -1,5 +1,6 @@
 """What draws say: estimates of a function that is known, which draws are chosen, and what errors hold."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -150,7 +151,14 @@ def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
         return Estimates((0.2 * ones, noise), (-0.6 * ones, noise), ones, None, 0 * ones, each, each, each)
 
     drawing = SimpleNamespace(
-        layout=layout, width=n, count=0, rounding=1e-7, controlled=False, extend=extend, tell=lambda errors: None
+        layout=layout,
+        sizes=partial(layout.sizes, ahead=1),
+        width=n,
+        count=0,
+        rounding=1e-7,
+        controlled=False,
+        extend=extend,
+        tell=lambda errors: None,
     )
     wanted = Wanted(0.2, ("sigma",), most, None, 1, False, 0, 1.0)
     actual = _at_width(drawing, None, wanted, fixed)  # type: ignore[arg-type]
@@ -168,6 +176,7 @@ def test_what_explodes_later_is_no_rounding_before() -> None:
     nothing = np.zeros(8)
     actual = Estimates((variance, nothing), (nothing, nothing), variance, None, nothing, mean, mean, 0 * mean)
     drawing = SimpleNamespace(layout=layout, width=8, count=512, rounding=np.finfo(np.float32).eps, controlled=False)
+    drawing.sizes = partial(layout.sizes, ahead=1)
     drawing.extend, drawing.tell = lambda count: actual, lambda errors: None
     wanted = Wanted(0.1, ("sigma",), 512, 8, 1, False, 0, 1.0)
     judged = _at_width(drawing, None, wanted, fixed=True)  # type: ignore[arg-type]

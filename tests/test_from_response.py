@@ -10,6 +10,7 @@ from networks_of import dense_network
 from fwdmft.corrections.finite_width import JUDGED
 from fwdmft.corrections.from_response import SAMPLINGS, _sampling
 from fwdmft.engine.infinite_width import relative
+from fwdmft.errors import ComputationError
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
 from fwdmft.optimization import Plan
@@ -20,7 +21,7 @@ GAMMA0, RATE, TARGET = 1.5, 0.4, 1.3
 A = RATE * GAMMA0 * TARGET
 
 
-def solved(**settings: Any) -> TheoryResult:
+def solved(rate: float = RATE, **settings: Any) -> TheoryResult:
     """One step of a linear network on one point with |x|^2 = D, the worked case of `fwdmft.engine`."""
     equations = dense_network(np.ones((1, 1)), GAMMA0, activation="linear", smooth=True)
     task = TheoryTask(
@@ -30,7 +31,7 @@ def solved(**settings: Any) -> TheoryResult:
         y=np.full((1, 1), TARGET),
         train=np.array([True]),
         loss=SquaredError(),
-        plan=Plan(np.full(2, RATE)),
+        plan=Plan(np.full(2, rate)),
         spec=TheorySpec(seed=1, **settings),
     )
     with jax.enable_x64(True):
@@ -90,3 +91,10 @@ def test_covariances_hold_the_variances(precise: TheoryResult) -> None:
     np.testing.assert_allclose(np.diag(covariance.reshape(2, 2)), variance, rtol=ROUNDING, atol=ROUNDING)
     assert precise.equal_time_covariances.shape == (SAMPLINGS, 2, 1, 1, 1)
     np.testing.assert_allclose(precise.equal_time_covariances.mean(axis=0).ravel(), variance, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("neurons", [None, 512])
+def test_what_is_too_large_to_have_an_error_is_reported(neurons: int | None) -> None:
+    """Sigma of K is about the fourth power of the rate: finite, but no square of its error is."""
+    with pytest.raises(ComputationError, match="influence of single neurons overflows"):
+        solved(rate=1e60, neurons=neurons)

@@ -85,6 +85,18 @@ def test_kinks_end_the_halving_where_they_hide_the_change() -> None:
         gradient_flow_ladders(flow(activation="relu", layers=3, relative_error=1e-6))
 
 
+@pytest.mark.parametrize("opposite", [False, True])
+def test_rounding_is_no_change(opposite: bool) -> None:
+    """Centred networks without a target, or with opposite ones of equal points, have f = 0 up to rounding, which does
+    not fall with the step."""
+    x, y = np.random.default_rng(0).standard_normal((4, 4)), np.zeros((4, 1))
+    if opposite:
+        x, y = np.concatenate([x, x]), np.repeat([[1.0], [-1.0]], 4, axis=0)
+    equations = dense_network(x, 1.5).resolving(1e-12)
+    fine, coarse = gradient_flow_ladders(replace(flow(), equations=equations, y=y, train=np.ones(len(y), bool)))
+    assert fine[-1].substeps == coarse[-1].substeps == 2
+
+
 @pytest.mark.parametrize(
     ("size", "noise", "expected"),
     [(0.9, 0.0, True), (1.1, 0.0, False), (1.9, 1.0, True), (2.1, 1.0, False), (1.9, 1.1, False), (0.9, 9.0, True)],

@@ -122,6 +122,18 @@ class Drawing:
         """Of the numbers of draws, relative."""
         return float(np.finfo(np.float64 if self._wanted.double else np.float32).eps)
 
+    def sizes(self, flat: Float[np.ndarray, " observable"]) -> Float[np.ndarray, " observable"]:
+        """Every entry replaced by the size of what is alike until the time after its own.
+
+        Centred predictions are differences of averages of order 1 / (gamma0 sqrt(n)), which round even where there is
+        nothing to learn: then draws are in double precision.
+        """
+        sizes = self.layout.sizes(flat, ahead=1)
+        if self._wanted.double:
+            f = self.layout.slices["prediction"]
+            sizes[f] = np.maximum(sizes[f], 1 / (float(self.source.narrow.gamma0) * self.width**0.5))
+        return sizes
+
     def extend(self, count: int) -> Estimates:
         """Estimates from at least so many draws."""
         stage = f"networks of width {self.width} and {PARTS * self.width}"

@@ -7,7 +7,6 @@ taken as the stated error asks for. Which draws there are depends on the seed an
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +125,8 @@ def _at_width(drawing: Drawing, q: Limit | None, wanted: Wanted, fixed: bool) ->
     while True:
         estimates = drawing.extend(count)
         finite = bool(np.isfinite(estimates.sigma[0]).all())
+        if finite:
+            estimates = without_rounding(estimates, width, drawing.sizes, drawing.rounding)
         excess = _next_order(estimates, drawing.layout, wanted) if finite else 2.0
         if excess > (1.0 if count <= PILOT else LATER) and not fixed:
             return excess
@@ -134,7 +135,6 @@ def _at_width(drawing: Drawing, q: Limit | None, wanted: Wanted, fixed: bool) ->
                 f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
                 "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
             )
-        estimates = without_rounding(estimates, width, partial(drawing.layout.sizes, ahead=1), drawing.rounding)
         judged = _judged(estimates, drawing, q)
         drawing.tell(judged.errors)
         excess = _left_by_draws(estimates, drawing.layout, wanted)

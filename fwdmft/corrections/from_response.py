@@ -11,11 +11,12 @@ from jaxtyping import Float
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
 from fwdmft.corrections.finite_width import LESS_PRECISE
-from fwdmft.corrections.linear_response import Response, affordable, fits_memory, linear_response, numbers
+from fwdmft.corrections.linear_response import OVERFLOW, Response, affordable, fits_memory, linear_response, numbers
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import OF_A_FIELD, Report, noise_of, relative
 from fwdmft.engine.problem import JUDGED, TheoryTask
 from fwdmft.engine.sobol_errors import spread_error
+from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
 from fwdmft.optimization import RichardsonLevel
@@ -92,7 +93,7 @@ def from_response(
     count = spec.neurons or first_try(training)
     while True:
         samplings = _samplings(task, ladder, count, report, side_by_side)
-        errors = {name: samplings.reached(name) for name in ("variance", "bias")}
+        errors = _reached(samplings)
         more = count if spec.neurons else wider(task, training, count, errors["variance"], errors["bias"])
         if more == count:
             break
@@ -114,6 +115,15 @@ def from_response(
             "relative_error_bias": errors["bias"],
         },
     )
+
+
+def _reached(samplings: _Samplings) -> dict[str, float]:
+    """Relative errors of Sigma and b. Raises ComputationError where numbers are too large to have one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = {name: samplings.reached(name) for name in ("variance", "bias")}
+    if not np.isfinite(list(errors.values())).all():
+        raise ComputationError(OVERFLOW)
+    return errors
 
 
 def wider(task: TheoryTask, training: TrainingSignal, count: int, variance: float, bias: float) -> int:

@@ -48,6 +48,11 @@ TOLERANCE = 1e-5
 LOOSER = 3.0
 """By how much contributions are resolved less closely where it is told what leaving out directions does."""
 
+OVERFLOW = (
+    "the influence of single neurons overflows: training amplifies fluctuations without bound; expected "
+    "stable training: lower optimizer.learning_rate, or set theory.fluctuations and theory.bias to false"
+)
+
 BLOCK = 8
 """Sources that travel together."""
 
@@ -107,10 +112,7 @@ def linear_response(
     responses = _responses(few, trained, sources)
     neurons = quickly(influences)(task, trained.f, responses.observables, amplitudes)
     if not all(np.isfinite(value).all() for value in neurons.variance.values()):
-        raise ComputationError(
-            "the influence of single neurons overflows: training amplifies fluctuations without bound; expected "
-            "stable training: lower optimizer.learning_rate, or set theory.fluctuations and theory.bias to false"
-        )
+        raise ComputationError(OVERFLOW)
     everything, equal_time, layers = quickly(_covariances, (1,))(neurons, covariance)
     variance = _numpy(neurons.variance)
     b = _bias(task, trained, responses, amplitudes, key) if bias else {}

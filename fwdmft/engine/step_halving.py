@@ -32,13 +32,16 @@ DERIVATIVE_TOLERANCE = 1e-4
 NOISE = 1 / 16
 """Share of the stated error of q that the noise of a change may have, if it hides the change."""
 
+ROUNDED = 1e-12
+"""Movement gamma0 f of fields of order one below which it is rounding (`fwdmft.rounding` asks for 2e-10)."""
+
 Ladder = tuple[RichardsonLevel, ...]
 Predictions = Float[np.ndarray, "network time point output"]
 
 
 class Change(NamedTuple):
     """What the last level of a ladder changed in f, over the largest f: the largest mean over networks, and the largest
-    standard error of this mean."""
+    standard error of this mean. f that is nothing but rounding is none, as where all targets are zero."""
 
     size: float
     noise: float
@@ -62,6 +65,7 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[Ladder, Ladder]:
     if tolerance is None:
         return task.plan.ladder, task.plan.ladder
     levels: dict[int, Predictions] = {}
+    rounded = ROUNDED / task.richness(NEURONS)
     coarse, before, change = None, None, Change(np.inf, np.inf)
     for ladder in ladders():
         for level in ladder:
@@ -69,7 +73,7 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[Ladder, Ladder]:
                 levels[level.substeps] = _predictions(task, level.substeps)
         f = np.add.reduce([level.coefficient * levels[level.substeps] for level in ladder])
         if before is not None and np.isfinite(f).all() and np.isfinite(before).all():
-            change = _change(f, before)
+            change = _change(f, before, rounded)
             coarse = ladder if coarse is None and change.within(DERIVATIVE_TOLERANCE, stated) else coarse
             if change.within(tolerance, stated):
                 return ladder, coarse or ladder
@@ -80,8 +84,9 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[Ladder, Ladder]:
     )
 
 
-def _change(f: Predictions, before: Predictions) -> Change:
-    size = max(float(np.max(np.abs(f.mean(axis=0)))), float(np.finfo(float).tiny))
+def _change(f: Predictions, before: Predictions, rounded: float = 0.0) -> Change:
+    """rounded: size of f that is rounding."""
+    size = max(float(np.max(np.abs(f.mean(axis=0)))), rounded, float(np.finfo(float).tiny))
     change = (f - before) / size
     error = change.std(axis=0, ddof=1) / len(f) ** 0.5
     return Change(float(np.max(np.abs(change.mean(axis=0)))), float(np.max(error)))
