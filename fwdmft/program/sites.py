@@ -128,7 +128,7 @@ def contributions(structure: Structure, fields: ProgramFields) -> dict[str, tupl
     def add(population: str, first: Float[Array, "... neuron"], second: Float[Array, "... neuron"]) -> None:
         """first first' and first second'."""
         a, b = rows(first), rows(second)
-        made[population] += [Contribution(a, a), Contribution(a, b)]
+        made[population] += [Contribution(a, None), Contribution(a, b)]
 
     for cut, v, back in zip(structure.cuts, forwards.into, backwards.into, strict=True):
         if cut.kind == "average":
