@@ -18,7 +18,6 @@ from fwdmft.engine.problem import JUDGED, TheoryTask
 from fwdmft.engine.sobol_errors import spread_error
 from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
-from fwdmft.optimization import RichardsonLevel
 
 FEWEST, MOST = 1 << 8, 1 << 15
 """Neurons per sampling."""
@@ -44,14 +43,14 @@ RESOLVED = 0.03
 singular value: Sigma misses about its square, a hundredth of the stated error times a number of directions."""
 
 
-def has_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> bool:
+def has_response(task: TheoryTask) -> bool:
     """Whether the linear response is defined, complete enough for what is asked, and no draws are asked for."""
-    return _suffices(task) and affordable(task.equations, task.training(ladder), FEWEST)
+    return _suffices(task) and affordable(task.equations, task.training(), FEWEST)
 
 
 def may_respond(task: TheoryTask) -> bool:
     """The same, but for whether observables are linear in averages, which takes compiling to know."""
-    return _suffices(task) and fits_memory(task.equations, task.training(task.plan.ladder), FEWEST)
+    return _suffices(task) and fits_memory(task.equations, task.training(), FEWEST)
 
 
 def _suffices(task: TheoryTask) -> bool:
@@ -84,14 +83,12 @@ class _Samplings:
         return max((relative(error[key], mean[key]) for key in JUDGED if key in mean), default=0.0)
 
 
-def from_response(
-    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report, side_by_side: SideBySide = THREADS
-) -> Corrections:
+def from_response(task: TheoryTask, report: Report, side_by_side: SideBySide = THREADS) -> Corrections:
     """Sigma and b."""
-    spec, training = task.spec, task.training(ladder)
+    spec, training = task.spec, task.training()
     count = spec.neurons or first_try(training)
     while True:
-        samplings = _samplings(task, ladder, count, report, side_by_side)
+        samplings = _samplings(task, count, report, side_by_side)
         errors = {name: samplings.reached(name) for name in ("variance", "bias")}
         more = count if spec.neurons else wider(task, training, count, errors["variance"], errors["bias"])
         if more == count:
@@ -129,17 +126,14 @@ def first_try(training: TrainingSignal) -> int:
     return int(np.clip(1 << max(fitting, 1).bit_length() - 1, FEWEST, FIRST_TRY))
 
 
-def _samplings(
-    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], count: int, report: Report, side_by_side: SideBySide
-) -> _Samplings:
+def _samplings(task: TheoryTask, count: int, report: Report, side_by_side: SideBySide) -> _Samplings:
     stage, responses = f"linear response, {count} neurons", []
-    updates = task.plan.steps * sum(level.substeps for level in ladder)
     work = Work(
-        partial(_sampling, task, ladder, count),
+        partial(_sampling, task, count),
         range(SAMPLINGS),
-        workers=fitting_workers(numbers(task.equations, task.training(ladder), count)),
+        workers=fitting_workers(numbers(task.equations, task.training(), count)),
         first_alone=True,
-        flops=SAMPLINGS * PASSES * OF_A_FIELD * count * updates * task.site_numbers,
+        flops=SAMPLINGS * PASSES * OF_A_FIELD * count * task.updates * task.site_numbers,
     )
     report(stage, 0, SAMPLINGS)
     for response in side_by_side(work):
@@ -148,9 +142,9 @@ def _samplings(
     return _Samplings(responses)
 
 
-def _sampling(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], count: int) -> Callable[[int], Response]:
+def _sampling(task: TheoryTask, count: int) -> Callable[[int], Response]:
     """Makes the response from so many neurons in the sampling of a number."""
-    spec, training = task.spec, task.training(ladder)
+    spec, training = task.spec, task.training()
     root = jax.random.key(spec.seed)
 
     def sampled(number: int) -> Response:
