@@ -6,7 +6,7 @@ change with any weights. Before that its shapes are followed with another number
 tells these apart.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
-from fwdmft.program.net import Features, Forward, Net
+from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
 from fwdmft.program.structure import FEW, Counter, ProgramError, called, is_of_tracing
 
 POINTS = 2
@@ -23,7 +23,25 @@ POINTS = 2
 ROUNDED = 1e-5
 """Of the largest entry: rounding, as XLA computes arrays of other shapes otherwise."""
 
-Seen = list[tuple[str, Shaped[np.ndarray, "..."]]]
+OF_WEIGHTS = (
+    "x depends on weights here, and is made of the points alone. K order parameters enter a population as "
+    "net.vector(name, population, (K,)) times them, features of neurons by net.dense"
+)
+MIXES_NEURONS = (
+    "what goes in here mixes neurons; outside of net.average and net.dense, arrays are computed neuron by neuron: no "
+    "sums, means or products of matrices over their last axis"
+)
+MIXES_POINTS = (
+    "what goes in here mixes points; arrays are computed point by point: nothing is summed or averaged over their "
+    "first axis"
+)
+DEPENDS_ON_OTHERS = (
+    "what goes in here depends on how many points or neurons there are, or on their order; networks are shown one "
+    "point at a time, and neurons have no order"
+)
+
+Entries = Shaped[np.ndarray, "..."]
+Seen = list[tuple[str, Entries]]
 """What went into operations, in their order; neurons are on the last axis."""
 
 
@@ -33,35 +51,16 @@ def check_locality(forward: Forward, shape: tuple[int, ...], outputs: int) -> No
     with jax.enable_x64(True):
         _check_populations(forward, x, outputs)
         base = _run(forward, x, _Random(outputs))
-        for where, a, b in _pairs(base.read, _run(forward, x, _Random(outputs, seed=1)).read):
-            if not np.array_equal(a, b, equal_nan=True):
-                raise ProgramError(
-                    f"{where}: x depends on weights here, and is made of the points alone. K order parameters enter a "
-                    "population as net.vector(name, population, (K,)) times them, features of neurons by net.dense"
-                )
+        _compare(base.read, _run(forward, x, _Random(outputs, seed=1)).read, _equal, OF_WEIGHTS)
         for changed, kept in ((0, 1), (1, 0)):
             other = _run(forward, x, _Random(outputs, base.averages, neuron=changed))
-            for where, a, b in _pairs(base.into, other.into):
-                if not np.array_equal(a[..., kept], b[..., kept], equal_nan=True):
-                    raise ProgramError(
-                        f"{where}: what goes in here mixes neurons; outside of net.average and net.dense, arrays are "
-                        "computed neuron by neuron: no sums, means or products of matrices over their last axis"
-                    )
+            _compare(base.into, other.into, lambda a, b, kept=kept: _equal(a[..., kept], b[..., kept]), MIXES_NEURONS)
             others = x.copy()
             others[changed] = np.random.default_rng(1).standard_normal(shape)
-            for where, a, b in _pairs(base.into, _run(forward, others, _Random(outputs, point=changed)).into):
-                if not np.array_equal(a[kept], b[kept], equal_nan=True):
-                    raise ProgramError(
-                        f"{where}: what goes in here mixes points; arrays are computed point by point: nothing is "
-                        "summed or averaged over their first axis"
-                    )
+            other = _run(forward, others, _Random(outputs, point=changed))
+            _compare(base.into, other.into, lambda a, b, kept=kept: _equal(a[kept], b[kept]), MIXES_POINTS)
         alone = _run(forward, x[1:], _Random(outputs, [a[1:] for a in base.averages], alone=True))
-        for where, a, b in _pairs(base.into, alone.into):
-            if not _nearly_equal(a[1:, ..., 1:], b):
-                raise ProgramError(
-                    f"{where}: what goes in here depends on how many points or neurons there are, or on their order; "
-                    "networks are shown one point at a time, and neurons have no order"
-                )
+        _compare(base.into, alone.into, lambda a, b: _nearly_equal(a[1:, ..., 1:], b), DEPENDS_ON_OTHERS)
 
 
 def _check_populations(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> None:
@@ -83,15 +82,20 @@ def _run(forward: Forward, x: Any, reading: "_Random") -> "_Random":
     return reading
 
 
-def _pairs(before: Seen, after: Seen) -> Iterator[tuple[str, Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]]]:
-    """What goes into every operation in both runs."""
+def _compare(before: Seen, after: Seen, alike: Callable[[Entries, Entries], bool], wrong: str) -> None:
+    """Raise ProgramError where what goes into an operation is not alike in both runs, with what is wrong then."""
     if [where for where, _ in before] != [where for where, _ in after]:
         raise ProgramError("a forward program calls the same operations for any points, and for any number of them")
     for (where, a), (_, b) in zip(before, after, strict=True):
-        yield where, a, b
+        if not alike(a, b):
+            raise ProgramError(f"{where}: {wrong}")
 
 
-def _nearly_equal(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> bool:
+def _equal(a: Entries, b: Entries) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def _nearly_equal(a: Entries, b: Entries) -> bool:
     largest = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
     return a.shape == b.shape and np.allclose(a, b, rtol=0.0, atol=ROUNDED * largest, equal_nan=True)
 
@@ -155,16 +159,12 @@ class _Random(Net):
         if not self.distinct:
             self.into.append((where, np.stack([np.asarray(a)] * (FEW - self.first), axis=-1)))
 
-    def _input(
-        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
-    ) -> Float[Array, "point *site neuron"]:
+    def _input(self, weights: Input, x: Read) -> OfNeurons:
         self._of_points(f"net.input({weights.name!r})", x)
         self.read += self.into[-1:]
         return self._numbers(weights.population, *x.shape[1:-1])
 
-    def _dense(
-        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
-    ) -> Float[Array, "point *place target_neuron"]:
+    def _dense(self, matrix: Matrix, v: OfNeurons) -> OfTarget:
         self._goes_in(f"net.dense({matrix.name!r})", v, matrix.source)
         return self._numbers(matrix.target, *matrix.places(v.shape[1:-1]))
 
@@ -173,22 +173,20 @@ class _Random(Net):
         values = jnp.asarray(vector.scale * (vector.mean + vector.sigma * a))
         return jnp.broadcast_to(values, (POINTS - self.first, *a.shape[1:]))
 
-    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
+    def average(self, population: str, o: OfNeurons) -> Float[Array, "point *site"]:
         self._goes_in(f"net.average({population!r})", o, population)
         # A single one of many neurons does not move an average.
         value = jnp.mean(o, axis=-1) if self.replayed is None else self.replayed[len(self.averages)]
         self.averages.append(value)
         return value
 
-    def layer(
-        self, population: str, h: Float[Array, "point *site neuron"], features: Features
-    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
+    def layer(self, population: str, h: OfNeurons, features: Features) -> OfLayer:
         self._goes_in(f"net.layer({population!r})", h, population)
         v = features(h)
         self._goes_in(f"net.layer({population!r}), features", v, population)
         return h, v
 
-    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
+    def _readout(self, readout: Readout, v: OfNeurons) -> Float[Array, "point output"]:
         self._goes_in(f"net.readout({readout.name!r})", v, readout.population)
         return jnp.zeros((len(v), self.outputs))
 

@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -33,7 +32,7 @@ from fwdmft.engine.averages import Averages
 from fwdmft.engine.basis_matrix import MatrixPrior
 from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
-from fwdmft.program.net import Features, Forward, Net
+from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
 from fwdmft.program.structure import Counter, Structure
 
 Vectors = tuple[Float[Array, "point ... _neuron"], ...]
@@ -196,17 +195,13 @@ class _Reading(Net):
             tuple(self.matrices),
         )
 
-    def _input(
-        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
-    ) -> Float[Array, "point *site neuron"]:
+    def _input(self, weights: Input, x: Read) -> OfNeurons:
         number, call = self.names[weights.name], self.counter.next(weights.name)
         read = jnp.asarray(x)
         self.read[number].append(read)
         return added(self.fed.inputs[number](read, call), self.zero.inputs[number][call])
 
-    def _dense(
-        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
-    ) -> Float[Array, "point *place target_neuron"]:
+    def _dense(self, matrix: Matrix, v: OfNeurons) -> OfTarget:
         number, use = self.names[matrix.name], self.counter.next(matrix.name)
         self.into.append(v)
         block = vectors(jax.lax.stop_gradient(v), matrix.stencil)
@@ -225,16 +220,14 @@ class _Reading(Net):
         zero = self.zero.vectors[number]
         return added(jnp.broadcast_to(self.fed.vectors[number], zero.shape), zero)
 
-    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
+    def average(self, population: str, o: OfNeurons) -> Float[Array, "point *site"]:
         number = self.counter.next("average")
         self.into.append(o)
         value = self.fed.averages.value(number, jax.lax.stop_gradient(o))
         self.averages.append(value)
         return added(value, self.zero.averages[number])
 
-    def layer(
-        self, population: str, h: Float[Array, "point *site neuron"], features: Features
-    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
+    def layer(self, population: str, h: OfNeurons, features: Features) -> OfLayer:
         number = self.counter.next("layer")
         h = added(h, self.zero.layers[number])
         self.h.append(h)
@@ -242,7 +235,7 @@ class _Reading(Net):
         self.v[number] = v
         return h, v
 
-    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
+    def _readout(self, readout: Readout, v: OfNeurons) -> Float[Array, "point output"]:
         """Only what goes in is noted: f is computed from it and from the readout weights elsewhere."""
         self.into.append(v)
         return jnp.zeros((len(v), self.outputs), v.dtype)
