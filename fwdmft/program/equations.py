@@ -107,9 +107,8 @@ class ForwardProgram(FieldEquations):
             forward = Supply(f"forward_{matrix.name}", matrix.target, n * capacities[0], n * steps[0])
             backward = Supply(f"backward_{matrix.name}", matrix.source, n * capacities[1], n * steps[1])
             largest = max(each[0] for each in blocks[number]), max(each[1] for each in blocks[number])
-            matrices.append(
-                RandomMatrix(matrix.source, matrix.target, prior, capacities, largest, forward, backward, uses)
-            )
+            ends = matrix.source, matrix.target
+            matrices.append(RandomMatrix(*ends, prior, capacities, largest, forward, backward, uses))
         return tuple(matrices)
 
     def _prior(self, number: int) -> MatrixPrior:
@@ -289,8 +288,7 @@ class ForwardProgram(FieldEquations):
         return tuple(layer.population for layer in self.structure.layers)
 
     def layer_sites(self, sites: dict[str, Any]) -> tuple[LayerSites, ...]:
-        left = {name: list(sites[name].layers) for name in self.structure.populations}
-        return tuple(left[name].pop(0) for name in self.layers)
+        return tuple(sites[name].layers[number] for number, name in enumerate(self.layers))
 
     def averages(self, population: str, sites: Any) -> Any:
         return sites if population == OBSERVED else kernels.averages(sites)
@@ -302,8 +300,7 @@ class ForwardProgram(FieldEquations):
 
     def assemble(self, averages: dict[str, Any]) -> Observables:
         of_populations: dict[str, PopulationAverages] = {name: averages[name] for name in self.structure.populations}
-        left = {name: list(each.layers) for name, each in of_populations.items()}
-        layers = [left[name].pop(0) for name in self.layers]
+        layers = [of_populations[name].layers[number] for number, name in enumerate(self.layers)]
         overlaps = tuple(
             self._overlap(number) if sum(each.rows) == 1 else None for number, each in enumerate(self.structure.inputs)
         )

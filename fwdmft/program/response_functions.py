@@ -227,30 +227,26 @@ def _extended(
     structure, points = equations.structure, course.residual.shape[1]
     uses = [(cut.number, cut.use) for cut in structure.cuts if cut.kind == "matrix"]
 
-    def block(every: list[Block], matrix: int) -> Block:
-        return next(each for each in every if each.kind in ("products", "matrix") and each.number == matrix)
-
-    def row(derivative: Float[Array, "time place target neuron"]) -> Float[Array, "target time place"]:
-        return jnp.moveaxis(kept[:, None, None] * jnp.mean(derivative, axis=-1), -1, 0)
-
-    def sweep(population: str, own: slice, of_given: bool) -> NeuronFields:
-        memory = _memory(equations, population, learned[population], kept, responses)
-        neuron = partial(arithmetic, equations, population)
+    def swept(responses: ResponseFunctions, number: int, use: int, of_given: bool) -> ResponseFunctions:
+        """With those of a use of a matrix: A, of what is given to it, or else B."""
+        matrix = structure.matrices[number]
+        population, kind = (matrix.source, "matrix") if of_given else (matrix.target, "products")
         places = blocks(structure, population, points)
-        return adjoint(neuron, course.fields[population], memory, places, t, own, of_given)
+        own = next(
+            each for each in (places.given if of_given else places.fed) if (each.kind, each.number) == (kind, number)
+        )
+        memory = _memory(equations, population, learned[population], kept, responses)
+        neuron, fields = partial(arithmetic, equations, population), course.fields[population]
+        derivatives = adjoint(neuron, fields, memory, places, t, own.of_use(use), of_given)
+        mean = jnp.mean((derivatives.dv if of_given else derivatives.y)[:, own.every], axis=-1)
+        rows = jnp.moveaxis(kept[:, None, None] * mean, -1, 0)
+        name, place = "feature" if of_given else "gradient", slice(points * use, points * (use + 1))
+        return responses._replace(**{name: getattr(responses, name).at[number, t, place].set(rows)})
 
     for number, use in uses:
-        source = structure.matrices[number].source
-        own = block(blocks(structure, source, points).given, number)
-        derivative = sweep(source, own.of_use(use), True).dv[:, own.every]
-        place = slice(points * use, points * (use + 1))
-        responses = responses._replace(feature=responses.feature.at[number, t, place].set(row(derivative)))
+        responses = swept(responses, number, use, True)
     for number, use in reversed(uses):
-        target = structure.matrices[number].target
-        own = block(blocks(structure, target, points).fed, number)
-        derivative = sweep(target, own.of_use(use), False).y[:, own.every]
-        place = slice(points * use, points * (use + 1))
-        responses = responses._replace(gradient=responses.gradient.at[number, t, place].set(row(derivative)))
+        responses = swept(responses, number, use, False)
     return responses
 
 

@@ -61,43 +61,37 @@ def population_sites(
     rows: for every input weights, factors x_ak of the overlaps of inputs (`kernels`).
     """
     forwards, added, f = fields.forwards, fields.backwards.added, fields.contributions
-    layers = [
-        LayerSites(at(flat(v)), at(flat(g, 2)))
-        for each, v, g in zip(structure.layers, forwards.v, added.layers, strict=True)
+    layers = {
+        number: LayerSites(at(flat(forwards.v[number])), at(flat(added.layers[number], 2)))
+        for number, each in enumerate(structure.layers)
         if each.population == population
-    ]
+    }
     matrices = [(number, each) for number, each in enumerate(structure.matrices) if each.trained]
-    ahead = [
-        at(joined(acted_on(structure, number, forwards), 1)) for number, each in matrices if each.source == population
-    ]
-    back = [
-        at(joined([vectors(a, each.stencil, axes=2) for a in added.products[number]], 2))
+    ahead = {
+        each.name: at(joined(acted_on(structure, number, forwards), 1))
+        for number, each in matrices
+        if each.source == population
+    }
+    back = {
+        each.name: at(joined([vectors(a, each.stencil, axes=2) for a in added.products[number]], 2))
         for number, each in matrices
         if each.target == population
-    ]
-    inputs = [
-        _arriving(at(joined([flat(a, 2) for a in gradients], 2)), factors)
+    }
+    inputs = {
+        each.name: _arriving(at(joined([flat(a, 2) for a in gradients], 2)), factors)
         for each, gradients, factors in zip(structure.inputs, added.inputs, rows, strict=True)
         if each.trained and each.population == population
-    ]
-    numbers = [
-        at(flat(a, 2))
+    }
+    numbers = {
+        each.name: at(flat(a, 2))
         for each, a in zip(structure.vectors, added.vectors, strict=True)
         if each.trained and each.population == population
-    ]
+    }
     pairs = zip(structure.readouts, what_is_read(structure, forwards), strict=True)
-    readouts = [at(v) for each, v in pairs if each.trained and each.population == population]
+    readouts = {each.name: at(v) for each, v in pairs if each.trained and each.population == population}
     own = [each for readout, each in zip(structure.readouts, f, strict=True) if readout.population == population]
-    nothing = jnp.zeros((0, *f[0].shape[1:]))
-    return PopulationSites(
-        tuple(layers),
-        tuple(ahead),
-        tuple(back),
-        tuple(inputs),
-        tuple(numbers),
-        tuple(readouts),
-        sum(own[1:], own[0]) if own else nothing,
-    )
+    whole = sum(own[1:], own[0]) if own else jnp.zeros((0, *f[0].shape[1:]))
+    return PopulationSites(layers, ahead, back, inputs, numbers, readouts, whole)
 
 
 def _arriving(
