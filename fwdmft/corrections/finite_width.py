@@ -18,7 +18,7 @@ from fwdmft.corrections.corrections import Arrays
 from fwdmft.corrections.drawing import Drawing, Report, Wanted
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, beyond, bias
-from fwdmft.corrections.sample_estimates import STEP, Estimates, without_rounding
+from fwdmft.corrections.sample_estimates import STEP, Estimates, Flat, WithError, without_rounding
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine.problem import JUDGED
 from fwdmft.engine.sobol_errors import sobol_error
@@ -57,7 +57,7 @@ class FiniteWidth:
 
     estimates: Estimates
     bias: Bias
-    q: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
+    q: WithError
     layout: Layout
     width: int
     draws: int
@@ -182,7 +182,7 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
     return FiniteWidth(estimates, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
 
 
-def _limit(estimates: Estimates) -> tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]:
+def _limit(estimates: Estimates) -> WithError:
     """q from draws alone, up to 1/n^2, and its standard error."""
     each = estimates.mean + STEP * estimates.change
     return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
@@ -199,9 +199,7 @@ def _excess(estimates: Estimates, where: slice) -> float:
     return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
 
 
-def _next_order_of_entries(
-    estimates: Estimates, growth: Float[np.ndarray, " observable"]
-) -> Float[np.ndarray, " observable"]:
+def _next_order_of_entries(estimates: Estimates, growth: Flat) -> Flat:
     """Of Sigma, entry by entry, if their variances grow so much from n to r n.
 
     Where predictions have been learned, variances are small, and may grow by more than the others of their kind do.
@@ -241,7 +239,7 @@ def _next_order(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
     return excess
 
 
-def _reached(pair: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]], layout: Layout) -> float:
+def _reached(pair: WithError, layout: Layout) -> float:
     """Error relative to the root mean square, the larger of those of f and K."""
     value, error = (layout.split(a) for a in pair)
     return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)

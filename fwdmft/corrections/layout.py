@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from fwdmft.corrections.sample_estimates import Pairs
+from fwdmft.corrections.sample_estimates import Flat, Pairs
 from fwdmft.engine.layers import TWO_TIME_DIMS
 from fwdmft.engine.simulation import STRENGTH
 
@@ -35,7 +35,7 @@ class Layout:
             name: flat[..., where].reshape(*flat.shape[:-1], *self.shapes[name]) for name, where in self.slices.items()
         }
 
-    def sizes(self, flat: Float[np.ndarray, " observable"], ahead: int = 0) -> Float[np.ndarray, " observable"]:
+    def sizes(self, flat: Flat, ahead: int = 0) -> Flat:
         """Every entry (observable,) replaced by the root mean square of its observable's entries until its time.
 
         Entries of one observable have one unit. Later times do not count, as nothing depends on how training goes on.
@@ -84,7 +84,7 @@ class Layout:
         kernels_layers = self.shapes[STRENGTH][1:]
         return outputs, flat[..., size:].reshape(*flat.shape[:-1], time, *kernels_layers, *kernels_layers)
 
-    def join(self, arrays: dict[str, Float[np.ndarray, "..."]]) -> Float[np.ndarray, " observable"]:
+    def join(self, arrays: dict[str, Float[np.ndarray, "..."]]) -> Flat:
         return np.concatenate([np.ravel(arrays[name]) for name in self.shapes])
 
 

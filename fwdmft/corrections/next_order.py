@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from fwdmft.corrections.sample_estimates import STEP
+from fwdmft.corrections.sample_estimates import STEP, ByGroup, Flat
 from fwdmft.corrections.samples import PARTS
 
 ORDINARY = 2.0
@@ -52,20 +52,20 @@ class Bias(NamedTuple):
     check: q from draws alone, less q, in standard errors.
     """
 
-    value: Float[np.ndarray, " observable"]
-    error: Float[np.ndarray, " observable"]
-    groups: Float[np.ndarray, "group observable"]
-    check: Float[np.ndarray, " observable"]
+    value: Flat
+    error: Flat
+    groups: ByGroup
+    check: Flat
 
 
 def bias(
-    mean: Float[np.ndarray, "group observable"],
-    change: Float[np.ndarray, "group observable"],
+    mean: ByGroup,
+    change: ByGroup,
     width: float,
-    q: Float[np.ndarray, " observable"] | None,
-    q_error: Float[np.ndarray, " observable"] | None,
-    relative: Float[np.ndarray, " observable"],
-    sizes: Callable[[Float[np.ndarray, " observable"]], Float[np.ndarray, " observable"]],
+    q: Flat | None,
+    q_error: Flat | None,
+    relative: Flat,
+    sizes: Callable[[Flat], Flat],
 ) -> Bias:
     """b from E m and E Y.
 
@@ -115,7 +115,5 @@ def beyond(share: Float[np.ndarray, "*axis"]) -> Float[np.ndarray, "*axis"]:
     return share / (1 - np.minimum(share, LARGEST))
 
 
-def _covariance(
-    a: Float[np.ndarray, "group observable"], b: Float[np.ndarray, "group observable"]
-) -> Float[np.ndarray, " observable"]:
+def _covariance(a: ByGroup, b: ByGroup) -> Flat:
     return np.sum((a - a.mean(axis=0)) * (b - b.mean(axis=0)), axis=0) / (len(a) - 1)

@@ -103,6 +103,14 @@ class Sums:
 
 NAMES = ("mean", "difference", "change", "x", "x_difference")
 
+Flat = Float[np.ndarray, " observable"]
+"""All observables at all times, see `layout`."""
+WithError = tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
+"""Values and their standard errors."""
+ByGroup = Float[np.ndarray, "group observable"]
+Slopes = Float[np.ndarray, "component observable"]
+OfControls = Float[np.ndarray, "component component"]
+
 
 class Estimates(NamedTuple):
     """Flat arrays (observable,).
@@ -116,14 +124,14 @@ class Estimates(NamedTuple):
     mean, change: E m and E Y, as each group has them (group, observable).
     """
 
-    sigma: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
-    growth: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
-    variance: Float[np.ndarray, " observable"]
+    sigma: WithError
+    growth: WithError
+    variance: Flat
     full: Float[np.ndarray, "some some"] | None
-    left: Float[np.ndarray, " observable"]
+    left: Flat
     pairs: Float[np.ndarray, "group pair"]
-    mean: Float[np.ndarray, "group observable"]
-    change: Float[np.ndarray, "group observable"]
+    mean: ByGroup
+    change: ByGroup
 
 
 def estimates(
@@ -176,12 +184,7 @@ def estimates(
     )
 
 
-def without_rounding(
-    raw: Estimates,
-    width: int,
-    sizes: Callable[[Float[np.ndarray, " observable"]], Float[np.ndarray, " observable"]],
-    precision: float,
-) -> Estimates:
+def without_rounding(raw: Estimates, width: int, sizes: Callable[[Flat], Flat], precision: float) -> Estimates:
     """Entries that vary by rounding alone do not vary, and are 0 where they are 0 to rounding, as f(0) of centred
     networks is: else they would have errors, and take part in comparisons.
 
@@ -198,11 +201,7 @@ def without_rounding(
     return raw._replace(sigma=(sigma, error), growth=(growth, its_error), variance=variance, mean=mean, change=change)
 
 
-def _form(
-    a: Float[np.ndarray, "component observable"],
-    matrix: Float[np.ndarray, "component component"],
-    b: Float[np.ndarray, "component observable"],
-) -> Float[np.ndarray, " observable"]:
+def _form(a: Slopes, matrix: OfControls, b: Slopes) -> Flat:
     """a^T matrix b for every pair of columns."""
     return np.einsum("ko,ko->o", a, matrix @ b)
 
@@ -211,9 +210,7 @@ def _total(groups: list[Sums]) -> Parts:
     return {name: np.sum([group.parts[name] for group in groups], axis=0) for name in groups[0].parts}
 
 
-def _leading(
-    sums: Parts, count: int, known: Float[np.ndarray, "component component"]
-) -> Float[np.ndarray, "component direction"]:
+def _leading(sums: Parts, count: int, known: OfControls) -> Float[np.ndarray, "component direction"]:
     """Directions (component, direction) of the control variates that matter to the responses, at most `KEPT`.
 
     Fewer directions cost less, and less of the noise of slopes.
@@ -238,9 +235,7 @@ def _turned(parts: Parts, leading: Float[np.ndarray, "component direction"]) -> 
     return turned
 
 
-def _slopes(
-    sums: Parts, count: int, known: Float[np.ndarray, "component component"]
-) -> tuple[Float[np.ndarray, "component observable"], Float[np.ndarray, "component observable"]]:
+def _slopes(sums: Parts, count: int, known: OfControls) -> tuple[Slopes, Slopes]:
     """beta (component, observable) of m and d together, and of Y.
 
     known: S. It is added to the covariance of the draws, which are few: ridge regression, with the weight that is best
@@ -259,8 +254,8 @@ def _slopes(
 
 def _of_group(
     group: Sums,
-    slopes: tuple[Float[np.ndarray, "component observable"], Float[np.ndarray, "component observable"]],
-    known: Float[np.ndarray, "component component"],
+    slopes: tuple[Slopes, Slopes],
+    known: OfControls,
     n: int,
     full: slice | None,
     pairs: Pairs,

@@ -36,9 +36,9 @@ class PopulationSites(NamedTuple):
 
     layers: v (point, site, neuron), g (point, output, site, neuron), by the number of the layer. ahead: vectors of the
     matrices that lead from here (point, vector, position, neuron). back: D of the products of those that lead here
-    (point, output, vector, place, neuron). inputs: y_k (point, output, k, neuron), or D h at a single site. vectors: D of
-    numbers (point, output, component, neuron). readouts: what is read (point, site, neuron). f: contributions to predictions
-    (point, output, neuron), none (0, output, neuron) without a readout.
+    (point, output, vector, place, neuron). inputs: y_k (point, output, k, neuron), or D h at a single site. vectors: D
+    of numbers (point, output, component, neuron). readouts: what is read (point, site, neuron). f: contributions to
+    predictions (point, output, neuron), none (0, output, neuron) without a readout.
     """
 
     layers: dict[int, LayerSites]
