@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
@@ -63,14 +63,9 @@ def _suffices(task: TheoryTask) -> bool:
 class _Samplings:
     each: list[Response]
 
-    def mean(self, name: str) -> Arrays:
-        parts = [getattr(response, name) for response in self.each]
-        return {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
-
-    def covariance(self, name: str) -> Float[np.ndarray, "time ..."] | None:
-        """The mean of one that may be None."""
-        parts = [getattr(response, name) for response in self.each]
-        return None if parts[0] is None else np.mean(parts, axis=0)
+    def mean(self, name: str) -> Any:
+        """Of arrays by name, or of one that may be None."""
+        return jax.tree.map(lambda *a: np.mean(a, axis=0), *(getattr(response, name) for response in self.each))
 
     def error(self, name: str) -> Arrays:
         """From the spread, and from what is left out of contributions, which is common to all."""
@@ -99,10 +94,10 @@ def from_response(task: TheoryTask, report: Report, side_by_side: SideBySide = T
         variance_error=samplings.error("variance"),
         bias=samplings.mean("bias"),
         bias_error=samplings.error("bias"),
-        prediction_covariance=samplings.covariance("prediction_covariance"),
+        prediction_covariance=samplings.mean("prediction_covariance"),
         equal_time_covariances=np.stack([each.equal_time_covariance for each in samplings.each]),
         prediction_biases=np.stack([each.bias["prediction"] for each in samplings.each]) if spec.bias else None,
-        layer_covariance=samplings.covariance("layer_covariance"),
+        layer_covariance=samplings.mean("layer_covariance"),
         limit=(samplings.mean("mean"), samplings.error("mean")),
         diagnostics={
             "response_neurons": count,
