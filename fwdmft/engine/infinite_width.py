@@ -199,9 +199,7 @@ def _simulations(
         simulations.append(one)
     report(stage, replicates, replicates)
     each = {name: np.stack([each.seen[name] for each in simulations]) for name in simulations[0].seen}
-    bases = capacity.Bases(
-        *(np.max(parts, axis=0) for parts in zip(*(each.bases for each in simulations), strict=True))
-    )
+    bases = capacity.largest(one.bases for one in simulations)
     return Infinite(each, left_out, count, bases, _enlarged([one.equations for one in simulations]))
 
 

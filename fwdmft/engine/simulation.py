@@ -147,8 +147,8 @@ def _large_pass(
         used.append(jax.tree.map(np.asarray, bases))
         if np.any(used[-1].full):
             break
-    bases = Bases(*(np.max(np.stack(each), axis=0) for each in zip(*used, strict=True)))
-    return training.combined(observables) if len(used) == len(training.ladder) else observables[-1], bases
+    complete = len(used) == len(training.ladder)
+    return training.combined(observables) if complete else observables[-1], capacity.largest(used)
 
 
 def infinite_width(
