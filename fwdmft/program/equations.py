@@ -26,7 +26,7 @@ from fwdmft.engine.neurons import Population, Supply, cut, whole_neurons
 from fwdmft.engine.products import mix
 from fwdmft.engine.update import Update, at_rest, heavy_ball
 from fwdmft.program import kernels
-from fwdmft.program.backward import Size, backward
+from fwdmft.program.backward import backward
 from fwdmft.program.blocks import block_sizes, first_capacities, totals
 from fwdmft.program.finite import ProgramNetwork, program_network
 from fwdmft.program.kernels import PopulationAverages
@@ -154,8 +154,7 @@ class ForwardProgram(FieldEquations):
         )
 
     def forward(self, state: ProgramState, noise: Noise) -> tuple[ProgramState, ProgramFields]:
-        width = self.width
-        sizes = {name: Size(noise[name].shape[-1], width[name]) for name in self.structure.populations}
+        neurons = {name: noise[name].shape[-1] for name in self.structure.populations}
         supplies = [f"_{matrix.name}" for matrix in self.structure.matrices]
         fed = Fed(
             tuple(partial(self._action, number, weights.value) for number, weights in enumerate(state.inputs)),
@@ -165,10 +164,9 @@ class ForwardProgram(FieldEquations):
             tuple((noise.get("forward" + name), noise.get("backward" + name)) for name in supplies),
             state.averages,
         )
-        neurons = {name: size.neurons for name, size in sizes.items()}
         zero = additions(self.structure, len(self.x), neurons, state.readouts[0].value.dtype)
         run = linearised(self.program, self.x, self.structure, fed, zero, self.outputs)
-        state, backwards = backward(run, self.structure, state, fed, sizes)
+        state, backwards = backward(run, self.structure, state, fed, neurons, self.width)
         now, origin = contributions_to_f(self.structure, run.forwards, state.readouts), state.origin
         if origin is not None:
             origin = tuple(jnp.where(state.begun, old, new) for old, new in zip(origin, now, strict=True))
