@@ -36,9 +36,6 @@ class ProgramNetwork(Network):
     gamma0: float = eqx.field(static=True)
     neurons: tuple[tuple[str, int], ...] = eqx.field(static=True)
 
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " output"]:
-        return self._run(x, self.shifts())[0]
-
     def shifts(self) -> OfLayers:
         neurons = dict(self.neurons)
         return tuple(jnp.zeros((*layer.sites, neurons[layer.population])) for layer in self.structure.layers)

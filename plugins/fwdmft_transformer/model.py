@@ -57,9 +57,6 @@ class TransformerNetwork(Network):
     gamma0: float = eqx.field(static=True)
     phi: Activation = eqx.field(static=True)
 
-    def __call__(self, x: Tokens) -> Float[Array, " output"]:
-        return self._pass(x, self.shifts()).f
-
     def shifts(self) -> OfLayers:
         stream = jnp.zeros((self.tokens, self.w.shape[1]), self.w.dtype)
         return (stream,) * (1 + len(self.blocks))
