@@ -51,7 +51,7 @@ from fwdmft.engine.field_equations import FieldEquations, Noise, State
 from fwdmft.engine.products import gram
 from fwdmft.engine.simulation import gaussian_matrices
 from fwdmft.engine.stencil import POINT
-from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
+from fwdmft.engine.update import Trained, at_rest, heavy_ball
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.perturbations import Kernel, Memory, NeuronFields, adjoint, arithmetic
 from fwdmft.program.places import Block, at_places, blocks, fed_by, given_to
@@ -135,8 +135,8 @@ def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, n
         ahead = [given("matrix", number, of_pass.forwards.into) for number in range(len(structure.matrices))]
         back = [at_places(products) for products in backwards.added.products]
         own = {name: fields(name, *few) for name in structure.populations}
-        update = Update(rate, training.momentum, training.weight_decay)
-        return equations.step(state, of_pass, residual, update), (own, ahead, back, residual[:, 0])
+        after = equations.step(state, of_pass, residual, training.update(rate))
+        return after, (own, ahead, back, residual[:, 0])
 
     schedule = jax.tree.map(lambda a: a[:, 0], (training.rates, training.batches))
     momentum = training.momentum != 0
@@ -165,7 +165,7 @@ def _shares(training: TrainingSignal) -> tuple[Float[Array, "time time"], Float[
         carry: tuple[Trained, Trained], at: tuple[Float[Array, ""], Float[Array, " time"]]
     ) -> tuple[Any, tuple[Float[Array, " time"], Float[Array, ""]]]:
         (learned, kept), (rate, direction) = carry, at
-        update = Update(rate, training.momentum, training.weight_decay)
+        update = training.update(rate)
         later = heavy_ball(learned, direction, update), heavy_ball(kept, jnp.zeros(()), update)
         return later, (learned.value, kept.value)
 
