@@ -5,6 +5,7 @@ program, and nothing else: gradients are those of `jax.grad`.
 """
 
 import math
+from itertools import count
 from operator import attrgetter
 from typing import Any
 
@@ -17,7 +18,7 @@ from fwdmft.engine.stencil import POINT
 from fwdmft.networks.model import Network, OfLayers
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
-from fwdmft.program.structure import Counter, Structure
+from fwdmft.program.structure import Structure
 
 
 class ProgramNetwork(Network):
@@ -64,7 +65,7 @@ class _Finite(Net):
     """Explicit weights; one point at a time."""
 
     def __init__(self, network: ProgramNetwork, shifts: OfLayers):
-        self.network, self.shifts, self.counter = network, shifts, Counter()
+        self.network, self.shifts, self.layers = network, shifts, count()
         self.outputs = len(next(iter(network.readouts.values())))
         self.features: dict[int, Float[Array, "point *site neuron"]] = {}
         self.observed: dict[str, Float[Array, "*axis"]] = {}
@@ -88,7 +89,7 @@ class _Finite(Net):
         return jnp.mean(o, axis=-1)
 
     def layer(self, population: str, h: OfNeurons, features: Features) -> OfLayer:
-        number = self.counter.next("layer")
+        number = next(self.layers)
         h = h + self.shifts[number]
         v = features(h)
         self.features[number] = v
@@ -114,8 +115,8 @@ def program_network(
         return jax.random.normal(keys[name], shape)
 
     def of_input(each: Any) -> tuple[Float[Array, "neuron feature"], Float[Array, " neuron"] | None]:
-        count = neurons[each.population]
-        rows = normal(each.name, count, each.features + 1)
+        size = neurons[each.population]
+        rows = normal(each.name, size, each.features + 1)
         return each.sigma * rows[:, :-1], rows[:, -1] if each.bias else None
 
     return ProgramNetwork(

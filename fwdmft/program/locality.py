@@ -6,6 +6,7 @@ change with any weights. Before that its shapes are followed with another number
 tells these apart.
 """
 
+from itertools import count
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, Shaped
 
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
-from fwdmft.program.structure import FEW, Counter, ProgramError, called, is_of_tracing
+from fwdmft.program.structure import FEW, ProgramError, called, is_of_tracing
 
 POINTS = 2
 
@@ -119,7 +120,7 @@ class _Random(Net):
     ):
         self.outputs, self.replayed, self.neuron, self.point, self.distinct = outputs, replayed, neuron, point, distinct
         self.first, self.seed = int(alone), seed
-        self.counter = Counter()
+        self.drawn = count()
         self.into: Seen = []
         self.read: Seen = []
         self.averages: list[Float[Array, "point ..."]] = []
@@ -138,7 +139,7 @@ class _Random(Net):
         self, population: str, *axes: int
     ) -> tuple[Float[np.ndarray, "*axis neuron"], Float[np.ndarray, "*axis neuron"]]:
         """Numbers (*axes, neuron), and other ones, which the changed neuron has already."""
-        shape, number = (*axes, self._neurons(population)), self.counter.next("numbers")
+        shape, number = (*axes, self._neurons(population)), next(self.drawn)
         a, b = (np.random.default_rng((number, which)).standard_normal(shape) for which in (2 * self.seed, 1))
         if self.neuron is not None:
             a[..., self.neuron] = b[..., self.neuron]

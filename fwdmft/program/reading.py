@@ -33,7 +33,7 @@ from fwdmft.engine.basis_matrix import MatrixPrior
 from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
-from fwdmft.program.structure import Counter, Structure
+from fwdmft.program.structure import Structure
 
 Vectors = tuple[Float[Array, "point ... _neuron"], ...]
 """Of neurons, each of its own shape (point, *site, neuron)."""
@@ -169,7 +169,6 @@ class _Reading(Net):
 
     def __init__(self, structure: Structure, fed: Fed, zero: Additions, outputs: int):
         self.structure, self.fed, self.zero, self.outputs = structure, fed, zero, outputs
-        self.counter = Counter()
         kinds: tuple[tuple[Any, ...], ...] = structure.inputs, structure.matrices, structure.vectors, structure.readouts
         self.names = {weights.name: number for kind in kinds for number, weights in enumerate(kind)}
         self.matrices = list(fed.matrices)
@@ -196,20 +195,20 @@ class _Reading(Net):
         )
 
     def _input(self, weights: Input, x: Read) -> OfNeurons:
-        number, call = self.names[weights.name], self.counter.next(weights.name)
-        read = jnp.asarray(x)
+        number, read = self.names[weights.name], jnp.asarray(x)
+        call = len(self.read[number])
         self.read[number].append(read)
         return added(self.fed.inputs[number](read, call), self.zero.inputs[number][call])
 
     def _dense(self, matrix: Matrix, v: OfNeurons) -> OfTarget:
-        number, use = self.names[matrix.name], self.counter.next(matrix.name)
+        number = self.names[matrix.name]
         self.into.append(v)
         block = vectors(jax.lax.stop_gradient(v), matrix.stencil)
         block = block.reshape(-1, *block.shape[2:])
         self.matrices[number], product = self.matrices[number].apply(
             block, self.fed.noise[number][0], self.fed.priors[number]
         )
-        zero = self.zero.products[number][use]
+        zero = self.zero.products[number][len(self.products[number])]
         value = product.value.reshape(*zero.shape[:-1], -1)
         self.products[number].append(value)
         self.coordinates[number].append(product.coordinates)
@@ -221,14 +220,14 @@ class _Reading(Net):
         return added(jnp.broadcast_to(self.fed.vectors[number], zero.shape), zero)
 
     def average(self, population: str, o: OfNeurons) -> Float[Array, "point *site"]:
-        number = self.counter.next("average")
+        number = len(self.averages)
         self.into.append(o)
         value = self.fed.averages.value(number, jax.lax.stop_gradient(o))
         self.averages.append(value)
         return added(value, self.zero.averages[number])
 
     def layer(self, population: str, h: OfNeurons, features: Features) -> OfLayer:
-        number = self.counter.next("layer")
+        number = len(self.h)
         h = added(h, self.zero.layers[number])
         self.h.append(h)
         v = features(h)

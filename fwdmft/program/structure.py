@@ -5,7 +5,7 @@ It is found by running the program once, with two neurons and products that vani
 
 import math
 import traceback
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -113,18 +113,6 @@ class Outline:
 
     structure: Structure
     rows: dict[str, Float[np.ndarray, "_row _feature"]]
-
-
-@dataclass
-class Counter:
-    """How often each kind of operation was met so far: every reading meets them in the same order."""
-
-    calls: dict[str, int] = field(default_factory=dict)
-
-    def next(self, kind: str) -> int:
-        number = self.calls.get(kind, 0)
-        self.calls[kind] = number + 1
-        return number
 
 
 def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> Outline:
