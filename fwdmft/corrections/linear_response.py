@@ -32,7 +32,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
+from scipy.linalg import qr
 
 from fwdmft.compiling import quickly
 from fwdmft.corrections.corrections import Arrays
@@ -251,29 +252,14 @@ def principal_directions(rows: Float[Array, "row column"], tolerance: float) -> 
     while True:
         count = min(count, most)
         draws = np.random.default_rng(0).standard_normal((rows.shape[1], count))
-        directions, sizes = _numpy(quickly(_orthonormal)(_product(rows, draws)))
+        columns, triangle, _ = qr(_product(rows, draws), mode="economic", pivoting=True, check_finite=False)
+        # Positive numbers on the diagonal are sizes, the largest first.
+        directions, sizes = (columns * np.sign(np.diag(triangle))).T, np.abs(np.diag(triangle))
         kept = int(np.sum(sizes > tolerance * sizes[0]))
         if count == most or kept < 0.8 * count:
             resolved = int(np.sum(sizes > 1e-13 * sizes[0]))
             return directions[: min(kept + -kept % BLOCK, resolved)]
         count *= 2
-
-
-def _orthonormal(columns: Float[Array, "row column"]) -> tuple[Float[Array, "column row"], Float[Array, " column"]]:
-    """Directions of the columns, the largest of what is left first (Gram-Schmidt), and their sizes."""
-    Carry = tuple[Float[Array, "row column"], Float[Array, "column row"], Float[Array, " column"]]
-
-    def one(k: Int[Array, ""], before: Carry) -> Carry:
-        rest, directions, sizes = before
-        largest = rest[:, jnp.argmax(jnp.sum(rest**2, axis=0))]
-        size = jnp.linalg.norm(largest)
-        direction = largest - directions.T @ (directions @ largest)
-        direction = direction / jnp.maximum(jnp.linalg.norm(direction), np.finfo(float).tiny)
-        rest = rest - jnp.outer(direction, direction @ rest)
-        return rest, directions.at[k].set(direction), sizes.at[k].set(size)
-
-    size, count = columns.shape
-    return jax.lax.fori_loop(0, count, one, (columns, jnp.zeros((count, size)), jnp.zeros(count)))[1:]
 
 
 def _responses(task: Task, trained: Record, sources: Float[np.ndarray, "source all"]) -> Driven:
