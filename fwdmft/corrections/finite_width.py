@@ -13,17 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.corrections import Arrays
-from fwdmft.corrections.drawing import Drawing, Report, Wanted
+from fwdmft.corrections.drawing import Drawing, Wanted
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, beyond, bias
 from fwdmft.corrections.sample_estimates import STEP, Estimates, Flat, WithError, without_rounding
-from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.corrections.samples import PARTS
 from fwdmft.engine.problem import JUDGED
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
-from fwdmft.executors import SideBySide
 
 PILOT = 256
 """Draws from which the width and the number of draws are chosen."""
@@ -77,26 +75,16 @@ class Limit(NamedTuple):
     simulations: int
 
 
-def finite_width(
-    sampler: Callable[[int], Sampler],
-    covariances: Float[np.ndarray, "block component component"],
-    q: Limit | None,
-    wanted: Wanted,
-    report: Report,
-    checkpoint: Checkpoint | None,
-    side_by_side: SideBySide,
-) -> FiniteWidth:
+def finite_width(drawing: Callable[[int], Drawing], q: Limit | None, wanted: Wanted) -> FiniteWidth:
     """Sigma and b.
 
-    sampler: draws at a width. covariances: of the control variates (block, component, component). q: None if it is not
-    known. side_by_side: where chunks of draws are computed. Raises ComputationError if networks of the largest width
+    drawing: draws at a width. q: None if it is not known. Raises ComputationError if networks of the largest width
     diverge.
     """
     width, widest = wanted.width or _first_width(wanted), multiple_of(wanted.multiple, WIDEST)
     while True:
         fixed = wanted.width is not None or width >= widest
-        drawing = Drawing(sampler(width), covariances, wanted, report, checkpoint, side_by_side)
-        outcome = _at_width(drawing, q, wanted, fixed)
+        outcome = _at_width(drawing(width), q, wanted, fixed)
         if isinstance(outcome, FiniteWidth):
             return outcome
         # The next order falls like 1/n.

@@ -9,7 +9,7 @@ import numpy as np
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.controls import COMPONENTS, Known, known, make_controls
 from fwdmft.corrections.corrections import Arrays, Corrections
-from fwdmft.corrections.drawing import Wanted, components
+from fwdmft.corrections.drawing import Drawing, Wanted, components
 from fwdmft.corrections.finite_width import NARROWEST, WIDEST, FiniteWidth, Limit, finite_width
 from fwdmft.corrections.samples import PARTS, Sampler, at_once, draw_size
 from fwdmft.engine import simulation
@@ -149,10 +149,11 @@ def drawn(
     spec = task.spec
     training, observing = task.training(), task.observing(strength=bool(task.equations.layers))
 
-    def sampler(width: int) -> Sampler:
+    def drawing(width: int) -> Drawing:
         narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, PARTS * width))
         count = at_once(draw_size(task.equations, task.site_numbers, width) * (2 if asked.double else 1))
-        return Sampler(narrow, wide, training, made.controls if made else None, width, observing, count)
+        sampler = Sampler(narrow, wide, training, made.controls if made else None, width, observing, count)
+        return Drawing(sampler, covariances, asked, report, checkpoint, side_by_side)
 
     asked = wanted(task, infinite)
     covariances = made.covariances if made else np.zeros((1, 0, 0))
@@ -161,7 +162,7 @@ def drawn(
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
         q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
-    return finite_width(sampler, covariances, q, asked, report, checkpoint, side_by_side)
+    return finite_width(drawing, q, asked)
 
 
 def draw_multiple(task: TheoryTask) -> int:
