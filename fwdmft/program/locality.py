@@ -6,6 +6,8 @@ change with any weights. Before that its shapes are followed with another number
 tells these apart.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -100,6 +102,7 @@ def _nearly_equal(a: Entries, b: Entries) -> bool:
     return a.shape == b.shape and np.allclose(a, b, rtol=0.0, atol=ROUNDED * largest, equal_nan=True)
 
 
+@dataclass
 class _Random(Net):
     """Random numbers for whatever comes from weights.
 
@@ -108,23 +111,23 @@ class _Random(Net):
     nothing is recorded. What it sees: into, what goes into every operation; read, into inputs alone.
     """
 
-    def __init__(
-        self,
-        outputs: int,
-        replayed: list[Float[Array, "point ..."]] | None = None,
-        neuron: int | None = None,
-        point: int | None = None,
-        alone: bool = False,
-        seed: int = 0,
-        distinct: bool = False,
-    ):
-        self.outputs, self.replayed, self.neuron, self.point, self.distinct = outputs, replayed, neuron, point, distinct
-        self.first, self.seed = int(alone), seed
-        self.drawn = count()
-        self.into: Seen = []
-        self.read: Seen = []
-        self.averages: list[Float[Array, "point ..."]] = []
-        self.sizes: dict[str, int] = {}
+    outputs: int
+    replayed: list[Float[Array, "point ..."]] | None = None
+    neuron: int | None = None
+    point: int | None = None
+    alone: bool = False
+    seed: int = 0
+    distinct: bool = False
+    into: Seen = field(default_factory=list)
+    read: Seen = field(default_factory=list)
+    averages: list[Float[Array, "point ..."]] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    drawn: Iterator[int] = field(default_factory=count)
+
+    @property
+    def first(self) -> int:
+        """The first neuron, and the first point."""
+        return int(self.alone)
 
     def _neurons(self, population: str) -> int:
         return self.sizes.setdefault(population, FEW + (len(self.sizes) if self.distinct else 0))
