@@ -261,17 +261,14 @@ def _memory(
     structure, points = equations.structure, len(equations.x)
     initial = kept[:, None, None, None]
 
-    def ahead(block: Block, of_learned: Kernel) -> Kernel:
-        if block.kind != "products":
+    def with_initial(block: Block, of_learned: Kernel) -> Kernel:
+        """What the initial matrix keeps as well: A of products, B of what is given to it."""
+        if block.kind not in ("products", "matrix"):
             return of_learned
-        sigma = structure.matrices[block.number].sigma
-        return of_learned + sigma**2 * initial * responses.feature[block.number]
-
-    def back(block: Block, of_learned: Kernel) -> Kernel:
-        if block.kind != "matrix":
-            return of_learned
-        strength = structure.matrices[block.number].sigma ** 2 * _ratio(equations, block.number)
-        return of_learned + strength * initial * responses.gradient[block.number]
+        strength = structure.matrices[block.number].sigma ** 2
+        if block.kind == "products":
+            return of_learned + strength * initial * responses.feature[block.number]
+        return of_learned + strength * _ratio(equations, block.number) * initial * responses.gradient[block.number]
 
     fed, given = blocks(structure, population, points)
-    return Memory(tuple(map(ahead, fed, learned.ahead)), tuple(map(back, given, learned.back)))
+    return Memory(tuple(map(with_initial, fed, learned.ahead)), tuple(map(with_initial, given, learned.back)))
