@@ -100,17 +100,21 @@ class BasisMatrix(NamedTuple):
         self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
         """W v / sqrt(N_in) for vectors v. noise: see `OneSidedMatrix.extended`."""
-        side, product = _acted(self.forward, self.backward, self.kept.value, self.learned.value, v, noise, prior)
-        return self._replace(forward=side), product
+        side, coordinates = self.forward.extended(self.backward, v.reshape(-1, v.shape[-1]), noise, prior)
+        coordinates = coordinates.reshape(-1, *v.shape[:2])
+        read = _read(coordinates, prior.stencil)
+        learned = read @ self.learned.value.reshape(read.shape[1], -1)
+        value = (self.kept.value * read) @ side.image + learned @ self.backward.basis
+        return self._replace(forward=side), Product(value.reshape(len(v), prior.stencil.places, -1), coordinates)
 
     def apply_transposed(
         self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v. prior: that of the matrix, not of its transpose."""
         prior = prior.transposed()
-        learned = prior.ratio**0.5 * jnp.swapaxes(self.learned.value, 0, 2)
-        side, product = _acted(self.backward, self.forward, self.kept.value, learned, v, noise, prior)
-        return self._replace(backward=side), product
+        learned = self.learned._replace(value=prior.ratio**0.5 * jnp.swapaxes(self.learned.value, 0, 2))
+        seen, product = BasisMatrix(self.backward, self.forward, self.kept, learned).apply(v, noise, prior)
+        return self._replace(backward=seen.forward), product
 
     def learn(
         self,
@@ -144,23 +148,6 @@ def unlearned(forward: OneSidedMatrix, backward: OneSidedMatrix, momentum: bool,
 def before_training(matrix: BasisMatrix, momentum: bool) -> BasisMatrix:
     """The same initial matrices without what they learned: all their products that are known stay known."""
     return unlearned(matrix.forward, matrix.backward, momentum, matrix.learned.value.shape[1])
-
-
-def _acted(
-    side: OneSidedMatrix,
-    other: OneSidedMatrix,
-    kept: Float[Array, ""],
-    learned: Float[Array, "capacity offset other_capacity"],
-    v: Float[Array, "vector position source"],
-    noise: Float[Array, "row target"],
-    prior: MatrixPrior,
-) -> tuple[OneSidedMatrix, Product]:
-    """The side with a basis in which the vectors v lie, and their products."""
-    side, coordinates = side.extended(other, v.reshape(-1, v.shape[-1]), noise, prior)
-    coordinates = coordinates.reshape(-1, *v.shape[:2])
-    read = _read(coordinates, prior.stencil)
-    value = (kept * read) @ side.image + (read @ learned.reshape(read.shape[1], -1)) @ other.basis
-    return side, Product(value.reshape(len(v), prior.stencil.places, -1), coordinates)
 
 
 def _read(coordinates: Float[Array, "capacity vector position"], stencil: Stencil) -> Float[Array, "row column"]:
