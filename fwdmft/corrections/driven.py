@@ -188,13 +188,13 @@ class Influences(NamedTuple):
     mean: the observables.
     variance: mean square of the influences on every observable, summed over populations.
     prediction: influences on the predictions, for every population.
-    strength: influences on the strengths of the layers' kernels, for every population; None without layers.
+    strength: influences on the strengths of the layers' kernels, for every population; {} without layers.
     """
 
     mean: Observables
     variance: Observables
     prediction: dict[str, Float[Array, "saved _neuron point output"]]
-    strength: dict[str, Float[Array, "saved _neuron kernel layer"] | None] | None
+    strength: dict[str, Float[Array, "saved _neuron kernel layer"]]
 
 
 def influences(
@@ -209,8 +209,9 @@ def influences(
     def observe(sites: list[Sites], responses: Observables) -> Influences:
         each = {name: _of_population(task, name, sites, responses, rows.T) for name, rows in amplitudes.items()}
         variance = jax.tree.map(lambda *a: sum(a), *[squares for squares, _ in each.values()])
-        strength = {name: kept[1] for name, (_, kept) in each.items()} if task.equations.layers else None
-        return Influences(_means(task, sites), variance, {name: kept[0] for name, (_, kept) in each.items()}, strength)
+        prediction = {name: kept[0] for name, (_, kept) in each.items()}
+        strength = {name: kept[1] for name, (_, kept) in each.items() if kept[1] is not None}
+        return Influences(_means(task, sites), variance, prediction, strength)
 
     by_time = {name: jnp.moveaxis(a, 1, 0) for name, a in responses.items()}
     return _trained(task, lambda own, f: f, f, observe, by_time, lambda f, residual, x: ())[0]

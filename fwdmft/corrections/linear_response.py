@@ -298,9 +298,8 @@ def _covariances(
         if everything:
             flat = jnp.moveaxis(psi, 1, -1).reshape(-1, count)
             full = full + (flat @ flat.T).reshape(*shape, *shape) / count
-    for strength in (neurons.strength or {}).values():
-        if strength is not None:
-            layers = layers + jnp.einsum("tial,tibm->talbm", strength, strength) / strength.shape[1]
+    for strength in neurons.strength.values():
+        layers = layers + jnp.einsum("tial,tibm->talbm", strength, strength) / strength.shape[1]
     return full if everything else None, equal_time, layers if neurons.strength else None
 
 
