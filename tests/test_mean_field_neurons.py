@@ -65,7 +65,7 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
     pairs = zip(after, equations.matrices, strict=True)
     records = tuple(recorded(m.forward.record, m.backward.record, of.uses) for m, of in pairs)
     equations = equations.with_capacities(tuple(record.capacities for record in records))
-    bare = controls.Controls(equations, training, records, actual.state.averages.records, actual.residuals, {}, ())
+    bare = controls.Controls(equations, training, records, actual.state.averages.records, actual.residuals, {})
     few = jax.tree.map(lambda a: a[:, :FEW], noise)
     seen = jax.tree.map(lambda a: a.reshape(-1, count)[:, :FEW], actual.seen)
     return seen, controls._fields(bare, few)
