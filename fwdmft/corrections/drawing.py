@@ -14,6 +14,7 @@ from fwdmft.corrections import samples
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.sample_estimates import GROUPS, Estimates, Pairs, Sums, estimates
 from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.engine.infinite_width import Report
 from fwdmft.executors import SideBySide, Work
 
 SHARED = 4
@@ -25,7 +26,6 @@ _NUMBERS = 1 << 24
 _PRODUCTS = 1 << 26
 """Products of control variates and observables that may be summed, about."""
 
-Report = Callable[[str, int, int], None]
 OfDraws = dict[str, Float[np.ndarray, "draw ..."]]
 """Fields of `samples.Draws`, by name."""
 

@@ -19,6 +19,7 @@ from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, beyond, bias
 from fwdmft.corrections.sample_estimates import STEP, Estimates, Flat, WithError, without_rounding
 from fwdmft.corrections.samples import PARTS
+from fwdmft.engine import infinite_width
 from fwdmft.engine.problem import JUDGED
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
@@ -230,7 +231,7 @@ def _next_order(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
 def _reached(pair: WithError, layout: Layout) -> float:
     """Error relative to the root mean square, the larger of those of f and K."""
     value, error = (layout.split(a) for a in pair)
-    return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)
+    return max(infinite_width.relative(error[name], value[name]) for name in JUDGED)
 
 
 def most_draws(width: int) -> int:

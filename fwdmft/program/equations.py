@@ -25,6 +25,7 @@ from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.engine.neurons import Population, Supply, cut, whole_neurons
 from fwdmft.engine.products import mix
 from fwdmft.engine.update import Update, at_rest, heavy_ball
+from fwdmft.observables import OBSERVABLES
 from fwdmft.program import kernels
 from fwdmft.program.backward import backward
 from fwdmft.program.blocks import block_sizes, first_capacities, totals
@@ -41,7 +42,7 @@ from fwdmft.program.sites import (
     what_is_read,
 )
 from fwdmft.program.state import ProgramFields, ProgramState
-from fwdmft.program.structure import Structure, flat, structure
+from fwdmft.program.structure import USUAL, Structure, flat, structure
 from fwdmft.program.weights import CarriedWeights, InputWeights, carried_weights
 
 OBSERVED = "observed"
@@ -123,12 +124,7 @@ class ForwardProgram(FieldEquations):
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
-        return {
-            "prediction": ("point", "output"),
-            "feature_kernel": ("layer", "point", "point_prime"),
-            "gradient_kernel": ("layer", "point", "output", "point_prime", "output_prime"),
-            "tangent_kernel": ("point", "output", "point_prime", "output_prime"),
-        } | dict(self.structure.observed)
+        return {name: OBSERVABLES[name].dims for name in USUAL} | dict(self.structure.observed)
 
     def initial(
         self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
