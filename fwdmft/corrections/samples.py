@@ -180,13 +180,6 @@ def _contrasts(a: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     return jnp.moveaxis(jnp.tensordot(jnp.asarray(CONTRASTS, a.dtype), a, axes=(1, axis)), 0, axis)
 
 
-def parts(
-    mean: Float[np.ndarray, "draw observable"], difference: Float[np.ndarray, "draw contrast observable"]
-) -> Float[np.ndarray, "draw part observable"]:
-    """q_n of every part (draw, part, observable), from m and d of draws."""
-    return mean[:, None] + PARTS * CONTRASTS.T @ difference
-
-
 def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:
     """Shapes (time, ...) of the observables, in the order in which `Draws` has them."""
 
