@@ -36,7 +36,6 @@ The sweep is in `perturbations`, how the fields of a neuron are laid out in `pla
 ~ T S R, with all T steps, saved or not, L uses of matrices, R places of a population, S neurons averaged over.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,7 +53,7 @@ from fwdmft.engine.stencil import POINT
 from fwdmft.engine.update import Trained, at_rest, heavy_ball
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.perturbations import Kernel, Memory, NeuronFields, adjoint, arithmetic
-from fwdmft.program.places import Block, at_places, blocks, fed_by, given_to
+from fwdmft.program.places import Block, at_places, blocks, fed_by
 from fwdmft.program.reading import Additions
 from fwdmft.program.state import ProgramFields, ProgramState
 
@@ -97,13 +96,36 @@ def response_functions(
     assert isinstance(equations, ForwardProgram)
     course = _course(equations, noise, training, neurons)
     kappa, kept = _shares(training)
-    learned = {name: _learned(equations, name, course, kappa) for name in equations.structure.populations}
-    steps, points = course.residual.shape
-    count, uses = len(equations.structure.matrices), len(equations.structure.matrices[0].uses)
+    structure, (steps, points) = equations.structure, course.residual.shape
+    learned = {name: _learned(equations, name, course, kappa) for name in structure.populations}
+    count, uses = len(structure.matrices), len(structure.matrices[0].uses)
     nothing = jnp.zeros((count, steps, uses * points, steps, uses * points))
+    uses_in_order = [(cut.number, cut.use) for cut in structure.cuts if cut.kind == "matrix"]
 
-    def one_step(t: Int[Array, ""], earlier: ResponseFunctions) -> ResponseFunctions:
-        return _extended(equations, course, learned, kept, t, earlier)
+    def swept(
+        responses: ResponseFunctions, t: Int[Array, ""], number: int, use: int, of_given: bool
+    ) -> ResponseFunctions:
+        """With a row of time t for a use of a matrix, from those known: of A, of what is given to it, or else of B."""
+        matrix = structure.matrices[number]
+        population, kind = (matrix.source, "matrix") if of_given else (matrix.target, "products")
+        places = blocks(structure, population, points)
+        own = next(
+            each for each in (places.given if of_given else places.fed) if (each.kind, each.number) == (kind, number)
+        )
+        memory = _memory(equations, population, learned[population], kept, responses)
+        neuron, fields = partial(arithmetic, equations, population), course.fields[population]
+        derivatives = adjoint(neuron, fields, memory, places, t, own.of_use(use), of_given)
+        mean = jnp.mean((derivatives.dv if of_given else derivatives.y)[:, own.every], axis=-1)
+        rows = jnp.moveaxis(kept[:, None, None] * mean, -1, 0)
+        name, place = "feature" if of_given else "gradient", slice(points * use, points * (use + 1))
+        return responses._replace(**{name: getattr(responses, name).at[number, t, place].set(rows)})
+
+    def one_step(t: Int[Array, ""], responses: ResponseFunctions) -> ResponseFunctions:
+        for number, use in uses_in_order:
+            responses = swept(responses, t, number, use, True)
+        for number, use in reversed(uses_in_order):
+            responses = swept(responses, t, number, use, False)
+        return responses
 
     responses = jax.lax.fori_loop(0, steps, one_step, ResponseFunctions(nothing, nothing))
 
@@ -117,14 +139,11 @@ def response_functions(
 def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, neurons: int) -> Course:
     structure, points = equations.structure, len(equations.x)
 
-    def given(kind: str, number: int, into: Sequence[Float[Array, "point ..."]]) -> Float[Array, "place neuron"]:
-        return at_places(given_to(structure, Block(kind, number, 0, points, ()), into))
-
     def fields(population: str, y: Additions, dv: tuple[Float[Array, "point ..."], ...]) -> NeuronFields:
         fed, back = blocks(structure, population, points)
         return NeuronFields(
             at_places(a for block in fed for a in fed_by(block, y)),
-            at_places(a for block in back for a in given_to(structure, block, dv)),
+            at_places(a for block in back for a in structure.at_cuts(block.kind, block.number, dv)),
         )
 
     def step(state: State, at: tuple[Float[Array, ""], Int[Array, " batch"] | None]) -> tuple[State, tuple]:
@@ -132,7 +151,8 @@ def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, n
         state, of_pass = equations.forward(state, noise)
         residual, backwards = training.residual(of_pass.f, batch), of_pass.backwards
         few = jax.tree.map(lambda a: a[..., :neurons], (_values(equations, state, of_pass), backwards.into))
-        ahead = [given("matrix", number, of_pass.forwards.into) for number in range(len(structure.matrices))]
+        into = of_pass.forwards.into
+        ahead = [at_places(structure.at_cuts("matrix", number, into)) for number in range(len(structure.matrices))]
         back = [at_places(products) for products in backwards.added.products]
         own = {name: fields(name, *few) for name in structure.populations}
         after = equations.step(state, of_pass, residual, training.update(rate))
@@ -213,41 +233,6 @@ def _ratio(equations: ForwardProgram, matrix: int) -> float:
     """n_target / n_source."""
     each = equations.structure.matrices[matrix]
     return equations.width[each.target] / equations.width[each.source]
-
-
-def _extended(
-    equations: ForwardProgram,
-    course: Course,
-    learned: dict[str, Memory],
-    kept: Float[Array, " time"],
-    t: Int[Array, ""],
-    responses: ResponseFunctions,
-) -> ResponseFunctions:
-    """With the rows of time t, from those of earlier times."""
-    structure, points = equations.structure, course.residual.shape[1]
-    uses = [(cut.number, cut.use) for cut in structure.cuts if cut.kind == "matrix"]
-
-    def swept(responses: ResponseFunctions, number: int, use: int, of_given: bool) -> ResponseFunctions:
-        """With those of a use of a matrix: A, of what is given to it, or else B."""
-        matrix = structure.matrices[number]
-        population, kind = (matrix.source, "matrix") if of_given else (matrix.target, "products")
-        places = blocks(structure, population, points)
-        own = next(
-            each for each in (places.given if of_given else places.fed) if (each.kind, each.number) == (kind, number)
-        )
-        memory = _memory(equations, population, learned[population], kept, responses)
-        neuron, fields = partial(arithmetic, equations, population), course.fields[population]
-        derivatives = adjoint(neuron, fields, memory, places, t, own.of_use(use), of_given)
-        mean = jnp.mean((derivatives.dv if of_given else derivatives.y)[:, own.every], axis=-1)
-        rows = jnp.moveaxis(kept[:, None, None] * mean, -1, 0)
-        name, place = "feature" if of_given else "gradient", slice(points * use, points * (use + 1))
-        return responses._replace(**{name: getattr(responses, name).at[number, t, place].set(rows)})
-
-    for number, use in uses:
-        responses = swept(responses, number, use, True)
-    for number, use in reversed(uses):
-        responses = swept(responses, number, use, False)
-    return responses
 
 
 def _memory(

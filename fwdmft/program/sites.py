@@ -26,18 +26,16 @@ def joined(blocks: Sequence[Float[Array, "..."]], axis: int) -> Float[Array, "..
 
 def what_is_read(structure: Structure, forwards: Forwards) -> list[Float[Array, "point site neuron"]]:
     """What each readout reads."""
-    pairs = zip(structure.cuts, forwards.into, strict=True)
-    read = {cut.number: a for cut, a in pairs if cut.kind == "readout"}
-    return [flat(read[number]) for number in range(len(read))]
+    numbers = range(len(structure.readouts))
+    return [flat(a) for number in numbers for a in structure.at_cuts("readout", number, forwards.into)]
 
 
 def acted_on(
     structure: Structure, number: int, forwards: Forwards
 ) -> list[Float[Array, "point vector position neuron"]]:
     """The vectors that matrix `number` acted on, use by use."""
-    pairs = zip(structure.cuts, forwards.into, strict=True)
     stencil = structure.matrices[number].stencil
-    return [vectors(a, stencil) for cut, a in pairs if cut.kind == "matrix" and cut.number == number]
+    return [vectors(a, stencil) for a in structure.at_cuts("matrix", number, forwards.into)]
 
 
 def contributions_to_f(

@@ -5,6 +5,7 @@ It is found by running the program once, with two neurons and products that vani
 
 import math
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal
@@ -105,6 +106,11 @@ class Structure:
     layers: tuple[Layer, ...]
     cuts: tuple[Cut, ...]
     observed: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def at_cuts(self, kind: str, number: int, each: Sequence[Any]) -> list[Any]:
+        """Of what there is for each cut, that of the uses of a matrix, or of an average or a readout."""
+        pairs = zip(self.cuts, each, strict=True)
+        return [a for cut, a in pairs if (cut.kind, cut.number) == (kind, number)]
 
 
 @dataclass
