@@ -24,9 +24,8 @@ from fwdmft.compiling import quickly
 from fwdmft.engine import averages
 from fwdmft.engine.averages import AverageRecord
 from fwdmft.engine.basis_matrix import BasisMatrix
-from fwdmft.engine.dynamics import TrainingSignal, one_pass, updates
+from fwdmft.engine.dynamics import TrainingSignal, Trajectory, one_pass, updates
 from fwdmft.engine.field_equations import Contribution, FieldEquations, Noise
-from fwdmft.engine.gaussian_matrix import Record
 from fwdmft.engine.replayed_matrix import MatrixRecord, recorded, replayed
 from fwdmft.engine.simulation import gaussian_matrices
 
@@ -79,23 +78,14 @@ class Replay(NamedTuple):
 
 
 @quickly
-def _recording_pass(
-    equations: FieldEquations, noise: Noise, training: TrainingSignal
-) -> tuple[
-    list[tuple[Record, Record]],
-    tuple[AverageRecord, ...],
-    Float[Array, "step point output"],
-]:
-    """For every matrix its records; records of averages; the residuals (step, point, output)."""
+def _recording_pass(equations: FieldEquations, noise: Noise, training: TrainingSignal) -> Trajectory:
+    """With the records of matrices and averages in its state, and the residuals."""
     substeps = training.ladder[-1].substeps
     passes = updates(training, substeps)
-    matrices = gaussian_matrices(equations, noise, training.momentum != 0, passes)
     shape = jax.eval_shape(_prediction, equations, noise, gaussian_matrices(equations, noise, False)).shape
+    matrices = gaussian_matrices(equations, noise, training.momentum != 0, passes)
     taken = averages.recording(equations.averages_taken, shape, passes)
-    seen = one_pass(equations, noise, matrices, training, lambda *_: None, substeps, record=True, averages=taken)
-    after = seen.state.matrices if matrices else ()
-    recordings = [(matrix.forward.record, matrix.backward.record) for matrix in after]
-    return recordings, seen.state.averages.records if taken.records else (), seen.residuals
+    return one_pass(equations, noise, matrices, training, lambda *_: None, substeps, record=True, averages=taken)
 
 
 def _prediction(equations: FieldEquations, noise: Noise, matrices: Any) -> Float[Array, "point output"]:
@@ -109,11 +99,12 @@ def make_controls(
 
     training: with few saved times, and without a stream. most: components of a population, at most.
     """
-    recordings, taken, residuals = _recording_pass(equations, noise, training)
-    pairs = zip(equations.matrices, recordings, strict=True)
-    records = tuple(recorded(ahead, back, matrix.uses) for matrix, (ahead, back) in pairs)
+    seen = _recording_pass(equations, noise, training)
+    pairs = zip(seen.state.matrices, equations.matrices, strict=True) if equations.matrices else ()
+    records = tuple(recorded(own.forward.record, own.backward.record, matrix.uses) for own, matrix in pairs)
+    taken = seen.state.averages.records if equations.averages_taken else ()
     equations = equations.with_capacities(tuple(record.capacities for record in records))
-    bare = Controls(equations, training, records, taken, residuals, {})
+    bare = Controls(equations, training, records, taken, seen.residuals, {})
     made = {name: _combination(pairs, most) for name, pairs in _fields(bare, noise).items()}
     return eqx.tree_at(lambda c: c.combinations, bare, made)
 
