@@ -81,10 +81,6 @@ class Sums:
         new = {
             "m": m.sum(0),
             "y": y.sum(0),
-            "mm": np.einsum("ij,ij->j", m, m),
-            "dd": np.einsum("icj,icj->j", d, d),
-            "ym": np.einsum("ij,ij->j", y, m),
-            "yy": np.einsum("ij,ij->j", y, y),
             "x": x.sum(0),
             "xx": x.T @ x,
             "dxx": np.einsum("ick,icl->kl", xd, xd),
@@ -95,8 +91,10 @@ class Sums:
         d = d.reshape(-1, d.shape[-1])
         for name, a, b in (("mm", m, m), ("dd", d, d), ("ym", y, m), ("my", m, y), ("yy", y, y)):
             new[f"pair_{name}"] = np.einsum("di,di->i", a[:, i], b[:, j])
-            if full is not None and name != "my":
-                new[f"full_{name}"] = a[:, full].T @ b[:, full]
+            if name != "my":
+                new[name] = np.einsum("di,di->i", a, b)
+                if full is not None:
+                    new[f"full_{name}"] = a[:, full].T @ b[:, full]
         for name, value in new.items():
             self.parts[name] = self.parts[name] + value if name in self.parts else value
 
