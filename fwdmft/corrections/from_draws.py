@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -198,11 +199,7 @@ def wanted(task: TheoryTask, infinite: Infinite | None) -> Wanted:
 
 
 def _strength(q: Arrays) -> Arrays:
-    if "feature_kernel" not in q:
-        return {}
-    return {
-        STRENGTH: np.asarray(strengths({name: jnp.asarray(q[name]) for name in ("feature_kernel", "gradient_kernel")}))
-    }
+    return {STRENGTH: np.asarray(strengths(jax.tree.map(jnp.asarray, q)))} if "feature_kernel" in q else {}
 
 
 def _diagnostics(draws: FiniteWidth, made: Known | None) -> dict[str, Any]:
