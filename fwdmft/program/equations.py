@@ -153,7 +153,7 @@ class ForwardProgram(FieldEquations):
         neurons = {name: noise[name].shape[-1] for name in self.structure.populations}
         supplies = [f"_{matrix.name}" for matrix in self.structure.matrices]
         fed = Fed(
-            tuple(partial(self._action, number, weights.value) for number, weights in enumerate(state.inputs)),
+            tuple(partial(self.action, number, weights.value) for number, weights in enumerate(state.inputs)),
             tuple(each.value for each in state.vectors),
             state.matrices,
             tuple(map(self._prior, range(len(state.matrices)))),
@@ -172,7 +172,7 @@ class ForwardProgram(FieldEquations):
         fields = ProgramFields(run.forwards, backwards, contributions, sum(f[1:], f[0]))
         return state._replace(origin=origin, begun=jnp.ones_like(state.begun)), fields
 
-    def _action(
+    def action(
         self, number: int, value: Float[Array, "row neuron"], x: Float[Array, "..."], call: int
     ) -> Float[Array, "point *site neuron"]:
         """Of input weights, on the x of a call."""

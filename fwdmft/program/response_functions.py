@@ -41,7 +41,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from fwdmft.compiling import quickly
@@ -167,11 +166,10 @@ def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, n
 
 def _values(equations: ForwardProgram, state: ProgramState, fields: ProgramFields) -> Additions:
     """Everything that was fed to neurons, where `Additions` have what is added to it."""
-    structure, inputs = equations.structure, []
-    for each, weights, trained in zip(structure.inputs, equations.inputs, state.inputs, strict=True):
-        h = weights.preactivations(trained.value)
-        rows = h.reshape(-1, sum(each.rows), h.shape[-1])
-        inputs.append(tuple(jnp.split(rows, np.cumsum(each.rows)[:-1], axis=1)))
+    inputs = [
+        tuple(equations.action(number, weights.value, x, call) for call, x in enumerate(fields.forwards.read[number]))
+        for number, weights in enumerate(state.inputs)
+    ]
     pairs = zip(fields.backwards.added.vectors, state.vectors, strict=True)
     numbers = tuple(jnp.broadcast_to(theta.value, (len(a), *theta.value.shape)) for a, theta in pairs)
     return Additions(tuple(inputs), fields.forwards.products, numbers, (), ())
