@@ -175,24 +175,15 @@ class _Reading(Net):
         self.into: list[Float[Array, "point ... _neuron"]] = []
         self.read: list[list[Float[Array, "point ... _feature"]]] = [[] for _ in structure.inputs]
         self.h: list[Float[Array, "point ... _neuron"]] = []
-        self.v: dict[int, Float[Array, "point ... _neuron"]] = {}
+        self.v: list[Float[Array, "point ... _neuron"]] = []
         self.averages: list[Float[Array, "point ..."]] = []
         self.products: list[list[Float[Array, "point ... _neuron"]]] = [[] for _ in structure.matrices]
         self.coordinates: list[list[Float[Array, "_capacity _vector _position"]]] = [[] for _ in structure.matrices]
         self.observed: dict[str, Float[Array, "*axis"]] = {}
 
     def forwards(self) -> Forwards:
-        return Forwards(
-            tuple(self.into),
-            tuple(map(tuple, self.read)),
-            tuple(map(tuple, self.coordinates)),
-            tuple(self.h),
-            tuple(self.v[number] for number in range(len(self.h))),
-            tuple(map(tuple, self.products)),
-            tuple(self.averages),
-            self.observed,
-            tuple(self.matrices),
-        )
+        """What was noted, with tuples in place of lists."""
+        return Forwards(*(_as_tuples(getattr(self, name)) for name in Forwards._fields))
 
     def _input(self, weights: Input, x: Read) -> OfNeurons:
         number, read = self.names[weights.name], jnp.asarray(x)
@@ -230,9 +221,10 @@ class _Reading(Net):
         number = len(self.h)
         h = added(h, self.zero.layers[number])
         self.h.append(h)
-        v = features(h)
-        self.v[number] = v
-        return h, v
+        # Features may have layers of their own, whose features are noted behind.
+        self.v.append(h)
+        self.v[number] = features(h)
+        return h, self.v[number]
 
     def _readout(self, readout: Readout, v: OfNeurons) -> Float[Array, "point output"]:
         """Only what goes in is noted: f is computed from it and from the readout weights elsewhere."""
@@ -241,6 +233,10 @@ class _Reading(Net):
 
     def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
         self.observed[name] = value
+
+
+def _as_tuples(noted: Any) -> Any:
+    return tuple(map(_as_tuples, noted)) if isinstance(noted, list) else noted
 
 
 def vectors(

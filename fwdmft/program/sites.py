@@ -4,6 +4,7 @@ See `reading` for cuts, v_m and D, `kernels` for the averages.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -64,32 +65,32 @@ def population_sites(
         for number, each in enumerate(structure.layers)
         if each.population == population
     }
-    matrices = [(number, each) for number, each in enumerate(structure.matrices) if each.trained]
-    ahead = {
-        each.name: at(joined(acted_on(structure, number, forwards), 1))
-        for number, each in matrices
-        if each.source == population
-    }
+
+    def own(kind: Sequence[Any], owner: str = "population") -> list[tuple[int, Any]]:
+        """Numbers of those trained weights of a kind that belong to this population."""
+        every = enumerate(kind)
+        return [(number, each) for number, each in every if each.trained and getattr(each, owner) == population]
+
+    ahead = {each.name: acted_on(structure, number, forwards) for number, each in own(structure.matrices, "source")}
     back = {
-        each.name: at(joined([vectors(a, each.stencil, axes=2) for a in added.products[number]], 2))
-        for number, each in matrices
-        if each.target == population
+        each.name: [vectors(a, each.stencil, axes=2) for a in added.products[number]]
+        for number, each in own(structure.matrices, "target")
     }
-    inputs = {
-        each.name: _arriving(at(joined([flat(a, 2) for a in gradients], 2)), factors)
-        for each, gradients, factors in zip(structure.inputs, added.inputs, rows, strict=True)
-        if each.trained and each.population == population
+    arriving = {
+        each.name: _arriving(at(joined([flat(a, 2) for a in added.inputs[number]], 2)), rows[number])
+        for number, each in own(structure.inputs)
     }
-    numbers = {
-        each.name: at(flat(a, 2))
-        for each, a in zip(structure.vectors, added.vectors, strict=True)
-        if each.trained and each.population == population
-    }
-    pairs = zip(structure.readouts, what_is_read(structure, forwards), strict=True)
-    readouts = {each.name: at(v) for each, v in pairs if each.trained and each.population == population}
-    own = [each for readout, each in zip(structure.readouts, f, strict=True) if readout.population == population]
-    whole = sum(own[1:], own[0]) if own else jnp.zeros((0, *f[0].shape[1:]))
-    return PopulationSites(layers, ahead, back, inputs, numbers, readouts, whole)
+    read = what_is_read(structure, forwards)
+    given = [each for readout, each in zip(structure.readouts, f, strict=True) if readout.population == population]
+    return PopulationSites(
+        layers,
+        {name: at(joined(blocks, 1)) for name, blocks in ahead.items()},
+        {name: at(joined(blocks, 2)) for name, blocks in back.items()},
+        arriving,
+        {each.name: at(flat(added.vectors[number], 2)) for number, each in own(structure.vectors)},
+        {each.name: at(read[number]) for number, each in own(structure.readouts)},
+        sum(given[1:], given[0]) if given else jnp.zeros((0, *f[0].shape[1:])),
+    )
 
 
 def _arriving(
