@@ -207,13 +207,9 @@ def _simulating(
     first: simulation.Large, task: TheoryTask, count: int
 ) -> Callable[[int], simulation.Large | Crowded | Arrays]:
     """Makes the simulation of a number, or of what bases leave out of the first."""
-
-    def simulated(number: int) -> simulation.Large | Crowded | Arrays:
-        if number == LEFT_OUT:
-            return _truncation(first, task, count)
-        return large(task, first.equations, count, number)
-
-    return simulated
+    return lambda number: (
+        _truncation(first, task, count) if number == LEFT_OUT else large(task, first.equations, count, number)
+    )
 
 
 def _truncation(first: simulation.Large, task: TheoryTask, count: int) -> Arrays:
