@@ -101,12 +101,9 @@ class Drawing:
         self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
         self._side_by_side = side_by_side
         self._full = self.layout.slices["prediction"] if wanted.covariance else None
+        self._part = f"draws-{self.width}"
         stored = None if checkpoint is None else checkpoint.load(self._part)
         self._drawn = Drawn(_chunk(self.layout)) if stored is None else Drawn.of(stored)
-
-    @property
-    def _part(self) -> str:
-        return f"draws-{self.width}"
 
     @property
     def count(self) -> int:

@@ -1,6 +1,8 @@
 """Where the observables of draws are in flat arrays."""
 
+import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Float
@@ -18,16 +20,12 @@ class Layout:
 
     @property
     def slices(self) -> dict[str, slice]:
-        slices, start = {}, 0
-        for name, shape in self.shapes.items():
-            size = int(np.prod(shape))
-            slices[name] = slice(start, start + size)
-            start += size
-        return slices
+        ends = [0, *accumulate(map(math.prod, self.shapes.values()))]
+        return dict(zip(self.shapes, map(slice, ends[:-1], ends[1:]), strict=True))
 
     @property
     def size(self) -> int:
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return sum(map(math.prod, self.shapes.values()))
 
     def split(self, flat: Float[np.ndarray, "*rest observable"]) -> dict[str, Float[np.ndarray, "..."]]:
         """By name, of flat arrays (..., observable)."""
