@@ -151,18 +151,18 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
         relative**2 / PARTS * layout.sizes(estimates.variance), _next_order_of_entries(estimates, estimates.growth[0])
     )
     estimates = estimates._replace(sigma=(sigma, np.hypot(error, np.where(estimates.variance > 0, next_order, 0.0))))
-    known, off = None, None
+    known = None
     if q is not None:
-        variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
-        of_q = {name: sobol_error(q.spread[name], variance[name], q.simulations) for name in layout.shapes}
-        off = layout.join(of_q)
+        independent = np.maximum(sigma, 0.0) / q.neurons
         if drawing.controlled:
             # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
             # independent neurons, be their error of q as a whole larger or smaller than that.
-            off = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
-        known = layout.join(q.mean)
-        off = np.hypot(off, layout.join(q.truncation))
-    b = bias(estimates.mean, estimates.change, drawing.width, known, off, beyond(relative), layout.sizes)
+            off = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * independent)
+        else:
+            each = layout.split(independent)
+            off = layout.join({name: sobol_error(q.spread[name], each[name], q.simulations) for name in each})
+        known = layout.join(q.mean), np.hypot(off, layout.join(q.truncation))
+    b = bias(estimates.mean, estimates.change, drawing.width, known, beyond(relative), layout.sizes)
     # b is n times a difference of draws: what varies least is known no better than they are.
     rounding = STEP * drawing.width * drawing.rounding * np.abs(estimates.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))
