@@ -54,11 +54,7 @@ CONTROL_BYTES = 1 << 29
 
 
 def from_draws(
-    task: TheoryTask,
-    infinite: Infinite | None,
-    report: Report,
-    checkpoint: Checkpoint | None,
-    side_by_side: SideBySide,
+    task: TheoryTask, infinite: Infinite | None, report: Report, checkpoint: Checkpoint | None, side_by_side: SideBySide
 ) -> Corrections:
     """Sigma and b; q as well, where there is no infinite width."""
     made = control_variates(task, infinite)

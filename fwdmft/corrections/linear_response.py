@@ -303,13 +303,7 @@ def _covariances(
     return full if everything else None, equal_time, layers if neurons.strength else None
 
 
-def _bias(
-    task: Task,
-    trained: Record,
-    responses: Driven,
-    amplitudes: Amplitudes,
-    key: Key[Array, ""] | None,
-) -> Arrays:
+def _bias(task: Task, trained: Record, responses: Driven, amplitudes: Amplitudes, key: Key[Array, ""] | None) -> Arrays:
     terms = {name: np.asarray(_product(c, c.T)) / c.shape[1] for name, c in amplitudes.items()}
     covariance = sum(term / task.widths[name] for name, term in terms.items())
     values, vectors = np.linalg.eigh(covariance)

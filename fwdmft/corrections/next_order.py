@@ -59,12 +59,7 @@ class Bias(NamedTuple):
 
 
 def bias(
-    mean: ByGroup,
-    change: ByGroup,
-    width: float,
-    known: WithError | None,
-    relative: Flat,
-    sizes: Callable[[Flat], Flat],
+    mean: ByGroup, change: ByGroup, width: float, known: WithError | None, relative: Flat, sizes: Callable[[Flat], Flat]
 ) -> Bias:
     """b from E m and E Y.
 

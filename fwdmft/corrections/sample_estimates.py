@@ -251,12 +251,7 @@ def _slopes(sums: Parts, count: int, known: OfControls) -> tuple[Slopes, Slopes]
 
 
 def _of_group(
-    group: Sums,
-    slopes: tuple[Slopes, Slopes],
-    known: OfControls,
-    n: int,
-    full: slice | None,
-    pairs: Pairs,
+    group: Sums, slopes: tuple[Slopes, Slopes], known: OfControls, n: int, full: slice | None, pairs: Pairs
 ) -> dict[str, Float[np.ndarray, "..."]]:
     s, count = group.parts, group.count
     beta, beta_y = slopes

@@ -95,11 +95,7 @@ class TrainingSignal(eqx.Module):
 
 
 def training_signal(
-    plan: Plan,
-    loss: LossSpec,
-    y: Float[np.ndarray, "point output"],
-    train: Bool[np.ndarray, " point"],
-    save_every: int,
+    plan: Plan, loss: LossSpec, y: Float[np.ndarray, "point output"], train: Bool[np.ndarray, " point"], save_every: int
 ) -> TrainingSignal:
     """The training signal of a plan for targets y (point, output) and a mask of training points, none with a stream."""
     positions, stream = np.flatnonzero(train), plan.stream

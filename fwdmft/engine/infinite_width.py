@@ -161,12 +161,7 @@ def relative(error: Float[np.ndarray, "*axis"], value: Float[np.ndarray, "*axis"
 
 
 def _simulations(
-    task: TheoryTask,
-    equations: FieldEquations,
-    count: int,
-    report: Report,
-    last: bool,
-    side_by_side: SideBySide,
+    task: TheoryTask, equations: FieldEquations, count: int, report: Report, last: bool, side_by_side: SideBySide
 ) -> Infinite | Crowded:
     """last: whether what bases leave out is measured as well."""
     stage, replicates = f"infinite width, {count} neurons", task.spec.replicates

@@ -33,14 +33,7 @@ from fwdmft.program.finite import ProgramNetwork, program_network
 from fwdmft.program.kernels import PopulationAverages
 from fwdmft.program.net import Forward
 from fwdmft.program.reading import Fed, Forwards, additions, linearised, vectors
-from fwdmft.program.sites import (
-    acted_on,
-    contributions,
-    contributions_to_f,
-    joined,
-    population_sites,
-    what_is_read,
-)
+from fwdmft.program.sites import acted_on, contributions, contributions_to_f, joined, population_sites, what_is_read
 from fwdmft.program.state import ProgramFields, ProgramState
 from fwdmft.program.structure import USUAL, Structure, flat, structure
 from fwdmft.program.weights import CarriedWeights, InputWeights, carried_weights
