@@ -225,6 +225,11 @@ def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple
     )
     substeps = training.ladder[-1].substeps
     taken = averages.replayed(jax.tree.map(lambda a: jnp.asarray(a, dtype), controls.averages))
-    given: Any = {"residuals": controls.residuals, "averages": taken}
-    seen = one_pass(equations, noise, matrices, training, lambda e, fields: e.contributions(fields), substeps, **given)
+
+    def collect(equations: FieldEquations, fields: Any) -> dict[str, Pairs]:
+        return equations.contributions(fields)
+
+    seen = one_pass(
+        equations, noise, matrices, training, collect, substeps, residuals=controls.residuals, averages=taken
+    )
     return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.state.matrices if matrices else ()

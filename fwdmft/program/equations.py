@@ -101,8 +101,9 @@ class ForwardProgram(FieldEquations):
             forward = Supply(f"forward_{matrix.name}", matrix.target, n * capacities[0], n * steps[0])
             backward = Supply(f"backward_{matrix.name}", matrix.source, n * capacities[1], n * steps[1])
             largest = max(each[0] for each in blocks[number]), max(each[1] for each in blocks[number])
-            ends = matrix.source, matrix.target
-            matrices.append(RandomMatrix(*ends, prior, capacities, largest, forward, backward, uses))
+            matrices.append(
+                RandomMatrix(matrix.source, matrix.target, prior, capacities, largest, forward, backward, uses)
+            )
         return tuple(matrices)
 
     def _prior(self, number: int) -> MatrixPrior:
