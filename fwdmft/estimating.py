@@ -199,7 +199,7 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
         foreseen.parts.append(Part("steps of gradient flow", longer * seconds, compiling))
     if not wanted:
         return
-    infinite = _large_simulations(short, fine, longer, clock, foreseen)
+    infinite = _large_simulations(short.on_ladder(fine), longer, clock, foreseen)
     neurons = foreseen.sizes.neurons or 0
     if infinite is not None:
         task, short = resolved(task, infinite), resolved(short, infinite)
@@ -209,11 +209,11 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
             foreseen.parts.append(Part("response functions", longer**3 * seconds * neurons / count, compiling))
     pilot = foreseen.sizes._replace(neurons=infinite and infinite.neurons)
     if spec.fluctuations or spec.bias or infinite is None:
-        if infinite is not None and from_response.has_response(task, foreseen.ladder):
-            few = _linear_response(task, clock, foreseen)
+        if infinite is not None and from_response.has_response(task.on_ladder(foreseen.ladder)):
+            few = _linear_response(task.on_ladder(foreseen.ladder), clock, foreseen)
             pilot = pilot._replace(response_neurons=few)
         else:
-            _draws(short, infinite, neurons, longer, clock, foreseen)
+            _draws(short.on_ladder(foreseen.ladder), infinite, neurons, longer, clock, foreseen)
             pilot = pilot._replace(draw_width=foreseen.sizes.draw_width)
     foreseen.more_bytes = max(0, theory_bytes(task, foreseen.sizes) - theory_bytes(short, pilot))
 
@@ -224,22 +224,20 @@ def _per_step(task: TheoryTask) -> float:
     return OF_A_FIELD * task.site_numbers + matrices
 
 
-def _large_simulations(
-    short: TheoryTask, ladder: Ladder, longer: float, clock: Clock, foreseen: Foreseen
-) -> Infinite | None:
+def _large_simulations(short: TheoryTask, longer: float, clock: Clock, foreseen: Foreseen) -> Infinite | None:
     """Those of the pilot; None if bases are too large."""
     spec, name = short.spec, "infinite width"
     if spec.neurons is None and large.too_large_at_first(short):
         return None
     fitting = OPERATIONS / (spec.replicates * short.plan.steps * _per_step(short))
-    updates = round(longer * large.updates(short, ladder))
+    updates = round(longer * short.updates)
     first = spec.neurons or large.first_try(large.affordable(short, short.at_infinite_width, updates))
     count, most = first, spec.neurons or large.TRIED
     while count > max(fitting, large.FEWEST):
         count //= 2
     while True:
         task = _changed(short, neurons=count)
-        infinite, seconds, compiling = rehearsed(partial(large.infinite_width, task, ladder, _quiet), clock)
+        infinite, seconds, compiling = rehearsed(partial(large.infinite_width, task, _quiet), clock)
         if isinstance(infinite, Infinite) or count >= most:
             break
         count = min(4 * count, most)
@@ -282,16 +280,14 @@ def _growths(task: TheoryTask, infinite: Infinite) -> int:
 
 def _linear_response(task: TheoryTask, clock: Clock, foreseen: Foreseen) -> int:
     """Neurons of the pilot."""
-    spec, training = task.spec, task.training(foreseen.ladder)
+    spec, training = task.spec, task.training()
     first = spec.neurons or from_response.first_try(training)
     fitting = OPERATIONS / (from_response.SAMPLINGS * task.plan.steps * OF_A_SOURCE * task.site_numbers)
     count = first
     while count > max(fitting, from_response.FEWEST):
         count //= 2
     few = _changed(task, neurons=count)
-    corrections, seconds, compiling = rehearsed(
-        lambda: from_response.from_response(few, foreseen.ladder, _quiet), clock
-    )
+    corrections, seconds, compiling = rehearsed(lambda: from_response.from_response(few, _quiet), clock)
     errors = [
         corrections.diagnostics[f"relative_error_{name}"] * (count / first) ** 0.5 for name in ("variance", "bias")
     ]
@@ -307,10 +303,10 @@ def _draws(
     short: TheoryTask, infinite: Infinite | None, neurons: int, longer: float, clock: Clock, foreseen: Foreseen
 ) -> None:
     """neurons: of the large simulations of the run."""
-    spec, ladder = short.spec, foreseen.ladder
+    spec = short.spec
     # Few samplings for the covariance of control variates: how many there will be is known.
     rough = covariance_parts(max(spec.relative_error, ROUGH))
-    made, seconds, compiling = rehearsed(lambda: control_variates(short, ladder, infinite, rough), clock)
+    made, seconds, compiling = rehearsed(lambda: control_variates(short, infinite, rough), clock)
     if made is not None and infinite is not None:
         pilot, whole = (
             spec.replicates * count + CONTROL_NEURONS * parts
@@ -319,14 +315,14 @@ def _draws(
         foreseen.parts.append(Part("control variates", longer * seconds * whole / pilot, compiling))
 
     def small(draws: int, width: int | None) -> FiniteWidth:
-        return drawn(_changed(short, draws=draws, draw_width=width), ladder, infinite, made, _quiet, None)
+        return drawn(_changed(short, draws=draws, draw_width=width), infinite, made, _quiet, None)
 
     few, start = min(spec.draws or PILOT, PILOT), clock()
     width = small(few, spec.draw_width).width
     middle = clock()
     outcome = small(few, width)
     seconds = clock() - middle
-    draws = spec.draws or max(outcome.draws, min(needed(outcome, wanted(short, infinite, ladder)), most_draws(width)))
+    draws = spec.draws or max(outcome.draws, min(needed(outcome, wanted(short, infinite)), most_draws(width)))
     compiling = max(0.0, middle - start - seconds)
     foreseen.parts.append(Part("draws", longer * seconds * draws / outcome.draws, compiling))
     foreseen.draws, foreseen.sizes = draws, foreseen.sizes._replace(draw_width=width)

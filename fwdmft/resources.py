@@ -114,7 +114,7 @@ def _simulations(task: TheoryTask, neurons: int, capacities: Pairs) -> int:
 
 
 def _linear_response(task: TheoryTask, count: int | None) -> int:
-    training = task.training(task.plan.ladder)
+    training = task.training()
     count = count or task.spec.neurons or GROWN * first_try(training)
     held = min(numbers(task.equations, training, count), MOST_NUMBERS)
     return _side_by_side(RESPONSE * held, held, SAMPLINGS)

@@ -96,8 +96,9 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None, side
     spec, clock = task.spec, _Clock()
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
     fine, coarse = gradient_flow_ladders(task)
-    tried = infinite_width(task, fine, report, side_by_side)
+    tried = infinite_width(task.on_ladder(fine), report, side_by_side)
     infinite = tried if isinstance(tried, Infinite) else None
+    task = task.on_ladder(coarse)
     result: dict[str, Any] = {"times": task.times, "ladder": coarse, "diagnostics": {"substeps": fine[-1].substeps}}
     result["diagnostics"]["seconds_infinite_width"] = clock.lap()
     if isinstance(tried, Crowded):
@@ -112,10 +113,10 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None, side
             result["responses"] = responses(task, infinite.neurons, report)
     corrections = None
     if spec.fluctuations or spec.bias or infinite is None:
-        if infinite is not None and has_response(task, coarse):
-            corrections = from_response(task, coarse, report, side_by_side)
+        if infinite is not None and has_response(task):
+            corrections = from_response(task, report, side_by_side)
         else:
-            corrections = from_draws(task, coarse, infinite, report, checkpoint, side_by_side)
+            corrections = from_draws(task, infinite, report, checkpoint, side_by_side)
         result["diagnostics"] |= corrections.diagnostics | {"seconds_corrections": clock.lap()}
     return TheoryResult(
         dims=task.equations.dims
@@ -205,7 +206,7 @@ def check_responses(task: TheoryTask) -> None:
 def responses(task: TheoryTask, count: int, report: Report) -> dict[str, Float[np.ndarray, "matrix time ..."]]:
     """Means over the simulations of the infinite width, each with its share of the neurons, and standard errors."""
     spec, kept = task.spec, np.asarray(task.times)
-    training = task.training(task.plan.ladder, save_every=1)
+    training = task.training(save_every=1)
     samples = []
     for replicate in range(spec.replicates):
         report("responses", replicate, spec.replicates)

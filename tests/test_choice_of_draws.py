@@ -50,7 +50,7 @@ def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_
     known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
     actual = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
     b = next_order.bias(
-        actual.mean, actual.change, N, np.zeros(3), np.full(3, 1e-9), np.zeros(3), Layout({"f": (1, 3)}).sizes
+        actual.mean, actual.change, N, (np.zeros(3), np.full(3, 1e-9)), np.zeros(3), Layout({"f": (1, 3)}).sizes
     )
     return actual, b
 

@@ -138,7 +138,7 @@ def test_memory_of_simulations_side_by_side_is_foreseen() -> None:
     actual = task(data=data, theory=theory)
     with jax.enable_x64(True):
         equations = actual.at_infinite_width
-        training = actual.training(actual.plan.ladder).without_ladder()
+        training = actual.training().without_ladder()
         parts = equations, noise_of(equations, 4096, 0, 0), training, np.int32(1), None, actual.observing()
         program = jitted(simulation._level_pass.__wrapped__, quick=True, static=(5,))  # type: ignore[attr-defined]
         memory = program.lower(*parts).compile().memory_analysis()

@@ -129,7 +129,7 @@ def test_number_and_width_of_draws_are_those_asked_for(whole: TheoryResult) -> N
 def test_control_variates_are_left_out_where_they_cost_more_than_they_save() -> None:
     asked = task(relative_error=2 * PAYING)
     known = Infinite({}, {}, 512, Bases(np.zeros(4), np.zeros(4), np.zeros(4)), asked.equations)
-    assert control_variates(asked, asked.plan.ladder, known) is None
+    assert control_variates(asked, known) is None
 
 
 def test_covariances_of_draws(whole: TheoryResult) -> None:
@@ -198,7 +198,7 @@ def test_single_steps_have_no_fluctuations_of_what_is_exact() -> None:
 def sampler(width: int, at_once: int) -> samples.Sampler:
     """Draws of the task above."""
     t = task()
-    training, observing = t.training(t.plan.ladder), t.observing(False)
+    training, observing = t.training(), t.observing(False)
     return samples.Sampler(t.equations, t.equations, training, None, width, observing, at_once).single()
 
 

@@ -79,7 +79,7 @@ def test_what_is_left_out_of_contributions_is_small_beside_the_stated_error() ->
         spec=TheorySpec(save_every=5, relative_error=stated, bias=False),
     )
     with jax.enable_x64(True):
-        response = _sampling(task, task.plan.ladder, 256)(0)
+        response = _sampling(task, 256)(0)
     for name in JUDGED:
         left_out = relative(response.truncation["variance"][name], response.variance[name])
         assert 0 < left_out < stated / 10, name

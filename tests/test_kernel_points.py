@@ -97,7 +97,7 @@ def test_no_array_of_all_pairs_of_points_is_made() -> None:
 
         def one_pass(equations: ForwardProgram) -> Any:
             matrices = gaussian_matrices(equations, noise, momentum=False)
-            return trajectory(equations, noise, matrices, task.training(task.plan.ladder), Observing().__call__)
+            return trajectory(equations, noise, matrices, task.training(), Observing().__call__)
 
         sizes = {
             "some": largest(eqx.filter_make_jaxpr(one_pass)(task.equations)[0].jaxpr),

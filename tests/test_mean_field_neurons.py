@@ -13,6 +13,7 @@ from fwdmft.corrections import controls
 from fwdmft.engine import neurons
 from fwdmft.engine.averages import recording
 from fwdmft.engine.dynamics import Trajectory, one_pass, training_signal
+from fwdmft.engine.field_equations import FieldEquations
 from fwdmft.engine.replayed_matrix import recorded
 from fwdmft.engine.simulation import gaussian_matrices
 from fwdmft.experiment.loss import SquaredError
@@ -55,9 +56,12 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
         recording(equations.averages_taken, (3, 1), steps),
     )
 
+    def contributions(equations: FieldEquations, fields: Any) -> Any:
+        return equations.contributions(fields)
+
     @jax.jit
     def large() -> Trajectory:
-        return one_pass(equations, noise, matrices, training, controls._collect, 1, record=True, averages=taken)
+        return one_pass(equations, noise, matrices, training, contributions, 1, record=True, averages=taken)
 
     actual = large()
     after = actual.state.matrices
@@ -65,7 +69,7 @@ def recorded_and_replayed(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
     pairs = zip(after, equations.matrices, strict=True)
     records = tuple(recorded(m.forward.record, m.backward.record, of.uses) for m, of in pairs)
     equations = equations.with_capacities(tuple(record.capacities for record in records))
-    bare = controls.Controls(equations, training, records, actual.state.averages.records, actual.residuals, {}, ())
+    bare = controls.Controls(equations, training, records, actual.state.averages.records, actual.residuals, {})
     few = jax.tree.map(lambda a: a[:, :FEW], noise)
     seen = jax.tree.map(lambda a: a.reshape(-1, count)[:, :FEW], actual.seen)
     return seen, controls._fields(bare, few)

@@ -38,7 +38,7 @@ def measured(
     seen = q + q_error / N * normal()
     errors = q_error / N * UNITS
     relatives = np.full(2 * COUNT, claimed)
-    return b, bias(mean, change, N, seen if known else None, errors if known else None, relatives, LAYOUT.sizes)
+    return b, bias(mean, change, N, (seen, errors) if known else None, relatives, LAYOUT.sizes)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["q known", "q unknown"])
@@ -78,7 +78,7 @@ def test_q_helps() -> None:
 def test_what_is_exact_has_no_b_and_no_error() -> None:
     """As f(0) = 0 in all networks."""
     zero = np.zeros((GROUPS, 3))
-    actual = bias(zero, zero, 8, np.zeros(3), np.zeros(3), np.zeros(3), Layout({"f": (1, 3)}).sizes)
+    actual = bias(zero, zero, 8, (np.zeros(3), np.zeros(3)), np.zeros(3), Layout({"f": (1, 3)}).sizes)
     for part in actual:
         np.testing.assert_array_equal(part, 0.0)
 

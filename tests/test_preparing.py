@@ -215,8 +215,8 @@ def test_richness_at_finite_width_is_in_b() -> None:
 
     # The linear response is that of infinite width, which knows nothing of it.
     with jax.enable_x64(True):
-        assert has_response(task(1.0), task(1.0).plan.ladder)
-        assert not has_response(richer(task(1.0)), task(1.0).plan.ladder)
+        assert has_response(task(1.0))
+        assert not has_response(richer(task(1.0)))
         drawn = task(1.0, draws=1024, draw_width=32, relative_error=0.01)
         plain, rich = solve(drawn), solve(richer(drawn))
         below, above = (solve(task(g, fluctuations=False, bias=False)).mean for g in (1 - step, 1 + step))
@@ -254,10 +254,10 @@ def test_bases_of_many_images_are_refused_before_the_first_step(monkeypatch: pyt
     task = prepared(architecture={"kind": "cnn", "depth": 2}, data=data, ensemble=None).theory
     assert task is not None
     with jax.enable_x64(True):
-        actual = infinite_width(task, task.plan.ladder, lambda *_: None)
+        actual = infinite_width(task, lambda *_: None)
         assert isinstance(actual, simulation.Crowded) and actual.vectors == 6400
         with pytest.raises(AssertionError):
-            infinite_width(replace(task, spec=task.spec.model_copy(update={"neurons": 16})), task.plan.ladder, print)
+            infinite_width(replace(task, spec=task.spec.model_copy(update={"neurons": 16})), print)
 
 
 def test_remarks_of_an_architecture_are_warnings_where_there_is_theory(tmp_path: Path) -> None:

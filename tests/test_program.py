@@ -257,6 +257,19 @@ def test_networks_of_programs_are_those_written_by_hand(name: str) -> None:
         assert_equal(each, np.asarray(actual[each]), np.asarray(value))
 
 
+def test_weights_may_be_named_like_operations() -> None:
+    """Names of weights are free: these are not taken for layers and averages, which are counted as well."""
+
+    def forward(net: Net, x: Array) -> Array:
+        h = net.input("layer", "hidden", x)
+        h, v = net.layer("hidden", h - net.average("hidden", h)[:, None], jnp.tanh)
+        z = net.dense("average", "hidden", "hidden", v)
+        return net.readout("readout", "hidden", z - net.average("hidden", z)[:, None])
+
+    network = forward_program(forward, X, OUTPUTS, GAMMA0).network(WIDTH, GAMMA0, jax.random.key(0))
+    assert network(X[0]).shape == (OUTPUTS,)
+
+
 def test_the_example_of_the_pages() -> None:
     """Its network is the one that its schema describes."""
     page = Path(__file__).parent.parent / "docs" / "howto" / "own_architecture.md"

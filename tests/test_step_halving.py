@@ -43,7 +43,7 @@ def flow(tolerance: float = 1e-6, activation: str = "tanh", layers: int = 2, **s
 
 
 def predictions(task: TheoryTask, ladder: Ladder) -> np.ndarray:
-    simulated = large(task, task.at_infinite_width, 512, 0, ladder)
+    simulated = large(task.on_ladder(ladder), task.at_infinite_width, 512, 0)
     assert isinstance(simulated, Large)
     return simulated.seen["prediction"]
 

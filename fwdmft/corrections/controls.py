@@ -11,7 +11,6 @@ principal components first, the products then to theirs. x stands for the latter
 """
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,14 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.linalg import block_diag
 
 from fwdmft.compiling import quickly
-from fwdmft.engine import averages, explicit_matrix
+from fwdmft.engine import averages
 from fwdmft.engine.averages import AverageRecord
 from fwdmft.engine.basis_matrix import BasisMatrix
-from fwdmft.engine.dynamics import TrainingSignal, one_pass, updates
-from fwdmft.engine.field_equations import Contribution, FieldEquations, Fields, Noise
-from fwdmft.engine.gaussian_matrix import Record
+from fwdmft.engine.dynamics import TrainingSignal, Trajectory, one_pass, updates
+from fwdmft.engine.field_equations import Contribution, FieldEquations, Noise
 from fwdmft.engine.replayed_matrix import MatrixRecord, recorded, replayed
 from fwdmft.engine.simulation import gaussian_matrices
 
@@ -45,26 +44,19 @@ _FITTED = 4096
 Pairs = tuple[Contribution, ...]
 
 
-class Product(NamedTuple):
-    """One kind of contribution. left, right: (component, row) principal components of its fields.
+class Combination(NamedTuple):
+    """x of a population from its products: weights (component, product), offset (component,).
 
-    symmetric: whether both fields are the same, so that each pair of components counts once.
+    fields: principal components (component, row) of the two fields of each contribution.
     """
 
-    left: Float[Array, "component row"]
-    right: Float[Array, "component row"]
-
-
-class Combination(NamedTuple):
-    """x of a population from its products: weights (component, product), offset (component,)."""
-
-    products: tuple[Product, ...]
+    fields: Pairs
     weights: Float[Array, "component product"]
     offset: Float[Array, " component"]
 
 
 class Controls(eqx.Module):
-    """Everything that gives x for a neuron's random numbers. symmetric: of every population's products."""
+    """Everything that gives x for a neuron's random numbers."""
 
     equations: FieldEquations
     training: TrainingSignal
@@ -72,7 +64,6 @@ class Controls(eqx.Module):
     averages: tuple[AverageRecord, ...]
     residuals: Float[Array, "step point output"]
     combinations: dict[str, Combination]
-    symmetric: tuple[tuple[str, tuple[bool, ...]], ...] = eqx.field(static=True)
 
     @property
     def count(self) -> int:
@@ -86,28 +77,15 @@ class Replay(NamedTuple):
     matrices: tuple[BasisMatrix, ...]
 
 
-def _collect(equations: FieldEquations, fields: Fields) -> dict[str, Pairs]:
-    return equations.contributions(fields)
-
-
 @quickly
-def _recording_pass(
-    equations: FieldEquations, noise: Noise, training: TrainingSignal
-) -> tuple[
-    list[tuple[Record, Record]],
-    tuple[AverageRecord, ...],
-    Float[Array, "step point output"],
-]:
-    """For every matrix its records; records of averages; the residuals (step, point, output)."""
+def _recording_pass(equations: FieldEquations, noise: Noise, training: TrainingSignal) -> Trajectory:
+    """With the records of matrices and averages in its state, and the residuals."""
     substeps = training.ladder[-1].substeps
     passes = updates(training, substeps)
-    matrices = gaussian_matrices(equations, noise, training.momentum != 0, passes)
     shape = jax.eval_shape(_prediction, equations, noise, gaussian_matrices(equations, noise, False)).shape
+    matrices = gaussian_matrices(equations, noise, training.momentum != 0, passes)
     taken = averages.recording(equations.averages_taken, shape, passes)
-    seen = one_pass(equations, noise, matrices, training, lambda *_: None, substeps, record=True, averages=taken)
-    after = seen.state.matrices if matrices else ()
-    recordings = [(matrix.forward.record, matrix.backward.record) for matrix in after]
-    return recordings, seen.state.averages.records if taken.records else (), seen.residuals
+    return one_pass(equations, noise, matrices, training, lambda *_: None, substeps, record=True, averages=taken)
 
 
 def _prediction(equations: FieldEquations, noise: Noise, matrices: Any) -> Float[Array, "point output"]:
@@ -121,13 +99,13 @@ def make_controls(
 
     training: with few saved times, and without a stream. most: components of a population, at most.
     """
-    recordings, taken, residuals = _recording_pass(equations, noise, training)
-    pairs = zip(equations.matrices, recordings, strict=True)
-    records = tuple(recorded(ahead, back, matrix.uses) for matrix, (ahead, back) in pairs)
+    seen = _recording_pass(equations, noise, training)
+    pairs = zip(seen.state.matrices, equations.matrices, strict=True) if equations.matrices else ()
+    records = tuple(recorded(own.forward.record, own.backward.record, matrix.uses) for own, matrix in pairs)
+    taken = seen.state.averages.records if equations.averages_taken else ()
     equations = equations.with_capacities(tuple(record.capacities for record in records))
-    symmetric = _symmetric(equations, noise)
-    bare = Controls(equations, training, records, taken, residuals, {}, tuple(symmetric.items()))
-    made = {name: _combination(pairs, symmetric[name], most) for name, pairs in _fields(bare, noise).items()}
+    bare = Controls(equations, training, records, taken, seen.residuals, {})
+    made = {name: _combination(pairs, most) for name, pairs in _fields(bare, noise).items()}
     return eqx.tree_at(lambda c: c.combinations, bare, made)
 
 
@@ -155,7 +133,9 @@ def known(controls: Controls, noises: Iterable[Noise], further: Iterable[Noise])
         own = np.mean([moments[name][0] for moments in more], axis=0)
         squares = np.concatenate([moments[name][1] for moments in more])
         blocks.append((squares - np.outer(own, own)) / widths[name])
-    return Known(eqx.tree_at(lambda c: c.combinations, controls, combinations), _joined(blocks))
+    # Populations are independent.
+    joined = np.stack([block_diag(*each) for each in zip(*blocks, strict=True)])
+    return Known(eqx.tree_at(lambda c: c.combinations, controls, combinations), joined)
 
 
 Moments = tuple[Float[Array, " _component"], Float[Array, "_block _component _component"]]
@@ -173,48 +153,23 @@ def _moments(controls: Controls, noise: Noise) -> dict[str, Moments]:
     return {name: of(x) for name, x in replay(controls, noise).x.items()}
 
 
-def _symmetric(equations: FieldEquations, noise: Noise) -> dict[str, tuple[bool, ...]]:
-    symmetric: dict[str, tuple[bool, ...]] = {}
-
-    def look(equations: FieldEquations) -> None:
-        state = equations.initial(noise, explicit_matrix.empty(equations.matrices, noise), momentum=False)
-        for name, pairs in equations.contributions(equations.forward(state, noise)[1]).items():
-            symmetric[name] = tuple(pair.left is pair.right for pair in pairs)
-
-    eqx.filter_eval_shape(look, equations)
-    return symmetric
-
-
-def _joined(
-    blocks: list[Float[np.ndarray, "block _component _component"]],
-) -> Float[np.ndarray, "block component component"]:
-    """Block-diagonal matrices, as populations are independent."""
-    size = sum(block.shape[-1] for block in blocks)
-    joined, start = np.zeros((len(blocks[0]), size, size)), 0
-    for block in blocks:
-        end = start + block.shape[-1]
-        joined[:, start:end, start:end] = block
-        start = end
-    return joined
-
-
-def _combination(pairs: Pairs, symmetric: tuple[bool, ...], most: int) -> Combination:
+def _combination(pairs: Pairs, most: int) -> Combination:
     """The combination that suits these fields."""
-    products = tuple(Product(*(jnp.asarray(_principal(np.asarray(field))) for field in pair)) for pair in pairs)
-    values, mean, spread = _standard(products, symmetric, pairs)
+    fields = jax.tree.map(lambda field: jnp.asarray(_principal(np.asarray(field))), pairs)
+    values, mean, spread = _standard(fields, pairs)
     scatter = np.asarray(values[:, :_FITTED] @ values[:, :_FITTED].T / min(_FITTED, values.shape[1]))
     strengths, vectors = np.linalg.eigh(scatter)
     kept = slice(-min(most, int(np.sum(strengths > 1e-8 * strengths[-1]))), None)
     scaled = jnp.asarray((vectors[:, kept] / np.sqrt(strengths[kept])).T) / spread
-    return Combination(products, scaled, scaled @ mean)
+    return Combination(fields, scaled, scaled @ mean)
 
 
-@partial(quickly, static=(1,))
+@quickly
 def _standard(
-    products: tuple[Product, ...], symmetric: tuple[bool, ...], pairs: Pairs
+    fields: Pairs, pairs: Pairs
 ) -> tuple[Float[Array, "product neuron"], Float[Array, " product"], Float[Array, " product"]]:
     """Products of mean 0 and variance 1, their mean and their standard deviation."""
-    values = _products(products, symmetric, pairs)
+    values = _products(fields, pairs)
     mean, spread = jnp.mean(values, axis=1), jnp.std(values, axis=1)
     spread = jnp.where(spread > 1e-10 * jnp.max(spread), spread, jnp.inf)
     return (values - mean[:, None]) / spread[:, None], mean, spread
@@ -232,18 +187,16 @@ def _principal(rows: Float[np.ndarray, "row neuron"]) -> Float[np.ndarray, "comp
     return vectors[:, ::-1][:, :kept].T
 
 
-def _products(
-    products: tuple[Product, ...], symmetric: tuple[bool, ...], rows: Pairs
-) -> Float[Array, "product neuron"]:
+def _products(fields: Pairs, pairs: Pairs) -> Float[Array, "product neuron"]:
+    """Of the principal components of two fields; each pair of those of one field counts once."""
     values = []
-    for product, same, (left, right) in zip(products, symmetric, rows, strict=True):
-        a = product.left @ left
-        if same:
+    for (left, right), (left_rows, right_rows) in zip(fields, pairs, strict=True):
+        a = left @ left_rows
+        if right is None or right_rows is None:
             first, second = np.triu_indices(len(a))
             values.append(a[first] * a[second])
         else:
-            b = product.right @ right
-            values.append((a[:, None] * b).reshape(-1, a.shape[-1]))
+            values.append((a[:, None] * (right @ right_rows)).reshape(-1, a.shape[-1]))
     return jnp.concatenate(values)
 
 
@@ -255,10 +208,10 @@ def _fields(controls: Controls, noise: Noise) -> dict[str, Pairs]:
 def replay(controls: Controls, noise: Noise) -> Replay:
     """x of mean-field neurons with these random numbers, in the numbers' precision."""
     fields, matrices = _replayed(controls, noise)
-    x, symmetric = {}, dict(controls.symmetric)
-    for name, combination in controls.combinations.items():
-        values = _products(combination.products, symmetric[name], fields[name])
-        x[name] = combination.weights @ values - combination.offset[:, None]
+    x = {
+        name: each.weights @ _products(each.fields, fields[name]) - each.offset[:, None]
+        for name, each in controls.combinations.items()
+    }
     return Replay(x, matrices)
 
 
@@ -272,7 +225,11 @@ def _replayed(controls: Controls, noise: Noise) -> tuple[dict[str, Pairs], tuple
     )
     substeps = training.ladder[-1].substeps
     taken = averages.replayed(jax.tree.map(lambda a: jnp.asarray(a, dtype), controls.averages))
+
+    def collect(equations: FieldEquations, fields: Any) -> dict[str, Pairs]:
+        return equations.contributions(fields)
+
     seen = one_pass(
-        equations, noise, matrices, training, _collect, substeps, residuals=controls.residuals, averages=taken
+        equations, noise, matrices, training, collect, substeps, residuals=controls.residuals, averages=taken
     )
     return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), seen.seen), seen.state.matrices if matrices else ()

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-Arrays = dict[str, Float[np.ndarray, "..."]]
-"""By observable (time, ...); of two-time kernels as `engine.layers.TWO_TIME_DIMS` says."""
+from fwdmft.engine.infinite_width import Arrays
 
 
 @dataclass(frozen=True)

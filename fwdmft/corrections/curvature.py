@@ -74,7 +74,7 @@ def curvature(
 
     def train(states: dict[str, Expansion], now: list[Any]) -> tuple[dict[str, Expansion], None]:
         step, f, (f_responses, responses) = now
-        trained, seen = training.trained(equations, step.batch), step.seen(training)
+        trained, seen = training.trained(equations, step.batch), training.seen(step.batch)
 
         def x(state: State, noise: Noise) -> dict[str, Float[Array, "point output neuron"]]:
             return trained.prediction_sites(trained.sites(trained.forward(state, noise)[1]))
@@ -82,14 +82,14 @@ def curvature(
         def advance(at: tuple[State, Float[Array, "point output"]], noise: Noise) -> State:
             state, residual = at
             state, fields = trained.forward(state, noise)
-            return trained.step(state, fields, residual, step.update(training))
+            return trained.step(state, fields, residual, training.update(step.rate))
 
         changes = [by_neuron(x, state)[2].get(name) for name, state in states.items()]
         change = sum((jnp.mean(each[..., 0], axis=0) for each in changes if each is not None), jnp.zeros(()))
-        residual, shift = jax.jvp(partial(step.residual, training), (f,), (change[seen],))
+        residual, shift = jax.jvp(partial(training.pull, batch=step.batch), (f,), (change[seen],))
         shift = shift + bent(training, step, f, jnp.tensordot(factor, f_responses, axes=(0, 0)))
         xi = jnp.tensordot(drawn, responses, axes=(0, 0))
-        placed = jax.vmap(partial(step.placed, training, like=change))
+        placed = jax.vmap(partial(training.placed, batch=step.batch, like=change))
 
         def after(name: str) -> Expansion:
             caused = jnp.tensordot(amplitudes[name] / task.widths[name], responses, axes=(0, 0))
@@ -129,7 +129,7 @@ def bent(
 ) -> Float[Array, "seen output"]:
     """1/2 r''[Sigma_f], where Sigma_f = sum_k changes_k changes_k^T. f: predictions at the points seen."""
 
-    each = jax.vmap(partial(second_derivative, partial(step.residual, training), f))(changes)
+    each = jax.vmap(partial(second_derivative, partial(training.pull, batch=step.batch), f))(changes)
     return jnp.sum(each / 2, axis=0)
 
 

@@ -14,6 +14,7 @@ from fwdmft.corrections import samples
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.sample_estimates import GROUPS, Estimates, Pairs, Sums, estimates
 from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.engine.infinite_width import Report
 from fwdmft.executors import SideBySide, Work
 
 SHARED = 4
@@ -25,7 +26,6 @@ _NUMBERS = 1 << 24
 _PRODUCTS = 1 << 26
 """Products of control variates and observables that may be summed, about."""
 
-Report = Callable[[str, int, int], None]
 OfDraws = dict[str, Float[np.ndarray, "draw ..."]]
 """Fields of `samples.Draws`, by name."""
 
@@ -101,12 +101,9 @@ class Drawing:
         self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
         self._side_by_side = side_by_side
         self._full = self.layout.slices["prediction"] if wanted.covariance else None
+        self._part = f"draws-{self.width}"
         stored = None if checkpoint is None else checkpoint.load(self._part)
         self._drawn = Drawn(_chunk(self.layout)) if stored is None else Drawn.of(stored)
-
-    @property
-    def _part(self) -> str:
-        return f"draws-{self.width}"
 
     @property
     def count(self) -> int:

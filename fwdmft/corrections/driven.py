@@ -21,11 +21,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from fwdmft import losses
 from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.field_equations import FieldEquations, Noise, Observables, Sites, State
 from fwdmft.engine.layers import strengths
-from fwdmft.engine.update import Update
 
 TOGETHER = 1 << 13
 """Influences of single neurons that are computed at once, about."""
@@ -58,27 +56,6 @@ class Step(NamedTuple):
 
     rate: Float[Array, "*time"]
     batch: Int[Array, "*time batch"] | None
-
-    def seen(self, training: TrainingSignal) -> Any:
-        """Index of the points seen among those of the equations that the step trains."""
-        if training.stream is not None:
-            return slice(None)
-        return training.train if self.batch is None else training.train[self.batch]
-
-    def residual(self, training: TrainingSignal, f: Float[Array, "seen output"]) -> Float[Array, "seen output"]:
-        """Delta, given the predictions."""
-        return losses.residual(
-            training.loss, f, training.targets if self.batch is None else training.targets[self.batch]
-        )
-
-    def placed(
-        self, training: TrainingSignal, values: Float[Array, "seen output"], like: Float[Array, "point output"]
-    ) -> Float[Array, "point output"]:
-        """Values at the points seen, zero at the others; of the shape of `like`."""
-        return jnp.zeros_like(like).at[self.seen(training)].set(values)
-
-    def update(self, training: TrainingSignal) -> Update:
-        return Update(self.rate, training.momentum, training.weight_decay)
 
 
 def schedules(training: TrainingSignal) -> tuple[Step, ...]:
@@ -126,13 +103,14 @@ def _trained(
 
     def train(state: State, now: tuple[Step, Any]) -> tuple[State, Any]:
         step, given = now
-        trained, seen = training.trained(equations, step.batch), step.seen(training)
+        trained, seen = training.trained(equations, step.batch), training.seen(step.batch)
         state, fields = trained.forward(state, task.noise)
         used = predictions(fields.f[seen], given)
-        residual = step.residual(training, used)
+        residual = training.pull(used, step.batch)
         x = trained.prediction_sites(trained.sites(fields))
         kept = keep(used, residual, {name: each[seen] for name, each in x.items()})
-        return trained.step(state, fields, step.placed(training, residual, fields.f), step.update(training)), kept
+        everywhere = training.placed(residual, step.batch, fields.f)
+        return trained.step(state, fields, everywhere, training.update(step.rate)), kept
 
     def interval(states: list[State], now: tuple) -> tuple[list[State], tuple]:
         steps, given, extra = now
@@ -210,13 +188,13 @@ class Influences(NamedTuple):
     mean: the observables.
     variance: mean square of the influences on every observable, summed over populations.
     prediction: influences on the predictions, for every population.
-    strength: influences on the strengths of the layers' kernels, for every population; None without layers.
+    strength: influences on the strengths of the layers' kernels, for every population; {} without layers.
     """
 
     mean: Observables
     variance: Observables
     prediction: dict[str, Float[Array, "saved _neuron point output"]]
-    strength: dict[str, Float[Array, "saved _neuron kernel layer"] | None] | None
+    strength: dict[str, Float[Array, "saved _neuron kernel layer"]]
 
 
 def influences(
@@ -231,8 +209,9 @@ def influences(
     def observe(sites: list[Sites], responses: Observables) -> Influences:
         each = {name: _of_population(task, name, sites, responses, rows.T) for name, rows in amplitudes.items()}
         variance = jax.tree.map(lambda *a: sum(a), *[squares for squares, _ in each.values()])
-        strength = {name: kept[1] for name, (_, kept) in each.items()} if task.equations.layers else None
-        return Influences(_means(task, sites), variance, {name: kept[0] for name, (_, kept) in each.items()}, strength)
+        prediction = {name: kept[0] for name, (_, kept) in each.items()}
+        strength = {name: kept[1] for name, (_, kept) in each.items() if kept[1] is not None}
+        return Influences(_means(task, sites), variance, prediction, strength)
 
     by_time = {name: jnp.moveaxis(a, 1, 0) for name, a in responses.items()}
     return _trained(task, lambda own, f: f, f, observe, by_time, lambda f, residual, x: ())[0]

@@ -12,17 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.corrections import Arrays
-from fwdmft.corrections.drawing import Drawing, Report, Wanted
+from fwdmft.corrections.drawing import Drawing, Wanted
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY, Bias, beyond, bias
-from fwdmft.corrections.sample_estimates import STEP, Estimates, without_rounding
-from fwdmft.corrections.samples import PARTS, Sampler
+from fwdmft.corrections.sample_estimates import STEP, Estimates, Flat, WithError, without_rounding
+from fwdmft.corrections.samples import PARTS
+from fwdmft.engine import infinite_width
 from fwdmft.engine.problem import JUDGED
 from fwdmft.engine.sobol_errors import sobol_error
 from fwdmft.errors import ComputationError
-from fwdmft.executors import SideBySide
 
 PILOT = 256
 """Draws from which the width and the number of draws are chosen."""
@@ -56,7 +55,7 @@ class FiniteWidth:
 
     estimates: Estimates
     bias: Bias
-    q: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
+    q: WithError
     layout: Layout
     width: int
     draws: int
@@ -76,26 +75,16 @@ class Limit(NamedTuple):
     simulations: int
 
 
-def finite_width(
-    sampler: Callable[[int], Sampler],
-    covariances: Float[np.ndarray, "block component component"],
-    q: Limit | None,
-    wanted: Wanted,
-    report: Report,
-    checkpoint: Checkpoint | None,
-    side_by_side: SideBySide,
-) -> FiniteWidth:
+def finite_width(drawing: Callable[[int], Drawing], q: Limit | None, wanted: Wanted) -> FiniteWidth:
     """Sigma and b.
 
-    sampler: draws at a width. covariances: of the control variates (block, component, component). q: None if it is not
-    known. side_by_side: where chunks of draws are computed. Raises ComputationError if networks of the largest width
+    drawing: draws at a width. q: None if it is not known. Raises ComputationError if networks of the largest width
     diverge.
     """
     width, widest = wanted.width or _first_width(wanted), multiple_of(wanted.multiple, WIDEST)
     while True:
         fixed = wanted.width is not None or width >= widest
-        drawing = Drawing(sampler(width), covariances, wanted, report, checkpoint, side_by_side)
-        outcome = _at_width(drawing, q, wanted, fixed)
+        outcome = _at_width(drawing(width), q, wanted, fixed)
         if isinstance(outcome, FiniteWidth):
             return outcome
         # The next order falls like 1/n.
@@ -162,18 +151,18 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
         relative**2 / PARTS * layout.sizes(estimates.variance), _next_order_of_entries(estimates, estimates.growth[0])
     )
     estimates = estimates._replace(sigma=(sigma, np.hypot(error, np.where(estimates.variance > 0, next_order, 0.0))))
-    known, off = None, None
+    known = None
     if q is not None:
-        variance = layout.split(np.maximum(sigma, 0.0) / q.neurons)
-        of_q = {name: sobol_error(q.spread[name], variance[name], q.simulations) for name in layout.shapes}
-        off = layout.join(of_q)
+        independent = np.maximum(sigma, 0.0) / q.neurons
         if drawing.controlled:
             # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
             # independent neurons, be their error of q as a whole larger or smaller than that.
-            off = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * layout.join(variance))
-        known = layout.join(q.mean)
-        off = np.hypot(off, layout.join(q.truncation))
-    b = bias(estimates.mean, estimates.change, drawing.width, known, off, beyond(relative), layout.sizes)
+            off = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * independent)
+        else:
+            each = layout.split(independent)
+            off = layout.join({name: sobol_error(q.spread[name], each[name], q.simulations) for name in each})
+        known = layout.join(q.mean), np.hypot(off, layout.join(q.truncation))
+    b = bias(estimates.mean, estimates.change, drawing.width, known, beyond(relative), layout.sizes)
     # b is n times a difference of draws: what varies least is known no better than they are.
     rounding = STEP * drawing.width * drawing.rounding * np.abs(estimates.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))
@@ -182,7 +171,7 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
     return FiniteWidth(estimates, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
 
 
-def _limit(estimates: Estimates) -> tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]:
+def _limit(estimates: Estimates) -> WithError:
     """q from draws alone, up to 1/n^2, and its standard error."""
     each = estimates.mean + STEP * estimates.change
     return each.mean(axis=0), each.std(axis=0, ddof=1) / np.sqrt(len(each))
@@ -199,9 +188,7 @@ def _excess(estimates: Estimates, where: slice) -> float:
     return np.sqrt(max(_rms(growth) ** 2 - _rms(error) ** 2, 0.0)) / size if size > 0 else 0.0
 
 
-def _next_order_of_entries(
-    estimates: Estimates, growth: Float[np.ndarray, " observable"]
-) -> Float[np.ndarray, " observable"]:
+def _next_order_of_entries(estimates: Estimates, growth: Flat) -> Flat:
     """Of Sigma, entry by entry, if their variances grow so much from n to r n.
 
     Where predictions have been learned, variances are small, and may grow by more than the others of their kind do.
@@ -241,10 +228,10 @@ def _next_order(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
     return excess
 
 
-def _reached(pair: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]], layout: Layout) -> float:
+def _reached(pair: WithError, layout: Layout) -> float:
     """Error relative to the root mean square, the larger of those of f and K."""
     value, error = (layout.split(a) for a in pair)
-    return max(_rms(error[name]) / (_rms(value[name]) or np.inf) for name in JUDGED)
+    return max(infinite_width.relative(error[name], value[name]) for name in JUDGED)
 
 
 def most_draws(width: int) -> int:

@@ -3,13 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections.controls import COMPONENTS, Known, known, make_controls
 from fwdmft.corrections.corrections import Arrays, Corrections
-from fwdmft.corrections.drawing import Wanted, components
+from fwdmft.corrections.drawing import Drawing, Wanted, components
 from fwdmft.corrections.finite_width import NARROWEST, WIDEST, FiniteWidth, Limit, finite_width
 from fwdmft.corrections.samples import PARTS, Sampler, at_once, draw_size
 from fwdmft.engine import simulation
@@ -23,7 +24,6 @@ from fwdmft.engine.simulation import STRENGTH, Crowded, Observing
 from fwdmft.errors import InputError
 from fwdmft.executors import SideBySide
 from fwdmft.in_order import THREADS
-from fwdmft.optimization import RichardsonLevel
 from fwdmft.rounding import movement
 
 CONTROL_NEURONS, CONTROL_TIMES, CONTROL_TOLERANCE = 4096, 5, 1e-4
@@ -54,16 +54,11 @@ CONTROL_BYTES = 1 << 29
 
 
 def from_draws(
-    task: TheoryTask,
-    ladder: tuple[RichardsonLevel, ...],
-    infinite: Infinite | None,
-    report: Report,
-    checkpoint: Checkpoint | None,
-    side_by_side: SideBySide,
+    task: TheoryTask, infinite: Infinite | None, report: Report, checkpoint: Checkpoint | None, side_by_side: SideBySide
 ) -> Corrections:
     """Sigma and b; q as well, where there is no infinite width."""
-    made = control_variates(task, ladder, infinite)
-    draws = drawn(task, ladder, infinite, made, report, checkpoint, side_by_side)
+    made = control_variates(task, infinite)
+    draws = drawn(task, infinite, made, report, checkpoint, side_by_side)
     estimates, layout = draws.estimates, draws.layout
     pairs = (*estimates.sigma, draws.bias.value, draws.bias.error, *draws.q)
     variance, variance_error, bias, bias_error, *q = (layout.split(flat) for flat in pairs)
@@ -85,9 +80,7 @@ def from_draws(
     )
 
 
-def control_variates(
-    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], infinite: Infinite | None, parts: int | None = None
-) -> Known | None:
+def control_variates(task: TheoryTask, infinite: Infinite | None, parts: int | None = None) -> Known | None:
     """Control variates, whose means are those of all neurons behind q; None if they would cost more than they save.
 
     Then the sampling errors of q and of these means cancel, as far as control variates tell q. parts: samplings that
@@ -101,18 +94,17 @@ def control_variates(
         return None
     count = min(CONTROL_NEURONS, infinite.neurons)
     # In the lazy limit nothing moves, so the first forward pass tells all.
-    plan = replace(task.plan, learning_rates=np.zeros(1), batches=None) if task.lazy else task.plan
+    plan = task.plan.on_ladder(task.plan.ladder[-1:])
+    plan = replace(plan, learning_rates=np.zeros(1), batches=None) if task.lazy else plan
     equations = task.equations.with_richness(1.0) if task.lazy else task.equations
     loose = equations.resolving(max(CONTROL_TOLERANCE, task.spec.basis_tolerance))
     loose = loose.learning(float(infinite.equations.learned))
-    training = training_signal(
-        plan.on_ladder(ladder[-1:]), task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES)
-    )
+    training = training_signal(plan, task.loss, task.y, task.train, -(-plan.steps // CONTROL_TIMES))
     seed = task.spec.seed
     fitted = simulation.infinite_width(loose, lambda e: noise_of(e, count, seed, 0), training, Observing())
     if isinstance(fitted, Crowded) or np.max(fitted.bases.rank, initial=0) > DIRECTIONS * width:
         return None
-    if _record_bytes(fitted.equations, training, ladder) > CONTROL_BYTES:
+    if _record_bytes(fitted.equations, training) > CONTROL_BYTES:
         return None
     observables = sum(a.size for a in infinite.mean.values())
     most = min(COMPONENTS, components(observables) // len(task.equations.populations))
@@ -132,8 +124,8 @@ def covariance_parts(error: float) -> int:
     return int(np.clip(needed / CONTROL_NEURONS, 4, MOST_PARTS))
 
 
-def _record_bytes(equations: FieldEquations, training: TrainingSignal, ladder: tuple[RichardsonLevel, ...]) -> int:
-    blocks = updates(training, ladder[-1].substeps)
+def _record_bytes(equations: FieldEquations, training: TrainingSignal) -> int:
+    blocks = updates(training, training.ladder[-1].substeps)
     numbers = sum(
         vectors * (own + other * matrix.offsets + vectors)
         for matrix in equations.matrices
@@ -144,7 +136,6 @@ def _record_bytes(equations: FieldEquations, training: TrainingSignal, ladder: t
 
 def drawn(
     task: TheoryTask,
-    ladder: tuple[RichardsonLevel, ...],
     infinite: Infinite | None,
     made: Known | None,
     report: Report,
@@ -153,21 +144,22 @@ def drawn(
 ) -> FiniteWidth:
     """What draws say, with these control variates."""
     spec = task.spec
-    training, observing = task.training(ladder), task.observing(strength=bool(task.equations.layers))
+    training, observing = task.training(), task.observing(strength=bool(task.equations.layers))
 
-    def sampler(width: int) -> Sampler:
+    def drawing(width: int) -> Drawing:
         narrow, wide = (task.equations.with_richness(task.richness(each)) for each in (width, PARTS * width))
         count = at_once(draw_size(task.equations, task.site_numbers, width) * (2 if asked.double else 1))
-        return Sampler(narrow, wide, training, made.controls if made else None, width, observing, count)
+        sampler = Sampler(narrow, wide, training, made.controls if made else None, width, observing, count)
+        return Drawing(sampler, covariances, asked, report, checkpoint, side_by_side)
 
-    asked = wanted(task, infinite, ladder)
+    asked = wanted(task, infinite)
     covariances = made.covariances if made else np.zeros((1, 0, 0))
     q = None
     if infinite is not None:
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
         q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
-    return finite_width(sampler, covariances, q, asked, report, checkpoint, side_by_side)
+    return finite_width(drawing, q, asked)
 
 
 def draw_multiple(task: TheoryTask) -> int:
@@ -182,7 +174,7 @@ def draw_multiple(task: TheoryTask) -> int:
     return multiple
 
 
-def wanted(task: TheoryTask, infinite: Infinite | None, ladder: tuple[RichardsonLevel, ...]) -> Wanted:
+def wanted(task: TheoryTask, infinite: Infinite | None) -> Wanted:
     """What draws are asked for."""
     spec = task.spec
     asked = {"q": infinite is None, "sigma": spec.fluctuations, "bias": spec.bias}
@@ -197,17 +189,13 @@ def wanted(task: TheoryTask, infinite: Infinite | None, ladder: tuple[Richardson
         spec.covariance and spec.fluctuations,
         spec.seed,
         # Networks of width r n, their parts, and mean-field neurons.
-        3 * PARTS * OF_A_FIELD * task.site_numbers * task.plan.steps * sum(level.substeps for level in ladder),
+        3 * PARTS * OF_A_FIELD * task.site_numbers * task.updates,
         moved < SMALL,
     )
 
 
 def _strength(q: Arrays) -> Arrays:
-    if "feature_kernel" not in q:
-        return {}
-    return {
-        STRENGTH: np.asarray(strengths({name: jnp.asarray(q[name]) for name in ("feature_kernel", "gradient_kernel")}))
-    }
+    return {STRENGTH: np.asarray(strengths(jax.tree.map(jnp.asarray, q)))} if "feature_kernel" in q else {}
 
 
 def _diagnostics(draws: FiniteWidth, made: Known | None) -> dict[str, Any]:

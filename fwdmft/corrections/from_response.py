@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
@@ -19,7 +19,6 @@ from fwdmft.engine.sobol_errors import spread_error
 from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
-from fwdmft.optimization import RichardsonLevel
 
 FEWEST, MOST = 1 << 8, 1 << 15
 """Neurons per sampling."""
@@ -45,14 +44,14 @@ RESOLVED = 0.03
 singular value: Sigma misses about its square, a hundredth of the stated error times a number of directions."""
 
 
-def has_response(task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> bool:
+def has_response(task: TheoryTask) -> bool:
     """Whether the linear response is defined, complete enough for what is asked, and no draws are asked for."""
-    return _suffices(task) and affordable(task.equations, task.training(ladder), FEWEST)
+    return _suffices(task) and affordable(task.equations, task.training(), FEWEST)
 
 
 def may_respond(task: TheoryTask) -> bool:
     """The same, but for whether observables are linear in averages, which takes compiling to know."""
-    return _suffices(task) and fits_memory(task.equations, task.training(task.plan.ladder), FEWEST)
+    return _suffices(task) and fits_memory(task.equations, task.training(), FEWEST)
 
 
 def _suffices(task: TheoryTask) -> bool:
@@ -65,14 +64,9 @@ def _suffices(task: TheoryTask) -> bool:
 class _Samplings:
     each: list[Response]
 
-    def mean(self, name: str) -> Arrays:
-        parts = [getattr(response, name) for response in self.each]
-        return {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
-
-    def covariance(self, name: str) -> Float[np.ndarray, "time ..."] | None:
-        """The mean of one that may be None."""
-        parts = [getattr(response, name) for response in self.each]
-        return None if parts[0] is None else np.mean(parts, axis=0)
+    def mean(self, name: str) -> Any:
+        """Of arrays by name, or of one that may be None."""
+        return jax.tree.map(lambda *a: np.mean(a, axis=0), *(getattr(response, name) for response in self.each))
 
     def error(self, name: str) -> Arrays:
         """From the spread, and from what is left out of contributions, which is common to all."""
@@ -85,14 +79,12 @@ class _Samplings:
         return max((relative(error[key], mean[key]) for key in JUDGED if key in mean), default=0.0)
 
 
-def from_response(
-    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report, side_by_side: SideBySide = THREADS
-) -> Corrections:
+def from_response(task: TheoryTask, report: Report, side_by_side: SideBySide = THREADS) -> Corrections:
     """Sigma and b."""
-    spec, training = task.spec, task.training(ladder)
+    spec, training = task.spec, task.training()
     count = spec.neurons or first_try(training)
     while True:
-        samplings = _samplings(task, ladder, count, report, side_by_side)
+        samplings = _samplings(task, count, report, side_by_side)
         errors = _reached(samplings)
         more = count if spec.neurons else wider(task, training, count, errors["variance"], errors["bias"])
         if more == count:
@@ -103,10 +95,10 @@ def from_response(
         variance_error=samplings.error("variance"),
         bias=samplings.mean("bias"),
         bias_error=samplings.error("bias"),
-        prediction_covariance=samplings.covariance("prediction_covariance"),
+        prediction_covariance=samplings.mean("prediction_covariance"),
         equal_time_covariances=np.stack([each.equal_time_covariance for each in samplings.each]),
         prediction_biases=np.stack([each.bias["prediction"] for each in samplings.each]) if spec.bias else None,
-        layer_covariance=samplings.covariance("layer_covariance"),
+        layer_covariance=samplings.mean("layer_covariance"),
         limit=(samplings.mean("mean"), samplings.error("mean")),
         diagnostics={
             "response_neurons": count,
@@ -139,17 +131,14 @@ def first_try(training: TrainingSignal) -> int:
     return int(np.clip(1 << max(fitting, 1).bit_length() - 1, FEWEST, FIRST_TRY))
 
 
-def _samplings(
-    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], count: int, report: Report, side_by_side: SideBySide
-) -> _Samplings:
+def _samplings(task: TheoryTask, count: int, report: Report, side_by_side: SideBySide) -> _Samplings:
     stage, responses = f"linear response, {count} neurons", []
-    updates = task.plan.steps * sum(level.substeps for level in ladder)
     work = Work(
-        partial(_sampling, task, ladder, count),
+        partial(_sampling, task, count),
         range(SAMPLINGS),
-        workers=fitting_workers(numbers(task.equations, task.training(ladder), count)),
+        workers=fitting_workers(numbers(task.equations, task.training(), count)),
         first_alone=True,
-        flops=SAMPLINGS * PASSES * OF_A_FIELD * count * updates * task.site_numbers,
+        flops=SAMPLINGS * PASSES * OF_A_FIELD * count * task.updates * task.site_numbers,
     )
     report(stage, 0, SAMPLINGS)
     for response in side_by_side(work):
@@ -158,9 +147,9 @@ def _samplings(
     return _Samplings(responses)
 
 
-def _sampling(task: TheoryTask, ladder: tuple[RichardsonLevel, ...], count: int) -> Callable[[int], Response]:
+def _sampling(task: TheoryTask, count: int) -> Callable[[int], Response]:
     """Makes the response from so many neurons in the sampling of a number."""
-    spec, training = task.spec, task.training(ladder)
+    spec, training = task.spec, task.training()
     root = jax.random.key(spec.seed)
 
     def sampled(number: int) -> Response:

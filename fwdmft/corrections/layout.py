@@ -1,11 +1,13 @@
 """Where the observables of draws are in flat arrays."""
 
+import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Float
 
-from fwdmft.corrections.sample_estimates import Pairs
+from fwdmft.corrections.sample_estimates import Flat, Pairs
 from fwdmft.engine.layers import TWO_TIME_DIMS
 from fwdmft.engine.simulation import STRENGTH
 
@@ -18,16 +20,12 @@ class Layout:
 
     @property
     def slices(self) -> dict[str, slice]:
-        slices, start = {}, 0
-        for name, shape in self.shapes.items():
-            size = int(np.prod(shape))
-            slices[name] = slice(start, start + size)
-            start += size
-        return slices
+        ends = [0, *accumulate(map(math.prod, self.shapes.values()))]
+        return dict(zip(self.shapes, map(slice, ends[:-1], ends[1:]), strict=True))
 
     @property
     def size(self) -> int:
-        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return sum(map(math.prod, self.shapes.values()))
 
     def split(self, flat: Float[np.ndarray, "*rest observable"]) -> dict[str, Float[np.ndarray, "..."]]:
         """By name, of flat arrays (..., observable)."""
@@ -35,7 +33,7 @@ class Layout:
             name: flat[..., where].reshape(*flat.shape[:-1], *self.shapes[name]) for name, where in self.slices.items()
         }
 
-    def sizes(self, flat: Float[np.ndarray, " observable"], ahead: int = 0) -> Float[np.ndarray, " observable"]:
+    def sizes(self, flat: Flat, ahead: int = 0) -> Flat:
         """Every entry (observable,) replaced by the root mean square of its observable's entries until its time.
 
         Entries of one observable have one unit. Later times do not count, as nothing depends on how training goes on.
@@ -84,7 +82,7 @@ class Layout:
         kernels_layers = self.shapes[STRENGTH][1:]
         return outputs, flat[..., size:].reshape(*flat.shape[:-1], time, *kernels_layers, *kernels_layers)
 
-    def join(self, arrays: dict[str, Float[np.ndarray, "..."]]) -> Float[np.ndarray, " observable"]:
+    def join(self, arrays: dict[str, Float[np.ndarray, "..."]]) -> Flat:
         return np.concatenate([np.ravel(arrays[name]) for name in self.shapes])
 
 

@@ -32,7 +32,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
+from scipy.linalg import qr
 
 from fwdmft.compiling import quickly
 from fwdmft.corrections.corrections import Arrays
@@ -253,29 +254,14 @@ def principal_directions(rows: Float[Array, "row column"], tolerance: float) -> 
     while True:
         count = min(count, most)
         draws = np.random.default_rng(0).standard_normal((rows.shape[1], count))
-        directions, sizes = _numpy(quickly(_orthonormal)(_product(rows, draws)))
+        columns, triangle, _ = qr(_product(rows, draws), mode="economic", pivoting=True, check_finite=False)
+        # Positive numbers on the diagonal are sizes, the largest first.
+        directions, sizes = (columns * np.sign(np.diag(triangle))).T, np.abs(np.diag(triangle))
         kept = int(np.sum(sizes > tolerance * sizes[0]))
         if count == most or kept < 0.8 * count:
             resolved = int(np.sum(sizes > 1e-13 * sizes[0]))
             return directions[: min(kept + -kept % BLOCK, resolved)]
         count *= 2
-
-
-def _orthonormal(columns: Float[Array, "row column"]) -> tuple[Float[Array, "column row"], Float[Array, " column"]]:
-    """Directions of the columns, the largest of what is left first (Gram-Schmidt), and their sizes."""
-    Carry = tuple[Float[Array, "row column"], Float[Array, "column row"], Float[Array, " column"]]
-
-    def one(k: Int[Array, ""], before: Carry) -> Carry:
-        rest, directions, sizes = before
-        largest = rest[:, jnp.argmax(jnp.sum(rest**2, axis=0))]
-        size = jnp.linalg.norm(largest)
-        direction = largest - directions.T @ (directions @ largest)
-        direction = direction / jnp.maximum(jnp.linalg.norm(direction), np.finfo(float).tiny)
-        rest = rest - jnp.outer(direction, direction @ rest)
-        return rest, directions.at[k].set(direction), sizes.at[k].set(size)
-
-    size, count = columns.shape
-    return jax.lax.fori_loop(0, count, one, (columns, jnp.zeros((count, size)), jnp.zeros(count)))[1:]
 
 
 def _responses(task: Task, trained: Record, sources: Float[np.ndarray, "source all"]) -> Driven:
@@ -314,19 +300,12 @@ def _covariances(
         if everything:
             flat = jnp.moveaxis(psi, 1, -1).reshape(-1, count)
             full = full + (flat @ flat.T).reshape(*shape, *shape) / count
-    for strength in (neurons.strength or {}).values():
-        if strength is not None:
-            layers = layers + jnp.einsum("tial,tibm->talbm", strength, strength) / strength.shape[1]
+    for strength in neurons.strength.values():
+        layers = layers + jnp.einsum("tial,tibm->talbm", strength, strength) / strength.shape[1]
     return full if everything else None, equal_time, layers if neurons.strength else None
 
 
-def _bias(
-    task: Task,
-    trained: Record,
-    responses: Driven,
-    amplitudes: Amplitudes,
-    key: Key[Array, ""] | None,
-) -> Arrays:
+def _bias(task: Task, trained: Record, responses: Driven, amplitudes: Amplitudes, key: Key[Array, ""] | None) -> Arrays:
     terms = {name: np.asarray(_product(c, c.T)) / c.shape[1] for name, c in amplitudes.items()}
     covariance = sum(term / task.widths[name] for name, term in terms.items())
     values, vectors = np.linalg.eigh(covariance)

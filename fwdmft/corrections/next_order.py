@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from fwdmft.corrections.sample_estimates import STEP
+from fwdmft.corrections.sample_estimates import STEP, ByGroup, Flat, WithError
 from fwdmft.corrections.samples import PARTS
 
 ORDINARY = 2.0
@@ -52,26 +52,20 @@ class Bias(NamedTuple):
     check: q from draws alone, less q, in standard errors.
     """
 
-    value: Float[np.ndarray, " observable"]
-    error: Float[np.ndarray, " observable"]
-    groups: Float[np.ndarray, "group observable"]
-    check: Float[np.ndarray, " observable"]
+    value: Flat
+    error: Flat
+    groups: ByGroup
+    check: Flat
 
 
 def bias(
-    mean: Float[np.ndarray, "group observable"],
-    change: Float[np.ndarray, "group observable"],
-    width: float,
-    q: Float[np.ndarray, " observable"] | None,
-    q_error: Float[np.ndarray, " observable"] | None,
-    relative: Float[np.ndarray, " observable"],
-    sizes: Callable[[Float[np.ndarray, " observable"]], Float[np.ndarray, " observable"]],
+    mean: ByGroup, change: ByGroup, width: float, known: WithError | None, relative: Flat, sizes: Callable[[Flat], Flat]
 ) -> Bias:
     """b from E m and E Y.
 
     mean, change: E m and E Y, as each group of draws has them (group, observable).
     width: n.
-    q, q_error: q and its standard error; None if q is not known. Then b comes from E Y alone.
+    known: q and its standard error; None if q is not known. Then b comes from E Y alone.
     relative: s + s^2 + ... of every observable, with s = |a| / n.
     sizes: replaces every entry by the size of what is alike (`Layout.sizes`).
     """
@@ -81,10 +75,11 @@ def bias(
     next_shape = np.array([1.0, PARTS**-2 - 1]) / n
     rough_b = -STEP * n * change.mean(axis=0)
     size = np.maximum(relative, ORDINARY / n) * sizes(rough_b)
-    if q is None or q_error is None:
+    if known is None:
         rough = -STEP * n * change
         error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), (1 + 1 / PARTS) * size)
         return Bias(rough.mean(axis=0), error, rough, np.zeros_like(error))
+    q, q_error = known
     of_k = PARTS * n * np.stack([-np.ones_like(size), -STEP * np.ones_like(size)])
     seen = PARTS * (rough_b - n * (mean.mean(axis=0) - q))
     doubt = np.einsum("io,ijo,jo->o", of_k, noise, of_k) + (PARTS * n * q_error) ** 2
@@ -97,17 +92,17 @@ def bias(
     # Two by two, for every observable; exact numbers, as f(0) = 0, have no noise.
     determinant = total[0, 0] * total[1, 1] - total[0, 1] ** 2
     inverse = np.array([[total[1, 1], -total[0, 1]], [-total[0, 1], total[0, 0]]])
-    known = determinant > 1e-12 * (total[0, 0] * total[1, 1])
-    scale = np.where(known, determinant, 1.0)
+    regular = determinant > 1e-12 * (total[0, 0] * total[1, 1])
+    scale = np.where(regular, determinant, 1.0)
     pull = np.einsum("i,ijo->jo", shape, inverse) / scale
     precision = np.einsum("jo,j->o", pull, shape)
-    known &= precision > 0
-    weights = np.where(known, pull / np.where(known, precision, 1.0), 0.0)
+    regular &= precision > 0
+    weights = np.where(regular, pull / np.where(regular, precision, 1.0), 0.0)
     each = weights[0] * (mean - q) + weights[1] * change
     spread = np.sqrt(total[0, 0] + STEP**2 * total[1, 1] + 2 * STEP * total[0, 1])
     limit = mean.mean(axis=0) + STEP * change.mean(axis=0) - q
-    check = np.divide(limit, spread, out=np.zeros_like(limit), where=known & (spread > 0))
-    return Bias(each.mean(axis=0), np.sqrt(np.where(known, 1 / np.where(known, precision, 1.0), 0.0)), each, check)
+    check = np.divide(limit, spread, out=np.zeros_like(limit), where=regular & (spread > 0))
+    return Bias(each.mean(axis=0), np.sqrt(np.where(regular, 1 / np.where(regular, precision, 1.0), 0.0)), each, check)
 
 
 def beyond(share: Float[np.ndarray, "*axis"]) -> Float[np.ndarray, "*axis"]:
@@ -115,7 +110,5 @@ def beyond(share: Float[np.ndarray, "*axis"]) -> Float[np.ndarray, "*axis"]:
     return share / (1 - np.minimum(share, LARGEST))
 
 
-def _covariance(
-    a: Float[np.ndarray, "group observable"], b: Float[np.ndarray, "group observable"]
-) -> Float[np.ndarray, " observable"]:
+def _covariance(a: ByGroup, b: ByGroup) -> Flat:
     return np.sum((a - a.mean(axis=0)) * (b - b.mean(axis=0)), axis=0) / (len(a) - 1)

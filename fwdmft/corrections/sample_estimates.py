@@ -81,10 +81,6 @@ class Sums:
         new = {
             "m": m.sum(0),
             "y": y.sum(0),
-            "mm": np.einsum("ij,ij->j", m, m),
-            "dd": np.einsum("icj,icj->j", d, d),
-            "ym": np.einsum("ij,ij->j", y, m),
-            "yy": np.einsum("ij,ij->j", y, y),
             "x": x.sum(0),
             "xx": x.T @ x,
             "dxx": np.einsum("ick,icl->kl", xd, xd),
@@ -95,13 +91,23 @@ class Sums:
         d = d.reshape(-1, d.shape[-1])
         for name, a, b in (("mm", m, m), ("dd", d, d), ("ym", y, m), ("my", m, y), ("yy", y, y)):
             new[f"pair_{name}"] = np.einsum("di,di->i", a[:, i], b[:, j])
-            if full is not None and name != "my":
-                new[f"full_{name}"] = a[:, full].T @ b[:, full]
+            if name != "my":
+                new[name] = np.einsum("di,di->i", a, b)
+                if full is not None:
+                    new[f"full_{name}"] = a[:, full].T @ b[:, full]
         for name, value in new.items():
             self.parts[name] = self.parts[name] + value if name in self.parts else value
 
 
 NAMES = ("mean", "difference", "change", "x", "x_difference")
+
+Flat = Float[np.ndarray, " observable"]
+"""All observables at all times, see `layout`."""
+WithError = tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
+"""Values and their standard errors."""
+ByGroup = Float[np.ndarray, "group observable"]
+Slopes = Float[np.ndarray, "component observable"]
+OfControls = Float[np.ndarray, "component component"]
 
 
 class Estimates(NamedTuple):
@@ -116,14 +122,14 @@ class Estimates(NamedTuple):
     mean, change: E m and E Y, as each group has them (group, observable).
     """
 
-    sigma: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
-    growth: tuple[Float[np.ndarray, " observable"], Float[np.ndarray, " observable"]]
-    variance: Float[np.ndarray, " observable"]
+    sigma: WithError
+    growth: WithError
+    variance: Flat
     full: Float[np.ndarray, "some some"] | None
-    left: Float[np.ndarray, " observable"]
+    left: Flat
     pairs: Float[np.ndarray, "group pair"]
-    mean: Float[np.ndarray, "group observable"]
-    change: Float[np.ndarray, "group observable"]
+    mean: ByGroup
+    change: ByGroup
 
 
 def estimates(
@@ -176,12 +182,7 @@ def estimates(
     )
 
 
-def without_rounding(
-    raw: Estimates,
-    width: int,
-    sizes: Callable[[Float[np.ndarray, " observable"]], Float[np.ndarray, " observable"]],
-    precision: float,
-) -> Estimates:
+def without_rounding(raw: Estimates, width: int, sizes: Callable[[Flat], Flat], precision: float) -> Estimates:
     """Entries that vary by rounding alone do not vary, and are 0 where they are 0 to rounding, as f(0) of centred
     networks is: else they would have errors, and take part in comparisons.
 
@@ -198,11 +199,7 @@ def without_rounding(
     return raw._replace(sigma=(sigma, error), growth=(growth, its_error), variance=variance, mean=mean, change=change)
 
 
-def _form(
-    a: Float[np.ndarray, "component observable"],
-    matrix: Float[np.ndarray, "component component"],
-    b: Float[np.ndarray, "component observable"],
-) -> Float[np.ndarray, " observable"]:
+def _form(a: Slopes, matrix: OfControls, b: Slopes) -> Flat:
     """a^T matrix b for every pair of columns."""
     return np.einsum("ko,ko->o", a, matrix @ b)
 
@@ -211,9 +208,7 @@ def _total(groups: list[Sums]) -> Parts:
     return {name: np.sum([group.parts[name] for group in groups], axis=0) for name in groups[0].parts}
 
 
-def _leading(
-    sums: Parts, count: int, known: Float[np.ndarray, "component component"]
-) -> Float[np.ndarray, "component direction"]:
+def _leading(sums: Parts, count: int, known: OfControls) -> Float[np.ndarray, "component direction"]:
     """Directions (component, direction) of the control variates that matter to the responses, at most `KEPT`.
 
     Fewer directions cost less, and less of the noise of slopes.
@@ -238,9 +233,7 @@ def _turned(parts: Parts, leading: Float[np.ndarray, "component direction"]) -> 
     return turned
 
 
-def _slopes(
-    sums: Parts, count: int, known: Float[np.ndarray, "component component"]
-) -> tuple[Float[np.ndarray, "component observable"], Float[np.ndarray, "component observable"]]:
+def _slopes(sums: Parts, count: int, known: OfControls) -> tuple[Slopes, Slopes]:
     """beta (component, observable) of m and d together, and of Y.
 
     known: S. It is added to the covariance of the draws, which are few: ridge regression, with the weight that is best
@@ -258,12 +251,7 @@ def _slopes(
 
 
 def _of_group(
-    group: Sums,
-    slopes: tuple[Float[np.ndarray, "component observable"], Float[np.ndarray, "component observable"]],
-    known: Float[np.ndarray, "component component"],
-    n: int,
-    full: slice | None,
-    pairs: Pairs,
+    group: Sums, slopes: tuple[Slopes, Slopes], known: OfControls, n: int, full: slice | None, pairs: Pairs
 ) -> dict[str, Float[np.ndarray, "..."]]:
     s, count = group.parts, group.count
     beta, beta_y = slopes

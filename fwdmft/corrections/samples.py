@@ -14,9 +14,9 @@ the neurons' random numbers, see `explicit_matrix.shared_with`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -99,7 +99,8 @@ class Sampler(eqx.Module):
         rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
         if self.controls is not None:
             rows += [(s.name, s.population, s.count) for s in equations.supplies]
-        return _normal(key, {name: (count, counts[population]) for name, population, count in rows})
+        numbers = _normal(key, [(count, counts[population]) for _, population, count in rows])
+        return {name: a for (name, _, _), a in zip(rows, numbers, strict=True)}
 
     def _neurons(
         self, noise: dict[str, Float[Array, "draw _number _neuron"]]
@@ -142,23 +143,20 @@ class Sampler(eqx.Module):
 
     def _independent(self, equations: FieldEquations, noise: Noise, key: Key[Array, ""]) -> list[ExplicitMatrix]:
         """Matrices of independent entries between the neurons."""
-        shapes = {
-            i: explicit_matrix.shape(matrix.prior, matrix.neurons(noise)) for i, matrix in enumerate(equations.matrices)
-        }
-        momentum = self.training.momentum != 0
-        numbers = _normal(key, shapes)
-        return [explicit_matrix.of(numbers[i], m.prior, momentum) for i, m in enumerate(equations.matrices)]
+        matrices, momentum = equations.matrices, self.training.momentum != 0
+        numbers = _normal(key, [explicit_matrix.shape(m.prior, m.neurons(noise)) for m in matrices])
+        return [explicit_matrix.of(a, m.prior, momentum) for a, m in zip(numbers, matrices, strict=True)]
 
     def _observables(
         self, equations: FieldEquations, noise: Noise, shared: Shared, key: Key[Array, ""]
     ) -> Float[Array, " observable"]:
-        matrices = []
-        for i, drawn in enumerate(self._independent(equations, noise, key)):
-            matrix = equations.matrices[i]
-            if self.controls is not None:
-                earlier = jnp.asarray(self.controls.records[i].earlier)
-                drawn = explicit_matrix.shared_with(drawn, *shared[i], earlier, matrix.prior)
-            matrices.append(drawn)
+        matrices = self._independent(equations, noise, key)
+        if self.controls is not None:
+            each = zip(matrices, shared, self.controls.records, equations.matrices, strict=True)
+            matrices = [
+                explicit_matrix.shared_with(drawn, *pair, jnp.asarray(record.earlier), matrix.prior)
+                for drawn, pair, record, matrix in each
+            ]
         seen = self._trained(equations, noise, matrices)
         return jnp.concatenate([a.ravel() for _, a in sorted(seen.items())])
 
@@ -168,10 +166,9 @@ class Sampler(eqx.Module):
         return self.observing.complete(seen)
 
 
-def _normal(key: Key[Array, ""], shapes: Mapping[Any, tuple[int, ...]]) -> dict[Any, Float[Array, "..."]]:
+def _normal(key: Key[Array, ""], shapes: Sequence[tuple[int, ...]]) -> list[Float[Array, "..."]]:
     """Independent N(0, 1) numbers, all drawn at once: a generator for every shape takes long to compile."""
-    numbers = jax.random.normal(key, (sum(map(math.prod, shapes.values())),))
-    return dict(zip(shapes, cut(numbers, shapes.values()), strict=True))
+    return cut(jax.random.normal(key, (sum(map(math.prod, shapes)),)), shapes)
 
 
 def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *rest neuron"]:
@@ -181,13 +178,6 @@ def _parts(a: Float[Array, "*rest neurons"], count: int) -> Float[Array, "part *
 
 def _contrasts(a: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
     return jnp.moveaxis(jnp.tensordot(jnp.asarray(CONTRASTS, a.dtype), a, axes=(1, axis)), 0, axis)
-
-
-def parts(
-    mean: Float[np.ndarray, "draw observable"], difference: Float[np.ndarray, "draw contrast observable"]
-) -> Float[np.ndarray, "draw part observable"]:
-    """q_n of every part (draw, part, observable), from m and d of draws."""
-    return mean[:, None] + PARTS * CONTRASTS.T @ difference
 
 
 def observable_shapes(sampler: Sampler) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ with (`replayed`), as it is shown recorded residuals and the record of random ma
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -48,12 +49,9 @@ class Averages(NamedTuple):
             return self
         records = self.records
         if self.given is None:
-
-            def put(buffer: Float[Array, "pass *axis"], value: Float[Array, "*axis"]) -> Float[Array, "pass *axis"]:
-                return jax.lax.dynamic_update_index_in_dim(buffer, value, self.done, 0)
-
-            pairs = zip(records, values, slopes, strict=True)
-            records = tuple(AverageRecord(put(r.values, v), put(r.slopes, s)) for r, v, s in pairs)
+            new = tuple(AverageRecord(*pair) for pair in zip(values, slopes, strict=True))
+            put = partial(jax.lax.dynamic_update_index_in_dim, index=self.done, axis=0)
+            records = jax.tree.map(put, records, new)
         return self._replace(records=records, done=self.done + 1)
 
 

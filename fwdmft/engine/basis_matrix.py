@@ -76,11 +76,7 @@ class OneSidedMatrix(Protocol):
         ...
 
     def extended(
-        self,
-        other: Any,
-        v: Float[Array, "vector source"],
-        noise: Float[Array, "row target"],
-        prior: MatrixPrior,
+        self, other: Any, v: Float[Array, "vector source"], noise: Float[Array, "row target"], prior: MatrixPrior
     ) -> tuple[Any, Float[Array, "capacity vector"]]:
         """The side with a basis in which v lies, and the coordinates of v.
 

@@ -1,8 +1,10 @@
 """Room for the bases of random matrices: how much there is at first, when it does not suffice, how it grows."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -36,6 +38,11 @@ def bases(matrices: tuple[BasisMatrix, ...]) -> Bases:
     if not sides:
         return Bases(jnp.zeros(0, int), jnp.zeros(0), jnp.zeros(0, bool))
     return Bases(*(jnp.stack([getattr(side, name) for side in sides]) for name in Bases._fields))
+
+
+def largest(each: Iterable[Bases]) -> Bases:
+    """Of several passes."""
+    return jax.tree.map(lambda *a: np.max(a, axis=0), *each)
 
 
 def at_first(blocks: list[tuple[int, int]], times: int, few: int = 0) -> Pairs:

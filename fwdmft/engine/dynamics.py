@@ -50,15 +50,34 @@ class TrainingSignal(eqx.Module):
             return equations
         return equations.on(self.stream[slice(None) if batch is None else batch])
 
+    def seen(self, batch: Int[Array, " batch"] | None) -> Any:
+        """Index of the points that a step trains on, among those of the equations that it trains."""
+        if self.stream is not None:
+            return slice(None)
+        return self.train if batch is None else self.train[batch]
+
+    def pull(self, f: Float[Array, "seen output"], batch: Int[Array, " batch"] | None) -> Float[Array, "seen output"]:
+        """Delta, given the predictions at the points seen."""
+        return losses.residual(self.loss, f, self.targets if batch is None else self.targets[batch])
+
+    def placed(
+        self,
+        values: Float[Array, "seen output"],
+        batch: Int[Array, " batch"] | None,
+        like: Float[Array, "point output"],
+    ) -> Float[Array, "point output"]:
+        """Values at the points seen, zero at the others; of the shape of `like`."""
+        return jnp.zeros_like(like).at[self.seen(batch)].set(values)
+
     def residual(
         self, f: Float[Array, "point output"], batch: Int[Array, " batch"] | None
     ) -> Float[Array, "point output"]:
-        """Delta at every point that the step sees, zero where it does not train."""
-        chosen = slice(None) if batch is None else batch
-        if self.stream is not None:
-            return losses.residual(self.loss, f, self.targets[chosen])
-        points = self.train[chosen]
-        return jnp.zeros_like(f).at[points].set(losses.residual(self.loss, f[points], self.targets[chosen]))
+        """Delta at every point of the equations, zero where the step does not train."""
+        return self.placed(self.pull(f[self.seen(batch)], batch), batch, f)
+
+    def update(self, rate: Float[Array, ""]) -> Update:
+        """What a step does at this learning rate."""
+        return Update(rate, self.momentum, self.weight_decay)
 
     def schedule(self, substeps: int) -> tuple[Float[Array, "saved substep"], Int[Array, "saved substep batch"] | None]:
         """Learning rate and batch of every substep."""
@@ -76,11 +95,7 @@ class TrainingSignal(eqx.Module):
 
 
 def training_signal(
-    plan: Plan,
-    loss: LossSpec,
-    y: Float[np.ndarray, "point output"],
-    train: Bool[np.ndarray, " point"],
-    save_every: int,
+    plan: Plan, loss: LossSpec, y: Float[np.ndarray, "point output"], train: Bool[np.ndarray, " point"], save_every: int
 ) -> TrainingSignal:
     """The training signal of a plan for targets y (point, output) and a mask of training points, none with a stream."""
     positions, stream = np.flatnonzero(train), plan.stream
@@ -175,8 +190,8 @@ def one_pass(
         kept = carry.residuals
         if record:
             kept = jax.lax.dynamic_update_index_in_dim(kept, residual, carry.step, 0)
-        update = Update(rate, training.momentum, training.weight_decay)
-        return _Carry(equations.step(carry.state, fields, residual, update), carry.step + 1, kept)
+        after = equations.step(carry.state, fields, residual, training.update(rate))
+        return _Carry(after, carry.step + 1, kept)
 
     def interval(carry: _Carry, span: tuple[Step, Int[Array, ""]]) -> tuple[_Carry, Any]:
         """The first forward pass on the points trained on is also what is observed, so that it is compiled once."""

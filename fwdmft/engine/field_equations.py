@@ -69,10 +69,13 @@ class RandomMatrix(NamedTuple):
 
 
 class Contribution(NamedTuple):
-    """Two fields (row, neuron) of a population; the neurons contribute products of a row of each."""
+    """Two fields (row, neuron) of a population; the neurons contribute products of a row of each.
+
+    right: None for products of two rows of the left one.
+    """
 
     left: Float[Array, "row neuron"]
-    right: Float[Array, "row neuron"]
+    right: Float[Array, "other_row neuron"] | None
 
 
 class FieldEquations(eqx.Module):

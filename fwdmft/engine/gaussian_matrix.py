@@ -94,11 +94,7 @@ class OneSided(NamedTuple):
     record: Record | None
 
     def extended(
-        self,
-        other: "OneSided",
-        v: Float[Array, "vector source"],
-        noise: Float[Array, "row target"],
-        prior: MatrixPrior,
+        self, other: "OneSided", v: Float[Array, "vector source"], noise: Float[Array, "row target"], prior: MatrixPrior
     ) -> tuple["OneSided", Float[Array, "capacity vector"]]:
         """See `OneSidedMatrix`.
 

@@ -19,7 +19,6 @@ from fwdmft.engine.simulation import Crowded, Observing
 from fwdmft.errors import ComputationError
 from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
-from fwdmft.optimization import RichardsonLevel
 
 FEWEST, MOST = 1 << 10, 1 << 17
 """Neurons per simulation: the first try where simulations are costly, and the last."""
@@ -78,19 +77,17 @@ class Infinite(NamedTuple):
         return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
 
 
-def infinite_width(
-    task: TheoryTask, ladder: tuple[RichardsonLevel, ...], report: Report, side_by_side: SideBySide = THREADS
-) -> Infinite | Crowded:
+def infinite_width(task: TheoryTask, report: Report, side_by_side: SideBySide = THREADS) -> Infinite | Crowded:
     """As many neurons as the error asks for; `Crowded` if the vectors of training are too many for them."""
     spec, equations = task.spec, task.at_infinite_width
-    cheap = affordable(task, equations, updates(task, ladder))
+    cheap = affordable(task, equations, task.updates)
     count = spec.neurons or first_try(cheap)
     if spec.neurons is None and (vectors := too_large_at_first(task)):
         return Crowded(vectors, equations)
     most = most_neurons(task)
     while True:
         last = spec.neurons is not None or count >= most
-        simulated = _simulations(task, equations, count, ladder, report, last, side_by_side)
+        simulated = _simulations(task, equations, count, report, last, side_by_side)
         if isinstance(simulated, Crowded):
             if last or count >= TRIED:
                 return simulated
@@ -101,8 +98,8 @@ def infinite_width(
         else:
             equations = fitting(simulated.equations, simulated.bases)
             if (excess := excess_error(task, simulated)) <= 1:
-                return _with_truncation(simulated, task, ladder)
-            cheap = affordable(task, equations, updates(task, ladder))
+                return _with_truncation(simulated, task)
+            cheap = affordable(task, equations, task.updates)
             count = next_try(count, excess, cheap)
         count = min(count, most)
 
@@ -118,11 +115,6 @@ def most_neurons(task: TheoryTask) -> int:
 def _power_of_two(count: float) -> int:
     """The largest one that is not larger."""
     return 1 << max(int(count), 1).bit_length() - 1
-
-
-def updates(task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> int:
-    """Steps of a simulation, of all levels."""
-    return task.plan.steps * sum(level.substeps for level in ladder)
 
 
 def affordable(task: TheoryTask, equations: FieldEquations, updates: int) -> int:
@@ -169,30 +161,24 @@ def relative(error: Float[np.ndarray, "*axis"], value: Float[np.ndarray, "*axis"
 
 
 def _simulations(
-    task: TheoryTask,
-    equations: FieldEquations,
-    count: int,
-    ladder: tuple[RichardsonLevel, ...],
-    report: Report,
-    last: bool,
-    side_by_side: SideBySide,
+    task: TheoryTask, equations: FieldEquations, count: int, report: Report, last: bool, side_by_side: SideBySide
 ) -> Infinite | Crowded:
     """last: whether what bases leave out is measured as well."""
     stage, replicates = f"infinite width, {count} neurons", task.spec.replicates
     report(stage, 0, replicates)
-    first = large(task, equations, count, 0, ladder)
+    first = large(task, equations, count, 0)
     if isinstance(first, Crowded):
         return first
     check_finite(first.seen["prediction"], task.times)
     equations, closer = first.equations, fitting(first.equations, first.bases)
-    steps = updates(task, ladder)
+    steps = task.updates
     if (_flops(equations) - _flops(closer)) * count * steps * (replicates - 1) > COMPILING:
         equations = closer
     first = first._replace(equations=equations)
     simulations, left_out = [first], {}
     numbers = [*range(1, replicates), *([LEFT_OUT] if last else [])]
     work = Work(
-        partial(_simulating, first, task, count, ladder),
+        partial(_simulating, first, task, count),
         numbers,
         workers=fitting_workers(simulation_numbers(task, equations, count)),
         flops=len(numbers) * count * steps * (_flops(equations) + OF_A_FIELD * task.site_numbers),
@@ -208,33 +194,27 @@ def _simulations(
         simulations.append(one)
     report(stage, replicates, replicates)
     each = {name: np.stack([each.seen[name] for each in simulations]) for name in simulations[0].seen}
-    bases = capacity.Bases(
-        *(np.max(parts, axis=0) for parts in zip(*(each.bases for each in simulations), strict=True))
-    )
+    bases = capacity.largest(one.bases for one in simulations)
     return Infinite(each, left_out, count, bases, _enlarged([one.equations for one in simulations]))
 
 
 def _simulating(
-    first: simulation.Large, task: TheoryTask, count: int, ladder: tuple[RichardsonLevel, ...]
+    first: simulation.Large, task: TheoryTask, count: int
 ) -> Callable[[int], simulation.Large | Crowded | Arrays]:
     """Makes the simulation of a number, or of what bases leave out of the first."""
-
-    def simulated(number: int) -> simulation.Large | Crowded | Arrays:
-        if number == LEFT_OUT:
-            return _truncation(first, task, count, ladder)
-        return large(task, first.equations, count, number, ladder)
-
-    return simulated
+    return lambda number: (
+        _truncation(first, task, count) if number == LEFT_OUT else large(task, first.equations, count, number)
+    )
 
 
-def _truncation(first: simulation.Large, task: TheoryTask, count: int, ladder: tuple[RichardsonLevel, ...]) -> Arrays:
-    return simulation.truncation(first, *_posed(task, count, 0, ladder))
+def _truncation(first: simulation.Large, task: TheoryTask, count: int) -> Arrays:
+    return simulation.truncation(first, *_posed(task, count, 0))
 
 
-def _with_truncation(infinite: Infinite, task: TheoryTask, ladder: tuple[RichardsonLevel, ...]) -> Infinite:
+def _with_truncation(infinite: Infinite, task: TheoryTask) -> Infinite:
     """Once there are neurons enough; from the first simulation."""
     first = simulation.Large({name: a[0] for name, a in infinite.each.items()}, infinite.bases, infinite.equations)
-    return infinite._replace(truncation=_truncation(first, task, infinite.neurons, ladder))
+    return infinite._replace(truncation=_truncation(first, task, infinite.neurons))
 
 
 def simulation_numbers(task: TheoryTask, equations: FieldEquations, count: int) -> int:
@@ -261,21 +241,17 @@ def _flops(equations: FieldEquations) -> int:
     return sum(6 * sum(matrix.blocks) * sum(matrix.capacities) for matrix in equations.matrices)
 
 
-def large(
-    task: TheoryTask, equations: FieldEquations, count: int, replicate: int, ladder: tuple[RichardsonLevel, ...]
-) -> simulation.Large | Crowded:
-    return simulation.infinite_width(equations, *_posed(task, count, replicate, ladder))
+def large(task: TheoryTask, equations: FieldEquations, count: int, replicate: int) -> simulation.Large | Crowded:
+    return simulation.infinite_width(equations, *_posed(task, count, replicate))
 
 
-def _posed(
-    task: TheoryTask, count: int, replicate: int, ladder: tuple[RichardsonLevel, ...]
-) -> tuple[Any, TrainingSignal, Observing]:
+def _posed(task: TheoryTask, count: int, replicate: int) -> tuple[Any, TrainingSignal, Observing]:
     """What a simulation is made of besides the equations."""
 
     def draw(equations: FieldEquations) -> Noise:
         return noise_of(equations, count, task.spec.seed, replicate)
 
-    return draw, task.training(ladder), task.observing()
+    return draw, task.training(), task.observing()
 
 
 def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -> Noise:

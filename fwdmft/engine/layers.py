@@ -8,13 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fwdmft.engine.layer_sites import LayerSites, summed_gram
+from fwdmft.observables import OBSERVABLES
 
 Layers = tuple[LayerSites, ...]
 
-TWO_TIME_DIMS = {
-    "feature_kernel_two_time": ("layer", "time", "point", "time_prime", "point_prime"),
-    "gradient_kernel_two_time": ("layer", "time", "point", "output", "time_prime", "point_prime", "output_prime"),
-}
+TWO_TIME_DIMS = {name: OBSERVABLES[name].dims for name in ("feature_kernel_two_time", "gradient_kernel_two_time")}
 
 
 def two_time_kernels(layers: Layers) -> dict[str, Float[Array, "..."]]:

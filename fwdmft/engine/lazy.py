@@ -18,19 +18,19 @@ from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
 
 
 class LazyState(NamedTuple):
-    """What the frozen neurons show, their random matrices, the kernel of all points they imply, and the predictions."""
+    """What the frozen neurons show, their random matrices, the kernel of all points they imply, and the predictions.
+
+    A forward pass has nothing to compute: it shows this state.
+    """
 
     frozen: Sites
     matrices: tuple[Any, ...]
     kernel: Float[Array, "point output point output"]
     predictions: Trained
 
-
-class LazyFields(NamedTuple):
-    """What the frozen neurons show, and the predictions."""
-
-    frozen: Sites
-    f: Float[Array, "point output"]
+    @property
+    def f(self) -> Float[Array, "point output"]:
+        return self.predictions.value
 
 
 class LazyEquations(FieldEquations):
@@ -65,16 +65,16 @@ class LazyEquations(FieldEquations):
         predictions = at_rest(jnp.zeros_like(fields.f), momentum)
         return LazyState(self.neurons.sites(fields), state.matrices if self.matrices else (), kernel, predictions)
 
-    def forward(self, state: LazyState, noise: Noise) -> tuple[LazyState, LazyFields]:
-        return state, LazyFields(state.frozen, state.predictions.value)
+    def forward(self, state: LazyState, noise: Noise) -> tuple[LazyState, LazyState]:
+        return state, state
 
     def step(
-        self, state: LazyState, fields: LazyFields, residual: Float[Array, "point output"], update: Update
+        self, state: LazyState, fields: LazyState, residual: Float[Array, "point output"], update: Update
     ) -> LazyState:
         pull = jnp.tensordot(state.kernel, residual, axes=2)
         return state._replace(predictions=heavy_ball(state.predictions, pull, update._replace(weight_decay=0.0)))
 
-    def sites(self, fields: LazyFields) -> Sites:
+    def sites(self, fields: LazyState) -> Sites:
         """Those of the frozen neurons, and the predictions, to which single neurons contribute only through K."""
         return {"neurons": fields.frozen, "prediction": fields.f}
 

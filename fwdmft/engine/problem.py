@@ -1,7 +1,7 @@
 """What the theory is asked."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -78,10 +78,19 @@ class TheoryTask:
         train = tuple(self.train.tolist()) if self.functions else ()
         return Observing(self.two_time, strength, self.functions, train)
 
-    def training(self, ladder: tuple[RichardsonLevel, ...], save_every: int | None = None) -> TrainingSignal:
+    def on_ladder(self, ladder: tuple[RichardsonLevel, ...]) -> "TheoryTask":
+        """The same, trained by the levels of this ladder."""
+        return replace(self, plan=self.plan.on_ladder(ladder))
+
+    @property
+    def updates(self) -> int:
+        """Steps of a simulation, of all levels."""
+        return self.plan.steps * sum(level.substeps for level in self.plan.ladder)
+
+    def training(self, save_every: int | None = None) -> TrainingSignal:
         """The training signal of a large simulation or a draw."""
         every = self.spec.save_every if save_every is None else save_every
-        return training_signal(self.plan.on_ladder(ladder), self.loss, self.y, self.train, every)
+        return training_signal(self.plan, self.loss, self.y, self.train, every)
 
     @cached_property
     def site_numbers(self) -> int:

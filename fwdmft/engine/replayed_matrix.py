@@ -75,10 +75,8 @@ class ReplayedOneSided(NamedTuple):
             keep = jnp.repeat(jnp.any(record.mixing != 0, axis=1), offsets)
             return fresh, prior.sigma * keep[:, None] * e + record.revealed @ other.basis
 
-        def nothing() -> tuple[Float[Array, "vector source"], Float[Array, "vector_offset target"]]:
-            return jnp.zeros_like(v), jnp.zeros((offsets * len(v), noise.shape[-1]), v.dtype)
-
-        fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, nothing)
+        nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(new))
+        fresh, image = jax.lax.cond(jnp.any(record.mixing != 0), new, lambda: nothing)
         basis = append(self.basis, fresh, record.start)
         images = append(self.image, image, offsets * record.start)
         return ReplayedOneSided(basis, images, self.record, self.done + 1), record.coordinates

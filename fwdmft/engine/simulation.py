@@ -13,7 +13,7 @@ from fwdmft.engine import capacity
 from fwdmft.engine.basis_matrix import BasisMatrix, before_training
 from fwdmft.engine.capacity import Bases
 from fwdmft.engine.dynamics import TrainingSignal, one_pass
-from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, Observables
+from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, Observables, RandomMatrix
 from fwdmft.engine.gaussian_matrix import untouched
 from fwdmft.engine.layers import Layers, strengths, two_time_kernels
 from fwdmft.observables import ObservableFunction, evaluated
@@ -95,16 +95,12 @@ def gaussian_matrices(
     equations: FieldEquations, noise: Noise, momentum: bool, recorded: int = 0
 ) -> tuple[BasisMatrix, ...]:
     """The random matrices before training, between all the neurons. recorded: number of passes to keep a record of."""
-    return tuple(
-        untouched(
-            matrix.capacities,
-            matrix.neurons(noise),
-            momentum,
-            matrix.offsets,
-            (recorded * matrix.uses, *matrix.blocks) if recorded else None,
-        )
-        for matrix in equations.matrices
-    )
+
+    def of(matrix: RandomMatrix) -> BasisMatrix:
+        blocks = (recorded * matrix.uses, *matrix.blocks) if recorded else None
+        return untouched(matrix.capacities, matrix.neurons(noise), momentum, matrix.offsets, blocks)
+
+    return tuple(map(of, equations.matrices))
 
 
 @partial(quickly, static=(5,))
@@ -147,8 +143,8 @@ def _large_pass(
         used.append(jax.tree.map(np.asarray, bases))
         if np.any(used[-1].full):
             break
-    bases = Bases(*(np.max(np.stack(each), axis=0) for each in zip(*used, strict=True)))
-    return training.combined(observables) if len(used) == len(training.ladder) else observables[-1], bases
+    complete = len(used) == len(training.ladder)
+    return training.combined(observables) if complete else observables[-1], capacity.largest(used)
 
 
 def infinite_width(

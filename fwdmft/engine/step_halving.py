@@ -94,7 +94,7 @@ def _change(f: Predictions, before: Predictions, rounded: float = 0.0) -> Change
 
 def _predictions(task: TheoryTask, substeps: int) -> Predictions:
     """Of the networks that judge, with every step in so many parts."""
-    equations, training = task.at_infinite_width, task.training((RichardsonLevel(1, 1.0),)).without_ladder()
+    equations, training = task.at_infinite_width, task.training().without_ladder()
     at_once = min(NETWORKS, 1 << (max(1, TOGETHER // (NEURONS * task.site_numbers)).bit_length() - 1))
     keys = jax.random.split(jax.random.key(task.spec.seed), (NETWORKS // at_once, at_once))
     f = _trained(equations, keys, training, np.int32(substeps))

@@ -20,9 +20,9 @@ class Network(eqx.Module):
     Laws: `__call__(x)` equals `trace(x, shifts())[0]`; entries of every initial weight matrix are independent normal.
     """
 
-    @abstractmethod
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, " output"]:
         """Raw prediction f (not centred) for one point."""
+        return self.trace(x, self.shifts())[0]
 
     def trained(self) -> "Network":
         """The module with True in place of every array that is trained; by default all inexact arrays are."""

@@ -14,7 +14,7 @@ of them by one number, S / n of the first population, and corrects where S / n o
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,24 +25,22 @@ from fwdmft.program.state import Backwards, ProgramState
 from fwdmft.program.structure import Structure
 
 
-class Size(NamedTuple):
-    """Of a population: the number of neurons at hand, and its width in units of N."""
-
-    neurons: int
-    width: float
-
-
 def backward(
-    run: Linearised, structure: Structure, state: ProgramState, fed: Fed, sizes: dict[str, Size]
+    run: Linearised,
+    structure: Structure,
+    state: ProgramState,
+    fed: Fed,
+    neurons: dict[str, int],
+    width: dict[str, float],
 ) -> tuple[ProgramState, Backwards]:
     """D of everything, and the state with what both passes drew of the random matrices.
 
-    run: the forward pass. state: before it. fed: what neurons were fed. sizes: of every population.
+    run: the forward pass. state: before it. fed: what neurons were fed. neurons: of every population, how many are at
+    hand. width: of every population, in units of N.
     """
     points, outputs = len(run.forwards.into[0]), len(state.readouts[0].value)
-    width = {name: each.width for name, each in sizes.items()}
-    size = sizes[structure.populations[0]].neurons / width[structure.populations[0]]
-    share = {name: each.neurons / each.width / size for name, each in sizes.items()}
+    size = neurons[structure.populations[0]] / width[structure.populations[0]]
+    share = {name: count / width[name] / size for name, count in neurons.items()}
 
     def whole(population: str, cotangent: Float[Array, "*axis"]) -> Float[Array, "*axis"]:
         return cotangent if share[population] == 1.0 else share[population] * cotangent

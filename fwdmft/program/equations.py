@@ -25,23 +25,17 @@ from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.engine.neurons import Population, Supply, cut, whole_neurons
 from fwdmft.engine.products import mix
 from fwdmft.engine.update import Update, at_rest, heavy_ball
+from fwdmft.observables import OBSERVABLES
 from fwdmft.program import kernels
-from fwdmft.program.backward import Size, backward
+from fwdmft.program.backward import backward
 from fwdmft.program.blocks import block_sizes, first_capacities, totals
 from fwdmft.program.finite import ProgramNetwork, program_network
 from fwdmft.program.kernels import PopulationAverages
 from fwdmft.program.net import Forward
 from fwdmft.program.reading import Fed, Forwards, additions, linearised, vectors
-from fwdmft.program.sites import (
-    acted_on,
-    contributions,
-    contributions_to_f,
-    joined,
-    population_sites,
-    what_is_read,
-)
+from fwdmft.program.sites import acted_on, contributions, contributions_to_f, joined, population_sites, what_is_read
 from fwdmft.program.state import ProgramFields, ProgramState
-from fwdmft.program.structure import Structure, flat, structure
+from fwdmft.program.structure import USUAL, Structure, flat, structure
 from fwdmft.program.weights import CarriedWeights, InputWeights, carried_weights
 
 OBSERVED = "observed"
@@ -124,12 +118,7 @@ class ForwardProgram(FieldEquations):
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
-        return {
-            "prediction": ("point", "output"),
-            "feature_kernel": ("layer", "point", "point_prime"),
-            "gradient_kernel": ("layer", "point", "output", "point_prime", "output_prime"),
-            "tangent_kernel": ("point", "output", "point_prime", "output_prime"),
-        } | dict(self.structure.observed)
+        return {name: OBSERVABLES[name].dims for name in USUAL} | dict(self.structure.observed)
 
     def initial(
         self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
@@ -155,21 +144,19 @@ class ForwardProgram(FieldEquations):
         )
 
     def forward(self, state: ProgramState, noise: Noise) -> tuple[ProgramState, ProgramFields]:
-        width = self.width
-        sizes = {name: Size(noise[name].shape[-1], width[name]) for name in self.structure.populations}
+        neurons = {name: noise[name].shape[-1] for name in self.structure.populations}
         supplies = [f"_{matrix.name}" for matrix in self.structure.matrices]
         fed = Fed(
-            tuple(partial(self._action, number, weights.value) for number, weights in enumerate(state.inputs)),
+            tuple(partial(self.action, number, weights.value) for number, weights in enumerate(state.inputs)),
             tuple(each.value for each in state.vectors),
             state.matrices,
             tuple(map(self._prior, range(len(state.matrices)))),
             tuple((noise.get("forward" + name), noise.get("backward" + name)) for name in supplies),
             state.averages,
         )
-        neurons = {name: size.neurons for name, size in sizes.items()}
         zero = additions(self.structure, len(self.x), neurons, state.readouts[0].value.dtype)
         run = linearised(self.program, self.x, self.structure, fed, zero, self.outputs)
-        state, backwards = backward(run, self.structure, state, fed, sizes)
+        state, backwards = backward(run, self.structure, state, fed, neurons, self.width)
         now, origin = contributions_to_f(self.structure, run.forwards, state.readouts), state.origin
         if origin is not None:
             origin = tuple(jnp.where(state.begun, old, new) for old, new in zip(origin, now, strict=True))
@@ -179,7 +166,7 @@ class ForwardProgram(FieldEquations):
         fields = ProgramFields(run.forwards, backwards, contributions, sum(f[1:], f[0]))
         return state._replace(origin=origin, begun=jnp.ones_like(state.begun)), fields
 
-    def _action(
+    def action(
         self, number: int, value: Float[Array, "row neuron"], x: Float[Array, "..."], call: int
     ) -> Float[Array, "point *site neuron"]:
         """Of input weights, on the x of a call."""
@@ -289,8 +276,7 @@ class ForwardProgram(FieldEquations):
         return tuple(layer.population for layer in self.structure.layers)
 
     def layer_sites(self, sites: dict[str, Any]) -> tuple[LayerSites, ...]:
-        left = {name: list(sites[name].layers) for name in self.structure.populations}
-        return tuple(left[name].pop(0) for name in self.layers)
+        return tuple(sites[name].layers[number] for number, name in enumerate(self.layers))
 
     def averages(self, population: str, sites: Any) -> Any:
         return sites if population == OBSERVED else kernels.averages(sites)
@@ -302,8 +288,7 @@ class ForwardProgram(FieldEquations):
 
     def assemble(self, averages: dict[str, Any]) -> Observables:
         of_populations: dict[str, PopulationAverages] = {name: averages[name] for name in self.structure.populations}
-        left = {name: list(each.layers) for name, each in of_populations.items()}
-        layers = [left[name].pop(0) for name in self.layers]
+        layers = [of_populations[name].layers[number] for number, name in enumerate(self.layers)]
         overlaps = tuple(
             self._overlap(number) if sum(each.rows) == 1 else None for number, each in enumerate(self.structure.inputs)
         )

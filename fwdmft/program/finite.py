@@ -5,27 +5,27 @@ program, and nothing else: gradients are those of `jax.grad`.
 """
 
 import math
+from itertools import count
 from operator import attrgetter
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from fwdmft.engine.stencil import POINT
 from fwdmft.networks.model import Network, OfLayers
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
-from fwdmft.program.net import Features, Forward, Net
-from fwdmft.program.structure import Counter, Structure
+from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
+from fwdmft.program.structure import Structure
 
 
 class ProgramNetwork(Network):
     """A network of this program.
 
     inputs: W (neuron, feature) and b (neuron,) or None. matrices: banks (offset, out neuron, in neuron). vectors:
-    (*shape, neuron). readouts: (output, site, neuron). Each by its name.
+    (*shape, neuron). readouts: (output, site, neuron). Each by its name. neurons: of each population.
     """
 
     inputs: dict[str, tuple[Float[Array, "_neuron _feature"], Float[Array, " _neuron"] | None]]
@@ -35,12 +35,11 @@ class ProgramNetwork(Network):
     program: Forward = eqx.field(static=True)
     structure: Structure = eqx.field(static=True)
     gamma0: float = eqx.field(static=True)
-
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, " output"]:
-        return self._run(x, self.shifts())[0]
+    neurons: tuple[tuple[str, int], ...] = eqx.field(static=True)
 
     def shifts(self) -> OfLayers:
-        return tuple(jnp.zeros((*layer.sites, self._neurons(layer.population))) for layer in self.structure.layers)
+        neurons = dict(self.neurons)
+        return tuple(jnp.zeros((*layer.sites, neurons[layer.population])) for layer in self.structure.layers)
 
     def trace(self, x: Float[Array, "..."], shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
         f, net = self._run(x, shifts)
@@ -53,23 +52,9 @@ class ProgramNetwork(Network):
         return {name: jnp.take(value, 0, axis=dims[name].index("point")) for name, value in net.observed.items()}
 
     def trained(self) -> "ProgramNetwork":
-        flags = {
-            name: {each.name: each.trained for each in getattr(self.structure, name)}
-            for name in ("inputs", "matrices", "vectors", "readouts")
-        }
-        flagged = self
-        for kind, each in flags.items():
-            own = getattr(self, kind)
-            marked = {name: jax.tree.map(lambda _, flag=flag: flag, own[name]) for name, flag in each.items()}
-            flagged = eqx.tree_at(attrgetter(kind), flagged, marked)
-        return flagged
-
-    def _neurons(self, population: str) -> int:
-        seen = self.structure
-        counts = [len(self.inputs[each.name][0]) for each in seen.inputs if each.population == population]
-        counts += [self.matrices[each.name].shape[1] for each in seen.matrices if each.target == population]
-        counts += [self.vectors[each.name].shape[-1] for each in seen.vectors if each.population == population]
-        return counts[0]
+        kinds = "inputs", "matrices", "vectors", "readouts"
+        flags = [{each.name: each.trained for each in getattr(self.structure, kind)} for kind in kinds]
+        return eqx.tree_at(attrgetter(*kinds), self, flags)
 
     def _run(self, x: Float[Array, "..."], shifts: OfLayers) -> tuple[Float[Array, " output"], "_Finite"]:
         net = _Finite(self, shifts)
@@ -80,21 +65,17 @@ class _Finite(Net):
     """Explicit weights; one point at a time."""
 
     def __init__(self, network: ProgramNetwork, shifts: OfLayers):
-        self.network, self.shifts, self.counter = network, shifts, Counter()
+        self.network, self.shifts, self.layers = network, shifts, count()
         self.outputs = len(next(iter(network.readouts.values())))
         self.features: dict[int, Float[Array, "point *site neuron"]] = {}
         self.observed: dict[str, Float[Array, "*axis"]] = {}
 
-    def _input(
-        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
-    ) -> Float[Array, "point *site neuron"]:
+    def _input(self, weights: Input, x: Read) -> OfNeurons:
         rows, biases = self.network.inputs[weights.name]
         h = x @ rows.T / x.shape[-1] ** 0.5
         return h if biases is None else h + weights.bias * biases
 
-    def _dense(
-        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
-    ) -> Float[Array, "point *place target_neuron"]:
+    def _dense(self, matrix: Matrix, v: OfNeurons) -> OfTarget:
         bank, stencil = self.network.matrices[matrix.name], matrix.stencil
         scale = (stencil.offsets * bank.shape[2]) ** -0.5
         if stencil == POINT:
@@ -104,19 +85,17 @@ class _Finite(Net):
     def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]:
         return vector.scale * self.network.vectors[vector.name][None]
 
-    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
+    def average(self, population: str, o: OfNeurons) -> Float[Array, "point *site"]:
         return jnp.mean(o, axis=-1)
 
-    def layer(
-        self, population: str, h: Float[Array, "point *site neuron"], features: Features
-    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
-        number = self.counter.next("layer")
+    def layer(self, population: str, h: OfNeurons, features: Features) -> OfLayer:
+        number = next(self.layers)
         h = h + self.shifts[number]
         v = features(h)
         self.features[number] = v
         return h, v
 
-    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
+    def _readout(self, readout: Readout, v: OfNeurons) -> Float[Array, "point output"]:
         w = self.network.readouts[readout.name]
         read = v.reshape(len(v), -1) @ w.reshape(len(w), -1).T
         return read / (self.network.gamma0 * w.shape[2] * w.shape[1] ** 0.5)
@@ -126,12 +105,7 @@ class _Finite(Net):
 
 
 def program_network(
-    program: Forward,
-    structure: Structure,
-    outputs: int,
-    gamma0: float,
-    neurons: dict[str, int],
-    key: Key[Array, ""],
+    program: Forward, structure: Structure, outputs: int, gamma0: float, neurons: dict[str, int], key: Key[Array, ""]
 ) -> ProgramNetwork:
     """A network with independent normal weights. gamma0: richness at this width. neurons: of each population."""
     every: list[Any] = [*structure.inputs, *structure.matrices, *structure.vectors, *structure.readouts]
@@ -141,8 +115,8 @@ def program_network(
         return jax.random.normal(keys[name], shape)
 
     def of_input(each: Any) -> tuple[Float[Array, "neuron feature"], Float[Array, " neuron"] | None]:
-        count = neurons[each.population]
-        rows = normal(each.name, count, each.features + 1)
+        size = neurons[each.population]
+        rows = normal(each.name, size, each.features + 1)
         return each.sigma * rows[:, :-1], rows[:, -1] if each.bias else None
 
     return ProgramNetwork(
@@ -159,4 +133,5 @@ def program_network(
         program,
         structure,
         gamma0,
+        tuple(neurons.items()),
     )

@@ -22,6 +22,7 @@ Y_k = sum_a D z_a v_(a+k)^T for every offset k; its term is n_target <Y_k Y'_k>,
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -31,21 +32,21 @@ from fwdmft.program.structure import Structure
 
 
 class PopulationSites(NamedTuple):
-    """What the neurons of a population contribute to averages; tuples run over weights of one kind, if trained.
+    """What the neurons of a population contribute to averages, by the name of the weights, if trained.
 
-    layers: v (point, site, neuron), g (point, output, site, neuron). ahead: vectors of the matrices that lead from here
-    (point, vector, position, neuron). back: D of the products of those that lead here (point, output, vector, place,
-    neuron). inputs: y_k (point, output, k, neuron), or D h at a single site. vectors: D of numbers
-    (point, output, component, neuron). readouts: what is read (point, site, neuron). f: contributions to predictions
-    (point, output, neuron), none (0, output, neuron) without a readout.
+    layers: v (point, site, neuron), g (point, output, site, neuron), by the number of the layer. ahead: vectors of the
+    matrices that lead from here (point, vector, position, neuron). back: D of the products of those that lead here
+    (point, output, vector, place, neuron). inputs: y_k (point, output, k, neuron), or D h at a single site. vectors: D
+    of numbers (point, output, component, neuron). readouts: what is read (point, site, neuron). f: contributions to
+    predictions (point, output, neuron), none (0, output, neuron) without a readout.
     """
 
-    layers: tuple[LayerSites, ...]
-    ahead: tuple[Float[Array, "point vector position neuron"], ...]
-    back: tuple[Float[Array, "point output vector place neuron"], ...]
-    inputs: tuple[Float[Array, "point output k neuron"], ...]
-    vectors: tuple[Float[Array, "point output component neuron"], ...]
-    readouts: tuple[Float[Array, "point site neuron"], ...]
+    layers: dict[int, LayerSites]
+    ahead: dict[str, Float[Array, "point vector position neuron"]]
+    back: dict[str, Float[Array, "point output vector place neuron"]]
+    inputs: dict[str, Float[Array, "point output k neuron"]]
+    vectors: dict[str, Float[Array, "point output component neuron"]]
+    readouts: dict[str, Float[Array, "point site neuron"]]
     f: Float[Array, "point output neuron"]
 
 
@@ -59,12 +60,12 @@ class LayerKernels(NamedTuple):
 class PopulationAverages(NamedTuple):
     """Averages over one population: <v v'> and <D z D z'> of matrices between all sites, of all others summed."""
 
-    layers: tuple[LayerKernels, ...]
-    ahead: tuple[Float[Array, "point vector position point vector position"], ...]
-    back: tuple[Float[Array, "point output vector place point output vector place"], ...]
-    inputs: tuple[Float[Array, "point output point output"], ...]
-    vectors: tuple[Float[Array, "point output point output"], ...]
-    readouts: tuple[Float[Array, "point point"], ...]
+    layers: dict[int, LayerKernels]
+    ahead: dict[str, Float[Array, "point vector position point vector position"]]
+    back: dict[str, Float[Array, "point output vector place point output vector place"]]
+    inputs: dict[str, Float[Array, "point output point output"]]
+    vectors: dict[str, Float[Array, "point output point output"]]
+    readouts: dict[str, Float[Array, "point point"]]
     prediction: Float[Array, "point output"]
 
 
@@ -75,12 +76,12 @@ def averages(sites: PopulationSites) -> PopulationAverages:
         return LayerKernels(summed_gram(layer.v) / layer.v.shape[-2], summed_gram(layer.g))
 
     return PopulationAverages(
-        tuple(map(of_layer, sites.layers)),
-        tuple(map(gram, sites.ahead)),
-        tuple(map(gram, sites.back)),
-        tuple(map(summed_gram, sites.inputs)),
-        tuple(map(summed_gram, sites.vectors)),
-        tuple(map(summed_gram, sites.readouts)),
+        {number: of_layer(layer) for number, layer in sites.layers.items()},
+        jax.tree.map(gram, sites.ahead),
+        jax.tree.map(gram, sites.back),
+        jax.tree.map(summed_gram, sites.inputs),
+        jax.tree.map(summed_gram, sites.vectors),
+        jax.tree.map(summed_gram, sites.readouts),
         jnp.mean(sites.f, axis=-1),
     )
 
@@ -89,16 +90,14 @@ def of_gradients(
     structure: Structure, sites: dict[str, PopulationSites]
 ) -> dict[str, Float[Array, "point output point output"]]:
     """<Y_k Y'_k> by name, of the trained matrices for which this takes less than averages between all sites."""
-    left = {name: (iter(each.ahead), iter(each.back)) for name, each in sites.items()}
     terms = {}
     for matrix in structure.matrices:
         if matrix.trained:
-            v, back = next(left[matrix.source][0]), next(left[matrix.target][1])
+            v, back = sites[matrix.source].ahead[matrix.name], sites[matrix.target].back[matrix.name]
             (points, vectors, positions, sources), (_, outputs, _, places, targets) = v.shape, back.shape
             gradients, entries = points * outputs, matrix.stencil.offsets * sources * targets
-            between_sites = (gradients * vectors * places) ** 2 * targets + (
-                points * vectors * positions
-            ) ** 2 * sources
+            between_sites = (gradients * vectors * places) ** 2 * targets
+            between_sites += (points * vectors * positions) ** 2 * sources
             if gradients * (vectors * places + gradients) * entries < between_sites:
                 each = jnp.einsum("mvaki,mcvao->mckoi", matrix.stencil.rows(v), back)
                 terms[matrix.name] = gram(each.reshape(points, outputs, entries))
@@ -115,31 +114,27 @@ def tangent_kernel(
 ) -> Float[Array, "point output point output"]:
     """K. overlaps: x.x' / D + sigma_b^2 of those input weights that have a single row of x at each point. gradients: of
     matrices for which they take the place of averages (`of_gradients`)."""
-    kinds = "ahead", "back", "inputs", "vectors", "readouts"
-    left = {name: {kind: iter(getattr(each, kind)) for kind in kinds} for name, each in averages.items()}
-
-    def take(population: str, kind: str) -> Float[Array, "..."]:
-        return next(left[population][kind])
-
     terms = []
     for each, overlap in zip(structure.inputs, overlaps, strict=True):
         if each.trained:
-            gradient = take(each.population, "inputs")
+            gradient = averages[each.population].inputs[each.name]
             factor = 1.0 if overlap is None else overlap[:, None, :, None]
             terms.append(widths[each.population] * factor * gradient)
     for matrix in structure.matrices:
         if matrix.trained:
-            forward, backward = take(matrix.source, "ahead"), take(matrix.target, "back")
             if matrix.name in gradients:
                 term = gradients[matrix.name]
             else:
+                forward = averages[matrix.source].ahead[matrix.name]
+                backward = averages[matrix.target].back[matrix.name]
                 term = jnp.einsum("mvanwb,mcvandwb->mcnd", matrix.stencil.overlap(forward, 2), backward)
             terms.append(widths[matrix.target] * term)
     for vector in structure.vectors:
         if vector.trained:
-            terms.append(widths[vector.population] * vector.scale**2 * take(vector.population, "vectors"))
+            terms.append(widths[vector.population] * vector.scale**2 * averages[vector.population].vectors[vector.name])
     for readout in structure.readouts:
         if readout.trained:
-            kernel = take(readout.population, "readouts") / (readout.places * widths[readout.population])
+            kernel = averages[readout.population].readouts[readout.name]
+            kernel = kernel / (readout.places * widths[readout.population])
             terms.append(kernel[:, None, :, None] * jnp.eye(outputs)[:, None, :])
     return sum(terms[1:], terms[0])

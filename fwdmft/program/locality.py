@@ -7,6 +7,8 @@ tells these apart.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import jax
@@ -15,15 +17,33 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
-from fwdmft.program.net import Features, Forward, Net
-from fwdmft.program.structure import FEW, Counter, ProgramError, called, is_of_tracing
+from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
+from fwdmft.program.structure import FEW, ProgramError, called, is_of_tracing
 
 POINTS = 2
 
 ROUNDED = 1e-5
 """Of the largest entry: rounding, as XLA computes arrays of other shapes otherwise."""
 
-Seen = list[tuple[str, Shaped[np.ndarray, "..."]]]
+OF_WEIGHTS = (
+    "x depends on weights here, and is made of the points alone. K order parameters enter a population as "
+    "net.vector(name, population, (K,)) times them, features of neurons by net.dense"
+)
+MIXES_NEURONS = (
+    "what goes in here mixes neurons; outside of net.average and net.dense, arrays are computed neuron by neuron: no "
+    "sums, means or products of matrices over their last axis"
+)
+MIXES_POINTS = (
+    "what goes in here mixes points; arrays are computed point by point: nothing is summed or averaged over their "
+    "first axis"
+)
+DEPENDS_ON_OTHERS = (
+    "what goes in here depends on how many points or neurons there are, or on their order; networks are shown one "
+    "point at a time, and neurons have no order"
+)
+
+Entries = Shaped[np.ndarray, "..."]
+Seen = list[tuple[str, Entries]]
 """What went into operations, in their order; neurons are on the last axis."""
 
 
@@ -33,35 +53,17 @@ def check_locality(forward: Forward, shape: tuple[int, ...], outputs: int) -> No
     with jax.enable_x64(True):
         _check_populations(forward, x, outputs)
         base = _run(forward, x, _Random(outputs))
-        for where, a, b in _pairs(base.read, _run(forward, x, _Random(outputs, seed=1)).read):
-            if not np.array_equal(a, b, equal_nan=True):
-                raise ProgramError(
-                    f"{where}: x depends on weights here, and is made of the points alone. K order parameters enter a "
-                    "population as net.vector(name, population, (K,)) times them, features of neurons by net.dense"
-                )
+        _compare(base.read, _run(forward, x, _Random(outputs, seed=1)).read, OF_WEIGHTS)
         for changed, kept in ((0, 1), (1, 0)):
             other = _run(forward, x, _Random(outputs, base.averages, neuron=changed))
-            for where, a, b in _pairs(base.into, other.into):
-                if not np.array_equal(a[..., kept], b[..., kept], equal_nan=True):
-                    raise ProgramError(
-                        f"{where}: what goes in here mixes neurons; outside of net.average and net.dense, arrays are "
-                        "computed neuron by neuron: no sums, means or products of matrices over their last axis"
-                    )
+            _compare(base.into, other.into, MIXES_NEURONS, at=(..., kept))
             others = x.copy()
             others[changed] = np.random.default_rng(1).standard_normal(shape)
-            for where, a, b in _pairs(base.into, _run(forward, others, _Random(outputs, point=changed)).into):
-                if not np.array_equal(a[kept], b[kept], equal_nan=True):
-                    raise ProgramError(
-                        f"{where}: what goes in here mixes points; arrays are computed point by point: nothing is "
-                        "summed or averaged over their first axis"
-                    )
+            other = _run(forward, others, _Random(outputs, point=changed))
+            _compare(base.into, other.into, MIXES_POINTS, at=kept)
         alone = _run(forward, x[1:], _Random(outputs, [a[1:] for a in base.averages], alone=True))
-        for where, a, b in _pairs(base.into, alone.into):
-            if not _nearly_equal(a[1:, ..., 1:], b):
-                raise ProgramError(
-                    f"{where}: what goes in here depends on how many points or neurons there are, or on their order; "
-                    "networks are shown one point at a time, and neurons have no order"
-                )
+        second = [(where, a[1:, ..., 1:]) for where, a in base.into]
+        _compare(second, alone.into, DEPENDS_ON_OTHERS, rounded=True)
 
 
 def _check_populations(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> None:
@@ -83,19 +85,24 @@ def _run(forward: Forward, x: Any, reading: "_Random") -> "_Random":
     return reading
 
 
-def _pairs(before: Seen, after: Seen) -> Iterator[tuple[str, Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]]]:
-    """What goes into every operation in both runs."""
+def _compare(before: Seen, after: Seen, wrong: str, at: Any = ..., rounded: bool = False) -> None:
+    """Raise ProgramError, saying what is wrong, where other numbers go into an operation in the second run.
+
+    at: which of them are compared. rounded: whether they may differ by rounding.
+    """
     if [where for where, _ in before] != [where for where, _ in after]:
         raise ProgramError("a forward program calls the same operations for any points, and for any number of them")
     for (where, a), (_, b) in zip(before, after, strict=True):
-        yield where, a, b
+        if not (_nearly_equal(a, b) if rounded else np.array_equal(a[at], b[at], equal_nan=True)):
+            raise ProgramError(f"{where}: {wrong}")
 
 
-def _nearly_equal(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> bool:
+def _nearly_equal(a: Entries, b: Entries) -> bool:
     largest = np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
     return a.shape == b.shape and np.allclose(a, b, rtol=0.0, atol=ROUNDED * largest, equal_nan=True)
 
 
+@dataclass
 class _Random(Net):
     """Random numbers for whatever comes from weights.
 
@@ -104,23 +111,23 @@ class _Random(Net):
     nothing is recorded. What it sees: into, what goes into every operation; read, into inputs alone.
     """
 
-    def __init__(
-        self,
-        outputs: int,
-        replayed: list[Float[Array, "point ..."]] | None = None,
-        neuron: int | None = None,
-        point: int | None = None,
-        alone: bool = False,
-        seed: int = 0,
-        distinct: bool = False,
-    ):
-        self.outputs, self.replayed, self.neuron, self.point, self.distinct = outputs, replayed, neuron, point, distinct
-        self.first, self.seed = int(alone), seed
-        self.counter = Counter()
-        self.into: Seen = []
-        self.read: Seen = []
-        self.averages: list[Float[Array, "point ..."]] = []
-        self.sizes: dict[str, int] = {}
+    outputs: int
+    replayed: list[Float[Array, "point ..."]] | None = None
+    neuron: int | None = None
+    point: int | None = None
+    alone: bool = False
+    seed: int = 0
+    distinct: bool = False
+    into: Seen = field(default_factory=list)
+    read: Seen = field(default_factory=list)
+    averages: list[Float[Array, "point ..."]] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    drawn: Iterator[int] = field(default_factory=count)
+
+    @property
+    def first(self) -> int:
+        """The first neuron, and the first point."""
+        return int(self.alone)
 
     def _neurons(self, population: str) -> int:
         return self.sizes.setdefault(population, FEW + (len(self.sizes) if self.distinct else 0))
@@ -135,7 +142,7 @@ class _Random(Net):
         self, population: str, *axes: int
     ) -> tuple[Float[np.ndarray, "*axis neuron"], Float[np.ndarray, "*axis neuron"]]:
         """Numbers (*axes, neuron), and other ones, which the changed neuron has already."""
-        shape, number = (*axes, self._neurons(population)), self.counter.next("numbers")
+        shape, number = (*axes, self._neurons(population)), next(self.drawn)
         a, b = (np.random.default_rng((number, which)).standard_normal(shape) for which in (2 * self.seed, 1))
         if self.neuron is not None:
             a[..., self.neuron] = b[..., self.neuron]
@@ -155,16 +162,12 @@ class _Random(Net):
         if not self.distinct:
             self.into.append((where, np.stack([np.asarray(a)] * (FEW - self.first), axis=-1)))
 
-    def _input(
-        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
-    ) -> Float[Array, "point *site neuron"]:
+    def _input(self, weights: Input, x: Read) -> OfNeurons:
         self._of_points(f"net.input({weights.name!r})", x)
         self.read += self.into[-1:]
         return self._numbers(weights.population, *x.shape[1:-1])
 
-    def _dense(
-        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
-    ) -> Float[Array, "point *place target_neuron"]:
+    def _dense(self, matrix: Matrix, v: OfNeurons) -> OfTarget:
         self._goes_in(f"net.dense({matrix.name!r})", v, matrix.source)
         return self._numbers(matrix.target, *matrix.places(v.shape[1:-1]))
 
@@ -173,22 +176,20 @@ class _Random(Net):
         values = jnp.asarray(vector.scale * (vector.mean + vector.sigma * a))
         return jnp.broadcast_to(values, (POINTS - self.first, *a.shape[1:]))
 
-    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
+    def average(self, population: str, o: OfNeurons) -> Float[Array, "point *site"]:
         self._goes_in(f"net.average({population!r})", o, population)
         # A single one of many neurons does not move an average.
         value = jnp.mean(o, axis=-1) if self.replayed is None else self.replayed[len(self.averages)]
         self.averages.append(value)
         return value
 
-    def layer(
-        self, population: str, h: Float[Array, "point *site neuron"], features: Features
-    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
+    def layer(self, population: str, h: OfNeurons, features: Features) -> OfLayer:
         self._goes_in(f"net.layer({population!r})", h, population)
         v = features(h)
         self._goes_in(f"net.layer({population!r}), features", v, population)
         return h, v
 
-    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
+    def _readout(self, readout: Readout, v: OfNeurons) -> Float[Array, "point output"]:
         self._goes_in(f"net.readout({readout.name!r})", v, readout.population)
         return jnp.zeros((len(v), self.outputs))
 

@@ -32,6 +32,10 @@ from jaxtyping import Array, Float
 from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
 
+Read = Float[Array | np.ndarray, "point *site feature"]
+OfNeurons = Float[Array, "point *site neuron"]
+OfTarget = Float[Array, "point *place target_neuron"]
+OfLayer = tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]
 Features = Callable[[Float[Array, "point *site neuron"]], Float[Array, "point *feature_site neuron"]]
 Forward = Callable[["Net", Any], Float[Array, "point output"]]
 """forward(net, x): x (point, ...) are the points, the value is what `readout` gave, or a sum of such."""
@@ -156,17 +160,13 @@ class Net(ABC):
         """
 
     @abstractmethod
-    def _input(
-        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
-    ) -> Float[Array, "point *site neuron"]: ...
+    def _input(self, weights: Input, x: Read) -> OfNeurons: ...
 
     @abstractmethod
-    def _dense(
-        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
-    ) -> Float[Array, "point *place target_neuron"]: ...
+    def _dense(self, matrix: Matrix, v: OfNeurons) -> OfTarget: ...
 
     @abstractmethod
     def _vector(self, vector: Vector) -> Float[Array, "point *shape neuron"]: ...
 
     @abstractmethod
-    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]: ...
+    def _readout(self, readout: Readout, v: OfNeurons) -> Float[Array, "point output"]: ...

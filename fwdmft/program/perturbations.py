@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from fwdmft.engine.averages import plain
 from fwdmft.engine.basis_matrix import Product
 from fwdmft.program.equations import ForwardProgram
-from fwdmft.program.places import Block, Blocks, at_places, blocks, fed_by, from_places, given_to
+from fwdmft.program.places import Block, Blocks, at_places, blocks, fed_by, from_places
 from fwdmft.program.reading import Fed, additions, linearised
 
 Kernel = Float[Array, "time place time place"]
@@ -69,13 +69,13 @@ def arithmetic(
     run = linearised(equations.program, equations.x, structure, neuron, zero, equations.outputs)
     total: Any = None
     for block in given:
-        cuts = [at for at, cut in enumerate(structure.cuts) if (cut.kind, cut.number) == (block.kind, block.number)]
-        back = from_places(own.dv[block.every], given_to(structure, block, run.forwards.into))
+        cuts = structure.at_cuts(block.kind, block.number, range(len(structure.cuts)))
+        back = from_places(own.dv[block.every], structure.at_cuts(block.kind, block.number, run.forwards.into))
         for cut, cotangent in zip(cuts, back, strict=True):
             part = run.pulled_back(cut, cotangent[:, None])
             total = part if total is None else jax.tree.map(jnp.add, total, part)
     dy = jax.tree.map(lambda a: a[:, 0], total)
-    v = [a for block in given for a in given_to(structure, block, run.forwards.into)]
+    v = [a for block in given for a in structure.at_cuts(block.kind, block.number, run.forwards.into)]
     return at_places(v), at_places(a for block in fed for a in fed_by(block, dy))
 
 

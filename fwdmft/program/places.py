@@ -82,14 +82,6 @@ def fed_by(block: Block, arrays: Additions) -> tuple[Float[Array, "point ... neu
     return (arrays_of_kind,) if block.kind == "vectors" else arrays_of_kind
 
 
-def given_to(
-    structure: Structure, block: Block, into: Sequence[Float[Array, "point ..."]]
-) -> list[Float[Array, "point ..."]]:
-    """The arrays of a block of what is given. into: of every cut."""
-    pairs = zip(structure.cuts, into, strict=True)
-    return [a for cut, a in pairs if (cut.kind, cut.number) == (block.kind, block.number)]
-
-
 def at_places(arrays: Iterable[Float[Array, "point *site neuron"]]) -> Float[Array, "place neuron"]:
     """Arrays joined, site by site."""
     rows = [jnp.moveaxis(a.reshape(len(a), -1, a.shape[-1]), 1, 0).reshape(-1, a.shape[-1]) for a in arrays]

@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -33,8 +32,8 @@ from fwdmft.engine.averages import Averages
 from fwdmft.engine.basis_matrix import MatrixPrior
 from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
-from fwdmft.program.net import Features, Forward, Net
-from fwdmft.program.structure import Counter, Structure
+from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
+from fwdmft.program.structure import Structure
 
 Vectors = tuple[Float[Array, "point ... _neuron"], ...]
 """Of neurons, each of its own shape (point, *site, neuron)."""
@@ -170,51 +169,37 @@ class _Reading(Net):
 
     def __init__(self, structure: Structure, fed: Fed, zero: Additions, outputs: int):
         self.structure, self.fed, self.zero, self.outputs = structure, fed, zero, outputs
-        self.counter = Counter()
         kinds: tuple[tuple[Any, ...], ...] = structure.inputs, structure.matrices, structure.vectors, structure.readouts
         self.names = {weights.name: number for kind in kinds for number, weights in enumerate(kind)}
         self.matrices = list(fed.matrices)
         self.into: list[Float[Array, "point ... _neuron"]] = []
         self.read: list[list[Float[Array, "point ... _feature"]]] = [[] for _ in structure.inputs]
         self.h: list[Float[Array, "point ... _neuron"]] = []
-        self.v: dict[int, Float[Array, "point ... _neuron"]] = {}
+        self.v: list[Float[Array, "point ... _neuron"]] = []
         self.averages: list[Float[Array, "point ..."]] = []
         self.products: list[list[Float[Array, "point ... _neuron"]]] = [[] for _ in structure.matrices]
         self.coordinates: list[list[Float[Array, "_capacity _vector _position"]]] = [[] for _ in structure.matrices]
         self.observed: dict[str, Float[Array, "*axis"]] = {}
 
     def forwards(self) -> Forwards:
-        return Forwards(
-            tuple(self.into),
-            tuple(map(tuple, self.read)),
-            tuple(map(tuple, self.coordinates)),
-            tuple(self.h),
-            tuple(self.v[number] for number in range(len(self.h))),
-            tuple(map(tuple, self.products)),
-            tuple(self.averages),
-            self.observed,
-            tuple(self.matrices),
-        )
+        """What was noted, with tuples in place of lists."""
+        return Forwards(*(_as_tuples(getattr(self, name)) for name in Forwards._fields))
 
-    def _input(
-        self, weights: Input, x: Float[Array | np.ndarray, "point *site feature"]
-    ) -> Float[Array, "point *site neuron"]:
-        number, call = self.names[weights.name], self.counter.next(weights.name)
-        read = jnp.asarray(x)
+    def _input(self, weights: Input, x: Read) -> OfNeurons:
+        number, read = self.names[weights.name], jnp.asarray(x)
+        call = len(self.read[number])
         self.read[number].append(read)
         return added(self.fed.inputs[number](read, call), self.zero.inputs[number][call])
 
-    def _dense(
-        self, matrix: Matrix, v: Float[Array, "point *site source_neuron"]
-    ) -> Float[Array, "point *place target_neuron"]:
-        number, use = self.names[matrix.name], self.counter.next(matrix.name)
+    def _dense(self, matrix: Matrix, v: OfNeurons) -> OfTarget:
+        number = self.names[matrix.name]
         self.into.append(v)
         block = vectors(jax.lax.stop_gradient(v), matrix.stencil)
         block = block.reshape(-1, *block.shape[2:])
         self.matrices[number], product = self.matrices[number].apply(
             block, self.fed.noise[number][0], self.fed.priors[number]
         )
-        zero = self.zero.products[number][use]
+        zero = self.zero.products[number][len(self.products[number])]
         value = product.value.reshape(*zero.shape[:-1], -1)
         self.products[number].append(value)
         self.coordinates[number].append(product.coordinates)
@@ -225,30 +210,33 @@ class _Reading(Net):
         zero = self.zero.vectors[number]
         return added(jnp.broadcast_to(self.fed.vectors[number], zero.shape), zero)
 
-    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
-        number = self.counter.next("average")
+    def average(self, population: str, o: OfNeurons) -> Float[Array, "point *site"]:
+        number = len(self.averages)
         self.into.append(o)
         value = self.fed.averages.value(number, jax.lax.stop_gradient(o))
         self.averages.append(value)
         return added(value, self.zero.averages[number])
 
-    def layer(
-        self, population: str, h: Float[Array, "point *site neuron"], features: Features
-    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
-        number = self.counter.next("layer")
+    def layer(self, population: str, h: OfNeurons, features: Features) -> OfLayer:
+        number = len(self.h)
         h = added(h, self.zero.layers[number])
         self.h.append(h)
-        v = features(h)
-        self.v[number] = v
-        return h, v
+        # Features may have layers of their own, whose features are noted behind.
+        self.v.append(h)
+        self.v[number] = features(h)
+        return h, self.v[number]
 
-    def _readout(self, readout: Readout, v: Float[Array, "point *site neuron"]) -> Float[Array, "point output"]:
+    def _readout(self, readout: Readout, v: OfNeurons) -> Float[Array, "point output"]:
         """Only what goes in is noted: f is computed from it and from the readout weights elsewhere."""
         self.into.append(v)
         return jnp.zeros((len(v), self.outputs), v.dtype)
 
     def observe(self, name: str, dims: tuple[str, ...], value: Float[Array, "*axis"]) -> None:
         self.observed[name] = value
+
+
+def _as_tuples(noted: Any) -> Any:
+    return tuple(map(_as_tuples, noted)) if isinstance(noted, list) else noted
 
 
 def vectors(

@@ -36,13 +36,11 @@ The sweep is in `perturbations`, how the fields of a neuron are laid out in `pla
 ~ T S R, with all T steps, saved or not, L uses of matrices, R places of a population, S neurons averaged over.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from fwdmft.compiling import quickly
@@ -51,10 +49,10 @@ from fwdmft.engine.field_equations import FieldEquations, Noise, State
 from fwdmft.engine.products import gram
 from fwdmft.engine.simulation import gaussian_matrices
 from fwdmft.engine.stencil import POINT
-from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
+from fwdmft.engine.update import Trained, at_rest, heavy_ball
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.perturbations import Kernel, Memory, NeuronFields, adjoint, arithmetic
-from fwdmft.program.places import Block, at_places, blocks, fed_by, given_to
+from fwdmft.program.places import Block, at_places, blocks, fed_by
 from fwdmft.program.reading import Additions
 from fwdmft.program.state import ProgramFields, ProgramState
 
@@ -97,13 +95,36 @@ def response_functions(
     assert isinstance(equations, ForwardProgram)
     course = _course(equations, noise, training, neurons)
     kappa, kept = _shares(training)
-    learned = {name: _learned(equations, name, course, kappa) for name in equations.structure.populations}
-    steps, points = course.residual.shape
-    count, uses = len(equations.structure.matrices), len(equations.structure.matrices[0].uses)
+    structure, (steps, points) = equations.structure, course.residual.shape
+    learned = {name: _learned(equations, name, course, kappa) for name in structure.populations}
+    count, uses = len(structure.matrices), len(structure.matrices[0].uses)
     nothing = jnp.zeros((count, steps, uses * points, steps, uses * points))
+    uses_in_order = [(cut.number, cut.use) for cut in structure.cuts if cut.kind == "matrix"]
 
-    def one_step(t: Int[Array, ""], earlier: ResponseFunctions) -> ResponseFunctions:
-        return _extended(equations, course, learned, kept, t, earlier)
+    def swept(
+        responses: ResponseFunctions, t: Int[Array, ""], number: int, use: int, of_given: bool
+    ) -> ResponseFunctions:
+        """With a row of time t for a use of a matrix, from those known: of A, of what is given to it, or else of B."""
+        matrix = structure.matrices[number]
+        population, kind = (matrix.source, "matrix") if of_given else (matrix.target, "products")
+        places = blocks(structure, population, points)
+        own = next(
+            each for each in (places.given if of_given else places.fed) if (each.kind, each.number) == (kind, number)
+        )
+        memory = _memory(equations, population, learned[population], kept, responses)
+        neuron, fields = partial(arithmetic, equations, population), course.fields[population]
+        derivatives = adjoint(neuron, fields, memory, places, t, own.of_use(use), of_given)
+        mean = jnp.mean((derivatives.dv if of_given else derivatives.y)[:, own.every], axis=-1)
+        rows = jnp.moveaxis(kept[:, None, None] * mean, -1, 0)
+        name, place = "feature" if of_given else "gradient", slice(points * use, points * (use + 1))
+        return responses._replace(**{name: getattr(responses, name).at[number, t, place].set(rows)})
+
+    def one_step(t: Int[Array, ""], responses: ResponseFunctions) -> ResponseFunctions:
+        for number, use in uses_in_order:
+            responses = swept(responses, t, number, use, True)
+        for number, use in reversed(uses_in_order):
+            responses = swept(responses, t, number, use, False)
+        return responses
 
     responses = jax.lax.fori_loop(0, steps, one_step, ResponseFunctions(nothing, nothing))
 
@@ -117,14 +138,11 @@ def response_functions(
 def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, neurons: int) -> Course:
     structure, points = equations.structure, len(equations.x)
 
-    def given(kind: str, number: int, into: Sequence[Float[Array, "point ..."]]) -> Float[Array, "place neuron"]:
-        return at_places(given_to(structure, Block(kind, number, 0, points, ()), into))
-
     def fields(population: str, y: Additions, dv: tuple[Float[Array, "point ..."], ...]) -> NeuronFields:
         fed, back = blocks(structure, population, points)
         return NeuronFields(
             at_places(a for block in fed for a in fed_by(block, y)),
-            at_places(a for block in back for a in given_to(structure, block, dv)),
+            at_places(a for block in back for a in structure.at_cuts(block.kind, block.number, dv)),
         )
 
     def step(state: State, at: tuple[Float[Array, ""], Int[Array, " batch"] | None]) -> tuple[State, tuple]:
@@ -132,11 +150,12 @@ def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, n
         state, of_pass = equations.forward(state, noise)
         residual, backwards = training.residual(of_pass.f, batch), of_pass.backwards
         few = jax.tree.map(lambda a: a[..., :neurons], (_values(equations, state, of_pass), backwards.into))
-        ahead = [given("matrix", number, of_pass.forwards.into) for number in range(len(structure.matrices))]
+        into = of_pass.forwards.into
+        ahead = [at_places(structure.at_cuts("matrix", number, into)) for number in range(len(structure.matrices))]
         back = [at_places(products) for products in backwards.added.products]
         own = {name: fields(name, *few) for name in structure.populations}
-        update = Update(rate, training.momentum, training.weight_decay)
-        return equations.step(state, of_pass, residual, update), (own, ahead, back, residual[:, 0])
+        after = equations.step(state, of_pass, residual, training.update(rate))
+        return after, (own, ahead, back, residual[:, 0])
 
     schedule = jax.tree.map(lambda a: a[:, 0], (training.rates, training.batches))
     momentum = training.momentum != 0
@@ -147,11 +166,10 @@ def _course(equations: ForwardProgram, noise: Noise, training: TrainingSignal, n
 
 def _values(equations: ForwardProgram, state: ProgramState, fields: ProgramFields) -> Additions:
     """Everything that was fed to neurons, where `Additions` have what is added to it."""
-    structure, inputs = equations.structure, []
-    for each, weights, trained in zip(structure.inputs, equations.inputs, state.inputs, strict=True):
-        h = weights.preactivations(trained.value)
-        rows = h.reshape(-1, sum(each.rows), h.shape[-1])
-        inputs.append(tuple(jnp.split(rows, np.cumsum(each.rows)[:-1], axis=1)))
+    inputs = [
+        tuple(equations.action(number, weights.value, x, call) for call, x in enumerate(fields.forwards.read[number]))
+        for number, weights in enumerate(state.inputs)
+    ]
     pairs = zip(fields.backwards.added.vectors, state.vectors, strict=True)
     numbers = tuple(jnp.broadcast_to(theta.value, (len(a), *theta.value.shape)) for a, theta in pairs)
     return Additions(tuple(inputs), fields.forwards.products, numbers, (), ())
@@ -165,7 +183,7 @@ def _shares(training: TrainingSignal) -> tuple[Float[Array, "time time"], Float[
         carry: tuple[Trained, Trained], at: tuple[Float[Array, ""], Float[Array, " time"]]
     ) -> tuple[Any, tuple[Float[Array, " time"], Float[Array, ""]]]:
         (learned, kept), (rate, direction) = carry, at
-        update = Update(rate, training.momentum, training.weight_decay)
+        update = training.update(rate)
         later = heavy_ball(learned, direction, update), heavy_ball(kept, jnp.zeros(()), update)
         return later, (learned.value, kept.value)
 
@@ -215,45 +233,6 @@ def _ratio(equations: ForwardProgram, matrix: int) -> float:
     return equations.width[each.target] / equations.width[each.source]
 
 
-def _extended(
-    equations: ForwardProgram,
-    course: Course,
-    learned: dict[str, Memory],
-    kept: Float[Array, " time"],
-    t: Int[Array, ""],
-    responses: ResponseFunctions,
-) -> ResponseFunctions:
-    """With the rows of time t, from those of earlier times."""
-    structure, points = equations.structure, course.residual.shape[1]
-    uses = [(cut.number, cut.use) for cut in structure.cuts if cut.kind == "matrix"]
-
-    def block(every: list[Block], matrix: int) -> Block:
-        return next(each for each in every if each.kind in ("products", "matrix") and each.number == matrix)
-
-    def row(derivative: Float[Array, "time place target neuron"]) -> Float[Array, "target time place"]:
-        return jnp.moveaxis(kept[:, None, None] * jnp.mean(derivative, axis=-1), -1, 0)
-
-    def sweep(population: str, own: slice, of_given: bool) -> NeuronFields:
-        memory = _memory(equations, population, learned[population], kept, responses)
-        neuron = partial(arithmetic, equations, population)
-        places = blocks(structure, population, points)
-        return adjoint(neuron, course.fields[population], memory, places, t, own, of_given)
-
-    for number, use in uses:
-        source = structure.matrices[number].source
-        own = block(blocks(structure, source, points).given, number)
-        derivative = sweep(source, own.of_use(use), True).dv[:, own.every]
-        place = slice(points * use, points * (use + 1))
-        responses = responses._replace(feature=responses.feature.at[number, t, place].set(row(derivative)))
-    for number, use in reversed(uses):
-        target = structure.matrices[number].target
-        own = block(blocks(structure, target, points).fed, number)
-        derivative = sweep(target, own.of_use(use), False).y[:, own.every]
-        place = slice(points * use, points * (use + 1))
-        responses = responses._replace(gradient=responses.gradient.at[number, t, place].set(row(derivative)))
-    return responses
-
-
 def _memory(
     equations: ForwardProgram,
     population: str,
@@ -265,17 +244,14 @@ def _memory(
     structure, points = equations.structure, len(equations.x)
     initial = kept[:, None, None, None]
 
-    def ahead(block: Block, of_learned: Kernel) -> Kernel:
-        if block.kind != "products":
+    def with_initial(block: Block, of_learned: Kernel) -> Kernel:
+        """What the initial matrix keeps as well: A of products, B of what is given to it."""
+        if block.kind not in ("products", "matrix"):
             return of_learned
-        sigma = structure.matrices[block.number].sigma
-        return of_learned + sigma**2 * initial * responses.feature[block.number]
-
-    def back(block: Block, of_learned: Kernel) -> Kernel:
-        if block.kind != "matrix":
-            return of_learned
-        strength = structure.matrices[block.number].sigma ** 2 * _ratio(equations, block.number)
-        return of_learned + strength * initial * responses.gradient[block.number]
+        strength = structure.matrices[block.number].sigma ** 2
+        if block.kind == "products":
+            return of_learned + strength * initial * responses.feature[block.number]
+        return of_learned + strength * _ratio(equations, block.number) * initial * responses.gradient[block.number]
 
     fed, given = blocks(structure, population, points)
-    return Memory(tuple(map(ahead, fed, learned.ahead)), tuple(map(back, given, learned.back)))
+    return Memory(tuple(map(with_initial, fed, learned.ahead)), tuple(map(with_initial, given, learned.back)))

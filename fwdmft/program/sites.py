@@ -4,6 +4,7 @@ See `reading` for cuts, v_m and D, `kernels` for the averages.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -26,18 +27,16 @@ def joined(blocks: Sequence[Float[Array, "..."]], axis: int) -> Float[Array, "..
 
 def what_is_read(structure: Structure, forwards: Forwards) -> list[Float[Array, "point site neuron"]]:
     """What each readout reads."""
-    pairs = zip(structure.cuts, forwards.into, strict=True)
-    read = {cut.number: a for cut, a in pairs if cut.kind == "readout"}
-    return [flat(read[number]) for number in range(len(read))]
+    numbers = range(len(structure.readouts))
+    return [flat(a) for number in numbers for a in structure.at_cuts("readout", number, forwards.into)]
 
 
 def acted_on(
     structure: Structure, number: int, forwards: Forwards
 ) -> list[Float[Array, "point vector position neuron"]]:
     """The vectors that matrix `number` acted on, use by use."""
-    pairs = zip(structure.cuts, forwards.into, strict=True)
     stencil = structure.matrices[number].stencil
-    return [vectors(a, stencil) for cut, a in pairs if cut.kind == "matrix" and cut.number == number]
+    return [vectors(a, stencil) for a in structure.at_cuts("matrix", number, forwards.into)]
 
 
 def contributions_to_f(
@@ -61,42 +60,36 @@ def population_sites(
     rows: for every input weights, factors x_ak of the overlaps of inputs (`kernels`).
     """
     forwards, added, f = fields.forwards, fields.backwards.added, fields.contributions
-    layers = [
-        LayerSites(at(flat(v)), at(flat(g, 2)))
-        for each, v, g in zip(structure.layers, forwards.v, added.layers, strict=True)
+    layers = {
+        number: LayerSites(at(flat(forwards.v[number])), at(flat(added.layers[number], 2)))
+        for number, each in enumerate(structure.layers)
         if each.population == population
-    ]
-    matrices = [(number, each) for number, each in enumerate(structure.matrices) if each.trained]
-    ahead = [
-        at(joined(acted_on(structure, number, forwards), 1)) for number, each in matrices if each.source == population
-    ]
-    back = [
-        at(joined([vectors(a, each.stencil, axes=2) for a in added.products[number]], 2))
-        for number, each in matrices
-        if each.target == population
-    ]
-    inputs = [
-        _arriving(at(joined([flat(a, 2) for a in gradients], 2)), factors)
-        for each, gradients, factors in zip(structure.inputs, added.inputs, rows, strict=True)
-        if each.trained and each.population == population
-    ]
-    numbers = [
-        at(flat(a, 2))
-        for each, a in zip(structure.vectors, added.vectors, strict=True)
-        if each.trained and each.population == population
-    ]
-    pairs = zip(structure.readouts, what_is_read(structure, forwards), strict=True)
-    readouts = [at(v) for each, v in pairs if each.trained and each.population == population]
-    own = [each for readout, each in zip(structure.readouts, f, strict=True) if readout.population == population]
-    nothing = jnp.zeros((0, *f[0].shape[1:]))
+    }
+
+    def own(kind: Sequence[Any], owner: str = "population") -> list[tuple[int, Any]]:
+        """Numbers of those trained weights of a kind that belong to this population."""
+        every = enumerate(kind)
+        return [(number, each) for number, each in every if each.trained and getattr(each, owner) == population]
+
+    ahead = {each.name: acted_on(structure, number, forwards) for number, each in own(structure.matrices, "source")}
+    back = {
+        each.name: [vectors(a, each.stencil, axes=2) for a in added.products[number]]
+        for number, each in own(structure.matrices, "target")
+    }
+    arriving = {
+        each.name: _arriving(at(joined([flat(a, 2) for a in added.inputs[number]], 2)), rows[number])
+        for number, each in own(structure.inputs)
+    }
+    read = what_is_read(structure, forwards)
+    given = [each for readout, each in zip(structure.readouts, f, strict=True) if readout.population == population]
     return PopulationSites(
-        tuple(layers),
-        tuple(ahead),
-        tuple(back),
-        tuple(inputs),
-        tuple(numbers),
-        tuple(readouts),
-        sum(own[1:], own[0]) if own else nothing,
+        layers,
+        {name: at(joined(blocks, 1)) for name, blocks in ahead.items()},
+        {name: at(joined(blocks, 2)) for name, blocks in back.items()},
+        arriving,
+        {each.name: at(flat(added.vectors[number], 2)) for number, each in own(structure.vectors)},
+        {each.name: at(read[number]) for number, each in own(structure.readouts)},
+        sum(given[1:], given[0]) if given else jnp.zeros((0, *f[0].shape[1:])),
     )
 
 
@@ -128,7 +121,7 @@ def contributions(structure: Structure, fields: ProgramFields) -> dict[str, tupl
     def add(population: str, first: Float[Array, "... neuron"], second: Float[Array, "... neuron"]) -> None:
         """first first' and first second'."""
         a, b = rows(first), rows(second)
-        made[population] += [Contribution(a, a), Contribution(a, b)]
+        made[population] += [Contribution(a, None), Contribution(a, b)]
 
     for cut, v, back in zip(structure.cuts, forwards.into, backwards.into, strict=True):
         if cut.kind == "average":

@@ -5,7 +5,8 @@ It is found by running the program once, with two neurons and products that vani
 
 import math
 import traceback
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 from fwdmft.engine.stencil import POINT
 from fwdmft.errors import FwdmftError, PluginError
 from fwdmft.program.declared import Input, Matrix, Readout, Sites, Vector
-from fwdmft.program.net import Features, Forward, Net
+from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget
 
 FEW = 2
 """Neurons with which a program is run to see its structure."""
@@ -106,6 +107,11 @@ class Structure:
     cuts: tuple[Cut, ...]
     observed: tuple[tuple[str, tuple[str, ...]], ...]
 
+    def at_cuts(self, kind: str, number: int, each: Sequence[Any]) -> list[Any]:
+        """Of what there is for each cut, that of the uses of a matrix, or of an average or a readout."""
+        pairs = zip(self.cuts, each, strict=True)
+        return [a for cut, a in pairs if (cut.kind, cut.number) == (kind, number)]
+
 
 @dataclass
 class Outline:
@@ -113,18 +119,6 @@ class Outline:
 
     structure: Structure
     rows: dict[str, Float[np.ndarray, "_row _feature"]]
-
-
-@dataclass
-class Counter:
-    """How often each kind of operation was met so far: every reading meets them in the same order."""
-
-    calls: dict[str, int] = field(default_factory=dict)
-
-    def next(self, kind: str) -> int:
-        number = self.calls.get(kind, 0)
-        self.calls[kind] = number + 1
-        return number
 
 
 def structure(forward: Forward, x: Float[np.ndarray, "point ..."], outputs: int) -> Outline:
@@ -173,7 +167,7 @@ class _StructureReading(Net):
         self.rows: dict[str, list[Float[np.ndarray, "point row feature"]]] = {}
         self.predictions: list[Float[Array, "point output"]] = []
 
-    def _input(self, weights: Input, x: Float[Array | np.ndarray, "*axis"]) -> Float[Array, "point *site neuron"]:
+    def _input(self, weights: Input, x: Float[Array | np.ndarray, "*axis"]) -> OfNeurons:
         where = f"net.input({weights.name!r})"
         if jnp.ndim(x) < 2 or len(x) != self.points:
             raise ProgramError(f"{where}: x has axes (point, site, feature), not the shape {jnp.shape(x)}")
@@ -183,7 +177,7 @@ class _StructureReading(Net):
         self.rows.setdefault(weights.name, []).append(np.asarray(x, float).reshape(self.points, -1, x.shape[-1]))
         return jnp.zeros((self.points, *sites, FEW))
 
-    def _dense(self, matrix: Matrix, v: Float[Array, "*axis"]) -> Float[Array, "point *place neuron"]:
+    def _dense(self, matrix: Matrix, v: Float[Array, "*axis"]) -> OfTarget:
         where, name, stencil = f"net.dense({matrix.name!r})", matrix.name, matrix.stencil
         sites = self._sites(v, matrix.source, where)
         if stencil != POINT and (not sites or sites[-1] != stencil.sources):
@@ -201,15 +195,13 @@ class _StructureReading(Net):
         self.vectors[vector.name] = self._again(self.vectors, vector, f"net.vector({vector.name!r})")
         return jnp.full((self.points, *vector.shape, FEW), vector.scale * vector.mean)
 
-    def average(self, population: str, o: Float[Array, "point *site neuron"]) -> Float[Array, "point *site"]:
+    def average(self, population: str, o: OfNeurons) -> Float[Array, "point *site"]:
         sites = self._sites(o, population, f"net.average({population!r})")
         self.cuts.append(Cut("average", len(self.averages)))
         self.averages.append(Average(population, sites))
         return jnp.mean(o, axis=-1)
 
-    def layer(
-        self, population: str, h: Float[Array, "point *site neuron"], features: Features
-    ) -> tuple[Float[Array, "point *site neuron"], Float[Array, "point *feature_site neuron"]]:
+    def layer(self, population: str, h: OfNeurons, features: Features) -> OfLayer:
         where = f"net.layer({population!r})"
         sites = self._sites(h, population, where)
         number = len(self.layers)

@@ -41,10 +41,6 @@ class InputWeights(eqx.Module):
         self.gram = jnp.asarray(rows @ rows.T) if few else None
 
     @property
-    def points(self) -> int:
-        return len(self.root)
-
-    @property
     def rank(self) -> int:
         return self.factor.shape[1]
 
@@ -63,39 +59,31 @@ class InputWeights(eqx.Module):
 class CarriedWeights(eqx.Module):
     """The same weights, themselves: neurons carry (W, b), so that they can be shown other points at every step.
 
-    rows: (point, rank) x / sqrt(D), and sigma_b as a last column if there are biases: h = rows (W, b)^T. A step adds
-        eta gamma0 rows^T s to (W, b), where s are the backward signals at these points.
+    root: (point, rank) x / sqrt(D), and sigma_b as a last column if there are biases: h = root (W, b)^T. A step adds
+        eta gamma0 root^T s to (W, b), where s are the backward signals at these points.
     scales: (rank,) standard deviations of the initial W and b.
     """
 
-    rows: Float[Array, "point rank"]
+    root: Float[Array, "point rank"]
     scales: Float[Array, " rank"]
 
     @property
-    def points(self) -> int:
-        return len(self.rows)
-
-    @property
     def rank(self) -> int:
-        return self.rows.shape[1]
-
-    @property
-    def root(self) -> Float[Array, "point rank"]:
-        return self.rows
+        return self.root.shape[1]
 
     def initial(self, noise: Float[Array, "rank neuron"]) -> Float[Array, "rank neuron"]:
         return self.scales[:, None] * noise
 
     def preactivations(self, value: Float[Array, "rank neuron"]) -> Float[Array, "point neuron"]:
-        return mix(self.rows, value)
+        return mix(self.root, value)
 
     def direction(self, signal: Float[Array, "point neuron"], gamma0: Float[Array, ""]) -> Float[Array, "rank neuron"]:
-        return gamma0 * mix(self.rows.T, signal)
+        return gamma0 * mix(self.root.T, signal)
 
     def on(self, x: Float[Array, "point feature"]) -> "CarriedWeights":
         """The same weights acting on other points."""
         rows = x / x.shape[1] ** 0.5
-        bias = jnp.broadcast_to(self.rows[0, x.shape[1] :], (len(x), self.rank - x.shape[1]))
+        bias = jnp.broadcast_to(self.root[0, x.shape[1] :], (len(x), self.rank - x.shape[1]))
         return CarriedWeights(jnp.concatenate([rows, bias], axis=1), self.scales)
 
 

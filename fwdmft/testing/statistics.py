@@ -28,7 +28,7 @@ def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
     mean, difference, change = (
         np.concatenate([np.asarray(getattr(draw, name)) for draw in every]) for name in ("mean", "difference", "change")
     )
-    parts = samples.parts(mean, difference)
+    parts = mean[:, None] + samples.PARTS * samples.CONTRASTS.T @ difference
     both = (case.drawn, parts.reshape(-1, parts.shape[-1])), (samples.PARTS * case.drawn, mean + change)
     for width, drawn in both:
         networks = case.ensemble(width, COMPARED)

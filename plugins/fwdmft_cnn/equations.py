@@ -18,19 +18,20 @@ def forward(
     net: Net, x: Float[Array | np.ndarray, "point height width channel"], spec: Cnn, sigma_w: tuple[float, ...]
 ) -> Float[Array, "point output"]:
     """x: (point, height, width, channel)."""
-    phi, shapes = activation(spec.activation, spec.scale, spec.gain), geometry(spec, (x.shape[1], x.shape[2]))
-    patches = _patches(x, shapes.convolutions[0])
+    phi = activation(spec.activation, spec.scale, spec.gain)
+    convolutions, pools = geometry(spec, (x.shape[1], x.shape[2]))
+    patches = _patches(x, convolutions[0])
     h = net.input("0", population(spec, 1), patches, sigma=sigma_w[0], bias=spec.bias)
     h, v = net.layer(population(spec, 1), h, phi)
     for layer in range(1, spec.depth):
         source, target = population(spec, layer), population(spec, layer + 1)
-        u, stencil = shapes.pools[layer - 1].mean(v), shapes.convolutions[layer]
+        u, stencil = pools[layer - 1].mean(v), convolutions[layer]
         z = net.dense(f"{layer}", source, target, u, sigma=sigma_w[layer], stencil=stencil)
         if spec.bias:
             z = z + net.vector(f"bias_{layer}", target, scale=spec.bias)[:, None]
         h = z if spec.branch_scale is None else h + spec.branch_scale * z
         h, v = net.layer(target, h, phi)
-    return net.readout("readout", population(spec, spec.depth), shapes.pools[-1].mean(v), sigma=sigma_w[-1])
+    return net.readout("readout", population(spec, spec.depth), pools[-1].mean(v), sigma=sigma_w[-1])
 
 
 def field_equations(spec: Cnn, parameterization: ParameterizationSpec, x: np.ndarray, outputs: int) -> ForwardProgram:

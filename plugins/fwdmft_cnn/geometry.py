@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from fwdmft.plugin import InputError, Stencil
 from fwdmft_cnn.schema import Cnn
 
 Size = tuple[int, int]
 """Height and width."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """convolutions: what each layer's weights read of the layer below (of the image, at first). pools: what is averaged
-    after each layer."""
-
-    convolutions: tuple[Stencil, ...]
-    pools: tuple[Stencil, ...]
 
 
 def sizes(spec: Cnn, size: Size) -> list[tuple[Size, Size]]:
@@ -42,15 +31,18 @@ def sizes(spec: Cnn, size: Size) -> list[tuple[Size, Size]]:
     return layers
 
 
-def geometry(spec: Cnn, size: Size) -> Geometry:
-    """For images of this size. Raises InputError as `sizes` does."""
+def geometry(spec: Cnn, size: Size) -> tuple[list[Stencil], list[Stencil]]:
+    """What each layer's weights read of the layer below (of the image, at first), and what is averaged after each.
+
+    size: of images. Raises InputError as `sizes` does.
+    """
     layers = sizes(spec, size)
     below = [size, *(after for _, after in layers[:-1])]
     pool = _blocks if spec.pooling == "average" else _all
     pools = [pool(before) for before, _ in layers]
     if spec.readout == "global_average":
         pools[-1] = _averaged(pools[-1])
-    return Geometry(tuple(_convolution(spec, each) for each in below), tuple(pools))
+    return [_convolution(spec, each) for each in below], pools
 
 
 def _strided(size: Size, stride: int) -> Size:

@@ -28,9 +28,6 @@ class ConvolutionalNetwork(Network):
     gamma0: float = eqx.field(static=True)
     phi: Activation = eqx.field(static=True)
 
-    def __call__(self, x: Image) -> Float[Array, " output"]:
-        return self.trace(x, self.shifts())[0]
-
     def shifts(self) -> OfLayers:
         layers = sizes(self.spec, self.shape[:2])
         pairs = zip(layers, self.kernels, strict=True)

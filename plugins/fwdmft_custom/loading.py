@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,19 @@ def refused(network: str, expected: str, error: BaseException | None = None) -> 
         return InputError("architecture.network", network, expected)
     first = str(error).strip().partition("\n")[0]
     return InputError("architecture.network", network, f"{expected} ({type(error).__name__}: {first})")
+
+
+@contextmanager
+def refusing(network: str, expected: str) -> Iterator[None]:
+    """What the user's code raises, SystemExit too, is InputError: it does not decide when the program ends."""
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if by_the_user(error):
+            raise
+        raise refused(network, expected, error) from error
 
 
 def locate(network: str, home: Path) -> None:
@@ -42,13 +56,11 @@ def function(network: str) -> Callable[..., Any]:
     """The function module:name. Raises InputError where there is none, or its module cannot be imported, whatever the
     module does."""
     module, _, name = network.partition(":")
-    try:
-        with warned_if_slow(f"network {network!r}", "stop it if it never ends"):
-            named = getattr(import_module(module), name, None)
-    except BaseException as error:  # SystemExit too: this code does not decide when the program ends
-        if by_the_user(error):
-            raise
-        raise refused(network, "a function that can be imported", error) from error
+    with (
+        refusing(network, "a function that can be imported"),
+        warned_if_slow(f"network {network!r}", "stop it if it never ends"),
+    ):
+        named = getattr(import_module(module), name, None)
     if not callable(named):
         raise refused(network, f"the name of a function in {module}")
     return named

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from fwdmft.plugin import InputError, Network, ParameterizationSpec, by_the_user
-from fwdmft_custom.loading import function, refused
+from fwdmft.plugin import InputError, Network, ParameterizationSpec
+from fwdmft_custom.loading import function, refused, refusing
 from fwdmft_custom.schema import Custom
 
 
@@ -26,12 +26,8 @@ class Wrapped(Network):
     name: str = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Float[Array, " output"]:
-        try:
+        with refusing(self.name, "a module that can be called on one point"):
             raw = jnp.asarray(self.restored(self.parameters, self.others)(x))
-        except BaseException as error:
-            if by_the_user(error):
-                raise
-            raise refused(self.name, "a module that can be called on one point", error) from error
         if raw.shape not in ((self.outputs,), () if self.outputs == 1 else (self.outputs,)):
             expected = f"a module with outputs of shape {(self.outputs,)}, as y has, not {raw.shape}"
             raise refused(self.name, expected)
@@ -58,15 +54,9 @@ def model(
             "parameterization.sigma_w", parameterization.sigma_w, "1: initial weights are the network's own"
         )
     build = function(spec.network)
-    try:
+    with refusing(spec.network, "a function of a width and a key that returns a network"):
         module = build(width, key)
         varies = _varies(lambda key: _parts(spec.network, build(width, key))[0], key)
-    except InputError:
-        raise
-    except BaseException as error:
-        if by_the_user(error):
-            raise
-        raise refused(spec.network, "a function of a width and a key that returns a network", error) from error
     if not varies:
         expected = "a function that draws initial weights from its key; this one makes the same network of all keys"
         raise refused(spec.network, expected)

@@ -33,9 +33,6 @@ class DeepNetwork(Network):
     is_trained: tuple[bool, ...] = eqx.field(static=True)
     phi: Activation = eqx.field(static=True)
 
-    def __call__(self, x: Float[Array, " feature"]) -> Float[Array, " output"]:
-        return self.trace(x, self.shifts())[0]
-
     def shifts(self) -> OfLayers:
         return tuple(jnp.zeros_like(W[:, 0]) for W in self.weights[:-1])
 
@@ -78,7 +75,9 @@ def model(
     sizes = [x.shape[1], *(whole_neurons(ratio, width) for ratio in spec.widths()), outputs]
     sigmas = parameterization.weight_scales(spec.depth)
     key_weights, key_biases = jax.random.split(key)
-    biases = [jax.random.normal(k, (n,)) for k, n in zip(_keys(key_biases, spec.depth), sizes[1:-1], strict=True)]
+    biases = [
+        jax.random.normal(k, (n,)) for k, n in zip(jax.random.split(key_biases, spec.depth), sizes[1:-1], strict=True)
+    ]
     shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
     return DeepNetwork(
         weights=_matrices(key_weights, sigmas, shapes),
@@ -96,9 +95,5 @@ def model(
 
 def _matrices(key: Array, sigmas: Sequence[float], shapes: Sequence[tuple[int, int]]) -> tuple[Array, ...]:
     """Independent N(0, sigma^2) entries, a key for each matrix."""
-    drawn = zip(sigmas, _keys(key, len(sigmas)), shapes, strict=True)
+    drawn = zip(sigmas, jax.random.split(key, len(sigmas)), shapes, strict=True)
     return tuple(sigma * jax.random.normal(k, shape) for sigma, k, shape in drawn)
-
-
-def _keys(key: Array, count: int) -> Sequence[Array]:
-    return list(jax.random.split(key, count))

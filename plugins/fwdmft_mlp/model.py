@@ -20,9 +20,6 @@ class TwoLayer(Network):
     sigma_b: float = eqx.field(static=True)
     phi: Activation = eqx.field(static=True)
 
-    def __call__(self, x: Float[Array, " feature"]) -> Float[Array, " output"]:
-        return self.trace(x, self.shifts())[0]
-
     def shifts(self) -> OfLayers:
         return (jnp.zeros_like(self.w[0]),)
 

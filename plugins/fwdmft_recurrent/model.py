@@ -29,9 +29,6 @@ class RecurrentNetwork(Network):
     sigma_b: float = eqx.field(static=True)
     phi: Activation = eqx.field(static=True)
 
-    def __call__(self, x: Sequence) -> Float[Array, " output"]:
-        return self.trace(x, self.shifts())[0]
-
     def shifts(self) -> OfLayers:
         return (jnp.zeros_like(self.w[0]),) * self.steps
 

@@ -27,8 +27,7 @@ class Recurrent(ActivatedArchitecture):
         "its hidden matrix and its readout.",
     )
     bias: NonNegativeReal = Field(
-        0.0,
-        description="Standard deviation sigma_b of the initial bias, one for all steps (dimensionless); 0: none.",
+        0.0, description="Standard deviation sigma_b of the initial bias, one for all steps (dimensionless); 0: none."
     )
     readout: Literal["last", "mean"] = Field(
         "last", description="last: f reads the features of the last step; mean: their mean over all steps."

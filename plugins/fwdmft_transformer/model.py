@@ -1,7 +1,5 @@
 """Transformers of finite width, as an Equinox module."""
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,21 +26,6 @@ class Block(eqx.Module):
     W: Matrix | None
 
 
-class Attended(NamedTuple):
-    """What attention adds to each token (over beta), and its weights: (head, token, token)."""
-
-    added: Float[Array, "token neuron"]
-    weights: Float[Array, "head token token_prime"]
-
-
-class Passed(NamedTuple):
-    """Prediction, features (token, neuron) of every layer, attention (head, token, token) of every block."""
-
-    f: Float[Array, " output"]
-    features: tuple[Array, ...]
-    attention: tuple[Array, ...]
-
-
 class TransformerNetwork(Network):
     """h_a = U x_a / sqrt(D), blocks that add to it, f = w mean_a phi(h_a) / (gamma0 N).
 
@@ -57,23 +40,20 @@ class TransformerNetwork(Network):
     gamma0: float = eqx.field(static=True)
     phi: Activation = eqx.field(static=True)
 
-    def __call__(self, x: Tokens) -> Float[Array, " output"]:
-        return self._pass(x, self.shifts()).f
-
     def shifts(self) -> OfLayers:
         stream = jnp.zeros((self.tokens, self.w.shape[1]), self.w.dtype)
         return (stream,) * (1 + len(self.blocks))
 
     def trace(self, x: Tokens, shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers]:
-        passed = self._pass(x, shifts)
-        return passed.f, passed.features
+        return self._pass(x, shifts)[:2]
 
     def observables(self, x: Tokens) -> dict[str, Array]:
-        weights = jnp.stack(self._pass(x, self.shifts()).attention)
+        weights = jnp.stack(self._pass(x, self.shifts())[2])
         observed = {"attention": jnp.mean(weights, axis=1)}
         return observed if self.spec.heads == 1 else observed | {"attention_dispersion": jnp.var(weights, axis=1)}
 
-    def _pass(self, x: Tokens, shifts: OfLayers) -> Passed:
+    def _pass(self, x: Tokens, shifts: OfLayers) -> tuple[Float[Array, " output"], OfLayers, tuple[Array, ...]]:
+        """Prediction, features (token, neuron) of every layer, attention (head, token, token) of every block."""
         beta = self.spec.branch_scale
         h = x @ self.U.T / x.shape[1] ** 0.5 + shifts[0]
         features, attention = [self.phi(h)], []
@@ -87,17 +67,20 @@ class TransformerNetwork(Network):
             h = h + shift
             features.append(self.phi(h))
         f = self.w @ jnp.mean(features[-1], axis=0) / (self.gamma0 * h.shape[1])
-        return Passed(f, tuple(features), tuple(attention))
+        return f, tuple(features), tuple(attention)
 
-    def _attended(self, block: Block, v: Float[Array, "token neuron"]) -> Attended:
+    def _attended(
+        self, block: Block, v: Float[Array, "token neuron"]
+    ) -> tuple[Float[Array, "token neuron"], Float[Array, "head token token_prime"]]:
+        """What attention adds to each token (over beta), and its weights."""
         if block.output is None:
             weights = self._attention(_times(block.Q, v) @ _times(block.K, v).T / v.shape[1])
-            return Attended(_times(block.V, weights @ v), weights[None])
+            return _times(block.V, weights @ v), weights[None]
         size = self.spec.key_size or 1
         q, k, u = (_times(matrix, v).reshape(len(v), -1, size) for matrix in (block.Q, block.K, block.V))
         weights = jax.vmap(self._attention)(jnp.einsum("ahi,bhi->hab", q, k) / size**0.5)
         z = jnp.einsum("hab,bhi->ahi", weights, u)
-        return Attended(_times(block.output, z.reshape(len(v), -1)), weights)
+        return _times(block.output, z.reshape(len(v), -1)), weights
 
     def _attention(self, scores: Float[Array, "token token_prime"]) -> Float[Array, "token token_prime"]:
         counts = jnp.tril(jnp.ones(scores.shape, bool)) if self.spec.causal else jnp.ones(scores.shape, bool)
