@@ -29,12 +29,13 @@ def measured(
         return rng.standard_normal((*shape, 2 * COUNT)) * UNITS
 
     b, q = np.sign(normal()) * UNITS, normal()
-    # Its size is told from that of b + (1 + 1 / r) k.
-    share = 1 - 1 / PARTS
-    k = relative / (1 - ((1 + 1 / PARTS) * relative) ** 2) ** 0.5 * normal()
+    # Its size is told from that of b + (1 + 1 / r) k + (1 + 1 / r + 1 / r^2) l.
+    share, third = 1 - 1 / PARTS, claimed * relative
+    rest = 1 - ((1 + 1 / PARTS) * relative) ** 2 - ((1 + 1 / PARTS + PARTS**-2) * third) ** 2
+    k, third_order = (size / rest**0.5 * normal() for size in (relative, third))
     common, own = (noise * GROUPS**0.5 / N * normal(GROUPS) for _ in range(2))
-    mean = q + (b + k) / N + common
-    change = -(share * b + (1 - PARTS**-2) * k) / N + share * (own - common)
+    mean = q + (b + k + third_order) / N + common
+    change = -(share * b + (1 - PARTS**-2) * k + (1 - PARTS**-3) * third_order) / N + share * (own - common)
     seen = q + q_error / N * normal()
     errors = q_error / N * UNITS
     relatives = np.full(2 * COUNT, claimed)
@@ -44,8 +45,8 @@ def measured(
 @pytest.mark.parametrize("known", [True, False], ids=["q known", "q unknown"])
 @pytest.mark.parametrize(
     ("noise", "q_error", "relative"),
-    [(0.3, 1e-3, 1e-3), (1e-3, 0.3, 1e-3), (1e-3, 1e-3, 0.2), (0.1, 0.1, 0.1)],
-    ids=["noise", "q", "next order", "all"],
+    [(0.3, 1e-3, 1e-3), (1e-3, 0.3, 1e-3), (1e-3, 1e-3, 0.2), (1e-5, 1e-5, 0.2), (0.1, 0.1, 0.1)],
+    ids=["noise", "q", "next order", "third order", "all"],
 )
 def test_errors_are_as_large_as_stated(noise: float, q_error: float, relative: float, known: bool) -> None:
     """Mean squares in units of the error, which are 1, within four of their standard errors."""

@@ -5,7 +5,7 @@ Definitions
 n, r n   widths of the small networks and of the large one of a draw
 m, Y     mean of the small networks' q_n, and q_rn - m (`samples`)
 q        at infinite width
-b, c     coefficients of E q_n = q + b / n + c / n^2
+b, c, d  coefficients of E q_n = q + b / n + c / n^2 + d / n^3
 k        c / n
 
 Then, up to 1/n^3,
@@ -22,7 +22,11 @@ as a random number of mean zero. Its size is the largest of three estimates:
 - (`ORDINARY` / n) b, as b is a small difference, whose next order can be larger than that of Sigma;
 - what both equations say of k, where it is beyond twice its noise: k = r ((-n E Y) / (1 - 1/r) - n (E m - q)).
 
-Generalised least squares weigh both equations, and the unknown k widens the error of b.
+The order after it, l = d / n^2, enters likewise, with 1 - 1/r^3. It is a random number of size s k, or
+(`ORDINARY` / n) k if this is larger. Where draws have little noise, both equations together know k, and l is what is
+left.
+
+Generalised least squares weigh both equations, and the unknown k and l widen the error of b.
 """
 
 from collections.abc import Callable
@@ -72,12 +76,14 @@ def bias(
     groups, n = len(mean), width
     noise = np.stack([np.stack([_covariance(a, b) for b in (mean, change)]) for a in (mean, change)]) / groups
     shape = np.array([1.0, 1 / PARTS - 1]) / n
-    next_shape = np.array([1.0, PARTS**-2 - 1]) / n
+    next_shape, third_shape = (np.array([1.0, PARTS**-order - 1]) / n for order in (2, 3))
     rough_b = -STEP * n * change.mean(axis=0)
     size = np.maximum(relative, ORDINARY / n) * sizes(rough_b)
+    third = np.maximum(relative / (1 + relative), ORDINARY / n)
     if known is None:
         rough = -STEP * n * change
-        error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), (1 + 1 / PARTS) * size)
+        orders = np.hypot(1 + 1 / PARTS, (1 + 1 / PARTS + PARTS**-2) * third) * size
+        error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), orders)
         return Bias(rough.mean(axis=0), error, rough, np.zeros_like(error))
     q, q_error = known
     of_k = PARTS * n * np.stack([-np.ones_like(size), -STEP * np.ones_like(size)])
@@ -87,7 +93,8 @@ def bias(
     beyond = sizes(seen) ** 2 - 4 * sizes(np.sqrt(doubt)) ** 2
     # No larger than b: where b is nothing, as that of kernels before training, errors of q look like k.
     size = np.maximum(size, np.minimum(np.sqrt(np.maximum(beyond, 0.0)), sizes(rough_b)))
-    total = noise + size**2 * np.multiply.outer(np.outer(next_shape, next_shape), np.ones_like(size))
+    total = noise + np.multiply.outer(np.outer(next_shape, next_shape), size**2)
+    total += np.multiply.outer(np.outer(third_shape, third_shape), (third * size) ** 2)
     total[0, 0] += q_error**2
     # Two by two, for every observable; exact numbers, as f(0) = 0, have no noise.
     determinant = total[0, 0] * total[1, 1] - total[0, 1] ** 2
