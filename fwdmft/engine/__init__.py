@@ -103,8 +103,8 @@ Modules, in reading order
 -------------------------
 the equations       `field_equations` (what the engine asks), `stencil`, `layer_sites`, `layers`, `update`, `products`,
                     `averages`; `lazy`. `fwdmft.program` derives them from the forward pass of a network
-random matrices     `basis_matrix` (what follows are two kinds of): `orthonormalising`, `gaussian_matrix` (large
-                    simulations), `replayed_matrix` (mean-field neurons); `explicit_matrix` (networks)
+random matrices     `basis_matrix` (what follows are two kinds of), `rows_in_use`; `orthonormalising`, `gaussian_matrix`
+                    (large simulations), `replayed_matrix` (mean-field neurons); `explicit_matrix` (networks)
 passes              `neurons`, `dynamics`, `capacity`, `simulation`
 gradient flow       `step_halving`
 q                   `problem` (what the theory is asked), `infinite_width`, `sobol_errors`
