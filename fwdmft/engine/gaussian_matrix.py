@@ -51,7 +51,8 @@ CANCELLING = 1e-9
 """Tolerance below which a difference of squared norms does not tell what is left of a vector."""
 
 NEARLY, NEWTON = 1e-2, 3
-"""Rows are orthonormal up to so much, of which as many steps of Newton's iteration leave 1e-20."""
+"""Scalar products differ by so much from those of orthonormal rows, in the root of the sum of squares. As many steps of
+Newton's iteration leave 1e-19 of it: whatever is left, later directions make larger."""
 
 ROUNDED = 1e-3
 """Share of a direction's squared norm below which it consists of rounding."""
@@ -235,7 +236,7 @@ def _orthonormal(
     scatter: scalar products of the rows. number: of the rows; those behind them are zero.
     """
     live = jnp.arange(len(scatter)) < number
-    excess = jnp.max(jnp.abs(scatter - jnp.diag(live.astype(scatter.dtype))))
+    excess = jnp.sum((scatter - jnp.diag(live.astype(scatter.dtype))) ** 2)
 
     def inverse_root() -> tuple[Float[Array, "vector vector"], Int[Array, ""]]:
         # Newton's iteration for scatter^(-1/2).
@@ -245,7 +246,7 @@ def _orthonormal(
         return root, number
 
     return jax.lax.cond(
-        excess < NEARLY, inverse_root, lambda: orthonormalising(scatter, jnp.ones(len(scatter)), ROUNDED)[:2]
+        excess < NEARLY**2, inverse_root, lambda: orthonormalising(scatter, jnp.ones(len(scatter)), ROUNDED)[:2]
     )
 
 
