@@ -50,10 +50,6 @@ TOGETHER = 16
 CANCELLING = 1e-9
 """Tolerance below which a difference of squared norms does not tell what is left of a vector."""
 
-NEARLY, NEWTON = 1e-2, 3
-"""Scalar products differ by so much from those of orthonormal rows, in the root of the sum of squares. As many steps of
-Newton's iteration leave 1e-19 of it: whatever is left, later directions make larger."""
-
 ROUNDED = 1e-3
 """Share of a direction's squared norm below which it consists of rounding."""
 
@@ -222,32 +218,10 @@ def _directions(
     rows = mixing @ v - combinations(mixing @ known.T, side.basis, side.rank)
     # A second time: rounding leaves a part along the basis, which every further direction would make larger.
     rows = rows - combinations(scalar_products(side.basis, side.rank, rows).T / size, side.basis, side.rank)
-    again, number = _orthonormal(rows @ rows.T / size, number)
+    again, number, _ = orthonormalising(rows @ rows.T / size, jnp.ones(len(v)), ROUNDED)
     basis, number = again @ rows, number.astype(side.rank.dtype)
     image, revealed = _images(side, other, basis, number, noise, prior)
     return _Fresh(basis, image, basis @ v.T / size, again @ mixing, revealed, number, dropped)
-
-
-def _orthonormal(
-    scatter: Float[Array, "vector vector"], number: Int[Array, ""]
-) -> tuple[Float[Array, "vector vector"], Int[Array, ""]]:
-    """Combinations of rows that are orthonormal up to rounding, and how many they are.
-
-    scatter: scalar products of the rows. number: of the rows; those behind them are zero.
-    """
-    live = jnp.arange(len(scatter)) < number
-    excess = jnp.sum((scatter - jnp.diag(live.astype(scatter.dtype))) ** 2)
-
-    def inverse_root() -> tuple[Float[Array, "vector vector"], Int[Array, ""]]:
-        # Newton's iteration for scatter^(-1/2).
-        root = jnp.eye(len(scatter))
-        for _ in range(NEWTON):
-            root = 1.5 * root - root @ scatter @ root @ root / 2
-        return root, number
-
-    return jax.lax.cond(
-        excess < NEARLY**2, inverse_root, lambda: orthonormalising(scatter, jnp.ones(len(scatter)), ROUNDED)[:2]
-    )
 
 
 def _images(
