@@ -239,9 +239,10 @@ def _images(
     count, offsets, neurons = len(basis), prior.stencil.offsets, noise.shape[-1]
     xi = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * count).reshape(count, offsets, neurons)
     xi = xi * (jnp.arange(count) < number)[:, None, None]
+    Given = tuple[Float[Array, "direction source"], Float[Array, "direction offset target"]]
     Images = tuple[Float[Array, "direction offset target"], Float[Array, "direction offset capacity"]]
 
-    def of(given: Images, _: Images) -> Images:
+    def of(given: Given, _: Images) -> Images:
         e, xi = given
         # r <X e_n>, for every new direction, every offset and every vector of the other basis.
         revealed = scalar_products(other.image, offsets * other.rank, e).reshape(-1, offsets, len(e))
