@@ -38,8 +38,8 @@ def test_products_and_changes_of_rows_in_use(used: int) -> None:
         np.testing.assert_allclose(added, rows + 2 * other, rtol=0, atol=ROUNDING)
 
 
-def test_time_follows_the_rows_in_use() -> None:
-    """Of a large buffer, as many blocks are taken as rows in use ask for: rows behind them do not count."""
+def test_rows_behind_the_last_block_are_not_read() -> None:
+    """As many blocks are taken as rows in use ask for, so that time follows these: ones behind them do not count."""
     rows = jnp.ones((4 * rows_in_use.LEAST, rows_in_use.BLOCK), jnp.float32)
     taken = combinations(jnp.ones((1, len(rows))), rows, jnp.asarray(1))
     np.testing.assert_array_equal(taken, rows_in_use.LEAST)

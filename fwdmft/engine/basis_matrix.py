@@ -24,6 +24,7 @@ The two kinds of such matrices differ in how a side extends its basis: by condit
 (`gaussian_matrix`), or as a record says (`replayed_matrix`).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -102,27 +103,27 @@ class BasisMatrix(NamedTuple):
         self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
         """W v / sqrt(N_in) for vectors v. noise: see `OneSidedMatrix.extended`."""
-        side, coordinates = _extended(self.forward, self.backward, v, noise, prior)
-        read = _read(coordinates, prior.stencil)
-        learned = self.learned.value.reshape(read.shape[1], -1)
-        learned = combinations(read, learned, prior.stencil.offsets * self.forward.rank)
-        return self._replace(forward=side), _product(
-            side, self.backward, self.kept.value * read, learned, coordinates, prior
-        )
+
+        def learned(read: Float[Array, "row column"]) -> Float[Array, "row other_capacity"]:
+            rows = self.learned.value.reshape(read.shape[1], -1)
+            return combinations(read, rows, prior.stencil.offsets * self.forward.rank)
+
+        side, product = _acted(self.forward, self.backward, self.kept.value, learned, v, noise, prior)
+        return self._replace(forward=side), product
 
     def apply_transposed(
         self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v. prior: that of the matrix, not of its transpose."""
         prior = prior.transposed()
-        side, coordinates = _extended(self.backward, self.forward, v, noise, prior)
-        read = _read(coordinates, prior.stencil)
-        by_offset = jnp.swapaxes(read.reshape(len(read), -1, prior.stencil.offsets), 1, 2).reshape(read.shape)
-        learned = self.learned.value.reshape(len(self.learned.value), -1)
-        learned = prior.ratio**0.5 * scalar_products(learned, self.forward.rank, by_offset).T
-        return self._replace(backward=side), _product(
-            side, self.forward, self.kept.value * read, learned, coordinates, prior
-        )
+
+        def learned(read: Float[Array, "row column"]) -> Float[Array, "row other_capacity"]:
+            by_offset = jnp.swapaxes(read.reshape(len(read), -1, prior.stencil.offsets), 1, 2).reshape(read.shape)
+            rows = self.learned.value.reshape(len(self.learned.value), -1)
+            return prior.ratio**0.5 * scalar_products(rows, self.forward.rank, by_offset).T
+
+        side, product = _acted(self.backward, self.forward, self.kept.value, learned, v, noise, prior)
+        return self._replace(backward=side), product
 
     def learn(
         self,
@@ -161,30 +162,25 @@ def before_training(matrix: BasisMatrix, momentum: bool) -> BasisMatrix:
     return unlearned(matrix.forward, matrix.backward, momentum, matrix.learned.value.shape[1])
 
 
-def _extended(
+def _acted(
     side: OneSidedMatrix,
     other: OneSidedMatrix,
+    kept: Float[Array, ""],
+    learned: Callable[[Float[Array, "row column"]], Float[Array, "row other_capacity"]],
     v: Float[Array, "vector position source"],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
-) -> tuple[OneSidedMatrix, Float[Array, "capacity vector position"]]:
-    """The side with a basis in which the vectors v lie, and their coordinates."""
+) -> tuple[OneSidedMatrix, Product]:
+    """The side with a basis in which the vectors v lie, and their products.
+
+    learned: weights of the other basis in what the learned part makes of what is read (`_read`).
+    """
     side, coordinates = side.extended(other, v.reshape(-1, v.shape[-1]), noise, prior)
-    return side, coordinates.reshape(-1, *v.shape[:2])
-
-
-def _product(
-    side: OneSidedMatrix,
-    other: OneSidedMatrix,
-    kept: Float[Array, "vector_place capacity_offset"],
-    learned: Float[Array, "vector_place other_capacity"],
-    coordinates: Float[Array, "capacity vector position"],
-    prior: MatrixPrior,
-) -> Product:
-    """kept: weights of the images of basis vectors. learned: of the basis vectors of the other side."""
-    value = combinations(kept, side.image, prior.stencil.offsets * side.rank)
-    value = value + combinations(learned, other.basis, other.rank)
-    return Product(value.reshape(coordinates.shape[1], prior.stencil.places, -1), coordinates)
+    coordinates = coordinates.reshape(-1, *v.shape[:2])
+    read = _read(coordinates, prior.stencil)
+    value = combinations(kept * read, side.image, prior.stencil.offsets * side.rank)
+    value = value + combinations(learned(read), other.basis, other.rank)
+    return side, Product(value.reshape(len(v), prior.stencil.places, -1), coordinates)
 
 
 def _read(coordinates: Float[Array, "capacity vector position"], stencil: Stencil) -> Float[Array, "row column"]:

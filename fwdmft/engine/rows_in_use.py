@@ -74,7 +74,7 @@ def each_block(
 
 
 def _block(rows: Float[Array, "capacity *number"]) -> int:
-    """Rows of a block: on other processors, which read fast but start slowly, all of them."""
+    """Rows of a block; all of them on accelerators, which read fast but start slowly."""
     if jax.default_backend() != "cpu":
         return len(rows)
     return min(len(rows), max(LEAST, BLOCK * len(rows) // max(1, rows.size)))
