@@ -1,5 +1,8 @@
 """Large simulations: how many neurons are tried, how many there may be, and what is compiled."""
 
+from pathlib import Path
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -77,3 +80,19 @@ def test_levels_of_a_ladder_are_plans_of_shorter_steps() -> None:
             expected += level.coefficient * predictions(Plan(shorter), 2 * m)
     assert len(ladder) == 3 and len(actual) == 3
     assert_equal("f", actual, expected)
+
+
+@pytest.mark.optimized  # what makes the rounding
+@pytest.mark.parametrize("architecture", [{"kind": "mlp"}, {"kind": "deep", "depth": 2}])
+def test_centred_predictions_are_exactly_zero_at_first(architecture: dict[str, Any], tmp_path: Path) -> None:
+    """Rounding in place of zero, of relative error one, would ask for the most neurons there may be."""
+    np.savez(tmp_path / "points.npz", x=np.array([[1.4, 0.0], [0.7, 1.2]]), y=np.array([[1.0], [0.0]]), train=1)
+    given = experiment(
+        architecture=architecture,
+        data={"kind": "file", "path": "points.npz"},
+        optimizer={"kind": "gradient_descent", "learning_rate": 0.05, "steps": 1},
+        theory={"fluctuations": False, "bias": False},
+        ensemble=None,
+    )
+    result = fwdmft.run(fwdmft.load_experiment(given, base=tmp_path))
+    assert not np.any(result["theory"]["prediction"]) and result["diagnostics"]["neurons"] < MOST

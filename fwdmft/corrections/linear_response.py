@@ -57,7 +57,7 @@ OVERFLOW = (
 BLOCK = 8
 """Sources that travel together."""
 
-FILLED = 32
+FILLED = 8
 """Sources are filled up to multiples of this, so that few numbers of them are compiled for."""
 
 

@@ -160,7 +160,8 @@ class ForwardProgram(FieldEquations):
         now, origin = contributions_to_f(self.structure, run.forwards, state.readouts), state.origin
         if origin is not None:
             origin = tuple(jnp.where(state.begun, old, new) for old, new in zip(origin, now, strict=True))
-            now = [new - old for new, old in zip(now, origin, strict=True)]
+            # Exactly zero at first: compiled, the difference of equal products is their rounding.
+            now = [jnp.where(state.begun, new - old, 0.0) for new, old in zip(now, origin, strict=True)]
         contributions = tuple(each / self.gamma0 for each in now)
         f = [jnp.mean(each, axis=-1) for each in contributions]
         fields = ProgramFields(run.forwards, backwards, contributions, sum(f[1:], f[0]))
