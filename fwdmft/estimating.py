@@ -194,12 +194,13 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
     saved = sum(a.size for a in task.observed.values()) / len(task.times)
     plan, every, longer = first_steps(task.plan, spec.save_every, _per_step(task), saved, OPERATIONS / together)
     short = replace(_changed(task, save_every=every), plan=plan)
-    (fine, foreseen.ladder), seconds, compiling = rehearsed(lambda: gradient_flow_ladders(short), clock)
+    steps, seconds, compiling = rehearsed(lambda: gradient_flow_ladders(short), clock)
+    foreseen.ladder = steps.coarse
     if plan.tolerance is not None:
         foreseen.parts.append(Part("steps of gradient flow", longer * seconds, compiling))
     if not wanted:
         return
-    infinite = _large_simulations(short.on_ladder(fine), longer, clock, foreseen)
+    infinite = _large_simulations(short.on_ladder(steps.fine), longer, clock, foreseen)
     neurons = foreseen.sizes.neurons or 0
     if infinite is not None:
         task, short = resolved(task, infinite), resolved(short, infinite)

@@ -112,7 +112,7 @@ def _described(architecture: Architecture, experiment: Experiment) -> Architectu
 
 def _ladder(task: TheoryTask | None, plan: Plan) -> tuple[RichardsonLevel, ...]:
     """The step-halving ladder of networks whose theory is not asked for."""
-    return plan.ladder if task is None else gradient_flow_ladders(task)[1]
+    return plan.ladder if task is None else gradient_flow_ladders(task).coarse
 
 
 def _ensembles(

@@ -95,11 +95,12 @@ def _solve(task: TheoryTask, report: Report, checkpoint: Checkpoint | None, side
     check_responses(task)
     spec, clock = task.spec, _Clock()
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
-    fine, coarse = gradient_flow_ladders(task)
-    tried = infinite_width(task.on_ladder(fine), report, side_by_side)
-    infinite = tried if isinstance(tried, Infinite) else None
-    task = task.on_ladder(coarse)
-    result: dict[str, Any] = {"times": task.times, "ladder": coarse, "diagnostics": {"substeps": fine[-1].substeps}}
+    steps = gradient_flow_ladders(task)
+    tried = infinite_width(task.on_ladder(steps.fine), report, side_by_side)
+    infinite = tried.with_error(steps.error) if isinstance(tried, Infinite) else None
+    task = task.on_ladder(steps.coarse)
+    diagnostics = {"substeps": steps.fine[-1].substeps}
+    result: dict[str, Any] = {"times": task.times, "ladder": steps.coarse, "diagnostics": diagnostics}
     result["diagnostics"]["seconds_infinite_width"] = clock.lap()
     if isinstance(tried, Crowded):
         _without_infinite_width(task, tried)

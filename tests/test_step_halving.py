@@ -63,7 +63,7 @@ def test_a_large_simulation_converges_as_networks_do(layers: int) -> None:
     eight times as many neurons as theirs.
     """
     task = flow(layers=layers)
-    fine, _ = gradient_flow_ladders(task)
+    fine = gradient_flow_ladders(task).fine
     shorter = next(each for each in step_halving.ladders() if each[-1].substeps == fine[-2].substeps)
 
     def combined(ladder: Ladder) -> Any:
@@ -79,7 +79,7 @@ def test_a_large_simulation_converges_as_networks_do(layers: int) -> None:
 
 def test_kinks_end_the_halving_where_they_hide_the_change() -> None:
     """And a smooth network goes on to its tolerance: it has no such noise."""
-    kinked, smooth = (gradient_flow_ladders(flow(activation=name, layers=3))[0] for name in ("relu", "tanh"))
+    kinked, smooth = (gradient_flow_ladders(flow(activation=name, layers=3)).fine for name in ("relu", "tanh"))
     assert 2 <= kinked[-1].substeps < 256 and smooth[-1].substeps < 256
     with pytest.raises(ComputationError, match=r"halving the step 8 times left .* optimizer.tolerance 1e-06: raise it"):
         gradient_flow_ladders(flow(activation="relu", layers=3, relative_error=1e-6))
@@ -93,7 +93,7 @@ def test_rounding_is_no_change(opposite: bool) -> None:
     if opposite:
         x, y = np.concatenate([x, x]), np.repeat([[1.0], [-1.0]], 4, axis=0)
     equations = dense_network(x, 1.5).resolving(1e-12)
-    fine, coarse = gradient_flow_ladders(replace(flow(), equations=equations, y=y, train=np.ones(len(y), bool)))
+    fine, coarse, _ = gradient_flow_ladders(replace(flow(), equations=equations, y=y, train=np.ones(len(y), bool)))
     assert fine[-1].substeps == coarse[-1].substeps == 2
 
 
@@ -116,7 +116,7 @@ def test_all_levels_are_one_program(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (simulation, step_halving):
         monkeypatch.setattr(module, "one_pass", counted)
     task = replace(flow(), plan=Plan(np.full(7, 0.1), tolerance=1e-6))  # a shape of its own
-    fine, _ = gradient_flow_ladders(task)
+    fine = gradient_flow_ladders(task).fine
     assert len(fine) > 2 and len(traced) == 1
     predictions(task, fine)
     assert len(traced) == 2

@@ -58,7 +58,8 @@ Report = Callable[[str, int, int], None]
 class Infinite(NamedTuple):
     """q from R simulations (simulation, ...) of `neurons` neurons, and the largest bases that they took.
 
-    truncation: error of q that is common to all, from what bases leave out; {} until it is measured.
+    truncation: error of q that is common to all, from what bases leave out and from steps of finite length; {} until
+    it is measured.
     """
 
     each: dict[str, Float[np.ndarray, "simulation ..."]]
@@ -75,6 +76,11 @@ class Infinite(NamedTuple):
     def spread(self) -> Arrays:
         """Standard error of the mean from the spread alone, not widened (`sobol_errors`)."""
         return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
+
+    def with_error(self, error: Callable[[str, np.ndarray], np.ndarray]) -> "Infinite":
+        """With a further error that is common to all, from the name and the mean of an observable."""
+        more = {name: error(name, value) for name, value in self.mean.items()}
+        return self._replace(truncation={name: np.hypot(a, more[name]) for name, a in self.truncation.items()})
 
 
 def infinite_width(task: TheoryTask, report: Report, side_by_side: SideBySide = THREADS) -> Infinite | Crowded:

@@ -16,6 +16,7 @@ from fwdmft.compiling import quickly
 from fwdmft.engine import explicit_matrix
 from fwdmft.engine.dynamics import TrainingSignal, one_pass
 from fwdmft.engine.field_equations import FieldEquations
+from fwdmft.engine.layers import TWO_TIME_DIMS
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.errors import ComputationError
 from fwdmft.optimization import RichardsonLevel, ladders
@@ -56,14 +57,29 @@ class Change(NamedTuple):
         return self.size < tolerance or (self.size < 2 * self.noise and self.noise < NOISE * relative_error)
 
 
-def gradient_flow_ladders(task: TheoryTask) -> tuple[Ladder, Ladder]:
-    """Step-halving ladders that reach the plan's tolerance, and a cruder one for draws and networks.
+class Halving(NamedTuple):
+    """fine: the ladder that reaches the plan's tolerance. coarse: one for draws and networks. left: how far f of the
+    fine one may be from the limit, as a share of the largest f."""
+
+    fine: Ladder
+    coarse: Ladder
+    left: float
+
+    def error(self, name: str, value: Float[np.ndarray, "*axis"]) -> Float[np.ndarray, "*axis"]:
+        """Of an observable: the same share of what training changes at most, and none of what is zero."""
+        time = TWO_TIME_DIMS.get(name, ("time",)).index("time")
+        moved = np.max(np.abs(value - value.take([0], axis=time)))
+        return np.where(value == 0, 0.0, self.left * moved)
+
+
+def gradient_flow_ladders(task: TheoryTask) -> Halving:
+    """Step-halving ladders that suffice, judged by networks.
 
     Plain gradient descent needs one level. Raises ComputationError when the longest ladder does not suffice.
     """
     tolerance, stated = task.plan.tolerance, task.spec.relative_error
     if tolerance is None:
-        return task.plan.ladder, task.plan.ladder
+        return Halving(task.plan.ladder, task.plan.ladder, 0.0)
     levels: dict[int, Predictions] = {}
     rounded = ROUNDED / task.richness(NEURONS)
     coarse, before, change = None, None, Change(np.inf, np.inf)
@@ -76,7 +92,7 @@ def gradient_flow_ladders(task: TheoryTask) -> tuple[Ladder, Ladder]:
             change = _change(f, before, rounded)
             coarse = ladder if coarse is None and change.within(DERIVATIVE_TOLERANCE, stated) else coarse
             if change.within(tolerance, stated):
-                return ladder, coarse or ladder
+                return Halving(ladder, coarse or ladder, max(change.size, change.noise))
         before = f
     raise ComputationError(
         f"gradient flow: halving the step {len(levels) - 1} times left a relative change of {change.size:.1e}; "
