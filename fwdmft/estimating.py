@@ -129,7 +129,7 @@ def estimate(experiment: Experiment, clock: Clock = time.perf_counter, force: bo
         foreseen.basis_rank,
         foreseen.draws,
         foreseen.sizes.draw_width,
-        foreseen.sizes.response_neurons,
+        foreseen.response_neurons,
         tuple(foreseen.parts),
         peak_memory() + foreseen.more_bytes,
         clock() - start,
@@ -175,6 +175,7 @@ class Foreseen:
     sizes: Sizes = MOST_EXPECTED
     basis_rank: tuple[int, ...] = ()
     draws: int | None = None
+    response_neurons: int | None = None
     more_bytes: int = 0
 
 
@@ -281,23 +282,22 @@ def _growths(task: TheoryTask, infinite: Infinite) -> int:
 
 def _linear_response(task: TheoryTask, clock: Clock, foreseen: Foreseen) -> int:
     """Neurons of the pilot."""
-    spec, training = task.spec, task.training()
-    first = spec.neurons or from_response.first_try(training)
+    spec = task.spec
+    count = spec.neurons or from_response.first_try(task)
     fitting = OPERATIONS / (from_response.SAMPLINGS * task.plan.steps * OF_A_SOURCE * task.site_numbers)
-    count = first
-    while count > max(fitting, from_response.FEWEST):
-        count //= 2
-    few = _changed(task, neurons=count)
-    corrections, seconds, compiling = rehearsed(lambda: from_response.from_response(few, _quiet), clock)
-    errors = [
-        corrections.diagnostics[f"relative_error_{name}"] * (count / first) ** 0.5 for name in ("variance", "bias")
-    ]
-    rounds = [first]
-    if spec.neurons is None and (more := from_response.wider(task, training, first, *errors)) > first:
-        rounds.append(more)
-    foreseen.parts.append(Part("linear response", seconds * sum(rounds) / count, compiling * len(rounds)))
-    foreseen.sizes = foreseen.sizes._replace(response_neurons=rounds[-1])
-    return count
+    few = count
+    while few > max(fitting, from_response.FEWEST):
+        few //= 2
+    pilot = _changed(task, neurons=few)
+    corrections, seconds, compiling = rehearsed(lambda: from_response.from_response(pilot, _quiet), clock)
+    variance, bias = (
+        corrections.diagnostics[f"relative_error_{name}"] * (few / count) ** 0.5 for name in ("variance", "bias")
+    )
+    neurons = count * from_response.enough(task, count, 1, variance, bias)
+    foreseen.parts.append(Part("linear response", seconds * neurons / few, compiling))
+    foreseen.sizes = foreseen.sizes._replace(response_neurons=count)
+    foreseen.response_neurons = neurons
+    return few
 
 
 def _draws(

@@ -43,9 +43,6 @@ DRAWN = 24
 RESPONSE = 4
 """Copies of what the linear response keeps, about: expansions have several coefficients."""
 
-GROWN = 4
-"""How many times more neurons than at first the linear response may come to, about."""
-
 DRAWN_WIDTH = 4 * NARROWEST
 """Width of networks in draws that is expected, unless the experiment names one."""
 
@@ -67,7 +64,7 @@ def device_kind() -> str:
 class Sizes(NamedTuple):
     """What the memory of the theory depends on. neurons: of a simulation, None for the most that there may be.
 
-    None for what is expected: capacities of bases, width of draws, neurons of the linear response.
+    None for what is expected: capacities of bases, width of draws, neurons of one system of the linear response.
     """
 
     neurons: int | None = None
@@ -114,9 +111,8 @@ def _simulations(task: TheoryTask, neurons: int, capacities: Pairs) -> int:
 
 
 def _linear_response(task: TheoryTask, count: int | None) -> int:
-    training = task.training()
-    count = count or task.spec.neurons or GROWN * first_try(training)
-    held = min(numbers(task.equations, training, count), MOST_NUMBERS)
+    count = count or task.spec.neurons or first_try(task)
+    held = min(numbers(task.equations, task.training(), count), MOST_NUMBERS)
     return _side_by_side(RESPONSE * held, held, SAMPLINGS)
 
 

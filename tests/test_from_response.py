@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from networks_of import dense_network
 
+import fwdmft.corrections.from_response as module
 from fwdmft.corrections.finite_width import JUDGED
-from fwdmft.corrections.from_response import SAMPLINGS, _sampling
+from fwdmft.corrections.from_response import SAMPLINGS, _system, first_try, from_response
 from fwdmft.engine.infinite_width import relative
+from fwdmft.engine.sobol_errors import spread_error
 from fwdmft.errors import ComputationError
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
@@ -21,10 +23,10 @@ GAMMA0, RATE, TARGET = 1.5, 0.4, 1.3
 A = RATE * GAMMA0 * TARGET
 
 
-def solved(rate: float = RATE, **settings: Any) -> TheoryResult:
+def posed(rate: float = RATE, **settings: Any) -> TheoryTask:
     """One step of a linear network on one point with |x|^2 = D, the worked case of `fwdmft.engine`."""
     equations = dense_network(np.ones((1, 1)), GAMMA0, activation="linear", smooth=True)
-    task = TheoryTask(
+    return TheoryTask(
         equations=equations,
         richness=lambda width: GAMMA0,
         lazy=False,
@@ -34,8 +36,11 @@ def solved(rate: float = RATE, **settings: Any) -> TheoryResult:
         plan=Plan(np.full(2, rate)),
         spec=TheorySpec(seed=1, **settings),
     )
+
+
+def solved(rate: float = RATE, **settings: Any) -> TheoryResult:
     with jax.enable_x64(True):
-        return solve(task)
+        return solve(posed(rate, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,21 @@ def test_neurons_follow_from_the_error() -> None:
     assert solved(neurons=512, bias=False).diagnostics["response_neurons"] == 512
 
 
+def test_samplings_are_means_of_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its own, numbered in turn; and the error falls with their number."""
+    monkeypatch.setattr(module, "NEURONS_TIMES_ERROR", 1.0)
+    task = posed(relative_error=0.01, bias=False)
+    with jax.enable_x64(True):
+        count, respond = first_try(task), _system(task, first_try(task))
+        actual = from_response(task, lambda *_: None)
+        systems = actual.diagnostics["response_neurons"] // count
+        each = [respond(number).variance["tangent_kernel"] for number in range(SAMPLINGS * systems)]
+    samplings = np.reshape(each, (systems, SAMPLINGS, -1)).mean(axis=0)
+    assert systems > 1 and actual.diagnostics["relative_error_variance"] < 0.015
+    np.testing.assert_allclose(actual.variance["tangent_kernel"].ravel(), samplings.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(actual.variance_error["tangent_kernel"].ravel(), spread_error(samplings), rtol=1e-9)
+
+
 def test_what_is_left_out_of_contributions_is_small_beside_the_stated_error() -> None:
     """Of four points, three of which are learned in 20 steps."""
     rng, stated = np.random.default_rng(0), 0.1
@@ -79,7 +99,7 @@ def test_what_is_left_out_of_contributions_is_small_beside_the_stated_error() ->
         spec=TheorySpec(save_every=5, relative_error=stated, bias=False),
     )
     with jax.enable_x64(True):
-        response = _sampling(task, 256)(0)
+        response = _system(task, 256)(0)
     for name in JUDGED:
         left_out = relative(response.truncation["variance"][name], response.variance[name])
         assert 0 < left_out < stated / 10, name

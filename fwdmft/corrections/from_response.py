@@ -1,7 +1,7 @@
 """Sigma and b of two-layer networks from the linear response of their neurons, to a stated error."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,6 @@ from fwdmft.corrections.corrections import Arrays, Corrections
 from fwdmft.corrections.driven import source_shapes
 from fwdmft.corrections.finite_width import LESS_PRECISE
 from fwdmft.corrections.linear_response import OVERFLOW, Response, affordable, fits_memory, linear_response, numbers
-from fwdmft.engine.dynamics import TrainingSignal
 from fwdmft.engine.infinite_width import OF_A_FIELD, Report, noise_of, relative
 from fwdmft.engine.problem import JUDGED, TheoryTask
 from fwdmft.engine.sobol_errors import spread_error
@@ -21,11 +20,17 @@ from fwdmft.executors import SideBySide, Work
 from fwdmft.in_order import THREADS, fitting_workers
 
 FEWEST, MOST = 1 << 8, 1 << 15
-"""Neurons per sampling."""
+"""Neurons of a system, at least, and of a sampling, at most."""
 
-FIRST_TRY, _NUMBERS = 1 << 11, 1 << 20
-"""The first try: at most so many, and so many contributions to predictions. Compiling for a second try takes seconds,
-which as many neurons as these do not."""
+_NUMBERS = 1 << 20
+"""Contributions to predictions of one system: so many at most, if it has no fewer than `FEWEST` neurons."""
+
+NEURONS_TIMES_ERROR = 20.48
+"""Neurons of one system, times the stated error: systematic errors, which fall with the neurons of a system, stay below
+those that fall with the number of systems."""
+
+AHEAD = 4.0
+"""Excess of an error that is believed, at most: the first ones are known roughly."""
 
 RESPONDING = 1 << 7, 1 << 8
 """Neurons whose mean response is taken, fewest and most: it converges faster than mean squares of influences do."""
@@ -34,10 +39,14 @@ SHARE_RESPONDING = 0.25
 """Share of the neurons, between these."""
 
 SAMPLINGS = 8
-"""Independent samplings, whose spread gives standard errors."""
+"""Independent samplings, whose spread gives standard errors. A sampling is a mean over systems: sets of neurons that
+respond together. More of these take no other program and no more memory."""
 
 PASSES = 100
 """Passes through training that a sampling takes, about: sources respond, each by itself."""
+
+AVERAGED = "mean", "variance", "bias", "prediction_covariance", "equal_time_covariance", "layer_covariance"
+"""What is averaged over the systems of a sampling."""
 
 RESOLVED = 0.03
 """Contributions to predictions are resolved to this times the root of the stated error, as a share of their largest
@@ -62,7 +71,19 @@ def _suffices(task: TheoryTask) -> bool:
 
 @dataclass(frozen=True)
 class _Samplings:
+    """Each a mean over as many systems."""
+
     each: list[Response]
+
+    def add(self, number: int, response: Response) -> None:
+        """The response of a system, to the mean of its sampling; systems are numbered in turn."""
+        systems, position = divmod(number, len(self.each))
+        mean = self.each[position]
+        means = {
+            name: jax.tree.map(lambda a, b: a + (b - a) / (systems + 1), getattr(mean, name), getattr(response, name))
+            for name in AVERAGED
+        }
+        self.each[position] = replace(mean, rank=max(mean.rank, response.rank), **means)
 
     def mean(self, name: str) -> Any:
         """Of arrays by name, or of one that may be None."""
@@ -81,15 +102,15 @@ class _Samplings:
 
 def from_response(task: TheoryTask, report: Report, side_by_side: SideBySide = THREADS) -> Corrections:
     """Sigma and b."""
-    spec, training = task.spec, task.training()
-    count = spec.neurons or first_try(training)
-    while True:
-        samplings = _samplings(task, count, report, side_by_side)
-        errors = _reached(samplings)
-        more = count if spec.neurons else wider(task, training, count, errors["variance"], errors["bias"])
-        if more == count:
-            break
-        count = more
+    spec = task.spec
+    count, systems = spec.neurons or first_try(task), 1
+    samplings = _Samplings(list(_systems(task, count, range(SAMPLINGS), report, side_by_side)))
+    errors = _reached(samplings)
+    while (more := enough(task, count, systems, errors["variance"], errors["bias"])) > systems:
+        numbers = range(SAMPLINGS * systems, SAMPLINGS * more)
+        for number, response in zip(numbers, _systems(task, count, numbers, report, side_by_side), strict=True):
+            samplings.add(number, response)
+        systems, errors = more, _reached(samplings)
     return Corrections(
         variance=samplings.mean("variance"),
         variance_error=samplings.error("variance"),
@@ -101,7 +122,7 @@ def from_response(task: TheoryTask, report: Report, side_by_side: SideBySide = T
         layer_covariance=samplings.mean("layer_covariance"),
         limit=(samplings.mean("mean"), samplings.error("mean")),
         diagnostics={
-            "response_neurons": count,
+            "response_neurons": count * systems,
             "response_rank": max(each.rank for each in samplings.each),
             "relative_error_variance": errors["variance"],
             "relative_error_bias": errors["bias"],
@@ -118,41 +139,45 @@ def _reached(samplings: _Samplings) -> dict[str, float]:
     return errors
 
 
-def wider(task: TheoryTask, training: TrainingSignal, count: int, variance: float, bias: float) -> int:
-    """How many neurons the stated error asks for, from the relative errors that `count` have reached."""
+def enough(task: TheoryTask, count: int, systems: int, variance: float, bias: float) -> int:
+    """How many systems of so many neurons the stated error asks for, from the relative errors that these have."""
+    if task.spec.neurons:
+        return systems
     excess = max(variance, bias / LESS_PRECISE) / task.spec.relative_error
-    more = min(MOST, count * 2 ** int(np.ceil(2 * np.log2(np.clip(excess, 1, 4)))))
-    return more if more == count or affordable(task.equations, training, more) else count
+    return min(max(1, MOST // count), int(np.ceil(systems * np.clip(excess, 1, AHEAD) ** 2)))
 
 
-def first_try(training: TrainingSignal) -> int:
-    """Neurons of the first try."""
-    fitting = _NUMBERS // sum(int(np.prod(shape)) for shape in source_shapes(training))
-    return int(np.clip(1 << max(fitting, 1).bit_length() - 1, FEWEST, FIRST_TRY))
+def first_try(task: TheoryTask) -> int:
+    """Neurons of a system."""
+    fitting = min(MOST, _NUMBERS // sum(int(np.prod(shape)) for shape in source_shapes(task.training())))
+    wanted = NEURONS_TIMES_ERROR / task.spec.relative_error
+    return max(FEWEST, 1 << int(np.log2(max(1, min(wanted, fitting)))))
 
 
-def _samplings(task: TheoryTask, count: int, report: Report, side_by_side: SideBySide) -> _Samplings:
-    stage, responses = f"linear response, {count} neurons", []
+def _systems(
+    task: TheoryTask, count: int, items: range, report: Report, side_by_side: SideBySide
+) -> Iterator[Response]:
+    """Those of these numbers."""
+    stage = f"linear response, {len(items) // SAMPLINGS * count} neurons"
     work = Work(
-        partial(_sampling, task, count),
-        range(SAMPLINGS),
+        partial(_system, task, count),
+        items,
         workers=fitting_workers(numbers(task.equations, task.training(), count)),
-        first_alone=True,
-        flops=SAMPLINGS * PASSES * OF_A_FIELD * count * task.updates * task.site_numbers,
+        first_alone=items.start == 0,
+        flops=len(items) * PASSES * OF_A_FIELD * count * task.updates * task.site_numbers,
     )
-    report(stage, 0, SAMPLINGS)
-    for response in side_by_side(work):
-        responses.append(response)
-        report(stage, len(responses), SAMPLINGS)
-    return _Samplings(responses)
+    report(stage, 0, len(items))
+    for done, response in enumerate(side_by_side(work)):
+        yield response
+        report(stage, done + 1, len(items))
 
 
-def _sampling(task: TheoryTask, count: int) -> Callable[[int], Response]:
-    """Makes the response from so many neurons in the sampling of a number."""
+def _system(task: TheoryTask, count: int) -> Callable[[int], Response]:
+    """Makes the response from so many neurons, in the system of a number."""
     spec, training = task.spec, task.training()
     root = jax.random.key(spec.seed)
 
-    def sampled(number: int) -> Response:
+    def responding(number: int) -> Response:
         # Numbered from the last of the simulations of infinite width.
         noise = noise_of(task.equations, count, spec.seed, spec.replicates + number)
         return linear_response(
@@ -167,4 +192,4 @@ def _sampling(task: TheoryTask, count: int) -> Callable[[int], Response]:
             truncation=number == 0,
         )
 
-    return sampled
+    return responding
