@@ -7,7 +7,6 @@ S^-1/2. Rich dynamics is not polynomial in the noise, which is why this is no Ga
 """
 
 import math
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,8 +14,8 @@ from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.special import ndtri
 
+from fwdmft.engine.sobol import sobol_normal
 from fwdmft.errors import InputError
 
 Noise = dict[str, Float[np.ndarray, "_number _neuron"]]
@@ -100,7 +99,7 @@ def sample(
         entropy = (seed, replicate, index)
         own = [supply for supply in supplies if supply.population == population.name]
         counts = [population.gaussians, *(min(supply.leading, EVEN) for supply in own)]
-        first, *leading = np.split(_sobol_normal(neurons, sum(counts), entropy), np.cumsum(counts)[:-1])
+        first, *leading = np.split(sobol_normal(neurons, sum(counts), entropy), np.cumsum(counts)[:-1])
         noise[population.name] = first
         for number, (supply, rows) in enumerate(zip(own, leading, strict=True)):
             # Rows are drawn one after the other, so that more of them leave the first ones as they are.
@@ -115,17 +114,3 @@ def cut(rows: Float[Array, "row *rest"], shapes: Iterable[tuple[int, ...]]) -> l
     shapes = list(shapes)
     ends = [0, *accumulate(map(math.prod, shapes))]
     return [rows[a:b].reshape(*each, *rows.shape[1:]) for a, b, each in zip(ends[:-1], ends[1:], shapes, strict=True)]
-
-
-def _sobol_normal(neurons: int, dimension: int, entropy: tuple[int, ...]) -> Float[np.ndarray, "number neuron"]:
-    if dimension == 0:
-        return np.zeros((0, neurons))
-    from scipy.stats import qmc  # takes half a second to import, and not every command draws neurons
-
-    sequence = qmc.Sobol(dimension, scramble=True, rng=np.random.default_rng(entropy))
-    with warnings.catch_warnings():
-        # Any number of neurons is allowed; powers of two are merely the best balanced.
-        warnings.filterwarnings("ignore", message="The balance properties", category=UserWarning)
-        points = sequence.random(neurons)
-    tiny = np.finfo(float).eps
-    return np.ascontiguousarray(ndtri(np.clip(points, tiny, 1 - tiny)).T)
