@@ -105,7 +105,7 @@ the equations       `field_equations` (what the engine asks), `stencil`, `layer_
                     `averages`; `lazy`. `fwdmft.program` derives them from the forward pass of a network
 random matrices     `basis_matrix` (what follows are two kinds of), `rows_in_use`; `orthonormalising`, `gaussian_matrix`
                     (large simulations), `replayed_matrix` (mean-field neurons); `explicit_matrix` (networks)
-passes              `neurons`, `dynamics`, `capacity`, `simulation`
+passes              `neurons`, `sobol`, `dynamics`, `capacity`, `simulation`
 gradient flow       `step_halving`
 q                   `problem` (what the theory is asked), `infinite_width`, `sobol_errors`
 Sigma and b         `fwdmft.corrections`: `controls`, `samples`, `sample_estimates`, `next_order`, `layout`,
