@@ -28,6 +28,16 @@ Y = np.array([1.0, -1.0, 0.5, 0.3])
 IMAGE_NETWORK = {"kind": "cnn", "depth": 2, "activation": "tanh", "padding": "circular", "readout": "global_average"}
 SETTINGS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any], float, dict[str, Any]]] = {
     "two layers": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 512}),
+    "two layers, free": (VECTORS, {"kind": "mlp"}, {}, 0.05, {}),
+    "deep, free": (VECTORS, {"kind": "deep", "depth": 3}, {}, 0.05, {}),
+    "convolutional, free": (IMAGES, IMAGE_NETWORK, {}, 0.5, {}),
+    "lazy, free": (
+        VECTORS,
+        {"kind": "deep", "depth": 2},
+        {"parameterization": {"kind": "neural_tangent"}},
+        0.05,
+        {},
+    ),
     "two layers, draws": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 8}),
     "deep": (VECTORS, {"kind": "deep", "depth": 3}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 16}),
     "deep, control variates": (

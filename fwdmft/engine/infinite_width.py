@@ -77,7 +77,7 @@ class Infinite(NamedTuple):
         """Standard error of the mean from the spread alone, not widened (`sobol_errors`)."""
         return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
 
-    def with_error(self, error: Callable[[str, np.ndarray], np.ndarray]) -> "Infinite":
+    def with_error(self, error: Callable[[str, Float[np.ndarray, "*axis"]], Float[np.ndarray, "*axis"]]) -> "Infinite":
         """With a further error that is common to all, from the name and the mean of an observable."""
         more = {name: error(name, value) for name, value in self.mean.items()}
         return self._replace(truncation={name: np.hypot(a, more[name]) for name, a in self.truncation.items()})
