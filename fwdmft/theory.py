@@ -10,6 +10,8 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 from threadpoolctl import threadpool_limits
@@ -23,10 +25,10 @@ from fwdmft.engine.infinite_width import (
     Infinite,
     Report,
     infinite_width,
-    noise_of,
     too_many_vectors,
 )
 from fwdmft.engine.layers import TWO_TIME_DIMS
+from fwdmft.engine.neurons import sample
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.engine.simulation import Crowded
 from fwdmft.engine.sobol_errors import sobol_error, spread_error
@@ -168,7 +170,7 @@ def _summary(task: TheoryTask, infinite: Infinite | None, corrections: Correctio
     spec = task.spec
     mean, errors = corrections.limit
     if infinite is not None:
-        simulated = infinite.neurons * spec.replicates
+        simulated = infinite.width * spec.replicates
         mean = infinite.mean
         errors = {
             name: sobol_error(spread, np.maximum(corrections.variance[name], 0) / simulated, spec.replicates)
@@ -211,7 +213,9 @@ def responses(task: TheoryTask, count: int, report: Report) -> dict[str, Float[n
     samples = []
     for replicate in range(spec.replicates):
         report("responses", replicate, spec.replicates)
-        noise = noise_of(task.equations, count, spec.seed, replicate)
+        noise = jax.tree.map(
+            jnp.asarray, sample(task.equations.populations, task.equations.supplies, count, spec.seed, replicate)
+        )
         responses = response_functions(task.equations, noise, training, -(-count // spec.replicates))
         pair = {"feature_response": responses.feature, "gradient_response": responses.gradient}
         other = 1 + responses.feature.ndim // 2

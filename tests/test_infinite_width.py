@@ -21,12 +21,17 @@ from fwdmft.engine.infinite_width import (
     first_try,
     most_neurons,
     next_try,
+    noise_of,
 )
+from fwdmft.engine.simulation import Large, Observing, infinite_width
 from fwdmft.experiment.loss import SquaredError
+from fwdmft.experiment.parameterization import MeanField
 from fwdmft.optimization import Plan, ladders
 from fwdmft.preparing import prepare
-from fwdmft.testing.agreement import assert_equal
+from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero
 from fwdmft.theory import TheoryTask
+from fwdmft_transformer.equations import field_equations
+from fwdmft_transformer.schema import Transformer
 
 
 @pytest.mark.parametrize(
@@ -96,3 +101,23 @@ def test_centred_predictions_are_exactly_zero_at_first(architecture: dict[str, A
     )
     result = fwdmft.run(fwdmft.load_experiment(given, base=tmp_path))
     assert not np.any(result["theory"]["prediction"]) and result["diagnostics"]["neurons"] < MOST
+
+
+def test_heads_of_many_entries() -> None:
+    """Of linear heads that read one token, G^1 = 1 + 1 at first: what goes around them, and through V and O.
+
+    Six independent points make 48 vectors of what 32 heads of eight entries hand on.
+    """
+    x = np.random.default_rng(3).standard_normal((6, 1, 6))
+    spec = Transformer(activation="linear", mlp=False, heads="infinite", key_size=8)
+    replicates, seen = 16, []
+    with jax.enable_x64(True):
+        equations = field_equations(spec, MeanField(), x, 1)
+        plan = Plan(np.zeros(1))
+        training = training_signal(plan, SquaredError(), np.zeros((6, 1)), np.ones(6, bool), save_every=1)
+        for number in range(replicates):
+            one = infinite_width(equations, lambda e, n=number: noise_of(e, 256, 0, n), training, Observing())
+            assert isinstance(one, Large)
+            seen.append(one.seen["gradient_kernel"][0, 0, 0, 0, 0, 0])
+    mean, error = np.array([np.mean(seen)]), np.array([np.std(seen, ddof=1) / replicates**0.5])
+    assert_zero("G", Estimate.of(mean - 2.0, error, replicates), 2.0)

@@ -63,7 +63,7 @@ class FiniteWidth:
 
 
 class Limit(NamedTuple):
-    """q at infinite width from a few simulations, and their neurons in all.
+    """q at infinite width from a few simulations, and their neurons in all, of a population of width N.
 
     spread: standard error from their spread alone, not widened. truncation: error that all share.
     """
@@ -71,7 +71,7 @@ class Limit(NamedTuple):
     mean: Arrays
     spread: Arrays
     truncation: Arrays
-    neurons: int
+    neurons: float
     simulations: int
 
 

@@ -158,7 +158,7 @@ def drawn(
     if infinite is not None:
         arrays = infinite.mean, infinite.spread, infinite.truncation
         mean, spread, truncation = (each | _strength(each) for each in arrays)
-        q = Limit(mean, spread, truncation, infinite.neurons * spec.replicates, spec.replicates)
+        q = Limit(mean, spread, truncation, infinite.width * spec.replicates, spec.replicates)
     return finite_width(drawing, q, asked)
 
 

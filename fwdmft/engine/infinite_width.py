@@ -73,6 +73,12 @@ class Infinite(NamedTuple):
         return {name: a.mean(axis=0) for name, a in self.each.items()}
 
     @property
+    def width(self) -> float:
+        """Width N of networks with as many neurons as a simulation has, about."""
+        widths = [population.width for population in self.equations.populations]
+        return self.neurons / max(widths) if like_a_network(self.equations) else float(self.neurons)
+
+    @property
     def spread(self) -> Arrays:
         """Standard error of the mean from the spread alone, not widened (`sobol_errors`)."""
         return {name: a.std(axis=0, ddof=1) / np.sqrt(len(a)) for name, a in self.each.items()}
@@ -261,8 +267,24 @@ def _posed(task: TheoryTask, count: int, replicate: int) -> tuple[Any, TrainingS
 
 
 def noise_of(equations: FieldEquations, count: int, seed: int, replicate: int) -> Noise:
-    noise = neurons.sample(equations.populations, equations.supplies, count, seed, replicate)
+    """Random numbers of a simulation with so many neurons."""
+    alike = like_a_network(equations)
+    each, even = (neurons.shares(equations.populations, count), 0) if alike else (count, neurons.EVEN)
+    noise = neurons.sample(equations.populations, equations.supplies, each, seed, replicate, even)
     return {name: jnp.asarray(a) for name, a in noise.items()}
+
+
+def like_a_network(equations: FieldEquations) -> bool:
+    """Whether populations have neurons in proportion to their widths, and images of vectors independent numbers.
+
+    Then the law of a simulation is that of a network, so that q is off by b / N of one as wide. Otherwise populations
+    have as many neurons each, and Sobol points, whose errors are smaller. But to a matrix between populations of widths
+    n N and n' N, each independent number in the images of its k vectors gives what S neurons reveal of a new vector a
+    variance that is n / n' or n' / n times too large: together about k (n / n' - 1) / S of the vector's square, in all
+    simulations. Vectors beyond those of Sobol points, as finite heads of many entries have, are too many for that.
+    """
+    unequal = (matrix for matrix in equations.matrices if matrix.prior.ratio != 1.0)
+    return any(max(matrix.forward.leading, matrix.backward.leading) > neurons.EVEN for matrix in unequal)
 
 
 def too_many_vectors(task: TheoryTask, crowded: Crowded) -> str:

@@ -87,24 +87,38 @@ class Supply:
     leading: int
 
 
+def shares(populations: Iterable[Population], neurons: int) -> dict[str, int]:
+    """Sample neurons of each population, in proportion to its width; the widest one has so many."""
+    widths = {population.name: population.width for population in populations}
+    widest = max(widths.values())
+    return {name: max(1, round(neurons * width / widest)) for name, width in widths.items()}
+
+
 def sample(
-    populations: Iterable[Population], supplies: Iterable[Supply], neurons: int, seed: int, replicate: int = 0
+    populations: Iterable[Population],
+    supplies: Iterable[Supply],
+    neurons: int | dict[str, int],
+    seed: int,
+    replicate: int = 0,
+    even: int = EVEN,
 ) -> Noise:
     """Standard normal numbers (gaussians, neurons) per population, (count, neurons) per supply.
 
-    One scrambling per seed and replicate.
+    neurons: of every population, or of each by its name. even: how many numbers of a supply may belong to the Sobol
+    sequence. One scrambling per seed and replicate.
     """
     noise: Noise = {}
     for index, population in enumerate(populations):
+        size = neurons if isinstance(neurons, int) else neurons[population.name]
         entropy = (seed, replicate, index)
         own = [supply for supply in supplies if supply.population == population.name]
-        counts = [population.gaussians, *(min(supply.leading, EVEN) for supply in own)]
-        first, *leading = np.split(sobol_normal(neurons, sum(counts), entropy), np.cumsum(counts)[:-1])
+        counts = [population.gaussians, *(min(supply.leading, even) for supply in own)]
+        first, *leading = np.split(sobol_normal(size, sum(counts), entropy), np.cumsum(counts)[:-1])
         noise[population.name] = first
         for number, (supply, rows) in enumerate(zip(own, leading, strict=True)):
             # Rows are drawn one after the other, so that more of them leave the first ones as they are.
             rng = np.random.default_rng((*entropy, number + 1))
-            later = rng.standard_normal((max(0, supply.count - len(rows)), neurons))
+            later = rng.standard_normal((max(0, supply.count - len(rows)), size))
             noise[supply.name] = np.concatenate([rows, later])[: supply.count]
     return noise
 

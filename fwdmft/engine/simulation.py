@@ -157,7 +157,6 @@ def infinite_width(
     """
     while True:
         noise = draw(equations)
-        count = min(noise[population.name].shape[-1] for population in equations.populations)
         seen, bases = _large_pass(equations, noise, training, observing)
         if not np.any(bases.full):
             moved = learned(seen, float(equations.gamma0)) if _learns(equations) else 1.0
@@ -167,7 +166,10 @@ def infinite_width(
             continue
         vectors, wider = int(np.max(bases.rank)), capacity.fitted(equations.matrices, bases)
         equations = equations.with_capacities(wider)
-        if capacity.NEURONS_PER_VECTOR * vectors > count or min(max(pair) for pair in wider) > count:
+        neurons = [matrix.neurons(noise) for matrix in equations.matrices]
+        room = np.ravel(neurons)  # A matrix acts on vectors of its source, and its transpose on those of its target.
+        too_wide = all(max(pair) > min(own) for pair, own in zip(wider, neurons, strict=True))
+        if too_wide or np.any(capacity.NEURONS_PER_VECTOR * bases.rank > room):
             return Crowded(vectors, equations)
 
 
