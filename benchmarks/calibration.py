@@ -28,10 +28,10 @@ Y = np.array([1.0, -1.0, 0.5, 0.3])
 IMAGE_NETWORK = {"kind": "cnn", "depth": 2, "activation": "tanh", "padding": "circular", "readout": "global_average"}
 SETTINGS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any], float, dict[str, Any]]] = {
     "two layers": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 512}),
-    "two layers, free": (VECTORS, {"kind": "mlp"}, {}, 0.05, {}),
-    "deep, free": (VECTORS, {"kind": "deep", "depth": 3}, {}, 0.05, {}),
-    "convolutional, free": (IMAGES, IMAGE_NETWORK, {}, 0.5, {}),
-    "lazy, free": (
+    "two layers, by itself": (VECTORS, {"kind": "mlp"}, {}, 0.05, {}),
+    "deep, by itself": (VECTORS, {"kind": "deep", "depth": 3}, {}, 0.05, {}),
+    "convolutional, by itself": (IMAGES, IMAGE_NETWORK, {}, 0.5, {}),
+    "lazy, by itself": (
         VECTORS,
         {"kind": "deep", "depth": 2},
         {"parameterization": {"kind": "neural_tangent"}},
