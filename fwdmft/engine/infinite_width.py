@@ -278,13 +278,13 @@ def like_a_network(equations: FieldEquations) -> bool:
     """Whether populations have neurons in proportion to their widths, and images of vectors independent numbers.
 
     Then the law of a simulation is that of a network, so that q is off by b / N of one as wide. Otherwise populations
-    have as many neurons each, and Sobol points, whose errors are smaller. But to a matrix between populations of widths
-    n N and n' N, each independent number in the images of its k vectors gives what S neurons reveal of a new vector a
-    variance that is n / n' or n' / n times too large: together about k (n / n' - 1) / S of the vector's square, in all
-    simulations. Vectors beyond those of Sobol points, as finite heads of many entries have, are too many for that.
+    have as many neurons each, and Sobol points, whose errors are smaller. But among k images some are more even than
+    others, or belong to a population of another width, so what is projected out of a new image and what is revealed of
+    it no longer have the same size: q is off by a part of k / S, in all simulations alike. Where images are more than
+    Sobol points serve (kernels at many positions, finite heads of many entries), that is more than the error of q.
     """
-    unequal = (matrix for matrix in equations.matrices if matrix.prior.ratio != 1.0)
-    return any(max(matrix.forward.leading, matrix.backward.leading) > neurons.EVEN for matrix in unequal)
+    numbers = (max(matrix.forward.leading, matrix.backward.leading) for matrix in equations.matrices)
+    return any(number > neurons.EVEN for number in numbers)
 
 
 def too_many_vectors(task: TheoryTask, crowded: Crowded) -> str:
