@@ -12,6 +12,7 @@ from networks_of import dense_network
 import fwdmft
 from fwdmft.engine import capacity
 from fwdmft.engine.dynamics import training_signal, trajectory
+from fwdmft.engine.field_equations import FieldEquations
 from fwdmft.engine.infinite_width import (
     AHEAD,
     FEWEST,
@@ -32,6 +33,8 @@ from fwdmft.testing.agreement import Estimate, assert_equal, assert_zero
 from fwdmft.theory import TheoryTask
 from fwdmft_transformer.equations import field_equations
 from fwdmft_transformer.schema import Transformer
+
+SIMULATIONS = 8
 
 
 @pytest.mark.parametrize(
@@ -103,21 +106,36 @@ def test_centred_predictions_are_exactly_zero_at_first(architecture: dict[str, A
     assert not np.any(result["theory"]["prediction"]) and result["diagnostics"]["neurons"] < MOST
 
 
-def test_heads_of_many_entries() -> None:
+def gradient_kernel(equations: FieldEquations, points: int, neurons: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the first layer at first, mean over points, of several simulations: mean and standard error."""
+    training = training_signal(Plan(np.zeros(1)), SquaredError(), np.zeros((points, 1)), np.ones(points, bool), 1)
+    seen = []
+    for number in range(SIMULATIONS):
+        one = infinite_width(equations, lambda e, n=number: noise_of(e, neurons, 0, n), training, Observing())
+        assert isinstance(one, Large)
+        seen.append(np.einsum("pcpc->", one.seen["gradient_kernel"][0, 0]) / points)
+    return np.mean(seen, keepdims=True), np.std(seen, ddof=1, keepdims=True) / SIMULATIONS**0.5
+
+
+@pytest.mark.parametrize(("points", "neurons"), [(6, 256), (4, 512)])
+def test_heads_of_many_entries(points: int, neurons: int) -> None:
     """Of linear heads that read one token, G^1 = 1 + 1 at first: what goes around them, and through V and O.
 
-    Six independent points make 48 vectors of what 32 heads of eight entries hand on.
+    Independent points make eight vectors each of what heads of eight entries hand on.
     """
-    x = np.random.default_rng(3).standard_normal((6, 1, 6))
+    x = np.random.default_rng(3).standard_normal((points, 1, points))
+    x /= np.sqrt(np.mean(x**2, axis=-1, keepdims=True))
     spec = Transformer(activation="linear", mlp=False, heads="infinite", key_size=8)
-    replicates, seen = 16, []
     with jax.enable_x64(True):
-        equations = field_equations(spec, MeanField(), x, 1)
-        plan = Plan(np.zeros(1))
-        training = training_signal(plan, SquaredError(), np.zeros((6, 1)), np.ones(6, bool), save_every=1)
-        for number in range(replicates):
-            one = infinite_width(equations, lambda e, n=number: noise_of(e, 256, 0, n), training, Observing())
-            assert isinstance(one, Large)
-            seen.append(one.seen["gradient_kernel"][0, 0, 0, 0, 0, 0])
-    mean, error = np.array([np.mean(seen)]), np.array([np.std(seen, ddof=1) / replicates**0.5])
-    assert_zero("G", Estimate.of(mean - 2.0, error, replicates), 2.0)
+        mean, error = gradient_kernel(field_equations(spec, MeanField(), x, 1), points, neurons)
+    assert_zero("G", Estimate.of(mean - 2.0, error, SIMULATIONS), 2.0)
+
+
+def test_many_points() -> None:
+    """More than there are Sobol coordinates for: G^1 = 1 at first of linear networks."""
+    points = 300
+    x = np.random.default_rng(3).standard_normal((points, points))
+    x /= np.sqrt(np.mean(x**2, axis=1, keepdims=True))
+    with jax.enable_x64(True):
+        mean, error = gradient_kernel(dense_network(x, 1.0, sigma_w=(1.0,) * 3, activation="linear"), points, 640)
+    assert_zero("G", Estimate.of(mean - 1.0, error, SIMULATIONS), 1.0)
