@@ -390,6 +390,12 @@ def test_numbers_are_those_of_neurons_or_of_responses(name: str) -> None:
     assert numbers(equations, training, 1) == FILLED * len(training.rates) * (f + kernels)
 
 
+def test_few_numbers_of_sources_are_compiled_for() -> None:
+    """Samplings of one experiment have ranks that differ by a block or two."""
+    filled = {rank: module._compiled_for(rank) for rank in (0, 8, 9, 16, 24, 40, 64, 72, 80, 88, 96)}
+    assert filled == {0: 8, 8: 8, 9: 16, 16: 16, 24: 32, 40: 64, 64: 64, 72: 96, 80: 96, 88: 96, 96: 96}
+
+
 def test_overflow_is_reported() -> None:
     """Influences that overflow before predictions do are no NaN in a file."""
     equations, noise, training = _posed(CASES["momentum"])

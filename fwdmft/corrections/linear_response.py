@@ -57,8 +57,8 @@ OVERFLOW = (
 BLOCK = 8
 """Sources that travel together."""
 
-FILLED = 8
-"""Sources are filled up to multiples of this, so that few numbers of them are compiled for."""
+FILLED = 32
+"""Sources are filled up to multiples of this, few of them to a power of two, so that few numbers are compiled for."""
 
 
 MOST_NUMBERS = 1 << 26
@@ -220,7 +220,7 @@ def _sources(
     amplitudes, larger, start = {}, {}, 0
     for population in task.equations.populations:
         name = population.name
-        amplitudes[name], larger[name] = np.zeros((2, _places(rank, FILLED), task.noise[name].shape[1]))
+        amplitudes[name], larger[name] = np.zeros((2, _compiled_for(rank), task.noise[name].shape[1]))
         if name in by_population:
             c = by_population[name][1]
             sizes = np.linalg.norm(c, axis=1, keepdims=True)
@@ -268,21 +268,27 @@ def _responses(task: Task, trained: Record, sources: Float[np.ndarray, "source a
     """To every source, and to nothing for the directions that sources are filled up with."""
     shapes = source_shapes(task.training)
     ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
-    filled = _filled(sources, BLOCK)
+    filled = _filled(sources, _places(len(sources), BLOCK))
     parts = []
     for block in filled.reshape(-1, BLOCK, filled.shape[1]):
         each = zip(np.split(block, ends, axis=1), shapes, strict=True)
         parts.append(quickly(driven)(task, trained.f, tuple(v.reshape(-1, *shape) for v, shape in each)))
-    return jax.tree.map(lambda *a: _filled(np.concatenate(a), FILLED), *_numpy(parts))
+    return jax.tree.map(lambda *a: _filled(np.concatenate(a), _compiled_for(len(sources))), *_numpy(parts))
 
 
-def _filled(a: Float[np.ndarray, "row *rest"], unit: int) -> Float[np.ndarray, "filled *rest"]:
-    """With zeros, to a multiple of `unit`, at least once."""
-    return np.concatenate([a, np.zeros((_places(len(a), unit) - len(a), *a.shape[1:]))])
+def _filled(a: Float[np.ndarray, "row *rest"], rows: int) -> Float[np.ndarray, "filled *rest"]:
+    """With rows of zeros."""
+    return np.concatenate([a, np.zeros((rows - len(a), *a.shape[1:]))])
 
 
 def _places(count: int, unit: int) -> int:
+    """The least multiple of `unit` that holds so many, at least one."""
     return max(1, -(-count // unit)) * unit
+
+
+def _compiled_for(sources: int) -> int:
+    """Their number with those that they are filled up with."""
+    return _places(sources, min(FILLED, max(BLOCK, 1 << max(sources - 1, 0).bit_length())))
 
 
 def _covariances(

@@ -4,8 +4,6 @@ Loading SciPy's statistics, whose points these are, takes longer than drawing th
 are kept where JAX keeps compiled programs, if it does (`jax_compilation_cache_dir`, which the command line sets).
 """
 
-import os
-import secrets
 import warnings
 import zipfile
 import zlib
@@ -18,6 +16,8 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 from scipy.special import ndtri
+
+from fwdmft.files import replacing
 
 KEPT = 1 << 18
 """Numbers of a set, at most, if it is kept."""
@@ -34,10 +34,8 @@ def sobol_normal(neurons: int, dimension: int, entropy: tuple[int, ...]) -> Floa
     with suppress(OSError, *damaged), np.load(path) as kept:
         return kept["normal"]
     normal = _drawn(neurons, dimension, entropy)
-    with suppress(OSError):
-        scratch = path.with_name(f"{path.stem}-{secrets.token_hex(6)}.part.npz")
-        np.savez(scratch, normal=normal)
-        os.replace(scratch, path)
+    with suppress(OSError), replacing(path) as scratch, scratch.open("wb") as file:
+        np.savez(file, normal=normal)
     return normal
 
 
