@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Key
 from fwdmft.compiling import quickly
 from fwdmft.corrections.controls import Controls, replay
 from fwdmft.engine import explicit_matrix
+from fwdmft.engine.coupled_matrix import coupled
 from fwdmft.engine.dynamics import TrainingSignal, trajectory
 from fwdmft.engine.explicit_matrix import Directions, ExplicitMatrix
 from fwdmft.engine.field_equations import FieldEquations, Noise, Observables
@@ -60,6 +61,9 @@ CONTRASTS = _helmert(PARTS)
 TOGETHER, NUMBERS = 64, 1 << 19
 """Draws that are simulated at once, and numbers of which these consist (`draw_size`), at most: what they are made of
 stays in a processor's cache, and memory is that of one draw where this is large."""
+
+FOLLOWED = 32
+"""Directions that the two widths of a draw follow together, at most."""
 
 Shared = tuple[tuple[Directions, Directions], ...]
 """Directions that the products with a matrix follow, forward and backward, for every matrix; none without controls."""
@@ -99,6 +103,8 @@ class Sampler(eqx.Module):
         rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
         if self.controls is not None:
             rows += [(s.name, s.population, s.count) for s in equations.supplies]
+        else:
+            rows += _followed(equations, self.width)
         numbers = _normal(key, [(count, counts[population]) for _, population, count in rows])
         return {name: a for (name, _, _), a in zip(rows, numbers, strict=True)}
 
@@ -157,6 +163,8 @@ class Sampler(eqx.Module):
                 explicit_matrix.shared_with(drawn, *pair, jnp.asarray(record.earlier), matrix.prior)
                 for drawn, pair, record, matrix in each
             ]
+        elif matrices:
+            matrices = coupled(equations, noise, matrices, self.training.momentum != 0)
         seen = self._trained(equations, noise, matrices)
         return jnp.concatenate([a.ravel() for _, a in sorted(seen.items())])
 
@@ -164,6 +172,18 @@ class Sampler(eqx.Module):
         """Of a network."""
         seen = trajectory(equations, noise, tuple(matrices), self.training, self.observing.__call__)
         return self.observing.complete(seen)
+
+
+def _followed(equations: FieldEquations, width: int) -> list[tuple[str, str, int]]:
+    """Name, population and count of the numbers that matrices follow (`coupled_matrix`), in networks of width n."""
+    neurons = {p.name: whole_neurons(p.width, width) for p in equations.populations}
+    followed = []
+    for matrix in equations.matrices:
+        pairs = zip((matrix.forward, matrix.backward), (matrix.source, matrix.target), matrix.blocks, strict=True)
+        for supply, source, block in pairs:
+            directions = min(matrix.uses * block, neurons[source], FOLLOWED)
+            followed.append((supply.name, supply.population, directions * matrix.offsets))
+    return followed
 
 
 def _normal(key: Key[Array, ""], shapes: Sequence[tuple[int, ...]]) -> list[Float[Array, "..."]]:

@@ -117,17 +117,24 @@ def shared_with(
 def _orthonormal(
     directions: Directions, prior: MatrixPrior
 ) -> tuple[Float[Array, "direction source"], Float[Array, "offset direction target"]]:
-    """Gram-Schmidt in the order of the directions, at most as many as neurons, and the products with the outcome.
+    """An orthonormal basis of at most as many directions as there are neurons, and the products with it."""
+    count = min(directions.vectors.shape)
+    units = orthonormal(directions.vectors[:count], directions.vectors[:0])
+    return units, prior.sigma * jnp.swapaxes(directions.numbers[:count], 0, 1)
+
+
+def orthonormal(
+    vectors: Float[Array, "direction source"], before: Float[Array, "earlier source"]
+) -> Float[Array, "direction source"]:
+    """Gram-Schmidt in the order of the vectors, behind earlier ones that are orthonormal already.
 
     A direction of which next to nothing is left becomes zero. This is no call of a QR routine, as several of those wait
     for each other forever in some versions of XLA.
     """
-    count = min(directions.vectors.shape)
-    vectors = directions.vectors[:count]
 
     def one(
-        units: Float[Array, "direction source"], each: tuple[Int[Array, ""], Float[Array, " source"]]
-    ) -> tuple[Float[Array, "direction source"], None]:
+        units: Float[Array, "all source"], each: tuple[Int[Array, ""], Float[Array, " source"]]
+    ) -> tuple[Float[Array, "all source"], None]:
         number, vector = each
         size = jnp.sqrt(vector @ vector)
         left = vector - (units @ vector) @ units
@@ -136,7 +143,8 @@ def _orthonormal(
         some = norm > 1e-3 * size
         return units.at[number].set(jnp.where(some, left / jnp.where(some, norm, 1.0), 0.0)), None
 
-    units = vectors
-    if count:
-        units, _ = jax.lax.scan(one, jnp.zeros_like(vectors), (jnp.arange(count), vectors))
-    return units, prior.sigma * jnp.swapaxes(directions.numbers[:count], 0, 1)
+    if not len(vectors):
+        return vectors
+    start, end = len(before), len(before) + len(vectors)
+    units, _ = jax.lax.scan(one, jnp.concatenate([before, jnp.zeros_like(vectors)]), (jnp.arange(start, end), vectors))
+    return units[start:]

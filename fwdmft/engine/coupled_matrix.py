@@ -1,0 +1,94 @@
+"""Random matrices of finite networks that share most of their randomness with those of another width.
+
+Networks of widths n and r n have matrices of different shapes, so entries cannot be shared. Products can: what a neuron
+receives through the matrix at the first forward and backward pass is a Gaussian combination of few directions, and the
+numbers in it may belong to the neuron. Two networks whose neurons have these numbers in common differ by what their
+averages differ by, and by directions that come in later.
+
+The law stays that of independent N(0, sigma^2) entries. Let u be the part of a vector outside of all directions met so
+far on its side, of norm 1, and F an orthonormal basis of the directions met on the other side. Given all products
+so far, (1 - F F^T) W u is Gaussian and independent of them. It is replaced by (1 - F F^T) sigma xi with the numbers xi
+of this direction:
+
+    W <- W + (1 - F F^T) (sigma xi - W u) u^T
+
+which changes neither F^T W nor the products with earlier directions. The transpose is treated alike.
+"""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fwdmft.engine.basis_matrix import MatrixPrior, Product
+from fwdmft.engine.explicit_matrix import ExplicitMatrix, orthonormal
+from fwdmft.engine.field_equations import FieldEquations, Noise
+from fwdmft.engine.update import at_rest
+
+
+class CoupledMatrix(eqx.Module):
+    """A bank W_k (offset, out neuron, in neuron) before training, and the directions met on either side, with norm 1.
+
+    A direction that depends on earlier ones is zero.
+    """
+
+    weights: Float[Array, "offset out in"]
+    forward: Float[Array, "direction in"]
+    backward: Float[Array, "other_direction out"]
+
+    def apply(
+        self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
+    ) -> tuple["CoupledMatrix", Product]:
+        """W v / sqrt(N_in) for vectors v, of a matrix that follows the numbers of their directions.
+
+        noise: N(0, 1) numbers, for every direction and offset; vectors beyond these directions are not followed.
+        """
+        new, numbers = _new(self.forward, v, noise, prior)
+        change = jnp.swapaxes(numbers, 1, 2) - self.weights @ new.T
+        change = change - self.backward.T @ (self.backward @ change)
+        weights = self.weights + change @ new
+        after = CoupledMatrix(weights, jnp.concatenate([self.forward, new]), self.backward)
+        return after, after.explicit(False).apply(v, None, prior)[1]
+
+    def apply_transposed(
+        self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
+    ) -> tuple["CoupledMatrix", Product]:
+        """W^T v / sqrt(N_out) for vectors v, likewise."""
+        new, numbers = _new(self.backward, v, noise, prior)
+        change = numbers - new @ self.weights
+        change = change - (change @ self.forward.T) @ self.forward
+        weights = self.weights + new.T @ change
+        after = CoupledMatrix(weights, self.forward, jnp.concatenate([self.backward, new]))
+        return after, after.explicit(False).apply_transposed(v, None, prior)[1]
+
+    def explicit(self, momentum: bool) -> ExplicitMatrix:
+        """The matrix, to be trained."""
+        return ExplicitMatrix(at_rest(self.weights, momentum))
+
+
+def _new(
+    met: Float[Array, "direction source"],
+    v: Float[Array, "vector position source"],
+    noise: Float[Array, "row target"],
+    prior: MatrixPrior,
+) -> tuple[Float[Array, "more source"], Float[Array, "offset more target"]]:
+    """Directions of v that are followed beside those met, and the products with them."""
+    offsets, start = prior.stencil.offsets, len(met)
+    new = orthonormal(v.reshape(-1, v.shape[-1])[: len(noise) // offsets - start], met)
+    numbers = noise[offsets * start : offsets * (start + len(new))].reshape(len(new), offsets, -1)
+    return new, prior.sigma * jnp.swapaxes(numbers, 0, 1)
+
+
+def coupled(
+    equations: FieldEquations, noise: Noise, matrices: Sequence[ExplicitMatrix], momentum: bool
+) -> tuple[ExplicitMatrix, ...]:
+    """These matrices, made to follow the noise of the supplies in the first forward and backward pass."""
+    start = tuple(_untouched(each.weights.value) for each in matrices)
+    state, _ = equations.forward(equations.initial(noise, start, momentum), noise)
+    return tuple(each.explicit(momentum) for each in state.matrices)
+
+
+def _untouched(weights: Float[Array, "offset out in"]) -> CoupledMatrix:
+    _, target, source = weights.shape
+    return CoupledMatrix(weights, jnp.zeros((0, source), weights.dtype), jnp.zeros((0, target), weights.dtype))
