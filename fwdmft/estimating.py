@@ -20,7 +20,7 @@ from rich.table import Table
 
 from fwdmft.corrections import from_response
 from fwdmft.corrections.finite_width import PILOT, FiniteWidth, most_draws, needed
-from fwdmft.corrections.from_draws import CONTROL_NEURONS, control_variates, covariance_parts, drawn, wanted
+from fwdmft.corrections.from_draws import CONTROL_NEURONS, control_variates, covariance_parts, drawn
 from fwdmft.engine import infinite_width as large
 from fwdmft.engine.infinite_width import Infinite
 from fwdmft.engine.problem import TheoryTask
@@ -323,7 +323,7 @@ def _draws(
     middle = clock()
     outcome = small(few, width)
     seconds = clock() - middle
-    draws = spec.draws or max(outcome.draws, min(needed(outcome, wanted(short, infinite)), most_draws(width)))
+    draws = spec.draws or max(outcome.draws, min(needed(outcome), most_draws(width)))
     compiling = max(0.0, middle - start - seconds)
     foreseen.parts.append(Part("draws", longer * seconds * draws / outcome.draws, compiling))
     foreseen.draws, foreseen.sizes = draws, foreseen.sizes._replace(draw_width=width)

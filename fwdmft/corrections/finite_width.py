@@ -45,12 +45,16 @@ NEXT_ORDER_OF_B = 0.8
 LESS_PRECISE = 10.0
 """b is a small difference: its error relative to its root mean square may be so many times larger."""
 
+WORTH = 1.15
+"""Error in units of the part that any number of draws leaves, below which more of them are not worth their time."""
+
 
 @dataclass(frozen=True)
 class FiniteWidth:
     """Estimates, b, q from draws alone with its error, the layout of their flat arrays, and what they cost.
 
     errors: reached, of q, sigma and bias.
+    more: how many times as many draws the errors that are asked for take, about.
     """
 
     estimates: Estimates
@@ -60,6 +64,7 @@ class FiniteWidth:
     width: int
     draws: int
     errors: dict[str, float]
+    more: float
 
 
 class Limit(NamedTuple):
@@ -124,33 +129,35 @@ def _at_width(drawing: Drawing, q: Limit | None, wanted: Wanted, fixed: bool) ->
                 f"some networks of width {width} diverge; expected training that converges at the widths that Sigma "
                 "and b are drawn from: raise theory.draw_width, or lower optimizer.learning_rate"
             )
-        judged = _judged(estimates, drawing, q)
+        judged = _judged(estimates, drawing, q, wanted)
         drawing.tell(judged.errors)
         excess = _left_by_draws(estimates, drawing.layout, wanted)
         if excess > 1 and count > PILOT and not fixed:
             return excess
         # The error is known roughly at first: no more than four times as many at once.
-        more = wanted.draws or min(most, needed(judged, wanted), 4 * drawing.count)
+        more = wanted.draws or min(most, needed(judged), 4 * drawing.count)
         if more <= drawing.count:
             return judged
         count = more
 
 
-def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWidth:
+def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None, wanted: Wanted) -> FiniteWidth:
     """With b, with what the next order adds to the error of Sigma, and with the errors reached."""
     layout = drawing.layout
-    relative = np.zeros(layout.size)
+    relative, next_order_of_q = np.zeros(layout.size), np.zeros(layout.size)
     q_value, q_error = _limit(estimates)
     for where in layout.slices.values():
         relative[where] = STEP * _excess(estimates, where)
-        q_error[where] = np.hypot(q_error[where], _next_order_of_q(estimates, where))
+        next_order_of_q[where] = _next_order_of_q(estimates, where)
+    q_error = np.hypot(q_error, next_order_of_q)
     # A width that is too narrow for f or K is so for all: the next order of one may be larger than its variances say.
     relative = np.maximum(relative, max(float(relative[layout.slices[name]].max()) for name in JUDGED))
     sigma, error = estimates.sigma
     next_order = np.maximum(
         relative**2 / PARTS * layout.sizes(estimates.variance), _next_order_of_entries(estimates, estimates.growth[0])
     )
-    estimates = estimates._replace(sigma=(sigma, np.hypot(error, np.where(estimates.variance > 0, next_order, 0.0))))
+    next_order = np.where(estimates.variance > 0, next_order, 0.0)
+    estimates = estimates._replace(sigma=(sigma, np.hypot(error, next_order)))
     known = None
     if q is not None:
         independent = np.maximum(sigma, 0.0) / q.neurons
@@ -166,9 +173,14 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None) -> FiniteWi
     # b is n times a difference of draws: what varies least is known no better than they are.
     rounding = STEP * drawing.width * drawing.rounding * np.abs(estimates.mean.mean(axis=0))
     b = b._replace(error=np.hypot(b.error, rounding))
-    pairs = {"q": (q_value, q_error), "sigma": estimates.sigma, "bias": (b.value, b.error)}
-    errors = {name: _reached(pair, layout) for name, pair in pairs.items()}
-    return FiniteWidth(estimates, b, (q_value, q_error), layout, drawing.width, drawing.count, errors)
+    each = {
+        "q": (q_value, q_error, next_order_of_q),
+        "sigma": (*estimates.sigma, next_order),
+        "bias": (b.value, b.error, np.hypot(b.left, rounding)),
+    }
+    errors = {name: max(_relative(error, value, layout)) for name, (value, error, _) in each.items()}
+    more = max(_more(*each[name], _target(name, wanted), layout) for name in wanted.asked)
+    return FiniteWidth(estimates, b, (q_value, q_error), layout, drawing.width, drawing.count, errors, more)
 
 
 def _limit(estimates: Estimates) -> WithError:
@@ -228,10 +240,22 @@ def _next_order(estimates: Estimates, layout: Layout, wanted: Wanted) -> float:
     return excess
 
 
-def _reached(pair: WithError, layout: Layout) -> float:
-    """Error relative to the root mean square, the larger of those of f and K."""
-    value, error = (layout.split(a) for a in pair)
-    return max(infinite_width.relative(error[name], value[name]) for name in JUDGED)
+def _relative(error: Flat, value: Flat, layout: Layout) -> list[float]:
+    """Error relative to the root mean square, of f and of K."""
+    return [infinite_width.relative(error[layout.slices[name]], value[layout.slices[name]]) for name in JUDGED]
+
+
+def _target(name: str, wanted: Wanted) -> float:
+    return wanted.error * (LESS_PRECISE if name == "bias" else 1.0)
+
+
+def _more(value: Flat, error: Flat, left: Flat, target: float, layout: Layout) -> float:
+    """How many times as many draws reach this relative error, or what is not worth more. left: part that stays."""
+    factors = [0.0]
+    for reached, stays in zip(_relative(error, value, layout), _relative(left, value, layout), strict=True):
+        if reached > (least := max(target, WORTH * stays)):
+            factors.append((reached**2 - stays**2) / (least**2 - stays**2))
+    return max(factors)
 
 
 def most_draws(width: int) -> int:
@@ -239,8 +263,6 @@ def most_draws(width: int) -> int:
     return max(MOST_NEURONS // width, PILOT)
 
 
-def needed(judged: FiniteWidth, wanted: Wanted) -> int:
+def needed(judged: FiniteWidth) -> int:
     """About how many draws the stated error asks for."""
-    less = {"bias": LESS_PRECISE}
-    worst = max(judged.errors[name] / (less.get(name, 1.0) * wanted.error) for name in wanted.asked)
-    return judged.draws if worst <= 1 else int(1.1 * judged.draws * worst**2)
+    return judged.draws if judged.more <= 1 else int(1.1 * judged.draws * judged.more)

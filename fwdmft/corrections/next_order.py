@@ -52,12 +52,14 @@ class Bias(NamedTuple):
     """b of every observable (observable,).
 
     value, error: b and its standard error.
+    left: the error that any number of draws leaves.
     groups: b from each group of draws (group, observable).
     check: q from draws alone, less q, in standard errors.
     """
 
     value: Flat
     error: Flat
+    left: Flat
     groups: ByGroup
     check: Flat
 
@@ -81,8 +83,9 @@ def bias(
     size = np.maximum(relative, ORDINARY / n) * sizes(rough_b)
     if known is None:
         rough = -STEP * n * change
-        error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), (1 + 1 / PARTS) * size)
-        return Bias(rough.mean(axis=0), error, rough, np.zeros_like(error))
+        left = (1 + 1 / PARTS) * size
+        error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), left)
+        return Bias(rough.mean(axis=0), error, left, rough, np.zeros_like(error))
     q, q_error = known
     of_k = PARTS * n * np.stack([-np.ones_like(size), -STEP * np.ones_like(size)])
     seen = PARTS * (rough_b - n * (mean.mean(axis=0) - q))
@@ -91,24 +94,37 @@ def bias(
     beyond = sizes(seen) ** 2 - 4 * sizes(np.sqrt(doubt)) ** 2
     # No larger than b: where b is nothing, as that of kernels before training, errors of q look like k.
     size = np.maximum(size, np.minimum(np.sqrt(np.maximum(beyond, 0.0)), sizes(rough_b)))
-    total = noise + np.multiply.outer(np.outer(next_shape, next_shape), size**2)
+    unknown = np.multiply.outer(np.outer(next_shape, next_shape), size**2)
     third = np.maximum(relative / (1 + relative), ORDINARY / n)
-    total += np.multiply.outer(np.outer(third_shape, third_shape), (third * size) ** 2)
-    total[0, 0] += q_error**2
+    unknown += np.multiply.outer(np.outer(third_shape, third_shape), (third * size) ** 2)
+    unknown[0, 0] += q_error**2
+    total = noise + unknown
+    weights, error = _least_squares(shape, total)
+    each = weights[0] * (mean - q) + weights[1] * change
+    spread = np.sqrt(total[0, 0] + STEP**2 * total[1, 1] + 2 * STEP * total[0, 1])
+    limit = mean.mean(axis=0) + STEP * change.mean(axis=0) - q
+    check = np.divide(limit, spread, out=np.zeros_like(limit), where=(error > 0) & (spread > 0))
+    return Bias(each.mean(axis=0), error, _least_squares(shape, unknown)[1], each, check)
+
+
+def _least_squares(
+    shape: Float[np.ndarray, " equation"], covariance: Float[np.ndarray, "equation equation observable"]
+) -> tuple[Float[np.ndarray, "equation observable"], Flat]:
+    """Weights of both equations and the standard error of b; zero where the covariance is singular.
+
+    shape: what the equations have of b.
+    """
     # Two by two, for every observable; exact numbers, as f(0) = 0, have no noise.
-    determinant = total[0, 0] * total[1, 1] - total[0, 1] ** 2
-    inverse = np.array([[total[1, 1], -total[0, 1]], [-total[0, 1], total[0, 0]]])
-    regular = determinant > 1e-12 * (total[0, 0] * total[1, 1])
+    (first, both), (_, second) = covariance
+    determinant = first * second - both**2
+    inverse = np.array([[second, -both], [-both, first]])
+    regular = determinant > 1e-12 * (first * second)
     scale = np.where(regular, determinant, 1.0)
     pull = np.einsum("i,ijo->jo", shape, inverse) / scale
     precision = np.einsum("jo,j->o", pull, shape)
     regular &= precision > 0
     weights = np.where(regular, pull / np.where(regular, precision, 1.0), 0.0)
-    each = weights[0] * (mean - q) + weights[1] * change
-    spread = np.sqrt(total[0, 0] + STEP**2 * total[1, 1] + 2 * STEP * total[0, 1])
-    limit = mean.mean(axis=0) + STEP * change.mean(axis=0) - q
-    check = np.divide(limit, spread, out=np.zeros_like(limit), where=regular & (spread > 0))
-    return Bias(each.mean(axis=0), np.sqrt(np.where(regular, 1 / np.where(regular, precision, 1.0), 0.0)), each, check)
+    return weights, np.sqrt(np.where(regular, 1 / np.where(regular, precision, 1.0), 0.0))
 
 
 def beyond(share: Float[np.ndarray, "*axis"]) -> Float[np.ndarray, "*axis"]:
