@@ -112,6 +112,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "reading.py": (*PROGRAMS, *EQUATIONS),
     "replayed_matrix.py": (*MATRICES, *NETWORKS),
     "response_functions.py": ("tests/physics/test_responses.py",),
+    "coupled_matrix.py": ("tests/test_coupled_matrix.py", *NETWORKS),
     "capacity.py": (*WHOLE, *DEEP),
     "sample_estimates.py": DRAWS,
     "samples.py": (*NETWORKS, *DRAWS),

@@ -9,12 +9,15 @@ import pytest
 
 from fwdmft.corrections import next_order
 from fwdmft.corrections.drawing import Drawn, Wanted
-from fwdmft.corrections.finite_width import PILOT, FiniteWidth, Limit, _at_width, _judged, _limit
+from fwdmft.corrections.finite_width import PILOT, WORTH, FiniteWidth, Limit, _at_width, _judged, _limit, most_draws
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
 from fwdmft.corrections.samples import PARTS
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
+
+WANTED = Wanted(0.1, ("sigma", "bias"), None, None, 1, False, 0, 1.0)
+"""Sigma to a tenth, b to itself."""
 
 CONTRASTS = np.linalg.qr(np.column_stack([np.ones(PARTS), np.eye(PARTS)[:, 1:]]))[0].T[1:] / PARTS**0.5
 """Orthogonal to the sum over parts, and of the length of the mean."""
@@ -120,7 +123,9 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     nothing, each = np.zeros(layout.size), np.zeros((GROUPS, layout.size))
     sigma = variance(n) + STEP * growth
     drawn = Estimates((sigma, nothing), (growth, nothing), variance(n), None, nothing, each, each, each)
-    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=1e-7, controlled=False), None)  # type: ignore[arg-type]
+    judged = _judged(
+        drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=1e-7, controlled=False), None, WANTED
+    )  # type: ignore[arg-type]
     value, error = (part[0] for part in judged.estimates.sigma)
     assert 0.5 * error < abs(value - small) < error
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
@@ -134,7 +139,9 @@ def test_a_width_is_as_narrow_for_all_as_it_is_for_one() -> None:
     growth = layout.join({name: np.full((1, 5), s / STEP * (name == "tangent_kernel")) for name in layout.shapes})
     each, change = np.zeros((GROUPS, layout.size)), np.full((GROUPS, layout.size), -b / (STEP * n))
     drawn = Estimates((ones, nothing), (growth, nothing), ones, None, nothing, each, each, change)
-    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0, controlled=False), None)  # type: ignore[arg-type]
+    judged = _judged(
+        drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0, controlled=False), None, WANTED
+    )  # type: ignore[arg-type]
     np.testing.assert_allclose(judged.bias.value, b)
     assert ORDINARY / n < s
     np.testing.assert_allclose(judged.bias.error, (1 + 1 / PARTS) * (s + s**2 + s**3 / (1 - s)) * b, rtol=1e-6)
@@ -169,6 +176,35 @@ def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
         assert isinstance(actual, FiniteWidth) and actual.errors["sigma"] > 0.8
     else:
         assert actual == pytest.approx(2.0)
+
+
+def test_draws_end_where_more_of_them_do_not_help() -> None:
+    """b with a next order that leaves .31 of it, however many draws there are: a tenth is not reached."""
+    n, b = 8, 0.7
+    layout = Layout({name: (1, 20) for name in ("prediction", "tangent_kernel")})
+    ones, nothing, each = np.ones(layout.size), np.zeros(layout.size), np.zeros((GROUPS, layout.size))
+    signs = np.repeat([1.0, -1.0], GROUPS // 2)[:, None]
+
+    def extend(count: int) -> Estimates:
+        drawing.count = count
+        change = each - b / (STEP * n) * (1 + 8 * (PILOT / count) ** 0.5 * signs)
+        return Estimates((ones, nothing), (nothing, nothing), ones, None, nothing, each, each, change)
+
+    drawing = SimpleNamespace(
+        layout=layout,
+        sizes=partial(layout.sizes, ahead=1),
+        width=n,
+        count=0,
+        rounding=1e-7,
+        controlled=False,
+        extend=extend,
+        tell=lambda errors: None,
+    )
+    judged = _at_width(drawing, None, Wanted(0.01, ("bias",), None, None, 1, False, 0, 1.0), False)  # type: ignore[arg-type]
+    assert isinstance(judged, FiniteWidth)
+    left = (1 + 1 / PARTS) * ORDINARY / n
+    assert left < judged.errors["bias"] <= WORTH * left
+    assert judged.draws < most_draws(n) / 3
 
 
 def test_what_explodes_later_is_no_rounding_before() -> None:
@@ -211,6 +247,6 @@ def test_errors_of_b_hold_what_control_variates_leave_of_q() -> None:
     drawn = Estimates((ones, nothing), (nothing, nothing), ones, None, left * ones, zero, mean, change)
     exact = {name: np.zeros(shape) for name, shape in layout.shapes.items()}
     drawing = SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0, controlled=True)
-    judged = _judged(drawn, drawing, Limit(exact, exact, exact, neurons, 4))  # type: ignore[arg-type]
+    judged = _judged(drawn, drawing, Limit(exact, exact, exact, neurons, 4), WANTED)  # type: ignore[arg-type]
     squares = (judged.bias.value / judged.bias.error) ** 2
     assert np.mean(squares) < 1 + 4 * (2 / layout.size) ** 0.5

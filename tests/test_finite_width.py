@@ -211,6 +211,19 @@ def test_draws_do_not_depend_on_how_many_come_at_once() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_widths_share_what_their_matrices_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, the change of an observable from one width to the other varies as much as the observable."""
+    shares = []
+    for coupled in (samples.coupled, lambda equations, noise, matrices, momentum: matrices):
+        monkeypatch.setattr(samples, "coupled", coupled)
+        with jax.enable_x64(False):
+            keys = jax.random.split(jax.random.key(1), 256)
+            # A function of its own, as a program that is compiled already would not see the change.
+            draws = jax.jit(lambda drawn, keys: drawn.draws(keys))(sampler(16, 64), keys)
+        shares.append(float(np.sum(np.var(draws.change, axis=0)) / np.sum(np.var(draws.mean, axis=0))))
+    assert shares[0] < 0.5 < 0.8 < shares[1]
+
+
 @pytest.mark.parametrize("width", [4, 128])
 def test_memory_of_draws_is_foreseen(width: int) -> None:
     """That of the compiled program for 64 of them, which come one by one where they are wide."""

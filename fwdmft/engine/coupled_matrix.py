@@ -76,7 +76,7 @@ def _new(
     """Directions of v that are followed beside those met, and the products with them."""
     offsets, start = prior.stencil.offsets, len(met)
     new = orthonormal(v.reshape(-1, v.shape[-1])[: len(noise) // offsets - start], met)
-    numbers = noise[offsets * start : offsets * (start + len(new))].reshape(len(new), offsets, -1)
+    numbers = noise[offsets * start : offsets * (start + len(new))].reshape(len(new), offsets, noise.shape[-1])
     return new, prior.sigma * jnp.swapaxes(numbers, 0, 1)
 
 
