@@ -20,7 +20,7 @@ from rich.table import Table
 
 from fwdmft.corrections import from_response
 from fwdmft.corrections.finite_width import PILOT, FiniteWidth, most_draws, needed
-from fwdmft.corrections.from_draws import CONTROL_NEURONS, control_variates, covariance_parts, drawn
+from fwdmft.corrections.from_draws import drawn
 from fwdmft.engine import infinite_width as large
 from fwdmft.engine.infinite_width import Infinite
 from fwdmft.engine.problem import TheoryTask
@@ -44,9 +44,6 @@ Result = TypeVar("Result")
 
 OPERATIONS, OF_NETWORKS = 5e10, 1e10
 """Of a pilot of the theory and of one of networks, about: some seconds. Bases have to grow as they will."""
-
-ROUGH = 0.06
-"""Stated error from which the covariance of control variates takes fewest samplings."""
 
 OF_A_SOURCE = 20_000
 """The same of the linear response, to all of its sources."""
@@ -191,7 +188,7 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
     """wanted: whether more is asked for than the ladder of networks."""
     spec = task.spec
     task = replace(task, equations=task.equations.resolving(spec.basis_tolerance))
-    together = spec.replicates * large.FEWEST + 4 * CONTROL_NEURONS
+    together = 2 * spec.replicates * large.FEWEST
     saved = sum(a.size for a in task.observed.values()) / len(task.times)
     plan, every, longer = first_steps(task.plan, spec.save_every, _per_step(task), saved, OPERATIONS / together)
     short = replace(_changed(task, save_every=every), plan=plan)
@@ -215,7 +212,7 @@ def _theory(task: TheoryTask, wanted: bool, clock: Clock, foreseen: Foreseen) ->
             few = _linear_response(task.on_ladder(foreseen.ladder), clock, foreseen)
             pilot = pilot._replace(response_neurons=few)
         else:
-            _draws(short.on_ladder(foreseen.ladder), infinite, neurons, longer, clock, foreseen)
+            _draws(short.on_ladder(foreseen.ladder), infinite, longer, clock, foreseen)
             pilot = pilot._replace(draw_width=foreseen.sizes.draw_width)
     foreseen.more_bytes = max(0, theory_bytes(task, foreseen.sizes) - theory_bytes(short, pilot))
 
@@ -300,23 +297,11 @@ def _linear_response(task: TheoryTask, clock: Clock, foreseen: Foreseen) -> int:
     return few
 
 
-def _draws(
-    short: TheoryTask, infinite: Infinite | None, neurons: int, longer: float, clock: Clock, foreseen: Foreseen
-) -> None:
-    """neurons: of the large simulations of the run."""
+def _draws(short: TheoryTask, infinite: Infinite | None, longer: float, clock: Clock, foreseen: Foreseen) -> None:
     spec = short.spec
-    # Few samplings for the covariance of control variates: how many there will be is known.
-    rough = covariance_parts(max(spec.relative_error, ROUGH))
-    made, seconds, compiling = rehearsed(lambda: control_variates(short, infinite, rough), clock)
-    if made is not None and infinite is not None:
-        pilot, whole = (
-            spec.replicates * count + CONTROL_NEURONS * parts
-            for count, parts in ((infinite.neurons, rough), (neurons, covariance_parts(spec.relative_error)))
-        )
-        foreseen.parts.append(Part("control variates", longer * seconds * whole / pilot, compiling))
 
     def small(draws: int, width: int | None) -> FiniteWidth:
-        return drawn(_changed(short, draws=draws, draw_width=width), infinite, made, _quiet, None)
+        return drawn(_changed(short, draws=draws, draw_width=width), infinite, _quiet, None)
 
     few, start = min(spec.draws or PILOT, PILOT), clock()
     width = small(few, spec.draw_width).width

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 import jax
 
-from fwdmft.corrections.controls import COMPONENTS
 from fwdmft.corrections.drawing import draw_numbers
 from fwdmft.corrections.finite_width import NARROWEST
-from fwdmft.corrections.from_draws import CONTROL_TIMES
 from fwdmft.corrections.from_response import SAMPLINGS, first_try, may_respond
 from fwdmft.corrections.linear_response import MOST_NUMBERS, numbers
 from fwdmft.corrections.sample_estimates import GROUPS
@@ -33,9 +31,6 @@ PROGRAMS = 400 << 20
 
 FIELDS, BUFFERS = 3, 2
 """Copies of the fields of a simulation, and of its bases: a step makes new ones from the old."""
-
-CONTROL_FIELDS = CONTROL_TIMES + FIELDS
-"""Copies of the fields behind control variates: contributions at several times, and what leads there."""
 
 DRAWN = 24
 """Copies of what a draw consists of, for a convolution, which keeps what every offset reads; others take 3 to 9."""
@@ -95,8 +90,7 @@ def theory_bytes(task: TheoryTask, sizes: Sizes = MOST_EXPECTED) -> int:
         if may_respond(task):
             stages.append(_linear_response(task, sizes.response_neurons))
         else:
-            replayed = neurons if simulated and task.plan.stream is None else 0
-            stages.append(_draws(task, observed, replayed, sizes.draw_width or spec.draw_width or DRAWN_WIDTH))
+            stages.append(_draws(task, observed, sizes.draw_width or spec.draw_width or DRAWN_WIDTH))
         if spec.fluctuations and spec.covariance:
             total += 4 * GROUPS * (len(task.times) * task.y.size) ** 2
     return 8 * (total + max(stages)) + (PROGRAMS if matrices else 0)
@@ -116,12 +110,10 @@ def _linear_response(task: TheoryTask, count: int | None) -> int:
     return _side_by_side(RESPONSE * held, held, SAMPLINGS)
 
 
-def _draws(task: TheoryTask, observed: int, replayed: int, width: int) -> int:
-    """Sums over draws, networks of width n and r n under way in single precision, mean-field neurons before them."""
-    sums = draw_numbers(observed, COMPONENTS * len(task.equations.populations))
+def _draws(task: TheoryTask, observed: int, width: int) -> int:
+    """Sums over draws, and networks of width n and r n under way in single precision."""
     size = draw_size(task.equations, task.site_numbers, width)
-    networks = PROCESSORS * at_once(size) * DRAWN * size // 2
-    return sums + max(networks, CONTROL_FIELDS * replayed * task.site_numbers)
+    return draw_numbers(observed) + PROCESSORS * at_once(size) * DRAWN * size // 2
 
 
 def _side_by_side(each: int, counted: int, pieces: int) -> int:

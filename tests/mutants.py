@@ -60,11 +60,11 @@ LAZY = (*kit("mlp_linear_lazy"), *kit("mlp_softplus_outputs", ("small_richness_i
 NETWORKS = kit("deep_residual", ("networks_of_draws_are_those_of_the_builder",))
 EQUATIONS = (*TWO_LAYERS, *DEEP, *IMAGES, *NETWORKS)
 CLOSED_FORMS = ("tests/physics/test_closed_forms.py",)
-PROGRAMS = tuple(f"tests/test_{name}.py" for name in ("program", "program_errors", "mean_field_neurons"))
+PROGRAMS = tuple(f"tests/test_{name}.py" for name in ("program", "program_errors"))
 SYMMETRIES = ("tests/test_symmetries.py",)
 KERNEL_POINTS = ("tests/test_kernel_points.py",)
 ONLINE = ("tests/test_online.py",)
-MATRICES = ("tests/test_gaussian_matrix.py", "tests/test_replayed_matrix.py", "tests/test_explicit_matrix.py")
+MATRICES = ("tests/test_gaussian_matrix.py", "tests/test_coupled_matrix.py", "tests/test_explicit_matrix.py")
 NUMBERS_OF_NEURONS = ("tests/test_whole_neurons.py",)
 DRAWS = (
     *("tests/test_sample_estimates.py", "tests/test_next_order.py", *NUMBERS_OF_NEURONS),
@@ -74,12 +74,10 @@ RESPONSE = ("tests/test_linear_response.py", "tests/test_from_response.py")
 WHOLE = ("tests/test_finite_width.py", *SYMMETRIES, *CLOSED_FORMS, "tests/test_preparing.py")
 
 TESTS: dict[str, tuple[str, ...]] = {
-    "averages.py": (*PROGRAMS, *EQUATIONS),
     "basis_matrix.py": (*MATRICES, *DEEP),
     "backward.py": (*PROGRAMS, *EQUATIONS),
     "blocks.py": (*PROGRAMS, *EQUATIONS),
     "building.py": (*PROGRAMS, *EQUATIONS),
-    "controls.py": DRAWS,
     "curvature.py": RESPONSE,
     "declared.py": PROGRAMS,
     "drawing.py": DRAWS,
@@ -110,7 +108,6 @@ TESTS: dict[str, tuple[str, ...]] = {
     "places.py": ("tests/physics/test_responses.py",),
     "products.py": (*EQUATIONS, *ONLINE),
     "reading.py": (*PROGRAMS, *EQUATIONS),
-    "replayed_matrix.py": (*MATRICES, *NETWORKS),
     "response_functions.py": ("tests/physics/test_responses.py",),
     "coupled_matrix.py": ("tests/test_coupled_matrix.py", *NETWORKS),
     "capacity.py": (*WHOLE, *DEEP),

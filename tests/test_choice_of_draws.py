@@ -9,7 +9,7 @@ import pytest
 
 from fwdmft.corrections import next_order
 from fwdmft.corrections.drawing import Drawn, Wanted
-from fwdmft.corrections.finite_width import PILOT, WORTH, FiniteWidth, Limit, _at_width, _judged, _limit, most_draws
+from fwdmft.corrections.finite_width import PILOT, WORTH, FiniteWidth, _at_width, _judged, _limit, most_draws
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
@@ -26,60 +26,37 @@ N, LINEAR, SQUARE = 8, np.array([1.0, 0.5, 0.0]), np.array([0.5, 0.0, 2.0])
 
 
 def draws_of_a_function(count: int, seed: int) -> dict[str, np.ndarray]:
-    """q(m) = LINEAR m + SQUARE m^2 of the mean m of n standard normal numbers: Sigma = LINEAR^2, b = SQUARE.
-
-    The mean of the numbers is the control variate.
-    """
+    """q(m) = LINEAR m + SQUARE m^2 of the mean m of n standard normal numbers: Sigma = LINEAR^2, b = SQUARE."""
     parts = np.random.default_rng(seed).standard_normal((count, PARTS, 1)) / N**0.5
     x = parts.mean(axis=1)
     each, whole = (m * LINEAR + m**2 * SQUARE for m in (parts, x))
     mean = each.mean(axis=1)
-    return {
-        "mean": mean,
-        "difference": CONTRASTS @ each,
-        "change": whole - mean,
-        "x": x,
-        "x_difference": CONTRASTS @ parts,
-    }
+    return {"mean": mean, "difference": CONTRASTS @ each, "change": whole - mean}
 
 
-def of_function(count: int, controlled: bool, seed: int = 0) -> tuple[Any, next_order.Bias]:
+def of_function(count: int, seed: int = 0) -> tuple[Any, next_order.Bias]:
     groups = [Sums() for _ in range(GROUPS)]
     for number, group in enumerate(groups):
         draws = draws_of_a_function(count // GROUPS, seed * GROUPS + number)
-        if not controlled:
-            draws |= {name: draws[name][..., :0] for name in ("x", "x_difference")}
         group.add(draws, slice(0, 3), (np.array([0]), np.array([2])))
-    known = np.ones((1, 1, 1)) if controlled else np.zeros((1, 0, 0))
-    actual = estimates(groups, N, known, slice(0, 3), (np.array([0]), np.array([2])))
+    actual = estimates(groups, N, slice(0, 3), (np.array([0]), np.array([2])))
     b = next_order.bias(
         actual.mean, actual.change, N, (np.zeros(3), np.full(3, 1e-9)), np.zeros(3), Layout({"f": (1, 3)}).sizes
     )
     return actual, b
 
 
-@pytest.mark.parametrize("controlled", [True, False], ids=["control variates", "none"])
-def test_estimates_of_a_known_function(controlled: bool) -> None:
-    """Sigma and b within their standard errors; the covariance of outputs likewise; control variates help."""
-    actual, b = of_function(16000, controlled)
+def test_estimates_of_a_known_function() -> None:
+    """Sigma and b within their standard errors; the covariance of outputs likewise."""
+    actual, b = of_function(16000)
     value, error = actual.sigma
     assert_zero("Sigma", Estimate.of(value - LINEAR**2, error, GROUPS), 1.0)
     assert_zero("b", Estimate.of(b.value - SQUARE, b.error, GROUPS), 1.0)
-    if controlled:
-        _, without = of_function(16000, False)
-        assert b.error[0] < without.error[0]
-        assert error[1] < of_function(16000, False)[0].sigma[1][1]
-        # Ridge regression shrinks slopes by .25 draws in PARTS * 16000, and what they explain by twice that, up to the
-        # relative error (2 / 64000)^(1/2) of the variance of x.
-        np.testing.assert_allclose(actual.left[1], 0.5 / (PARTS * 16000), rtol=0.05)
 
 
 def test_errors_of_estimates_are_honest() -> None:
-    """Over independent repetitions, mean squared differences are as large as stated.
-
-    b of a linear function has no noise with control variates: its error is an order that these functions do not have.
-    """
-    both = [of_function(1600, True, seed) for seed in range(1, 25)]
+    """Over independent repetitions, mean squared differences are as large as stated."""
+    both = [of_function(1600, seed) for seed in range(1, 25)]
     for values, errors, exact in (
         ([f.sigma[0] for f, _ in both], [f.sigma[1] for f, _ in both], LINEAR**2),
         ([b.value[::2] for _, b in both], [b.error[::2] for _, b in both], SQUARE[::2]),
@@ -122,10 +99,8 @@ def test_next_order_of_an_entry_follows_its_own_growth() -> None:
     growth = variance(PARTS * n) - variance(n)
     nothing, each = np.zeros(layout.size), np.zeros((GROUPS, layout.size))
     sigma = variance(n) + STEP * growth
-    drawn = Estimates((sigma, nothing), (growth, nothing), variance(n), None, nothing, each, each, each)
-    judged = _judged(
-        drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=1e-7, controlled=False), None, WANTED
-    )  # type: ignore[arg-type]
+    drawn = Estimates((sigma, nothing), (growth, nothing), variance(n), None, each, each, each)
+    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=1e-7), None, WANTED)  # type: ignore[arg-type]
     value, error = (part[0] for part in judged.estimates.sigma)
     assert 0.5 * error < abs(value - small) < error
     assert np.max(judged.estimates.sigma[1][1:20]) < 1e-6
@@ -138,10 +113,8 @@ def test_a_width_is_as_narrow_for_all_as_it_is_for_one() -> None:
     ones, nothing = np.ones(layout.size), np.zeros(layout.size)
     growth = layout.join({name: np.full((1, 5), s / STEP * (name == "tangent_kernel")) for name in layout.shapes})
     each, change = np.zeros((GROUPS, layout.size)), np.full((GROUPS, layout.size), -b / (STEP * n))
-    drawn = Estimates((ones, nothing), (growth, nothing), ones, None, nothing, each, each, change)
-    judged = _judged(
-        drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0, controlled=False), None, WANTED
-    )  # type: ignore[arg-type]
+    drawn = Estimates((ones, nothing), (growth, nothing), ones, None, each, each, change)
+    judged = _judged(drawn, SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0), None, WANTED)  # type: ignore[arg-type]
     np.testing.assert_allclose(judged.bias.value, b)
     assert ORDINARY / n < s
     np.testing.assert_allclose(judged.bias.error, (1 + 1 / PARTS) * (s + s**2 + s**3 / (1 - s)) * b, rtol=1e-6)
@@ -158,7 +131,7 @@ def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
     def extend(count: int) -> Estimates:
         drawing.count = count
         noise = (PILOT / count) ** 0.5 * ones
-        return Estimates((0.2 * ones, noise), (-0.6 * ones, noise), ones, None, 0 * ones, each, each, each)
+        return Estimates((0.2 * ones, noise), (-0.6 * ones, noise), ones, None, each, each, each)
 
     drawing = SimpleNamespace(
         layout=layout,
@@ -166,7 +139,6 @@ def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
         width=n,
         count=0,
         rounding=1e-7,
-        controlled=False,
         extend=extend,
         tell=lambda errors: None,
     )
@@ -188,7 +160,7 @@ def test_draws_end_where_more_of_them_do_not_help() -> None:
     def extend(count: int) -> Estimates:
         drawing.count = count
         change = each - b / (STEP * n) * (1 + 8 * (PILOT / count) ** 0.5 * signs)
-        return Estimates((ones, nothing), (nothing, nothing), ones, None, nothing, each, each, change)
+        return Estimates((ones, nothing), (nothing, nothing), ones, None, each, each, change)
 
     drawing = SimpleNamespace(
         layout=layout,
@@ -196,7 +168,6 @@ def test_draws_end_where_more_of_them_do_not_help() -> None:
         width=n,
         count=0,
         rounding=1e-7,
-        controlled=False,
         extend=extend,
         tell=lambda errors: None,
     )
@@ -213,8 +184,8 @@ def test_what_explodes_later_is_no_rounding_before() -> None:
     variance = np.array([1e-16, 1.0, 1e8, 1e20, 1.0, 1.0, 1e8, 1e20])
     mean = np.tile([1e-9, 1.0, 1e4, 1e10, 1.0, 1.0, 1e4, 1e10], (GROUPS, 1))
     nothing = np.zeros(8)
-    actual = Estimates((variance, nothing), (nothing, nothing), variance, None, nothing, mean, mean, 0 * mean)
-    drawing = SimpleNamespace(layout=layout, width=8, count=512, rounding=np.finfo(np.float32).eps, controlled=False)
+    actual = Estimates((variance, nothing), (nothing, nothing), variance, None, mean, mean, 0 * mean)
+    drawing = SimpleNamespace(layout=layout, width=8, count=512, rounding=np.finfo(np.float32).eps)
     drawing.sizes = partial(layout.sizes, ahead=1)
     drawing.extend, drawing.tell = lambda count: actual, lambda errors: None
     wanted = Wanted(0.1, ("sigma",), 512, 8, 1, False, 0, 1.0)
@@ -230,23 +201,8 @@ def test_errors_of_q_from_draws_are_honest() -> None:
     rng, count = np.random.default_rng(0), 2000
     mean, change = rng.normal(size=(2, GROUPS, count))
     nothing = np.zeros(count)
-    drawn = Estimates((nothing, nothing), (nothing, nothing), nothing, None, nothing, mean, mean, change)
+    drawn = Estimates((nothing, nothing), (nothing, nothing), nothing, None, mean, mean, change)
     q, error = _limit(drawn)
     exact = (1 + STEP**2) / GROUPS
     assert abs(np.mean(error**2) / exact - 1) < 4 * (2 / (count * (GROUPS - 1))) ** 0.5
     assert abs(np.mean(q**2) / exact - 1) < 4 * (2 / count) ** 0.5
-
-
-def test_errors_of_b_hold_what_control_variates_leave_of_q() -> None:
-    """However well Sobol points integrate q itself: of a part that control variates explain they do not."""
-    n, neurons, left, of_change = 8, 4096, 0.25, 0.1
-    layout, rng = Layout({name: (1, 1000) for name in ("prediction", "tangent_kernel")}), np.random.default_rng(0)
-    nothing, ones, zero = np.zeros(layout.size), np.ones(layout.size), np.zeros((GROUPS, layout.size))
-    mean = zero + rng.normal(size=layout.size) * (left / neurons) ** 0.5
-    change = rng.normal(size=zero.shape) * of_change * GROUPS**0.5 / (STEP * n)
-    drawn = Estimates((ones, nothing), (nothing, nothing), ones, None, left * ones, zero, mean, change)
-    exact = {name: np.zeros(shape) for name, shape in layout.shapes.items()}
-    drawing = SimpleNamespace(layout=layout, width=n, count=4096, rounding=0.0, controlled=True)
-    judged = _judged(drawn, drawing, Limit(exact, exact, exact, neurons, 4), WANTED)  # type: ignore[arg-type]
-    squares = (judged.bias.value / judged.bias.error) ** 2
-    assert np.mean(squares) < 1 + 4 * (2 / layout.size) ** 0.5

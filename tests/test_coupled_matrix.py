@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxtyping import Array
-from test_explicit_matrix import BANK, IN, LAW, OUT, RUNS, deviations
+from random_matrices import BANK, IN, LAW, OUT
 
-from fwdmft.engine.basis_matrix import MatrixPrior
 from fwdmft.engine.coupled_matrix import CoupledMatrix
+from fwdmft.engine.matrix_law import MatrixPrior
+
+RUNS = 40_000
 
 
 def untouched(prior: MatrixPrior, key: Array) -> CoupledMatrix:
@@ -46,6 +48,25 @@ def entries(prior: MatrixPrior, project: bool = True) -> np.ndarray:
         return matrix.weights.ravel() / prior.sigma
 
     return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), RUNS)), np.float64)
+
+
+def deviations(x: np.ndarray) -> float:
+    """The largest deviation from moments of independent N(0, 1) numbers, in standard errors."""
+    count = x.shape[1]
+    pairs = np.triu_indices(count, 1)
+    actual = []
+    for power, mean, square in ((1, 0, 1), (2, 1, 3), (4, 3, 105)):
+        actual.append((np.mean(x**power, axis=0) - mean) / np.sqrt(square - mean**2))
+    for power, variance in ((1, 1), (2, 4)):
+        centred = x**power - (power == 2)
+        actual.append((centred.T @ centred / len(x))[pairs] / np.sqrt(variance))
+    # Of squared singular values: they see correlations of four entries.
+    w = x.reshape(len(x), -1, OUT, IN)
+    gram = np.einsum("rkoi,rkoj->rkij", w, w)
+    traces = np.einsum("rkij,rkij->rk", gram, gram)
+    expected = IN * OUT * (IN + OUT + 1)
+    actual.append((traces.mean(0) - expected) / traces.std(0))
+    return float(np.max(np.abs(np.concatenate(actual))) * np.sqrt(len(x)))
 
 
 @pytest.mark.parametrize("prior", [LAW, BANK])

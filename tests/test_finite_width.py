@@ -12,10 +12,8 @@ from networks_of import dense_network
 
 from fwdmft.checkpoint import Checkpoint
 from fwdmft.corrections import samples
-from fwdmft.corrections.from_draws import PAYING, control_variates
 from fwdmft.corrections.sample_estimates import GROUPS
-from fwdmft.engine.capacity import Bases
-from fwdmft.engine.infinite_width import Infinite, relative
+from fwdmft.engine.infinite_width import relative
 from fwdmft.errors import FwdmftWarning
 from fwdmft.experiment.halves import TheorySpec
 from fwdmft.experiment.loss import SquaredError
@@ -40,7 +38,6 @@ def task(**settings: Any) -> TheoryTask:
     """Two hidden layers of tanh, two outputs, momentum, and a last interval that is shorter than save_every."""
     equations = dense_network(X, 1.5, outputs=2, sigma_w=(1.0,) * 3, bias=0.3)
     sizes = {"neurons": 512, "replicates": 4, "draws": 1024, "draw_width": 8, "save_every": 4, "seed": 3}
-    sizes |= {"relative_error": PAYING}  # small enough for control variates
     return TheoryTask(
         equations=equations,
         richness=lambda width: 1.5,
@@ -122,14 +119,7 @@ def test_another_seed_draws_other_networks(whole: TheoryResult) -> None:
 def test_number_and_width_of_draws_are_those_asked_for(whole: TheoryResult) -> None:
     diagnostics = whole.diagnostics
     assert (diagnostics["draws"], diagnostics["draw_width"], diagnostics["neurons"]) == (1024, 8, 512)
-    assert diagnostics["control_variates"] > 0 and 0 < diagnostics["variance_left"] < 1
     assert diagnostics["self_check"] < 4, "q from draws alone is not that of the large simulation"
-
-
-def test_control_variates_are_left_out_where_they_cost_more_than_they_save() -> None:
-    asked = task(relative_error=2 * PAYING)
-    known = Infinite({}, {}, 512, Bases(np.zeros(4), np.zeros(4), np.zeros(4)), asked.equations)
-    assert control_variates(asked, known) is None
 
 
 def test_covariances_of_draws(whole: TheoryResult) -> None:
@@ -199,7 +189,7 @@ def sampler(width: int, at_once: int) -> samples.Sampler:
     """Draws of the task above."""
     t = task()
     training, observing = t.training(), t.observing(False)
-    return samples.Sampler(t.equations, t.equations, training, None, width, observing, at_once).single()
+    return samples.Sampler(t.equations, t.equations, training, width, observing, at_once).single()
 
 
 def test_draws_do_not_depend_on_how_many_come_at_once() -> None:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fwdmft.engine import gaussian_matrix
-from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior
+from fwdmft.engine import basis_matrix
+from fwdmft.engine.basis_matrix import BasisMatrix
+from fwdmft.engine.matrix_law import MatrixPrior
 from fwdmft.engine.orthonormalising import orthonormalising
 from fwdmft.engine.stencil import Stencil
 from fwdmft.engine.update import Update
@@ -74,7 +75,7 @@ class Explicit(NamedTuple):
 def implicit(key: jax.Array, capacity: int = 20, prior: MatrixPrior = LAW) -> Implicit:
     keys, offsets = jax.random.split(key), prior.stencil.offsets
     noise = [jax.random.normal(k, (capacity * offsets, n)) for k, n in zip(keys, (OUT, IN), strict=True)]
-    matrix = gaussian_matrix.untouched((capacity, capacity), (IN, OUT), False, offsets)
+    matrix = basis_matrix.untouched((capacity, capacity), (IN, OUT), False, offsets)
     return Implicit(matrix, (noise[0], noise[1]), prior)
 
 
@@ -173,7 +174,7 @@ def test_coordinates_reproduce_vectors() -> None:
 def test_forward_and_transposed_products_are_consistent(prior: MatrixPrior) -> None:
     """<s W v>_out = <W^T s v>_in (up to the ratio of widths), also after training with momentum and weight decay."""
     start, shape = implicit(jax.random.key(3), prior=prior), (2, prior.stencil.sources)
-    matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True, prior.stencil.offsets)
+    matrix = basis_matrix.untouched((20, 20), (IN, OUT), True, prior.stencil.offsets)
     v, s = jax.random.normal(jax.random.key(4), (*shape, IN)), jax.random.normal(jax.random.key(5), (*shape, OUT))
     update = Update(jnp.asarray(0.3), 0.6, 0.2)
     for t in range(4):
@@ -190,7 +191,7 @@ def test_forward_and_transposed_products_are_consistent(prior: MatrixPrior) -> N
 def test_training_acts_as_on_an_explicit_matrix() -> None:
     """The learned part is sum s v^T / sqrt(N_in) with momentum and decay; conditioning supplies the initial one."""
     start, update = implicit(jax.random.key(6)), Update(jnp.asarray(0.3), 0.6, 0.2)
-    matrix = gaussian_matrix.untouched((20, 20), (IN, OUT), True)
+    matrix = basis_matrix.untouched((20, 20), (IN, OUT), True)
     learned, velocity, kept, kept_velocity = np.zeros((OUT, IN)), np.zeros((OUT, IN)), 1.0, 0.0
     probes = random_rows(7, 3, IN)
     matrix, initial = apply(matrix, probes, start.noise[0], LAW)
@@ -242,7 +243,7 @@ def test_copied_neurons_carry_the_same_matrix() -> None:
     """Twice the neurons, each with the noise of the first: products are copied as well."""
     start = implicit(jax.random.key(13))
     noise = tuple(jnp.concatenate([a, a], axis=1) for a in start.noise)
-    twice = Implicit(gaussian_matrix.untouched((20, 20), (2 * IN, 2 * OUT), False, 1), (noise[0], noise[1]), LAW)
+    twice = Implicit(basis_matrix.untouched((20, 20), (2 * IN, 2 * OUT), False, 1), (noise[0], noise[1]), LAW)
     v = random_rows(14, 2, IN)
     once, other = start, twice
     for _ in range(2):
@@ -262,7 +263,7 @@ def test_what_is_left_out_is_reported() -> None:
     first = np.linalg.qr(rng.standard_normal((IN, 2)))[0].T
     share = 0.2
     v = np.stack([first[0], (1 - share) ** 0.5 * first[0] + share**0.5 * first[1]])[:, None]
-    matrix = gaussian_matrix.untouched((8, 8), (IN, OUT), False)
+    matrix = basis_matrix.untouched((8, 8), (IN, OUT), False)
     noise = jnp.asarray(rng.standard_normal((8, OUT)))
     once, _ = apply(matrix, jnp.asarray(v), noise, prior)
     assert int(once.forward.rank) == 1

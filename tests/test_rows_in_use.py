@@ -7,7 +7,7 @@ import pytest
 from test_gaussian_matrix import BANK, LAW, implicit, sequence
 
 from fwdmft.engine import gaussian_matrix, rows_in_use
-from fwdmft.engine.basis_matrix import MatrixPrior
+from fwdmft.engine.matrix_law import MatrixPrior
 from fwdmft.engine.rows_in_use import combinations, each_block, scalar_products
 from fwdmft.testing.agreement import ROUNDING
 

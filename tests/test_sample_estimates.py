@@ -3,7 +3,6 @@
 from functools import cache
 
 import numpy as np
-import pytest
 
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates, without_rounding
@@ -11,8 +10,8 @@ from fwdmft.corrections.samples import PARTS
 from fwdmft.testing.agreement import Estimate, assert_zero, rarely_exceeded
 
 N, DRAWS, REPEATS = 16, 2000, 60
-COMPONENTS, CONTROLS, RESPONSES = 6, 4, 3
-"""Of neurons; those that control variates tell; observables."""
+COMPONENTS, RESPONSES = 6, 3
+"""Of neurons; observables."""
 
 _rng = np.random.default_rng(0)
 LINEAR = _rng.standard_normal((RESPONSES, COMPONENTS))
@@ -35,7 +34,7 @@ PAIRS = np.array([0, 2]), np.array([1, 0])
 FULL = slice(1, 3)
 
 
-def draws(rng: np.random.Generator, count: int, controls: int) -> dict[str, np.ndarray]:
+def draws(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
     """q_n = Q + linear and quadratic forms in the mean of the components over neurons."""
     parts = rng.standard_normal((count, PARTS, COMPONENTS)) @ ROOT.T / np.sqrt(N)
 
@@ -43,22 +42,20 @@ def draws(rng: np.random.Generator, count: int, controls: int) -> dict[str, np.n
         return Q + x @ LINEAR.T + np.einsum("...k,okl,...l->...o", x, QUADRATIC, x)
 
     each, whole = respond(parts), parts.mean(axis=1)
-    mean, x = each.mean(axis=1), parts[..., :controls]
-    actual = {"mean": mean, "difference": CONTRASTS @ each, "change": respond(whole) - mean}
-    return actual | {"x": x.mean(axis=1), "x_difference": CONTRASTS @ x}
+    mean = each.mean(axis=1)
+    return {"mean": mean, "difference": CONTRASTS @ each, "change": respond(whole) - mean}
 
 
 @cache
-def repeats(controls: int) -> tuple[Estimates, ...]:
+def repeats() -> tuple[Estimates, ...]:
     rng, actual = np.random.default_rng(1), []
     for _ in range(REPEATS):
         sums = [Sums() for _ in range(GROUPS)]
         for group in sums:
             # Two portions a group: sums add up.
             for _ in range(2):
-                group.add(draws(rng, DRAWS // GROUPS // 2, controls), FULL, PAIRS)
-        covariances = np.broadcast_to(C[:controls, :controls], (8, controls, controls))
-        actual.append(estimates(sums, N, covariances, FULL, PAIRS))
+                group.add(draws(rng, DRAWS // GROUPS // 2), FULL, PAIRS)
+        actual.append(estimates(sums, N, FULL, PAIRS))
     return tuple(actual)
 
 
@@ -68,9 +65,8 @@ def assert_right(values: np.ndarray, exact: np.ndarray) -> None:
     assert_zero("mean", Estimate.of(values.mean(axis=0) - exact, error, len(values)), float(np.max(np.abs(exact))))
 
 
-@pytest.mark.parametrize("controls", [0, CONTROLS])
-def test_estimates_are_free_of_bias(controls: int) -> None:
-    actual = repeats(controls)
+def test_estimates_are_free_of_bias() -> None:
+    actual = repeats()
     assert_right(np.stack([e.sigma[0] for e in actual]), np.diagonal(SIGMA))
     assert_right(np.stack([e.variance for e in actual]), np.diagonal(SIGMA + NEXT / N))
     assert_right(np.stack([e.growth[0] for e in actual]), -np.diagonal(NEXT) / (STEP * N))
@@ -80,9 +76,8 @@ def test_estimates_are_free_of_bias(controls: int) -> None:
     assert_right(np.stack([e.full for e in actual if e.full is not None]), SIGMA[FULL, FULL])
 
 
-@pytest.mark.parametrize("controls", [0, CONTROLS])
-def test_stated_errors_are_right(controls: int) -> None:
-    actual = repeats(controls)
+def test_stated_errors_are_right() -> None:
+    actual = repeats()
     for values, errors, exact in (
         (np.stack([e.sigma[0] for e in actual]), np.stack([e.sigma[1] for e in actual]), np.diagonal(SIGMA)),
         (
@@ -97,34 +92,6 @@ def test_stated_errors_are_right(controls: int) -> None:
         assert (stated / measured < rarely_exceeded(*freedom[::-1])).all()
 
 
-def test_control_variates_tell_their_share() -> None:
-    """What is left of the variance, and how much less the errors are."""
-    with_controls, without = repeats(CONTROLS), repeats(0)
-    # The best prediction from some components takes the others' conditional mean along.
-    known = C[:, :CONTROLS] @ np.linalg.solve(C[:CONTROLS, :CONTROLS], C[:CONTROLS])
-    explained = np.einsum("ok,kl,ol->o", LINEAR, known, LINEAR)
-    left = 1 - explained / np.diagonal(SIGMA + NEXT / N)
-    assert_right(np.stack([e.left for e in with_controls]), left)
-    assert all(np.allclose(e.left, 1) for e in without)
-    better, worse = (np.stack([e.mean.mean(0) for e in actual]).std(0) for actual in (with_controls, without))
-    excess = (better / worse) ** 2 / left
-    assert (np.maximum(excess, 1 / excess) < rarely_exceeded(REPEATS - 1, REPEATS - 1)).all()
-
-
-def test_errors_of_the_covariance_count() -> None:
-    rng = np.random.default_rng(2)
-    sums = [Sums() for _ in range(GROUPS)]
-    for group in sums:
-        group.add(draws(rng, 500, COMPONENTS), None, PAIRS)
-    scales = 1 + 0.3 * np.array([-1, 1, -1, 1, -1, 1, -1, 1])
-    uncertain = estimates(sums, N, C * scales[:, None, None], None, PAIRS)
-    certain = estimates(sums, N, np.broadcast_to(C, (8, *C.shape)), None, PAIRS)
-    # It is the share of the control variates, which tell all of Sigma here, times the error of their covariance.
-    added = np.sqrt(uncertain.sigma[1] ** 2 - certain.sigma[1] ** 2) / (scales.std(ddof=1) / np.sqrt(8))
-    assert_zero("Sigma", Estimate.of(added - np.diagonal(SIGMA), certain.sigma[1], GROUPS), 1.0)
-    assert uncertain.full is None
-
-
 def test_what_varies_by_rounding_alone_does_not_vary() -> None:
     """f(0) of centred networks, 0 to single precision, and an entry that is 1; others of both observables stay."""
     rng, noise = np.random.default_rng(2), float(np.finfo(np.float32).eps)
@@ -135,8 +102,9 @@ def test_what_varies_by_rounding_alone_does_not_vary() -> None:
         some = {name: sizes * a / N**0.5 for name, a in normal.items()}
         some["mean"] += [0.0, 1.0, 1.0, 1.0]
         some["difference"] = sizes * rng.standard_normal((64, PARTS - 1, 4)) / N**0.5
-        group.add(some | {"x": np.zeros((64, 0)), "x_difference": np.zeros((64, PARTS - 1, 0))}, None, PAIRS)
-    actual = estimates(sums, N, np.zeros((1, 0, 0)), None, PAIRS)
+        group.add(some, None, PAIRS)
+    actual = estimates(sums, N, None, PAIRS)
+    assert actual.full is None
     exact = without_rounding(actual, N, Layout({"f": (1, 2), "K": (1, 2)}).sizes, noise)
     for before, after in zip([*actual.sigma, *actual.growth], [*exact.sigma, *exact.growth], strict=True):
         np.testing.assert_array_equal(after, np.where([True, False, True, False], 0.0, before))

@@ -49,7 +49,7 @@ def test_draws_have_the_ratios_of_the_experiment() -> None:
     """Rounded at width 8, a ratio of 0.3 was one of 0.25, and the share of this layer in b was 1.2 times too large."""
     task = task_of(1.0, 0.3)
     width = multiple_of(draw_multiple(task), NARROWEST)
-    sampler = Sampler(task.equations, task.equations, task.training(), None, width, Observing(), 1)
+    sampler = Sampler(task.equations, task.equations, task.training(), width, Observing(), 1)
     shapes = jax.eval_shape(sampler._noise, jax.random.key(0))
     neurons = [shapes[population.name].shape[-1] for population in task.equations.populations]
     np.testing.assert_array_equal(neurons, [PARTS * 10, PARTS * 3])

@@ -23,9 +23,6 @@ SHARED = 4
 _NUMBERS = 1 << 24
 """Numbers that a chunk of draws may hold, about."""
 
-_PRODUCTS = 1 << 26
-"""Products of control variates and observables that may be summed, about."""
-
 OfDraws = dict[str, Float[np.ndarray, "draw ..."]]
 """Fields of `samples.Draws`, by name."""
 
@@ -90,7 +87,6 @@ class Drawing:
     def __init__(
         self,
         source: Sampler,
-        covariances: Float[np.ndarray, "block component component"],
         wanted: Wanted,
         report: Report,
         checkpoint: Checkpoint | None,
@@ -98,7 +94,7 @@ class Drawing:
     ):
         self.source, self.width = source if wanted.double else source.single(), source.width
         self.layout = Layout(samples.observable_shapes(self.source))
-        self._covariances, self._wanted, self._report, self._checkpoint = covariances, wanted, report, checkpoint
+        self._wanted, self._report, self._checkpoint = wanted, report, checkpoint
         self._side_by_side = side_by_side
         self._full = self.layout.slices["prediction"] if wanted.covariance else None
         self._part = f"draws-{self.width}"
@@ -108,11 +104,6 @@ class Drawing:
     @property
     def count(self) -> int:
         return self._drawn.count
-
-    @property
-    def controlled(self) -> bool:
-        """Whether there are control variates."""
-        return self._covariances.shape[-1] > 0
 
     @property
     def rounding(self) -> float:
@@ -142,7 +133,7 @@ class Drawing:
             self._report(stage, min(self.count, count), count)
         # Of networks that diverge, estimates are not finite, which is told from them.
         with np.errstate(over="ignore", invalid="ignore"):
-            return estimates(self._drawn.groups, self.width, self._covariances, self._full, self.layout.pairs)
+            return estimates(self._drawn.groups, self.width, self._full, self.layout.pairs)
 
     def tell(self, errors: Mapping[str, float]) -> None:
         """Report the errors reached, of q, sigma and bias."""
@@ -175,15 +166,9 @@ def _drawing(source: Sampler, seed: int, width: int, chunk: int, double: bool) -
     return drawn
 
 
-def draw_numbers(observables: int, controls: int) -> int:
-    """Numbers that sums over draws take, and the draws under way, for so many observables and control variates."""
-    used = min(controls, components(observables))
-    return (GROUPS * (8 + 2 * used) + 2 * 3 * 64) * observables
-
-
-def components(observables: int) -> int:
-    """How many control variates the memory for their products with the observables allows."""
-    return _PRODUCTS // (2 * GROUPS * observables)
+def draw_numbers(observables: int) -> int:
+    """Numbers that sums over draws take, and the draws under way, for so many observables."""
+    return (8 * GROUPS + 2 * 3 * 64) * observables
 
 
 def _chunk(layout: Layout) -> int:

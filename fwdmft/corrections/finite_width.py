@@ -161,13 +161,8 @@ def _judged(estimates: Estimates, drawing: Drawing, q: Limit | None, wanted: Wan
     known = None
     if q is not None:
         independent = np.maximum(sigma, 0.0) / q.neurons
-        if drawing.controlled:
-            # Control variates take away what Sobol points integrate well, too: of the rest these may do no better than
-            # independent neurons, be their error of q as a whole larger or smaller than that.
-            off = np.sqrt(np.clip(estimates.left, 0.0, 1.0) * independent)
-        else:
-            each = layout.split(independent)
-            off = layout.join({name: sobol_error(q.spread[name], each[name], q.simulations) for name in each})
+        alone = layout.split(independent)
+        off = layout.join({name: sobol_error(q.spread[name], alone[name], q.simulations) for name in alone})
         known = layout.join(q.mean), np.hypot(off, layout.join(q.truncation))
     b = bias(estimates.mean, estimates.change, drawing.width, known, beyond(relative), layout.sizes)
     # b is n times a difference of draws: what varies least is known no better than they are.

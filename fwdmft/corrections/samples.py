@@ -1,4 +1,4 @@
-"""Simulations of few neurons: networks of width n, coupled with each other and with mean-field neurons.
+"""Simulations of few neurons: networks of width n, coupled with those of width r n.
 
 A simulation of n neurons per population with explicit random matrices is a network of width n, at any richness
 gamma0(n). Each draw simulates r n neurons, and each of r parts of them by itself with the same random numbers:
@@ -9,8 +9,8 @@ There are r - 1 contrasts, each with the variance of m: sums over parts with ort
 for r = 2.
 
 To leading order q_N deviates from q by the mean influence of its neurons. In Y this cancels, so Y is small; it tells
-how means and variances change with the width. Control variates x (`controls`) tell most of m and d. The matrices share
-the neurons' random numbers, see `explicit_matrix.shared_with`.
+how means and variances change with the width. What neurons receive through random matrices is shared as well
+(`coupled_matrix`).
 """
 
 import math
@@ -25,24 +25,21 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from fwdmft.compiling import quickly
-from fwdmft.corrections.controls import Controls, replay
 from fwdmft.engine import explicit_matrix
 from fwdmft.engine.coupled_matrix import coupled
 from fwdmft.engine.dynamics import TrainingSignal, trajectory
-from fwdmft.engine.explicit_matrix import Directions, ExplicitMatrix
+from fwdmft.engine.explicit_matrix import ExplicitMatrix
 from fwdmft.engine.field_equations import FieldEquations, Noise, Observables
-from fwdmft.engine.neurons import Supply, cut, whole_neurons
+from fwdmft.engine.neurons import cut, whole_neurons
 from fwdmft.engine.simulation import Observing
 
 
 class Draws(NamedTuple):
-    """Many draws, flattened observables last. mean, difference, change: m, d, Y. x, x_difference: of the controls."""
+    """Many draws, flattened observables last: m, d, Y."""
 
     mean: Float[Array, "draw observable"]
     difference: Float[Array, "draw contrast observable"]
     change: Float[Array, "draw observable"]
-    x: Float[Array, "draw component"]
-    x_difference: Float[Array, "draw contrast component"]
 
 
 PARTS = 4
@@ -65,21 +62,17 @@ stays in a processor's cache, and memory is that of one draw where this is large
 FOLLOWED = 32
 """Directions that the two widths of a draw follow together, at most."""
 
-Shared = tuple[tuple[Directions, Directions], ...]
-"""Directions that the products with a matrix follow, forward and backward, for every matrix; none without controls."""
-
 
 class Sampler(eqx.Module):
     """Draws at width n.
 
-    equations: at the richness of width n and of width r n. controls: None for none. width: n. at_once:
-    how many draws are simulated at once, at most (see the function `at_once`).
+    equations: at the richness of width n and of width r n. width: n. at_once: how many draws are simulated at once, at
+    most (see the function `at_once`).
     """
 
     narrow: FieldEquations
     wide: FieldEquations
     training: TrainingSignal
-    controls: Controls | None
     width: int = eqx.field(static=True)
     observing: Observing = eqx.field(static=True)
     at_once: int = eqx.field(static=True)
@@ -92,58 +85,23 @@ class Sampler(eqx.Module):
     def draws(self, keys: Key[Array, " draw"]) -> Draws:
         """One draw for every key."""
         numbers, matrices = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        noise = jax.vmap(self._noise)(numbers)
-        x, shared = self._neurons(noise)
-        mean, difference, change = jax.vmap(self._networks)(noise, shared, matrices)
-        return Draws(mean, difference, change, jnp.mean(x, axis=1), _contrasts(x, 1))
+        return Draws(*jax.vmap(self._networks)(jax.vmap(self._noise)(numbers), matrices))
 
     def _noise(self, key: Key[Array, ""]) -> Noise:
-        equations = self.wide if self.controls is None else self.controls.equations
-        counts = {p.name: PARTS * whole_neurons(p.width, self.width) for p in equations.populations}
-        rows = [(p.name, p.name, p.gaussians) for p in equations.populations]
-        if self.controls is not None:
-            rows += [(s.name, s.population, s.count) for s in equations.supplies]
-        else:
-            rows += _followed(equations, self.width)
+        populations = self.wide.populations
+        counts = {p.name: PARTS * whole_neurons(p.width, self.width) for p in populations}
+        rows = [(p.name, p.name, p.gaussians) for p in populations] + _followed(self.wide, self.width)
         numbers = _normal(key, [(count, counts[population]) for _, population, count in rows])
         return {name: a for (name, _, _), a in zip(rows, numbers, strict=True)}
 
-    def _neurons(
-        self, noise: dict[str, Float[Array, "draw _number _neuron"]]
-    ) -> tuple[Float[Array, "draw part component"], Shared]:
-        """What mean-field neurons tell of each draw: x, and directions for its matrices to follow."""
-        draws = len(next(iter(noise.values())))
-        if self.controls is None:
-            return jnp.zeros((draws, PARTS, 0)), ()
-
-        # They need no company, so those of all draws are simulated at once.
-        joined = {name: jnp.swapaxes(a, 0, 1).reshape(a.shape[1], draws * a.shape[2]) for name, a in noise.items()}
-        replayed_neurons = replay(self.controls, joined)
-        means = [jnp.mean(_parts(x, PARTS * draws), axis=-1) for x in replayed_neurons.x.values()]
-        shared = []
-        matrices = zip(self.controls.equations.matrices, self.controls.records, replayed_neurons.matrices, strict=True)
-        for matrix, record, replayed in matrices:
-
-            def directions(
-                basis: Float[Array, "capacity source"], supply: Supply, count: int, offsets: int = matrix.offsets
-            ) -> Directions:
-                numbers = noise[supply.name][:, : count * offsets]
-                numbers = numbers.reshape(draws, count, offsets, numbers.shape[-1])
-                return Directions(_parts(basis, draws)[:, :count], numbers)
-
-            back, ahead = record.earlier.shape
-            forward = directions(replayed.forward.basis, matrix.forward, ahead)
-            shared.append((forward, directions(replayed.backward.basis, matrix.backward, back)))
-        return jnp.concatenate(means, axis=1).reshape(draws, PARTS, -1), tuple(shared)
-
     def _networks(
-        self, noise: Noise, shared: Shared, key: Key[Array, ""]
+        self, noise: Noise, key: Key[Array, ""]
     ) -> tuple[Float[Array, " observable"], Float[Array, "contrast observable"], Float[Array, " observable"]]:
         """m, d and Y of one draw."""
         whole, parts = jax.random.split(key)
-        both = self._observables(self.wide, noise, shared, whole)
-        cut = jax.tree.map(lambda a: _parts(a, PARTS), (noise, shared))
-        each = jax.vmap(partial(self._observables, self.narrow))(cut[0], cut[1], jax.random.split(parts, PARTS))
+        both = self._observables(self.wide, noise, whole)
+        of_parts = {name: _parts(a, PARTS) for name, a in noise.items()}
+        each = jax.vmap(partial(self._observables, self.narrow))(of_parts, jax.random.split(parts, PARTS))
         mean = jnp.mean(each, axis=0)
         return mean, _contrasts(each, 0), both - mean
 
@@ -153,22 +111,14 @@ class Sampler(eqx.Module):
         numbers = _normal(key, [explicit_matrix.shape(m.prior, m.neurons(noise)) for m in matrices])
         return [explicit_matrix.of(a, m.prior, momentum) for a, m in zip(numbers, matrices, strict=True)]
 
-    def _observables(
-        self, equations: FieldEquations, noise: Noise, shared: Shared, key: Key[Array, ""]
-    ) -> Float[Array, " observable"]:
-        matrices = self._independent(equations, noise, key)
-        if self.controls is not None:
-            each = zip(matrices, shared, self.controls.records, equations.matrices, strict=True)
-            matrices = [
-                explicit_matrix.shared_with(drawn, *pair, jnp.asarray(record.earlier), matrix.prior)
-                for drawn, pair, record, matrix in each
-            ]
-        elif matrices:
+    def _observables(self, equations: FieldEquations, noise: Noise, key: Key[Array, ""]) -> Float[Array, " observable"]:
+        matrices: Sequence[ExplicitMatrix] = self._independent(equations, noise, key)
+        if matrices:
             matrices = coupled(equations, noise, matrices, self.training.momentum != 0)
         seen = self._trained(equations, noise, matrices)
         return jnp.concatenate([a.ravel() for _, a in sorted(seen.items())])
 
-    def _trained(self, equations: FieldEquations, noise: Noise, matrices: list[ExplicitMatrix]) -> Observables:
+    def _trained(self, equations: FieldEquations, noise: Noise, matrices: Sequence[ExplicitMatrix]) -> Observables:
         """Of a network."""
         seen = trajectory(equations, noise, tuple(matrices), self.training, self.observing.__call__)
         return self.observing.complete(seen)
@@ -179,9 +129,8 @@ def _followed(equations: FieldEquations, width: int) -> list[tuple[str, str, int
     neurons = {p.name: whole_neurons(p.width, width) for p in equations.populations}
     followed = []
     for matrix in equations.matrices:
-        pairs = zip((matrix.forward, matrix.backward), (matrix.source, matrix.target), matrix.blocks, strict=True)
-        for supply, source, block in pairs:
-            directions = min(matrix.uses * block, neurons[source], FOLLOWED)
+        for supply, source in ((matrix.forward, matrix.source), (matrix.backward, matrix.target)):
+            directions = min(supply.leading // matrix.offsets, neurons[source], FOLLOWED)
             followed.append((supply.name, supply.population, directions * matrix.offsets))
     return followed
 

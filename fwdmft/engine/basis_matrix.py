@@ -20,89 +20,38 @@ bases; images and L have an index k more. One offset and one position are an ord
 
 Every product with neurons has one of two forms, A v^T and c A, with rows of length S: the two that are fastest.
 
-The two kinds of such matrices differ in how a side extends its basis: by conditioning on everything that is known
-(`gaussian_matrix`), or as a record says (`replayed_matrix`).
+How a side extends its basis is in `gaussian_matrix`: by conditioning on everything that is known.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from fwdmft.engine.rows_in_use import Used, combinations, each_block, scalar_products
-from fwdmft.engine.stencil import POINT, Stencil
+from fwdmft.engine.gaussian_matrix import OneSided
+from fwdmft.engine.matrix_law import MatrixPrior, Product
+from fwdmft.engine.rows_in_use import combinations, each_block, scalar_products
+from fwdmft.engine.stencil import Stencil
 from fwdmft.engine.update import Trained, Update, at_rest, heavy_ball
-
-
-class MatrixPrior(NamedTuple):
-    """Law of the initial matrix, and how closely vectors are resolved.
-
-    sigma: standard deviation of the entries.
-    ratio: N_in / N_out.
-    tolerance: share of a vector's squared norm that a basis may leave out.
-    stencil: what the matrices of a bank read.
-    """
-
-    sigma: float
-    ratio: float
-    tolerance: float | Float[Array, ""]
-    stencil: Stencil = POINT
-
-    def transposed(self) -> "MatrixPrior":
-        return self._replace(ratio=1 / self.ratio, stencil=self.stencil.transposed)
-
-
-class Product(NamedTuple):
-    """W v / sqrt(N_in) for a block of vectors v, and their coordinates: v = sum_r coordinates_r E_r."""
-
-    value: Float[Array, "vector place target"]
-    coordinates: Float[Array, "capacity vector position"]
-
-
-@runtime_checkable
-class OneSidedMatrix(Protocol):
-    """One direction of a matrix: E with Y, or E' with X. Rows that are not in use yet are zero."""
-
-    @property
-    def basis(self) -> Float[Array, "capacity source"]: ...
-
-    @property
-    def image(self) -> Float[Array, "capacity_offset target"]: ...
-
-    @property
-    def rank(self) -> Used:
-        """Number of basis vectors, see `rows_in_use`."""
-        ...
-
-    def extended(
-        self, other: Any, v: Float[Array, "vector source"], noise: Float[Array, "row target"], prior: MatrixPrior
-    ) -> tuple[Any, Float[Array, "capacity vector"]]:
-        """The side with a basis in which v lies, and the coordinates of v.
-
-        other: the other side, of the same type as this one and what is returned. noise: N(0, 1) numbers of the
-        target's neurons, for every basis vector and offset.
-        """
-        ...
 
 
 class BasisMatrix(NamedTuple):
     """A matrix, or a bank, seen from both sides: E with Y (forward), E' with X (backward). See the module docstring.
 
-    forward, backward: a `OneSidedMatrix` each, of the same type.
     learned: L (forward capacity, offset, backward capacity).
     """
 
-    forward: Any
-    backward: Any
+    forward: OneSided
+    backward: OneSided
     kept: Trained
     learned: Trained
 
     def apply(
         self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
     ) -> tuple["BasisMatrix", Product]:
-        """W v / sqrt(N_in) for vectors v. noise: see `OneSidedMatrix.extended`."""
+        """W v / sqrt(N_in) for vectors v. noise: see `OneSided.extended`."""
 
         def learned(read: Float[Array, "row column"]) -> Float[Array, "row other_capacity"]:
             rows = self.learned.value.reshape(read.shape[1], -1)
@@ -150,7 +99,23 @@ class BasisMatrix(NamedTuple):
         )
 
 
-def unlearned(forward: OneSidedMatrix, backward: OneSidedMatrix, momentum: bool, offsets: int) -> BasisMatrix:
+def untouched(
+    capacities: tuple[int, int],
+    neurons: tuple[int, int],
+    momentum: bool,
+    offsets: int = 1,
+) -> BasisMatrix:
+    """A bank of which nothing is known. capacities: of forward and backward side. neurons: in, out."""
+
+    def side(own: int, source: int, target: int) -> OneSided:
+        basis, images = jnp.zeros((own, source)), jnp.zeros((own * offsets, target))
+        return OneSided(basis, images, jnp.zeros((), jnp.int32), jnp.zeros(()), jnp.zeros((), bool))
+
+    forward, backward = side(capacities[0], *neurons), side(capacities[1], *neurons[::-1])
+    return unlearned(forward, backward, momentum, offsets)
+
+
+def unlearned(forward: OneSided, backward: OneSided, momentum: bool, offsets: int) -> BasisMatrix:
     """A bank of so many matrices before training, seen from these sides."""
     dtype, ahead, back = forward.basis.dtype, len(forward.basis), len(backward.basis)
     kept, learned = jnp.ones((), dtype), jnp.zeros((ahead, offsets, back), dtype)
@@ -163,14 +128,14 @@ def before_training(matrix: BasisMatrix, momentum: bool) -> BasisMatrix:
 
 
 def _acted(
-    side: OneSidedMatrix,
-    other: OneSidedMatrix,
+    side: OneSided,
+    other: OneSided,
     kept: Float[Array, ""],
     learned: Callable[[Float[Array, "row column"]], Float[Array, "row other_capacity"]],
     v: Float[Array, "vector position source"],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
-) -> tuple[OneSidedMatrix, Product]:
+) -> tuple[OneSided, Product]:
     """The side with a basis in which the vectors v lie, and their products.
 
     learned: weights of the other basis in what the learned part makes of what is read (`_read`).
@@ -187,11 +152,3 @@ def _read(coordinates: Float[Array, "capacity vector position"], stencil: Stenci
     """The share of basis vector and offset (columns) in what arrives at vector and place (rows)."""
     read = jnp.transpose(stencil.read(coordinates), (1, 3, 0, 2)) / stencil.offsets**0.5
     return jax.lax.optimization_barrier(read.reshape(-1, len(coordinates) * stencil.offsets))
-
-
-def append(
-    buffer: Float[Array, "capacity *rest"], rows: Float[Array, "new *rest"], start: Int[Array, ""]
-) -> Float[Array, "capacity *rest"]:
-    """Rows added from `start` on, where the buffer is zero."""
-    there = jax.lax.dynamic_slice_in_dim(buffer, start, len(rows))
-    return jax.lax.dynamic_update_slice_in_dim(buffer, there + rows, start, axis=0)

@@ -18,12 +18,13 @@ which changes neither F^T W nor the products with earlier directions. The transp
 from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from fwdmft.engine.basis_matrix import MatrixPrior, Product
-from fwdmft.engine.explicit_matrix import ExplicitMatrix, orthonormal
+from fwdmft.engine.explicit_matrix import ExplicitMatrix
 from fwdmft.engine.field_equations import FieldEquations, Noise
+from fwdmft.engine.matrix_law import MatrixPrior, Product
 from fwdmft.engine.update import at_rest
 
 
@@ -78,6 +79,33 @@ def _new(
     new = orthonormal(v.reshape(-1, v.shape[-1])[: len(noise) // offsets - start], met)
     numbers = noise[offsets * start : offsets * (start + len(new))].reshape(len(new), offsets, noise.shape[-1])
     return new, prior.sigma * jnp.swapaxes(numbers, 0, 1)
+
+
+def orthonormal(
+    vectors: Float[Array, "direction source"], before: Float[Array, "earlier source"]
+) -> Float[Array, "direction source"]:
+    """Gram-Schmidt in the order of the vectors, behind earlier ones that are orthonormal already.
+
+    A direction of which next to nothing is left becomes zero. This is no call of a QR routine, as several of those wait
+    for each other forever in some versions of XLA.
+    """
+
+    def one(
+        units: Float[Array, "all source"], each: tuple[Int[Array, ""], Float[Array, " source"]]
+    ) -> tuple[Float[Array, "all source"], None]:
+        number, vector = each
+        size = jnp.sqrt(vector @ vector)
+        left = vector - (units @ vector) @ units
+        left = left - (units @ left) @ units
+        norm = jnp.sqrt(left @ left)
+        some = norm > 1e-3 * size
+        return units.at[number].set(jnp.where(some, left / jnp.where(some, norm, 1.0), 0.0)), None
+
+    if not len(vectors):
+        return vectors
+    start, end = len(before), len(before) + len(vectors)
+    units, _ = jax.lax.scan(one, jnp.concatenate([before, jnp.zeros_like(vectors)]), (jnp.arange(start, end), vectors))
+    return units[start:]
 
 
 def coupled(

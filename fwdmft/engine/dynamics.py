@@ -1,8 +1,7 @@
 """One causal pass of training, through the fields of all neurons.
 
-The same pass serves a large simulation at infinite width, networks of few neurons, and mean-field neurons: they differ
-in the random matrices (see `field_equations`), and mean-field neurons are shown the residuals that a large simulation
-has recorded, in place of their own.
+The same pass serves a large simulation at infinite width and networks of few neurons: they differ in the random
+matrices (see `field_equations`).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from fwdmft import losses
-from fwdmft.engine.averages import Averages
 from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, State
 from fwdmft.engine.update import Update
 from fwdmft.experiment.loss import LossSpec
@@ -116,22 +114,10 @@ def training_signal(
 
 
 class Trajectory(NamedTuple):
-    """What was collected (time axis first), the state after training, residuals of every step.
-
-    residuals: (step, point, output), with substeps as steps; no rows if they were not asked for.
-    """
+    """What was collected (time axis first), and the state after training."""
 
     seen: Any
     state: State
-    residuals: Float[Array, "step point output"]
-
-
-class _Carry(NamedTuple):
-    """step: number of updates so far."""
-
-    state: State
-    step: Int[Array, ""]
-    residuals: Float[Array, "step point output"]
 
 
 Observe = Callable[[FieldEquations, Fields], Any]
@@ -152,11 +138,6 @@ def trajectory(
     return training.combined([jax.tree.map(lambda a, i=i: a[i], levels) for i in range(len(training.ladder))])
 
 
-def updates(training: TrainingSignal, substeps: int) -> int:
-    """Number of updates in a pass, at most."""
-    return training.rates.size * substeps
-
-
 def one_pass(
     equations: FieldEquations,
     noise: Noise,
@@ -165,35 +146,20 @@ def one_pass(
     observe: Observe,
     substeps: int | Int[Array, ""],
     *,
-    residuals: Float[Array, "step point output"] | None = None,
-    averages: Averages | None = None,
-    record: bool = False,
     halt: Callable[[State], Bool[Array, ""]] | None = None,
 ) -> Trajectory:
     """Train the neurons once.
 
-    substeps: of every step, a fixed number if residuals are recorded.
-    residuals: what neurons are shown in place of the residuals that follow from their predictions. averages: how those
-    that enter the forward pass are taken, None: over the neurons. record: return the residuals. halt: stop once this is
-    true of the state, and collect zeros from then on.
+    substeps: of every step. halt: stop once this is true of the state, and collect zeros from then on.
     """
     Step = tuple[Float[Array, "*time"], Int[Array, "*time batch"] | None]
 
-    def forward(carry: _Carry, equations: FieldEquations) -> tuple[_Carry, Fields]:
-        state, fields = equations.forward(carry.state, noise)
-        return carry._replace(state=state), fields
-
-    def train(carry: _Carry, equations: FieldEquations, fields: Fields, step: Step) -> _Carry:
+    def train(state: State, equations: FieldEquations, fields: Fields, step: Step) -> State:
         """fields: of the forward pass on the points trained on."""
         rate, batch = step
-        residual = training.residual(fields.f, batch) if residuals is None else residuals[carry.step]
-        kept = carry.residuals
-        if record:
-            kept = jax.lax.dynamic_update_index_in_dim(kept, residual, carry.step, 0)
-        after = equations.step(carry.state, fields, residual, training.update(rate))
-        return _Carry(after, carry.step + 1, kept)
+        return equations.step(state, fields, training.residual(fields.f, batch), training.update(rate))
 
-    def interval(carry: _Carry, span: tuple[Step, Int[Array, ""]]) -> tuple[_Carry, Any]:
+    def interval(state: State, span: tuple[Step, Int[Array, ""]]) -> tuple[State, Any]:
         """The first forward pass on the points trained on is also what is observed, so that it is compiled once."""
         steps, length = span
 
@@ -201,40 +167,32 @@ def one_pass(
             rate, batch = jax.tree.map(lambda a: a[i // substeps], steps)
             return rate / substeps, batch
 
-        def one(i: Int[Array, ""], inner: tuple[_Carry, Any]) -> tuple[_Carry, Any]:
-            carry, seen = inner
-            carry, fields = forward(carry, equations)
+        def one(i: Int[Array, ""], inner: tuple[State, Any]) -> tuple[State, Any]:
+            state, seen = inner
+            state, fields = equations.forward(state, noise)
             seen = jax.lax.cond(i == 0, lambda: observe(equations, fields), lambda: seen)
-            return train(carry, equations, fields, at(i)), seen
+            return train(state, equations, fields, at(i)), seen
 
-        def one_of_stream(i: Int[Array, ""], carry: _Carry) -> _Carry:
+        def one_of_stream(i: Int[Array, ""], state: State) -> State:
             step = at(i)
             trained = training.trained(equations, step[1])
-            carry, fields = forward(carry, trained)
-            return train(carry, trained, fields, step)
+            state, fields = trained.forward(state, noise)
+            return train(state, trained, fields, step)
 
         if training.stream is None:
             # What is observed last is followed by an update that nothing is seen of.
-            return jax.lax.fori_loop(0, jnp.maximum(length, 1), one, (carry, nothing))
-        carry, fields = forward(carry, equations)
-        return jax.lax.fori_loop(0, length, one_of_stream, carry), observe(equations, fields)
+            return jax.lax.fori_loop(0, jnp.maximum(length, 1), one, (state, nothing))
+        state, fields = equations.forward(state, noise)
+        return jax.lax.fori_loop(0, length, one_of_stream, state), observe(equations, fields)
 
-    state = equations.initial(noise, matrices, momentum=training.momentum != 0, averages=averages)
-
-    def first() -> tuple[Float[Array, "point output"], Any]:
-        fields = equations.forward(state, noise)[1]
-        return fields.f, observe(equations, fields)
-
-    f, nothing = jax.tree.map(jnp.zeros_like, jax.eval_shape(first))
-    kept = jnp.zeros((updates(training, int(substeps)) if record else 0, *f.shape), f.dtype)
+    start = equations.initial(noise, matrices, momentum=training.momentum != 0)
+    first = jax.eval_shape(lambda: observe(equations, equations.forward(start, noise)[1]))
+    nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), first)
     schedule = (training.rates, training.batches), substeps * training.lengths
-    carry = _Carry(state, jnp.zeros((), jnp.int32), kept)
-    if halt is None:
-        carry, seen = jax.lax.scan(interval, carry, schedule)
-    else:
-        stop = halt
-        carry, seen = _scan_until(lambda c: stop(c.state), interval, carry, schedule)
-    return Trajectory(seen, carry.state, carry.residuals)
+    state, seen = (
+        jax.lax.scan(interval, start, schedule) if halt is None else _scan_until(halt, interval, start, schedule)
+    )
+    return Trajectory(seen, state)
 
 
 def _scan_until(

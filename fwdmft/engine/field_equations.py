@@ -1,9 +1,8 @@
 """What an architecture tells the engine about its neurons.
 
 The engine knows no architecture. It draws noise for the populations, steps a state forward in time, and averages what
-it observes over the neurons. The same equations serve three simulations, which differ in their random matrices alone:
-many neurons at infinite width (`gaussian_matrix`), a network of few neurons (`explicit_matrix`), and mean-field neurons
-each by itself (`replayed_matrix`).
+it observes over the neurons. The same equations serve two simulations, which differ in their random matrices alone:
+many neurons at infinite width (`gaussian_matrix`), and a network of few neurons (`explicit_matrix`).
 """
 
 from abc import abstractmethod
@@ -14,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from fwdmft.engine.averages import Averages
 from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.engine.neurons import Population, Supply
 from fwdmft.engine.update import Update
@@ -22,8 +20,7 @@ from fwdmft.engine.update import Update
 State = Any
 """Everything that evolves in training, a pytree of arrays whose last axis runs over neurons.
 
-Equations with `matrices` have the random matrices as `state.matrices`, in the same order. Equations with
-`averages_taken` have `state.averages`, an `Averages`.
+Equations with `matrices` have the random matrices as `state.matrices`, in the same order.
 """
 Fields = Any
 """What the forward pass computed. `fields.f` are the predictions (point, output); the rest is for `step` and `sites`.
@@ -68,16 +65,6 @@ class RandomMatrix(NamedTuple):
         return noise[self.source].shape[-1], noise[self.target].shape[-1]
 
 
-class Contribution(NamedTuple):
-    """Two fields (row, neuron) of a population; the neurons contribute products of a row of each.
-
-    right: None for products of two rows of the left one.
-    """
-
-    left: Float[Array, "row neuron"]
-    right: Float[Array, "other_row neuron"] | None
-
-
 class FieldEquations(eqx.Module):
     """Training dynamics of a wide network, seen by its neurons.
 
@@ -118,20 +105,12 @@ class FieldEquations(eqx.Module):
         """Dimension names of each observable, without time. "prediction": ("point", "output") is required."""
 
     @abstractmethod
-    def initial(
-        self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
-    ) -> State:
+    def initial(self, noise: Noise, matrices: tuple[Any, ...], momentum: bool) -> State:
         """State before the first step.
 
         noise: of every population (number, neuron). matrices: the random matrices, in the order of `matrices`.
-        momentum: whether velocities will be needed. averages: how those of `averages_taken` are taken; None: over the
-        neurons at hand.
+        momentum: whether velocities will be needed.
         """
-
-    @property
-    def averages_taken(self) -> tuple[tuple[int, ...], ...]:
-        """Sites of the averages over neurons that the forward pass itself uses; their axis of points comes first."""
-        return ()
 
     @abstractmethod
     def forward(self, state: State, noise: Noise) -> tuple[State, Fields]:
@@ -155,13 +134,6 @@ class FieldEquations(eqx.Module):
 
     def prediction_sites(self, sites: Sites) -> dict[str, Float[Array, "point output neuron"]]:
         """Contribution of each neuron to the prediction, for the populations that have one; for smooth equations."""
-        return {}
-
-    def contributions(self, fields: Fields) -> dict[str, tuple[Contribution, ...]]:
-        """Of every population, the pairs of fields whose products its neurons contribute to order parameters.
-
-        They serve as control variates. Any choice is right; a complete one leaves the least variance.
-        """
         return {}
 
     @property

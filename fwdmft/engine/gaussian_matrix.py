@@ -27,9 +27,6 @@ Trajectories are smooth in time, so a block of new vectors mostly lies in the sp
 them is orthonormalised in the order of its size (`orthonormalising`), and directions above a tolerance are kept. After
 the first steps there are few of them at a time, which costs less.
 
-A matrix can keep a record of the averages that it used. Under this record a neuron needs no others beside it: see
-`replayed_matrix`.
-
 Source: the conditioning technique of Bolthausen (2014) for iterations with Gaussian matrices; Bordelon & Pehlevan 2022
 (arXiv 2205.09653) for the field theory it replaces.
 """
@@ -38,9 +35,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
-from fwdmft.engine.basis_matrix import BasisMatrix, MatrixPrior, append, unlearned
+from fwdmft.engine.matrix_law import MatrixPrior
 from fwdmft.engine.orthonormalising import orthonormalising
 from fwdmft.engine.rows_in_use import combinations, each_block, scalar_products
 
@@ -54,24 +51,6 @@ ROUNDED = 1e-3
 """Share of a direction's squared norm below which it consists of rounding."""
 
 
-class Record(NamedTuple):
-    """The averages that one side used, for every block of vectors that it met.
-
-    coordinates: of the vectors, in old and new directions.
-    mixing: new directions as combinations of the residuals, the parts of the vectors outside of the basis.
-    revealed: coefficients of the other side's basis in the images of new directions, for every offset.
-    start: rank before the block.
-    done, rank: number of blocks met, and of basis vectors after them.
-    """
-
-    coordinates: Float[Array, "block capacity vector"]
-    mixing: Float[Array, "block direction vector"]
-    revealed: Float[Array, "block capacity direction offset"]
-    start: Int[Array, " block"]
-    done: Int[Array, ""]
-    rank: Int[Array, ""]
-
-
 class OneSided(NamedTuple):
     """What is known of a matrix in one direction; rows from `rank` on are zero.
 
@@ -80,7 +59,6 @@ class OneSided(NamedTuple):
     rank: number of basis vectors.
     dropped: largest share of a vector's squared norm that was left out.
     full: whether there was no capacity for a direction. Then the side is not to be trusted.
-    record: None if none is kept.
     """
 
     basis: Float[Array, "capacity source"]
@@ -88,12 +66,13 @@ class OneSided(NamedTuple):
     rank: Int[Array, ""]
     dropped: Float[Array, ""]
     full: Bool[Array, ""]
-    record: Record | None
 
     def extended(
         self, other: "OneSided", v: Float[Array, "vector source"], noise: Float[Array, "row target"], prior: MatrixPrior
     ) -> tuple["OneSided", Float[Array, "capacity vector"]]:
-        """See `OneSidedMatrix`.
+        """The side with a basis in which v lies, and the coordinates of v.
+
+        other: the other side. noise: N(0, 1) numbers of the target's neurons, for every basis vector and offset.
 
         known: coordinates of v in the basis so far. unseen: squared norm of the part of v outside of the basis.
         """
@@ -121,48 +100,14 @@ class OneSided(NamedTuple):
             self.rank + fresh.number,
             jnp.maximum(self.dropped, jnp.where(fits, fresh.dropped, 0.0)),
             self.full | (jnp.any(new) & ~fits),
-            None if self.record is None else _noted(self.record, coordinates, fresh, self.rank),
         )
         return extended, coordinates
-
-
-def untouched(
-    capacities: tuple[int, int],
-    neurons: tuple[int, int],
-    momentum: bool,
-    offsets: int = 1,
-    recorded: tuple[int, int, int] | None = None,
-) -> BasisMatrix:
-    """A bank of which nothing is known.
-
-    capacities: of forward and backward side. neurons: in, out. recorded: number of blocks to keep a record of, and
-    vectors in a block forward and backward; None for no record.
-    """
-
-    def side(own: int, other: int, source: int, target: int, block: int) -> OneSided:
-        record = None if recorded is None else _empty_record(recorded[0], own, other, recorded[block], offsets)
-        basis, images = jnp.zeros((own, source)), jnp.zeros((own * offsets, target))
-        return OneSided(basis, images, jnp.zeros((), jnp.int32), jnp.zeros(()), jnp.zeros((), bool), record)
-
-    forward, backward = side(*capacities, *neurons, 1), side(*capacities[::-1], *neurons[::-1], 2)
-    return unlearned(forward, backward, momentum, offsets)
-
-
-def _empty_record(blocks: int, own: int, other: int, vectors: int, offsets: int) -> Record:
-    return Record(
-        jnp.zeros((blocks, own, vectors)),
-        jnp.zeros((blocks, vectors, vectors)),
-        jnp.zeros((blocks, other, vectors, offsets)),
-        jnp.zeros(blocks, jnp.int32),
-        *(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)),
-    )
 
 
 class _Fresh(NamedTuple):
     """What a block of vectors adds to a side. Rows of new basis vectors and images are zero from `number` on.
 
     coordinates: of the vectors in the new directions.
-    mixing, revealed: see `Record`.
     number: of new directions.
     dropped: largest share of a vector's squared norm that is left out.
     """
@@ -170,28 +115,8 @@ class _Fresh(NamedTuple):
     basis: Float[Array, "vector source"]
     image: Float[Array, "vector_offset target"]
     coordinates: Float[Array, "vector vector"]
-    mixing: Float[Array, "vector vector"]
-    revealed: Float[Array, "capacity vector offset"]
     number: Int[Array, ""]
     dropped: Float[Array, ""]
-
-
-def _noted(record: Record, coordinates: Float[Array, "capacity vector"], fresh: _Fresh, rank: Int[Array, ""]) -> Record:
-    """The record with one more block. coordinates: of its vectors, in all directions. rank: before it."""
-
-    def put(buffer: Shaped[Array, "block *axis"], value: Shaped[Array, "..."]) -> Shaped[Array, "block *axis"]:
-        # Other uses of the matrix may have larger blocks.
-        filled = jnp.zeros(buffer.shape[1:], value.dtype).at[tuple(map(slice, value.shape))].set(value)
-        return jax.lax.dynamic_update_index_in_dim(buffer, filled, record.done, 0)
-
-    return Record(
-        put(record.coordinates, coordinates),
-        put(record.mixing, fresh.mixing),
-        put(record.revealed, fresh.revealed),
-        put(record.start, rank),
-        record.done + 1,
-        rank + fresh.number,
-    )
 
 
 def _directions(
@@ -220,8 +145,8 @@ def _directions(
     rows = rows - combinations(scalar_products(side.basis, side.rank, rows).T / size, side.basis, side.rank)
     again, number, _ = orthonormalising(rows @ rows.T / size, jnp.ones(len(v)), ROUNDED)
     basis, number = again @ rows, number.astype(side.rank.dtype)
-    image, revealed = _images(side, other, basis, number, noise, prior)
-    return _Fresh(basis, image, basis @ v.T / size, again @ mixing, revealed, number, dropped)
+    image = _images(side, other, basis, number, noise, prior)
+    return _Fresh(basis, image, basis @ v.T / size, number, dropped)
 
 
 def _images(
@@ -231,8 +156,8 @@ def _images(
     number: Int[Array, ""],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
-) -> tuple[Float[Array, "vector_offset target"], Float[Array, "capacity vector offset"]]:
-    """Images of new directions, and what of them is known from the other side (`Record.revealed`).
+) -> Float[Array, "vector_offset target"]:
+    """Images of new directions.
 
     basis: new directions. number: how many there are; the rest are zero.
     """
@@ -240,7 +165,7 @@ def _images(
     xi = jax.lax.dynamic_slice_in_dim(noise, offsets * side.rank, offsets * count).reshape(count, offsets, neurons)
     xi = xi * (jnp.arange(count) < number)[:, None, None]
     Given = tuple[Float[Array, "direction source"], Float[Array, "direction offset target"]]
-    Images = tuple[Float[Array, "direction offset target"], Float[Array, "direction offset capacity"]]
+    Images = Float[Array, "direction offset target"]
 
     def of(given: Given, _: Images) -> Images:
         e, xi = given
@@ -249,8 +174,14 @@ def _images(
         revealed = prior.ratio**0.5 / e.shape[-1] * jnp.transpose(revealed, (2, 1, 0))
         projected = scalar_products(other.basis, other.rank, xi.reshape(-1, neurons)).T / neurons
         weights = revealed.reshape(projected.shape) - prior.sigma * projected
-        return prior.sigma * xi + combinations(weights, other.basis, other.rank).reshape(xi.shape), revealed
+        return prior.sigma * xi + combinations(weights, other.basis, other.rank).reshape(xi.shape)
 
-    nothing = jnp.zeros_like(xi), jnp.zeros((count, offsets, len(other.basis)))
-    image, revealed = each_block(of, number, (basis, xi), nothing, TOGETHER)
-    return image.reshape(-1, neurons), jnp.moveaxis(revealed, -1, 0)
+    return each_block(of, number, (basis, xi), jnp.zeros_like(xi), TOGETHER).reshape(-1, neurons)
+
+
+def append(
+    buffer: Float[Array, "capacity *rest"], rows: Float[Array, "new *rest"], start: Int[Array, ""]
+) -> Float[Array, "capacity *rest"]:
+    """Rows added from `start` on, where the buffer is zero."""
+    there = jax.lax.dynamic_slice_in_dim(buffer, start, len(rows))
+    return jax.lax.dynamic_update_slice_in_dim(buffer, there + rows, start, axis=0)

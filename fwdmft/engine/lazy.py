@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.engine.averages import Averages
 from fwdmft.engine.field_equations import FieldEquations, Noise, Observables, RandomMatrix, Sites
 from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.engine.neurons import Population
@@ -56,10 +55,8 @@ class LazyEquations(FieldEquations):
     def dims(self) -> dict[str, tuple[str, ...]]:
         return self.neurons.dims
 
-    def initial(
-        self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
-    ) -> LazyState:
-        state, fields = self.neurons.forward(self.neurons.initial(noise, matrices, False, averages), noise)
+    def initial(self, noise: Noise, matrices: tuple[Any, ...], momentum: bool) -> LazyState:
+        state, fields = self.neurons.forward(self.neurons.initial(noise, matrices, False), noise)
         everywhere = self.neurons.at_kernel_points(None)
         kernel = everywhere.observe(everywhere.sites(fields))["tangent_kernel"]
         predictions = at_rest(jnp.zeros_like(fields.f), momentum)

@@ -10,11 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from fwdmft.compiling import quickly
 from fwdmft.engine import capacity
-from fwdmft.engine.basis_matrix import BasisMatrix, before_training
+from fwdmft.engine.basis_matrix import BasisMatrix, before_training, untouched
 from fwdmft.engine.capacity import Bases
 from fwdmft.engine.dynamics import TrainingSignal, one_pass
 from fwdmft.engine.field_equations import FieldEquations, Fields, Noise, Observables, RandomMatrix
-from fwdmft.engine.gaussian_matrix import untouched
 from fwdmft.engine.layers import Layers, strengths, two_time_kernels
 from fwdmft.observables import ObservableFunction, evaluated
 
@@ -91,14 +90,11 @@ class Crowded(NamedTuple):
     equations: FieldEquations
 
 
-def gaussian_matrices(
-    equations: FieldEquations, noise: Noise, momentum: bool, recorded: int = 0
-) -> tuple[BasisMatrix, ...]:
-    """The random matrices before training, between all the neurons. recorded: number of passes to keep a record of."""
+def gaussian_matrices(equations: FieldEquations, noise: Noise, momentum: bool) -> tuple[BasisMatrix, ...]:
+    """The random matrices before training, between all the neurons."""
 
     def of(matrix: RandomMatrix) -> BasisMatrix:
-        blocks = (recorded * matrix.uses, *matrix.blocks) if recorded else None
-        return untouched(matrix.capacities, matrix.neurons(noise), momentum, matrix.offsets, blocks)
+        return untouched(matrix.capacities, matrix.neurons(noise), momentum, matrix.offsets)
 
     return tuple(map(of, equations.matrices))
 

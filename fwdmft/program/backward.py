@@ -49,7 +49,6 @@ def backward(
     matrices = list(forwards.matrices)
     total = zero_like(run.zero, outputs)
     into: list[Float[Array, "point output *site neuron"]] = []
-    slopes: list[Float[Array, "point output *site"]] = []
     coordinates: list[list[Float[Array, "capacity vector position"]]] = [[] for _ in matrices]
     for number in reversed(range(len(structure.cuts))):
         cut, entering = structure.cuts[number], forwards.into[number]
@@ -70,8 +69,7 @@ def backward(
             back = (width[matrix.target] / width[matrix.source]) ** 0.5 * product.value.reshape(shape)
         else:
             population = structure.averages[cut.number].population
-            slope = state.averages.slope(cut.number, total.averages[cut.number] / size)
-            slopes.insert(0, slope)
+            slope = total.averages[cut.number] / size
             back = jnp.broadcast_to((slope / width[population])[..., None], shape)
         into.insert(0, back)
         cotangent = back if share[population] == 1.0 else back / share[population]
@@ -87,6 +85,5 @@ def backward(
         total.averages,
         wholes([each.population for each in structure.layers], total.layers),
     )
-    averages = state.averages.after(list(forwards.averages), slopes)
-    state = state._replace(matrices=tuple(matrices), averages=averages)
+    state = state._replace(matrices=tuple(matrices))
     return state, Backwards(tuple(into), added, tuple(map(tuple, coordinates)))

@@ -10,10 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from fwdmft.engine.averages import Averages, plain
-from fwdmft.engine.basis_matrix import MatrixPrior
 from fwdmft.engine.field_equations import (
-    Contribution,
     FieldEquations,
     Noise,
     Observables,
@@ -22,6 +19,7 @@ from fwdmft.engine.field_equations import (
     Unsupported,
 )
 from fwdmft.engine.layer_sites import LayerSites
+from fwdmft.engine.matrix_law import MatrixPrior
 from fwdmft.engine.neurons import Population, Supply, cut, whole_neurons
 from fwdmft.engine.products import mix
 from fwdmft.engine.update import Update, at_rest, heavy_ball
@@ -33,7 +31,7 @@ from fwdmft.program.finite import ProgramNetwork, program_network
 from fwdmft.program.kernels import PopulationAverages
 from fwdmft.program.net import Forward
 from fwdmft.program.reading import Fed, Forwards, additions, linearised, vectors
-from fwdmft.program.sites import acted_on, contributions, contributions_to_f, joined, population_sites, what_is_read
+from fwdmft.program.sites import acted_on, contributions_to_f, joined, population_sites, what_is_read
 from fwdmft.program.state import ProgramFields, ProgramState
 from fwdmft.program.structure import USUAL, Structure, flat, structure
 from fwdmft.program.weights import CarriedWeights, InputWeights, carried_weights
@@ -113,16 +111,10 @@ class ForwardProgram(FieldEquations):
         return MatrixPrior(matrix.sigma, width[matrix.source] / width[matrix.target], tolerance, matrix.stencil)
 
     @property
-    def averages_taken(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(each.sites for each in self.structure.averages)
-
-    @property
     def dims(self) -> dict[str, tuple[str, ...]]:
         return {name: OBSERVABLES[name].dims for name in USUAL} | dict(self.structure.observed)
 
-    def initial(
-        self, noise: Noise, matrices: tuple[Any, ...], momentum: bool, averages: Averages | None = None
-    ) -> ProgramState:
+    def initial(self, noise: Noise, matrices: tuple[Any, ...], momentum: bool) -> ProgramState:
         left = {name: cut(noise[name], self._numbers(name)) for name in self.structure.populations}
         readouts = [each.sigma * left[each.population].pop(0) for each in self.structure.readouts]
         pairs = zip(self.structure.inputs, self.inputs, strict=True)
@@ -138,7 +130,6 @@ class ForwardProgram(FieldEquations):
             matrices,
             tuple(map(rest, numbers)),
             tuple(map(rest, readouts)),
-            plain() if averages is None else averages,
             origin,
             jnp.zeros((), bool),
         )
@@ -152,7 +143,6 @@ class ForwardProgram(FieldEquations):
             state.matrices,
             tuple(map(self._prior, range(len(state.matrices)))),
             tuple((noise.get("forward" + name), noise.get("backward" + name)) for name in supplies),
-            state.averages,
         )
         zero = additions(self.structure, len(self.x), neurons, state.readouts[0].value.dtype)
         run = linearised(self.program, self.x, self.structure, fed, zero, self.outputs)
@@ -268,9 +258,6 @@ class ForwardProgram(FieldEquations):
 
     def prediction_sites(self, sites: dict[str, Any]) -> dict[str, Float[Array, "point output _neuron"]]:
         return {readout.population: sites[readout.population].f for readout in self.structure.readouts}
-
-    def contributions(self, fields: ProgramFields) -> dict[str, tuple[Contribution, ...]]:
-        return contributions(self.structure, fields)
 
     @property
     def layers(self) -> tuple[str, ...]:

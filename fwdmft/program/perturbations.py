@@ -16,8 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from fwdmft.engine.averages import plain
-from fwdmft.engine.basis_matrix import Product
+from fwdmft.engine.matrix_law import Product
 from fwdmft.program.equations import ForwardProgram
 from fwdmft.program.places import Block, Blocks, at_places, blocks, fed_by, from_places
 from fwdmft.program.reading import Fed, additions, linearised
@@ -65,7 +64,7 @@ def arithmetic(
     action = tuple((lambda x, call, h=h: h[call]) for h in y["inputs"])
     priors: Any = (None,) * len(structure.matrices)
     noise = ((None, None),) * len(structure.matrices)
-    neuron = Fed(action, tuple(y["vectors"]), tuple(map(_KnownProducts, y["products"])), priors, noise, plain())
+    neuron = Fed(action, tuple(y["vectors"]), tuple(map(_KnownProducts, y["products"])), priors, noise)
     run = linearised(equations.program, equations.x, structure, neuron, zero, equations.outputs)
     total: Any = None
     for block in given:

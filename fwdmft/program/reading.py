@@ -28,8 +28,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from fwdmft.engine.averages import Averages
-from fwdmft.engine.basis_matrix import MatrixPrior
+from fwdmft.engine.matrix_law import MatrixPrior
 from fwdmft.engine.stencil import POINT, Stencil
 from fwdmft.program.declared import Input, Matrix, Readout, Vector
 from fwdmft.program.net import Features, Forward, Net, OfLayer, OfNeurons, OfTarget, Read
@@ -65,7 +64,6 @@ class Fed(NamedTuple):
     vectors: for every vector, scale theta (*shape, neuron).
     matrices, priors: the random matrices.
     noise: N(0, 1) numbers for new directions of every matrix, forward and backward; None if it needs none.
-    averages: how averages are taken.
     """
 
     inputs: tuple[Callable[[Float[Array, "..."], int], Float[Array, "point ... _neuron"]], ...]
@@ -73,7 +71,6 @@ class Fed(NamedTuple):
     matrices: tuple[Any, ...]
     priors: tuple[MatrixPrior, ...]
     noise: tuple[tuple[Float[Array, "_row _neuron"] | None, Float[Array, "_row _neuron"] | None], ...]
-    averages: Averages
 
 
 class Forwards(NamedTuple):
@@ -213,7 +210,7 @@ class _Reading(Net):
     def average(self, population: str, o: OfNeurons) -> Float[Array, "point *site"]:
         number = len(self.averages)
         self.into.append(o)
-        value = self.fed.averages.value(number, jax.lax.stop_gradient(o))
+        value = jnp.mean(jax.lax.stop_gradient(o), axis=-1)
         self.averages.append(value)
         return added(value, self.zero.averages[number])
 

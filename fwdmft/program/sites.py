@@ -1,4 +1,4 @@
-"""What neurons contribute to averages, read off a forward and a backward pass.
+"""What averages are made of, read off a forward and a backward pass.
 
 See `reading` for cuts, v_m and D, `kernels` for the averages.
 """
@@ -9,7 +9,6 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fwdmft.engine.field_equations import Contribution
 from fwdmft.engine.layer_sites import LayerSites
 from fwdmft.engine.update import Trained
 from fwdmft.program.kernels import PopulationSites
@@ -98,45 +97,3 @@ def _arriving(
 ) -> Float[Array, "point output k neuron"]:
     """y_k = sum_a x_ak D h_a (`kernels`), or D h itself at a single row of x."""
     return gradients if gradients.shape[2] == 1 else jnp.einsum("mak,mcan->mckn", factors, gradients)
-
-
-def contributions(structure: Structure, fields: ProgramFields) -> dict[str, tuple[Contribution, ...]]:
-    """Products of fields that the neurons of each population contribute to averages.
-
-    What goes into a matrix or a readout, v, contributes
-        v v'      to kernels, and to overlaps with a basis
-        v D v'    to predictions, and to response functions
-    A layer with preactivations h and g = D h contributes
-        g g'      to kernels
-        g h'      to response functions
-    and so does a product of a matrix, in place of h, if its population has no layer. An average contributes what it is
-    taken of.
-    """
-    forwards, backwards = fields.forwards, fields.backwards
-    made: dict[str, list[Contribution]] = {name: [] for name in structure.populations}
-
-    def rows(a: Float[Array, "... neuron"]) -> Float[Array, "row neuron"]:
-        return a.reshape(-1, a.shape[-1])
-
-    def add(population: str, first: Float[Array, "... neuron"], second: Float[Array, "... neuron"]) -> None:
-        """first first' and first second'."""
-        a, b = rows(first), rows(second)
-        made[population] += [Contribution(a, None), Contribution(a, b)]
-
-    for cut, v, back in zip(structure.cuts, forwards.into, backwards.into, strict=True):
-        if cut.kind == "average":
-            own = rows(v)
-            average = structure.averages[cut.number]
-            made[average.population].append(Contribution(own, jnp.ones_like(own[:1])))
-        elif cut.kind == "matrix":
-            add(structure.matrices[cut.number].source, v, back)
-        else:
-            add(structure.readouts[cut.number].population, v, back)
-    for layer, h, g in zip(structure.layers, forwards.h, backwards.added.layers, strict=True):
-        add(layer.population, g, h)
-    shown = {layer.population for layer in structure.layers}
-    for number, matrix in enumerate(structure.matrices):
-        if matrix.target not in shown:
-            for z, g in zip(forwards.products[number], backwards.added.products[number], strict=True):
-                add(matrix.target, g, z)
-    return {name: tuple(pairs) for name, pairs in made.items() if pairs}

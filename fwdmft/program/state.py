@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Bool, Float
 
-from fwdmft.engine.averages import Averages
 from fwdmft.engine.update import Trained
 from fwdmft.program.reading import Additions, Forwards
 
@@ -21,7 +20,6 @@ class ProgramState(NamedTuple):
     matrices: tuple[Any, ...]
     vectors: tuple[Trained, ...]
     readouts: tuple[Trained, ...]
-    averages: Averages
     origin: tuple[Float[Array, "point output _neuron"], ...] | None
     begun: Bool[Array, ""]
 

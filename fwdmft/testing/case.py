@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from fwdmft.corrections.controls import make_controls
 from fwdmft.corrections.finite_width import WIDEST, multiple_of
 from fwdmft.corrections.samples import PARTS, Sampler
 from fwdmft.engine import neurons
@@ -202,11 +201,10 @@ class Case:
 
     @cached_property
     def sampler(self) -> Sampler:
-        """Draws of networks of width `drawn`, which share their random numbers with mean-field neurons."""
-        known = make_controls(self.equations, noise(self.equations, self.neurons), self.training())
+        """Draws of networks of width `drawn`."""
         widths = self.drawn, PARTS * self.drawn
         narrow, wide = (self.as_built.with_richness(self.parameterization.richness(n)) for n in widths)
-        return Sampler(narrow, wide, self.training(), known, self.drawn, Observing(), CHUNK)
+        return Sampler(narrow, wide, self.training(), self.drawn, Observing(), CHUNK)
 
     @cached_property
     def ensembles(self) -> tuple[WidthStatistics, ...]:

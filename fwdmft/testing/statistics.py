@@ -19,7 +19,7 @@ from fwdmft.testing.law import Law
 def networks_of_draws_are_those_of_the_builder(case: Case) -> None:
     """Mean and variance over draws of q_n, and of r times wider ones, are those over trained networks of these widths.
 
-    Draws share random numbers with mean-field neurons, and simulate fields; networks are built by the plugin and
+    Draws share random numbers between widths, and simulate fields; networks are built by the plugin and
     trained by automatic derivatives of the loss.
     """
     shapes = samples.observable_shapes(case.sampler)
