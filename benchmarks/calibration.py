@@ -40,26 +40,12 @@ SETTINGS: dict[str, tuple[np.ndarray, dict[str, Any], dict[str, Any], float, dic
     ),
     "two layers, draws": (VECTORS, {"kind": "mlp"}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 8}),
     "deep": (VECTORS, {"kind": "deep", "depth": 3}, {}, 0.05, {"neurons": 1024, "draws": 1024, "draw_width": 16}),
-    "deep, control variates": (
-        VECTORS,
-        {"kind": "deep", "depth": 3},
-        {},
-        0.05,
-        {"neurons": 1024, "draws": 1024, "draw_width": 16, "relative_error": 0.01},
-    ),
     "relu": (
         VECTORS,
         {"kind": "deep", "depth": 2, "activation": "relu"},
         {},
         0.05,
         {"neurons": 1024, "draws": 1024, "draw_width": 16},
-    ),
-    "relu, control variates": (
-        VECTORS,
-        {"kind": "deep", "depth": 2, "activation": "relu"},
-        {},
-        0.05,
-        {"neurons": 1024, "draws": 1024, "draw_width": 16, "relative_error": 0.01},
     ),
     "convolutional": (IMAGES, IMAGE_NETWORK, {}, 0.5, {"neurons": 1024, "draws": 512, "draw_width": 8}),
     "lazy": (

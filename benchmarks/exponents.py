@@ -2,7 +2,7 @@
 
 Five ladders of three sizes each: steps T, points P, neurons S, depth, and the side of images. Every point runs q, Sigma
 and b several times in one process, of which the fastest run counts. `q` are its large simulations, `draws` the rest:
-256 draws of width 8 with their control variates. Exponents are least-squares slopes of log seconds against log size.
+256 draws of width 8. Exponents are least-squares slopes of log seconds against log size.
 
 The bound of the large simulations is their flops (`flop_bounds.pass_flops`, with the bases k that they took) over the
 measured rate of matrix products: of all replicates, and of the pass that tells what bases leave out. Passes that were

@@ -97,7 +97,7 @@ def _draws(depth: int, x: Any, y: Any, train: Any, width: int, steps: int) -> An
     from fwdmft.engine.simulation import Observing
 
     equations, training = _posed(depth, x, y, train, steps)
-    sampler = Sampler(equations, equations, training, None, width, Observing(), TOGETHER).single()
+    sampler = Sampler(equations, equations, training, width, Observing(), TOGETHER).single()
     return lambda: draws(sampler, jax.random.split(jax.random.key(0), 4096)).mean
 
 

@@ -70,7 +70,7 @@ def at_width(setting: Setting, width: int) -> FiniteWidth:
         task = prepare(fwdmft.load_experiment(mapping, base=folder)).theory
     assert task is not None
     with jax.enable_x64(True):
-        return drawn(task, None, None, lambda *_: None, None)
+        return drawn(task, None, lambda *_: None, None)
 
 
 def rms(a: np.ndarray, noise: np.ndarray | float = 0.0) -> float:

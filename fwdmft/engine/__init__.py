@@ -12,14 +12,11 @@ finite width      Over random initialisations of networks of width N, q_N = q + 
 Sigma             lim N Cov(q_N) ("*_variance" in results).
 b                 lim N (E q_N - q) ("*_bias").
 draw              Networks of widths n and r n that share their random numbers (`samples`).
-mean-field neuron A neuron under the averages that a large simulation has recorded, by itself (`controls`).
-contribution      A product of two fields of a neuron, which an average is made of. Those of mean-field neurons are the
-                  control variates of a draw: their mean and covariance are known.
 
 Sigma and b come from draws, or for smooth two-layer networks from linear response. The same equations with n neurons
 and explicit matrices are a network of width n, at any richness gamma0(n) and for any activation. In the limit a neuron
-acts on all others only through its contributions, so most of a draw's deviation from q is a linear combination of the
-mean contributions of its mean-field neurons.
+acts on all others only through its mean influence, which both widths of a draw have in common, with what the neuron
+receives through random matrices (`coupled_matrix`). So their difference is small, and tells how q_N depends on N.
 
 Conventions
 -----------
@@ -61,8 +58,7 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   are drawn as they are needed, conditioned on all earlier ones (`gaussian_matrix`); the response functions A and B of
   the papers are in these conditional means. Memory does not grow with the square of the number of steps.
   `fwdmft.program.response_functions` computes A and B themselves, as a diagnostic.
-- Sigma comes from draws of small networks, regressed on contributions of mean-field neurons (`sample_estimates`), not
-  from the inverse of the Hessian of the action over all pairs of times: no response functions are derived by hand, and
+- Sigma comes from draws of small networks (`sample_estimates`), not from the inverse of the Hessian of the action over all pairs of times: no response functions are derived by hand, and
   there is no (P T)^3 inversion. Where neurons meet in predictions alone (two layers, smooth activations), the response
   to a few sources gives Sigma and b without draws (`linear_response`).
 - Bases of random matrices leave out what is small beside what training moves (`simulation.learned`). What that does to
@@ -90,8 +86,7 @@ N(0, 1). With a = eta gamma0 Delta and Delta = y - f:
     K' = K + 4 eta gamma0^2 f Delta + eta^2 gamma0^2 Delta^2 K      from f(0) = 0, K(0) = 2
 
 The last term of each is what first order in eta leaves out. Neurons enter only through A = <w h> and K at t = 0, so
-any later q is a function q(A, K) and its finite-width corrections are derivatives of the recursion. A and K are the
-contributions. Per neuron, w h has variance 1, h h + w w has variance 4, and they are uncorrelated. With psi_i, the
+any later q is a function q(A, K) and its finite-width corrections are derivatives of the recursion. Per neuron, w h has variance 1, h h + w w has variance 4, and they are uncorrelated. With psi_i, the
 linear influence of neuron i,
 
     psi_i = q_A w_i h_i + q_K (h_i^2 + w_i^2 - 2)        Sigma = q_A^2 + 4 q_K^2        b = (q_AA + 4 q_KK) / 2
@@ -101,14 +96,14 @@ Sigma = 4 eta^2 y^2 + eta^4 gamma0^2 y^4, and b = 0 as q is still linear in A an
 
 Modules, in reading order
 -------------------------
-the equations       `field_equations` (what the engine asks), `stencil`, `layer_sites`, `layers`, `update`, `products`,
-                    `averages`; `lazy`. `fwdmft.program` derives them from the forward pass of a network
-random matrices     `basis_matrix` (what follows are two kinds of), `rows_in_use`; `orthonormalising`, `gaussian_matrix`
-                    (large simulations), `replayed_matrix` (mean-field neurons); `explicit_matrix` (networks)
+the equations       `field_equations` (what the engine asks), `stencil`, `layer_sites`, `layers`, `update`, `products`;
+                    `lazy`. `fwdmft.program` derives them from the forward pass of a network
+random matrices     `matrix_law`; `rows_in_use`, `orthonormalising`, `gaussian_matrix`, `basis_matrix` (large
+                    simulations); `explicit_matrix`, `coupled_matrix` (networks)
 passes              `neurons`, `sobol`, `dynamics`, `capacity`, `simulation`
 gradient flow       `step_halving`
 q                   `problem` (what the theory is asked), `infinite_width`, `sobol_errors`
-Sigma and b         `fwdmft.corrections`: `controls`, `samples`, `sample_estimates`, `next_order`, `layout`,
+Sigma and b         `fwdmft.corrections`: `samples`, `sample_estimates`, `next_order`, `layout`,
                     `drawing`, `finite_width`, `from_draws` (from draws); `driven`, `curvature`, `linear_response`,
                     `from_response` (from linear response)
 all together        `fwdmft.theory`
