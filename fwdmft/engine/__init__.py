@@ -86,8 +86,8 @@ N(0, 1). With a = eta gamma0 Delta and Delta = y - f:
     K' = K + 4 eta gamma0^2 f Delta + eta^2 gamma0^2 Delta^2 K      from f(0) = 0, K(0) = 2
 
 The last term of each is what first order in eta leaves out. Neurons enter only through A = <w h> and K at t = 0, so
-any later q is a function q(A, K) and its finite-width corrections are derivatives of the recursion. Per neuron, w h has variance 1, h h + w w has variance 4, and they are uncorrelated. With psi_i, the
-linear influence of neuron i,
+any later q is a function q(A, K) and its finite-width corrections are derivatives of the recursion. Per neuron, w h has
+variance 1, h h + w w has variance 4, and they are uncorrelated. With psi_i, the linear influence of neuron i,
 
     psi_i = q_A w_i h_i + q_K (h_i^2 + w_i^2 - 2)        Sigma = q_A^2 + 4 q_K^2        b = (q_AA + 4 q_KK) / 2
 
