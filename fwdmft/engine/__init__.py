@@ -59,8 +59,8 @@ Departures from the papers (arXiv 2205.09653 for q, arXiv 2304.03408 for Sigma)
   the papers are in these conditional means. Memory does not grow with the square of the number of steps.
   `fwdmft.program.response_functions` computes A and B themselves, as a diagnostic.
 - Sigma comes from draws of small networks (`sample_estimates`), not from the inverse of the Hessian of the action over
-  all pairs of times: no response functions are derived by hand, and there is no (P T)^3 inversion. Where neurons meet in
-  predictions alone (two layers, smooth activations), the response to a few sources gives Sigma and b without draws
+  all pairs of times: no response functions are derived by hand, and there is no (P T)^3 inversion. Where neurons meet
+  in predictions alone (two layers, smooth activations), the response to a few sources gives Sigma and b without draws
   (`linear_response`).
 - Bases of random matrices leave out what is small beside what training moves (`simulation.learned`). What that does to
   q is measured by a looser pass (`simulation.truncation`) and stands in its standard error.
