@@ -246,7 +246,9 @@ def _large_simulations(short: TheoryTask, longer: float, clock: Clock, foreseen:
     # Neurons at which the bases of the pilot found room.
     first, excess = max(first, count), large.excess_error(short, infinite)
     cheap = large.affordable(short, infinite.equations, updates)
-    rounds = _rounds(first, excess * (count / first) ** FALLING, large.most_neurons(short), cheap)
+    falling = (count / first) ** FALLING
+    excess = large.Excess(excess.wished * falling, excess.needed * falling)
+    rounds = _rounds(first, excess, large.most_neurons(short), cheap)
     rounds = [spec.neurons] if spec.neurons else rounds
     programs = len(rounds) + _growths(short, infinite)
     compiling *= programs / (programs - len(rounds) + 1)
@@ -256,12 +258,12 @@ def _large_simulations(short: TheoryTask, longer: float, clock: Clock, foreseen:
     return infinite
 
 
-def _rounds(count: int, excess: float, most: int, affordable: int = 0) -> list[int]:
+def _rounds(count: int, excess: large.Excess, most: int, affordable: int) -> list[int]:
     """Neurons of the simulations of each round, if the first has this excess of its error."""
     rounds = [count]
-    while excess > 1 and rounds[-1] < most:
-        more = min(large.next_try(rounds[-1], excess, affordable), most)
-        excess *= (rounds[-1] / more) ** FALLING
+    while (more := min(large.next_try(rounds[-1], excess, affordable), most)) > rounds[-1]:
+        falling = (rounds[-1] / more) ** FALLING
+        excess = large.Excess(excess.wished * falling, excess.needed * falling)
         rounds.append(more)
     return rounds
 

@@ -19,7 +19,7 @@ import fwdmft
 from fwdmft.cli import app
 from fwdmft.compiling import jitted
 from fwdmft.engine import simulation
-from fwdmft.engine.infinite_width import noise_of, simulation_numbers
+from fwdmft.engine.infinite_width import Excess, noise_of, simulation_numbers
 from fwdmft.engine.problem import TheoryTask
 from fwdmft.estimating import Estimate, Part, _rounds, estimate, first_steps, rehearsed
 from fwdmft.in_order import PROCESSORS
@@ -76,7 +76,7 @@ def test_the_first_steps_and_how_much_more_work_all_are(
     ],
 )
 def test_rounds_of_large_simulations(excess: float, most: int, expected: list[int]) -> None:
-    assert _rounds(1024, excess, most) == expected
+    assert _rounds(1024, Excess(excess, excess), most, 512) == expected
 
 
 def test_numbers_are_those_of_the_run(tmp_path: Path) -> None:

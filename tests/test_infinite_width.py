@@ -19,6 +19,7 @@ from fwdmft.engine.infinite_width import (
     MOST,
     MOST_OF_BASES,
     TRIED,
+    Excess,
     first_try,
     most_neurons,
     next_try,
@@ -38,13 +39,21 @@ SIMULATIONS = 8
 
 
 @pytest.mark.parametrize(
-    ("affordable", "first", "next_"), [(1, FEWEST, 2048), (4096, 4096, 4096), (1 << 20, AHEAD * FEWEST, AHEAD * 2048)]
+    ("affordable", "first", "next_"),
+    [(512, FEWEST, 2048), (4096, 4096, 4096), (1 << 20, AHEAD * FEWEST, AHEAD * 2048)],
 )
 def test_tries_are_as_large_as_costs_little(affordable: int, first: int, next_: int) -> None:
     """Never fewer neurons than the error asks for, here twice as many as were tried."""
     assert first_try(affordable) == first
-    assert next_try(1024, 1.5, affordable) == next_
-    assert next_try(1024, 1.5, 1) == 2048 and next_try(1024, 7.9, 1) == 8192
+    assert next_try(1024, Excess(1.5, 1.5), affordable) == next_
+    assert next_try(1024, Excess(0.9, 0.2), affordable) == 1024
+    assert next_try(1024, Excess(7.9, 2.0), 1024) == 8192
+
+
+def test_simulations_that_are_dear_have_the_stated_error_alone() -> None:
+    """A share of it would take 8192 neurons, which is more than eight times what is cheap."""
+    assert next_try(1024, Excess(7.9, 0.99), 512) == 1024
+    assert next_try(1024, Excess(7.9, 1.98), 512) == 2048
 
 
 def images(side: int, points: int) -> TheoryTask:

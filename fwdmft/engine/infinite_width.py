@@ -43,6 +43,9 @@ little without random matrices."""
 COMPILING = 10**11
 """Flops that take as long as compiling for other bases, about."""
 
+DEAR = 8
+"""Simulations of random matrices that take so many times longer have the stated error of q, not a share of it."""
+
 OF_A_FIELD = 20
 """Flops for each number that a neuron's fields are, in a step, about."""
 
@@ -113,10 +116,10 @@ def infinite_width(task: TheoryTask, report: Report, side_by_side: SideBySide = 
             return simulated
         else:
             equations = fitting(simulated.equations, simulated.bases)
-            if (excess := excess_error(task, simulated)) <= 1:
+            more = next_try(count, excess_error(task, simulated), affordable(task, equations, task.updates))
+            if more == count:
                 return _with_truncation(simulated, task)
-            cheap = affordable(task, equations, task.updates)
-            count = next_try(count, excess, cheap)
+            count = more
         count = min(count, most)
 
 
@@ -144,17 +147,30 @@ def first_try(affordable: int) -> int:
     return int(np.clip(affordable, FEWEST, AHEAD * FEWEST))
 
 
-def next_try(count: int, excess: float, affordable: int) -> int:
-    """Neurons after a try with so many that had this excess of its error."""
-    needed = count * wider(excess)
-    return int(np.clip(affordable, needed, AHEAD * needed))
+class Excess(NamedTuple):
+    """The error of q over the share of the stated error that it is to have, and over what it may be if that is dear."""
+
+    wished: float
+    needed: float
 
 
-def excess_error(task: TheoryTask, infinite: Infinite) -> float:
-    """The error of q over what it may be."""
-    share = SHARE if task.equations.matrices else SHARE_WITHOUT_MATRICES
-    error = max(relative(infinite.spread[name], infinite.mean[name]) for name in JUDGED)
-    return error / (share * task.spec.relative_error)
+def next_try(count: int, excess: Excess, affordable: int) -> int:
+    """Neurons after a try with so many that had this excess of its error; the same number if they are enough."""
+
+    def tried(excess: float) -> int:
+        needed = count * wider(excess)
+        return count if excess <= 1 else int(np.clip(affordable, needed, AHEAD * needed))
+
+    more = tried(excess.wished)
+    return more if more <= DEAR * affordable else tried(excess.needed)
+
+
+def excess_error(task: TheoryTask, infinite: Infinite) -> Excess:
+    """Of these simulations."""
+    error = max(relative(infinite.spread[name], infinite.mean[name]) for name in JUDGED) / task.spec.relative_error
+    if task.equations.matrices:
+        return Excess(error / SHARE, error)
+    return Excess(error / SHARE_WITHOUT_MATRICES, error / SHARE_WITHOUT_MATRICES)
 
 
 def wider(excess: float) -> int:
