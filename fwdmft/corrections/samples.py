@@ -59,9 +59,6 @@ TOGETHER, NUMBERS = 64, 1 << 19
 """Draws that are simulated at once, and numbers of which these consist (`draw_size`), at most: what they are made of
 stays in a processor's cache, and memory is that of one draw where this is large."""
 
-FOLLOWED = 32
-"""Directions that the two widths of a draw follow together, at most."""
-
 
 class Sampler(eqx.Module):
     """Draws at width n.
@@ -130,7 +127,8 @@ def _followed(equations: FieldEquations, width: int) -> list[tuple[str, str, int
     followed = []
     for matrix in equations.matrices:
         for supply, source in ((matrix.forward, matrix.source), (matrix.backward, matrix.target)):
-            directions = min(supply.leading // matrix.offsets, neurons[source], FOLLOWED)
+            # Networks of width n have no more.
+            directions = min(supply.leading // matrix.offsets, neurons[source])
             followed.append((supply.name, supply.population, directions * matrix.offsets))
     return followed
 

@@ -31,12 +31,14 @@ from fwdmft.engine.update import at_rest
 class CoupledMatrix(eqx.Module):
     """A bank W_k (offset, out neuron, in neuron) before training, and the directions met on either side, with norm 1.
 
-    A direction that depends on earlier ones is zero.
+    A direction that depends on earlier ones is zero. complete: whether all vectors so far lie in these directions. If
+    not, products are known that the directions do not tell of, and nothing more may be changed.
     """
 
     weights: Float[Array, "offset out in"]
     forward: Float[Array, "direction in"]
     backward: Float[Array, "other_direction out"]
+    complete: bool = eqx.field(static=True, default=True)
 
     def apply(
         self, v: Float[Array, "vector position in"], noise: Float[Array, "row out"], prior: MatrixPrior
@@ -45,22 +47,28 @@ class CoupledMatrix(eqx.Module):
 
         noise: N(0, 1) numbers, for every direction and offset; vectors beyond these directions are not followed.
         """
-        new, numbers = _new(self.forward, v, noise, prior)
-        change = jnp.swapaxes(numbers, 1, 2) - self.weights @ new.T
-        change = change - self.backward.T @ (self.backward @ change)
-        weights = self.weights + change @ new
-        after = CoupledMatrix(weights, jnp.concatenate([self.forward, new]), self.backward)
+        after = self
+        if self.complete:
+            new, numbers, complete = _new(self.forward, v, noise, prior)
+            change = jnp.swapaxes(numbers, 1, 2) - self.weights @ new.T
+            change = change - self.backward.T @ (self.backward @ change)
+            after = CoupledMatrix(
+                self.weights + change @ new, jnp.concatenate([self.forward, new]), self.backward, complete
+            )
         return after, after.explicit(False).apply(v, None, prior)[1]
 
     def apply_transposed(
         self, v: Float[Array, "vector place out"], noise: Float[Array, "row in"], prior: MatrixPrior
     ) -> tuple["CoupledMatrix", Product]:
         """W^T v / sqrt(N_out) for vectors v, likewise."""
-        new, numbers = _new(self.backward, v, noise, prior)
-        change = numbers - new @ self.weights
-        change = change - (change @ self.forward.T) @ self.forward
-        weights = self.weights + new.T @ change
-        after = CoupledMatrix(weights, self.forward, jnp.concatenate([self.backward, new]))
+        after = self
+        if self.complete:
+            new, numbers, complete = _new(self.backward, v, noise, prior)
+            change = numbers - new @ self.weights
+            change = change - (change @ self.forward.T) @ self.forward
+            after = CoupledMatrix(
+                self.weights + new.T @ change, self.forward, jnp.concatenate([self.backward, new]), complete
+            )
         return after, after.explicit(False).apply_transposed(v, None, prior)[1]
 
     def explicit(self, momentum: bool) -> ExplicitMatrix:
@@ -73,12 +81,13 @@ def _new(
     v: Float[Array, "vector position source"],
     noise: Float[Array, "row target"],
     prior: MatrixPrior,
-) -> tuple[Float[Array, "more source"], Float[Array, "offset more target"]]:
-    """Directions of v that are followed beside those met, and the products with them."""
+) -> tuple[Float[Array, "more source"], Float[Array, "offset more target"], bool]:
+    """Directions of v that are followed beside those met, the products with them, and whether all are followed."""
     offsets, start = prior.stencil.offsets, len(met)
-    new = orthonormal(v.reshape(-1, v.shape[-1])[: len(noise) // offsets - start], met)
+    vectors, room = v.reshape(-1, v.shape[-1]), len(noise) // offsets - start
+    new = orthonormal(vectors[:room], met)
     numbers = noise[offsets * start : offsets * (start + len(new))].reshape(len(new), offsets, noise.shape[-1])
-    return new, prior.sigma * jnp.swapaxes(numbers, 0, 1)
+    return new, prior.sigma * jnp.swapaxes(numbers, 0, 1), len(vectors) <= room
 
 
 def orthonormal(
