@@ -78,6 +78,31 @@ def test_without_projection_the_law_breaks() -> None:
     assert deviations(entries(LAW, project=False)) > 10
 
 
+def crowded(complete: bool | None) -> np.ndarray:
+    """Entries / sigma after products with two vectors of which one is followed, and with one that depends on the other.
+
+    complete: what is said of the vectors in between, None for the truth.
+    """
+
+    def one(key: Array) -> Array:
+        keys = jax.random.split(key, 3)
+        matrix = untouched(LAW, keys[0])
+        vectors = jnp.array([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0]])
+        matrix, product = matrix.apply(vectors[:, None], jax.random.normal(keys[1], (1, OUT)), LAW)
+        assert not matrix.complete
+        matrix = matrix if complete is None else replace(matrix, complete=complete)
+        u = product.value[1, 0] * jnp.sum(product.value[1, 0] ** 2)
+        matrix, _ = matrix.apply_transposed(u[None, None], jax.random.normal(keys[2], (1, IN)), LAW)
+        return matrix.weights.ravel() / LAW.sigma
+
+    return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), RUNS)), np.float64)
+
+
+def test_nothing_changes_once_a_vector_is_not_followed() -> None:
+    assert deviations(crowded(None)) < 4.5
+    assert deviations(crowded(True)) > 10
+
+
 def test_products_follow_the_numbers() -> None:
     """Of orthogonal vectors in their order, as many as there are numbers for; one that adds nothing uses its own up."""
     ahead = jax.random.normal(jax.random.key(1), (3 * 2, OUT))

@@ -10,7 +10,6 @@ import xarray as xr
 from experiments import experiment
 
 import fwdmft
-from fwdmft.corrections import from_draws
 from fwdmft.engine import infinite_width
 from fwdmft.engine.dynamics import trajectory
 from fwdmft.engine.simulation import Observing, gaussian_matrices
@@ -51,10 +50,8 @@ def solved(model: str, **theory: Any) -> xr.Dataset:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_kernels_are_the_rows_of_those_of_all_points(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_are_the_rows_of_those_of_all_points(model: str) -> None:
     """q, Sigma, b, and kernels between times, from the same random numbers."""
-    # So few that all are kept, whatever the kernels are.
-    monkeypatch.setattr(from_draws, "COMPONENTS", from_draws.FEWEST_COMPONENTS)
     two_time = {"two_time": True} if model == "cnn" else {}
     whole, some = solved(model, **two_time), solved(model, kernel_points=2, **two_time)
     at = some.kernel_point.values
