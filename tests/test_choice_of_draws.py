@@ -9,7 +9,17 @@ import pytest
 
 from fwdmft.corrections import next_order
 from fwdmft.corrections.drawing import Drawn, Wanted
-from fwdmft.corrections.finite_width import PILOT, WORTH, FiniteWidth, _at_width, _judged, _limit, most_draws
+from fwdmft.corrections.finite_width import (
+    PILOT,
+    SEEN,
+    WORTH,
+    FiniteWidth,
+    Limit,
+    _at_width,
+    _judged,
+    _limit,
+    most_draws,
+)
 from fwdmft.corrections.layout import Layout
 from fwdmft.corrections.next_order import ORDINARY
 from fwdmft.corrections.sample_estimates import GROUPS, STEP, Estimates, Sums, estimates
@@ -176,6 +186,39 @@ def test_draws_end_where_more_of_them_do_not_help() -> None:
     left = (1 + 1 / PARTS) * ORDINARY / n
     assert left < judged.errors["bias"] <= WORTH * left
     assert judged.draws < most_draws(n) / 3
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["any width", "this width"])
+def test_draws_become_wider_where_the_next_order_of_b_is_seen_to_be_large(fixed: bool) -> None:
+    """k = -b / 2, so orders beyond it are not small. One equation has b / 2, the other .375 b: what is seen of k is all of
+    what is seen of b."""
+    n, b, k = 16, 1.6, -0.8
+    layout = Layout({name: (1, 20) for name in ("prediction", "tangent_kernel")})
+    ones, each = np.ones(layout.size), np.ones((GROUPS, layout.size))
+    exact = {name: np.zeros(shape) for name, shape in layout.shapes.items()}
+    mean, change = (b + k) / n * each, -((1 - 1 / PARTS) * b + (1 - PARTS**-2) * k) / n * each
+
+    def extend(count: int) -> Estimates:
+        drawing.count = count
+        noise = (PILOT / count) ** 0.5 * ones
+        return Estimates((ones, noise), (0 * ones, 0 * ones), ones, None, each, mean, change)
+
+    drawing = SimpleNamespace(
+        layout=layout,
+        sizes=partial(layout.sizes, ahead=1),
+        width=n,
+        count=0,
+        rounding=1e-7,
+        extend=extend,
+        tell=lambda errors: None,
+    )
+    q = Limit(exact, exact, exact, 1e6, 4)
+    actual = _at_width(drawing, q, Wanted(0.2, ("sigma", "bias"), None, None, 1, False, 0, 1.0), fixed)  # type: ignore[arg-type]
+    if fixed:
+        assert isinstance(actual, FiniteWidth)
+        assert np.all(np.abs(actual.bias.value - b) < actual.bias.error)
+    else:
+        assert actual == pytest.approx(1 / SEEN)
 
 
 def test_what_explodes_later_is_no_rounding_before() -> None:

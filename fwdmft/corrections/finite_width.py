@@ -42,6 +42,9 @@ wider: with the next order at 85 % of the stated error, the rest takes four time
 NEXT_ORDER_OF_B = 0.8
 """Share of the stated error of b that its next order may have."""
 
+SEEN = 0.25
+"""Share of b that a next order which both equations tell may be: with more, orders beyond it are not small either."""
+
 LESS_PRECISE = 10.0
 """b is a small difference: its error relative to its root mean square may be so many times larger."""
 
@@ -131,7 +134,7 @@ def _at_width(drawing: Drawing, q: Limit | None, wanted: Wanted, fixed: bool) ->
             )
         judged = _judged(estimates, drawing, q, wanted)
         drawing.tell(judged.errors)
-        excess = _left_by_draws(estimates, drawing.layout, wanted)
+        excess = max(_left_by_draws(estimates, drawing.layout, wanted), _seen_in_b(judged, wanted))
         if excess > 1 and count > PILOT and not fixed:
             return excess
         # The error is known roughly at first: no more than four times as many at once.
@@ -214,6 +217,14 @@ def _left_by_draws(estimates: Estimates, layout: Layout, wanted: Wanted) -> floa
             excess = max(excess, left / (_rms(estimates.sigma[0][where]) * wanted.error))
     # It falls like 1/n^2.
     return excess**0.5
+
+
+def _seen_in_b(judged: FiniteWidth, wanted: Wanted) -> float:
+    """By how much draws have to be wider for what is seen of the next order of b to be small beside it."""
+    if "bias" not in wanted.asked:
+        return 0.0
+    # At the last time, whose size is that of all times.
+    return max(float(judged.bias.seen[judged.layout.slices[name]][-1]) for name in JUDGED) / SEEN
 
 
 def _next_order_of_q(estimates: Estimates, where: slice) -> float:

@@ -23,8 +23,8 @@ as a random number of mean zero. Its size is the largest of three estimates:
 - what both equations say of k, where it is beyond twice its noise: k = r ((-n E Y) / (1 - 1/r) - n (E m - q)).
 
 The order after it, l = d / n^2, enters likewise, with 1 - 1/r^3. It is a random number of size s k, or
-(`ORDINARY` / n) k if this is larger. Where draws have little noise, both equations together know k, and l is what is
-left.
+(`ORDINARY` / n) k, or (k / b) k with what is seen of k, whichever is largest. Where draws have little noise, both
+equations together know k, and l is what is left.
 
 Generalised least squares weigh both equations, and the unknown k and l widen the error of b.
 """
@@ -53,6 +53,7 @@ class Bias(NamedTuple):
 
     value, error: b and its standard error.
     left: the error that any number of draws leaves.
+    seen: size of k as far as both equations tell it beyond twice their noise, relative to that of b.
     groups: b from each group of draws (group, observable).
     check: q from draws alone, less q, in standard errors.
     """
@@ -60,6 +61,7 @@ class Bias(NamedTuple):
     value: Flat
     error: Flat
     left: Flat
+    seen: Flat
     groups: ByGroup
     check: Flat
 
@@ -85,17 +87,22 @@ def bias(
         rough = -STEP * n * change
         left = (1 + 1 / PARTS) * size
         error = np.hypot(STEP * n * np.sqrt(noise[1, 1]), left)
-        return Bias(rough.mean(axis=0), error, left, rough, np.zeros_like(error))
+        nothing = np.zeros_like(error)
+        return Bias(rough.mean(axis=0), error, left, nothing, rough, nothing)
     q, q_error = known
     of_k = PARTS * n * np.stack([-np.ones_like(size), -STEP * np.ones_like(size)])
     seen = PARTS * (rough_b - n * (mean.mean(axis=0) - q))
     doubt = np.einsum("io,ijo,jo->o", of_k, noise, of_k) + (PARTS * n * q_error) ** 2
     # Entries share most of their noise: its size is one draw from its law, which is rarely more than twice as large.
     beyond = sizes(seen) ** 2 - 4 * sizes(np.sqrt(doubt)) ** 2
-    # No larger than b: where b is nothing, as that of kernels before training, errors of q look like k.
-    size = np.maximum(size, np.minimum(np.sqrt(np.maximum(beyond, 0.0)), sizes(rough_b)))
+    # No larger than b, as either equation has it: where b is nothing, as that of kernels before training, errors of q
+    # look like k. And k may cancel b in one of them.
+    largest = np.maximum(sizes(rough_b), sizes(n * (mean.mean(axis=0) - q)))
+    known_k = np.minimum(np.sqrt(np.maximum(beyond, 0.0)), largest)
+    size = np.maximum(size, known_k)
+    share = np.divide(known_k, largest, out=np.zeros_like(size), where=largest > 0)
     unknown = np.multiply.outer(np.outer(next_shape, next_shape), size**2)
-    third = np.maximum(relative / (1 + relative), ORDINARY / n)
+    third = np.maximum(np.maximum(relative / (1 + relative), ORDINARY / n), share)
     unknown += np.multiply.outer(np.outer(third_shape, third_shape), (third * size) ** 2)
     unknown[0, 0] += q_error**2
     total = noise + unknown
@@ -104,7 +111,7 @@ def bias(
     spread = np.sqrt(total[0, 0] + STEP**2 * total[1, 1] + 2 * STEP * total[0, 1])
     limit = mean.mean(axis=0) + STEP * change.mean(axis=0) - q
     check = np.divide(limit, spread, out=np.zeros_like(limit), where=(error > 0) & (spread > 0))
-    return Bias(each.mean(axis=0), error, _least_squares(shape, unknown)[1], each, check)
+    return Bias(each.mean(axis=0), error, _least_squares(shape, unknown)[1], share, each, check)
 
 
 def _least_squares(
