@@ -190,8 +190,8 @@ def test_draws_end_where_more_of_them_do_not_help() -> None:
 
 @pytest.mark.parametrize("fixed", [False, True], ids=["any width", "this width"])
 def test_draws_become_wider_where_the_next_order_of_b_is_seen_to_be_large(fixed: bool) -> None:
-    """k = -b / 2, so orders beyond it are not small. One equation has b / 2, the other .375 b: what is seen of k is all of
-    what is seen of b."""
+    """k = -b / 2, so orders beyond it are not small. One equation has b / 2, the other .375 b: what is seen of k is as
+    large as what is seen of b."""
     n, b, k = 16, 1.6, -0.8
     layout = Layout({name: (1, 20) for name in ("prediction", "tangent_kernel")})
     ones, each = np.ones(layout.size), np.ones((GROUPS, layout.size))
