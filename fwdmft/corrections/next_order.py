@@ -95,9 +95,8 @@ def bias(
     doubt = np.einsum("io,ijo,jo->o", of_k, noise, of_k) + (PARTS * n * q_error) ** 2
     # Entries share most of their noise: its size is one draw from its law, which is rarely more than twice as large.
     beyond = sizes(seen) ** 2 - 4 * sizes(np.sqrt(doubt)) ** 2
-    # No larger than b, as either equation has it: where b is nothing, as that of kernels before training, errors of q
-    # look like k. And k may cancel b in one of them.
-    largest = np.maximum(sizes(rough_b), sizes(n * (mean.mean(axis=0) - q)))
+    # No larger than b: where b is nothing, as that of kernels before training, errors of q look like k.
+    largest = sizes(rough_b)
     known_k = np.minimum(np.sqrt(np.maximum(beyond, 0.0)), largest)
     size = np.maximum(size, known_k)
     share = np.divide(known_k, largest, out=np.zeros_like(size), where=largest > 0)
