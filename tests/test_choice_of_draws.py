@@ -1,5 +1,6 @@
 """What draws say: estimates of a function that is known, which draws are chosen, and what errors hold."""
 
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -130,6 +131,14 @@ def test_a_width_is_as_narrow_for_all_as_it_is_for_one() -> None:
     np.testing.assert_allclose(judged.bias.error, (1 + 1 / PARTS) * (s + s**2 + s**3 / (1 - s)) * b, rtol=1e-6)
 
 
+def stand_in(layout: Layout, width: int, extend: Callable[[int], Estimates]) -> SimpleNamespace:
+    """Of a `Drawing`, whose estimates from so many draws are given; `extend` sets its count."""
+    sizes = partial(layout.sizes, ahead=1)
+    return SimpleNamespace(
+        layout=layout, sizes=sizes, width=width, count=0, rounding=1e-7, extend=extend, tell=lambda errors: None
+    )
+
+
 @pytest.mark.parametrize("fixed", [False, True], ids=["any width", "this width"])
 def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
     """Variances fall to a fifth of V_n, so that what the next order may be, .16 V_n, is .8 of Sigma, however many draws
@@ -143,15 +152,7 @@ def test_draws_become_wider_where_more_of_them_do_not_help(fixed: bool) -> None:
         noise = (PILOT / count) ** 0.5 * ones
         return Estimates((0.2 * ones, noise), (-0.6 * ones, noise), ones, None, each, each, each)
 
-    drawing = SimpleNamespace(
-        layout=layout,
-        sizes=partial(layout.sizes, ahead=1),
-        width=n,
-        count=0,
-        rounding=1e-7,
-        extend=extend,
-        tell=lambda errors: None,
-    )
+    drawing = stand_in(layout, n, extend)
     wanted = Wanted(0.2, ("sigma",), most, None, 1, False, 0, 1.0)
     actual = _at_width(drawing, None, wanted, fixed)  # type: ignore[arg-type]
     if fixed:
@@ -172,15 +173,7 @@ def test_draws_end_where_more_of_them_do_not_help() -> None:
         change = each - b / (STEP * n) * (1 + 8 * (PILOT / count) ** 0.5 * signs)
         return Estimates((ones, nothing), (nothing, nothing), ones, None, each, each, change)
 
-    drawing = SimpleNamespace(
-        layout=layout,
-        sizes=partial(layout.sizes, ahead=1),
-        width=n,
-        count=0,
-        rounding=1e-7,
-        extend=extend,
-        tell=lambda errors: None,
-    )
+    drawing = stand_in(layout, n, extend)
     judged = _at_width(drawing, None, Wanted(0.01, ("bias",), None, None, 1, False, 0, 1.0), False)  # type: ignore[arg-type]
     assert isinstance(judged, FiniteWidth)
     left = (1 + 1 / PARTS) * ORDINARY / n
@@ -203,15 +196,7 @@ def test_draws_become_wider_where_the_next_order_of_b_is_seen_to_be_large(fixed:
         noise = (PILOT / count) ** 0.5 * ones
         return Estimates((ones, noise), (0 * ones, 0 * ones), ones, None, each, mean, change)
 
-    drawing = SimpleNamespace(
-        layout=layout,
-        sizes=partial(layout.sizes, ahead=1),
-        width=n,
-        count=0,
-        rounding=1e-7,
-        extend=extend,
-        tell=lambda errors: None,
-    )
+    drawing = stand_in(layout, n, extend)
     q = Limit(exact, exact, exact, 1e6, 4)
     actual = _at_width(drawing, q, Wanted(0.2, ("sigma", "bias"), None, None, 1, False, 0, 1.0), fixed)  # type: ignore[arg-type]
     if fixed:
